@@ -1,0 +1,49 @@
+"""Installs `stretchnas_jax`; `pip install -e .` brings all that a search and a training need."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+ROOT = pathlib.Path(__file__).parent
+VERSION = re.search(
+  r"__version__ = '([^']+)'", (ROOT / 'stretchnas_jax' / '__init__.py').read_text('utf-8')
+).group(1)
+
+TEST = ['pytest>=8.4', 'pytest-xdist>=3.6', 'hypothesis>=6.100']
+
+setup(
+  name='stretchnas_jax',
+  version=VERSION,
+  description='Differentiable architecture search with stretchable cells, in JAX and Flax',
+  long_description=(ROOT / 'README.md').read_text('utf-8'),
+  long_description_content_type='text/markdown',
+  license='Apache-2.0',
+  python_requires='>=3.11',
+  # The configs stand at the top of the tree and are shipped inside the package.
+  packages=find_packages(include=['stretchnas_jax', 'stretchnas_jax.*']) + ['stretchnas_jax.configs'],
+  package_dir={'stretchnas_jax.configs': 'configs'},
+  package_data={'stretchnas_jax': ['architecture/*.json']},
+  install_requires=[
+    'absl-py>=2.1',
+    'chex>=0.1.92',
+    'flax>=0.12.8',
+    'importlib_resources',  # tensorflow-datasets uses it and does not ask for it
+    'jax>=0.10',
+    'ml-collections>=1.1',
+    'numpy>=2.0',
+    'optax>=0.2.8',
+    'orbax-checkpoint>=0.12',
+    'pillow>=11',
+    'scikit-learn>=1.5',
+    'tensorflow-datasets>=4.9.9',
+    'tqdm>=4.66',
+  ],
+  extras_require={
+    'test': TEST,
+    'dev': TEST + ['ruff>=0.12'],
+    'tensorboard': ['tensorboardX>=2.6.2'],
+    'tf': ['tensorflow-cpu'],
+  },
+  entry_points={'console_scripts': ['stretchnas = stretchnas_jax.app:main']},
+)

@@ -1,0 +1,60 @@
+"""Batch norm without scale and bias, for whole groups of feature maps at once."""
+
+import jax.numpy as jnp
+from jax import lax
+
+EPSILON = 1e-5
+MOMENTUM = 0.9  # of the running averages; PyTorch calls it 0.1
+
+
+class BatchNorms:
+  """Where the batch norms of a group take their moments from; remembers those of the batch.
+
+  Lives for the length of one trace: it holds no state between calls.
+
+  Args:
+    running: running averages `{name: {'mean': [..., C], 'var': [..., C]}}` to normalise with, or
+      None to normalise with the moments of the batch.
+    axis_name: the parallel axis over which a batch is spread, or None.
+  """
+
+  def __init__(self, running=None, axis_name=None):
+    self.running, self.axis_name = running, axis_name
+    self.batch = {}
+
+  def __call__(self, names, measure):
+    """Moments of `len(names)` batch norms, side by side on the axis before the channels.
+
+    Args:
+      names: names of the batch norms.
+      measure: a function without arguments that gives mean and mean of squares, float32
+        `[..., len(names), C]`, of this device's part of the batch.
+
+    Returns:
+      The mean and the reciprocal standard deviation, `[..., len(names), C]`.
+    """
+    if self.running is not None:
+      pick = lambda kind: jnp.stack([self.running[name][kind] for name in names], -2)
+      mean, var = pick('mean'), pick('var')
+    else:
+      mean, square = measure()
+      if self.axis_name is not None:
+        mean, square = lax.pmean((mean, square), self.axis_name)
+      var = jnp.maximum(square - mean * mean, 0.0)
+      for i, name in enumerate(names):
+        self.batch[name] = {'mean': mean[..., i, :], 'var': var[..., i, :]}
+    return mean, lax.rsqrt(var + EPSILON)
+
+
+def moments(x, axes):
+  """Mean and mean of squares of `x` over `axes`, in float32 whatever the type of `x`."""
+  x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  return x.mean(axes), (x * x).mean(axes)
+
+
+def update_running(running, batch):
+  """Moves running averages a tenth of the way to the moments of a batch."""
+  return {
+    name: {k: MOMENTUM * running[name][k] + (1 - MOMENTUM) * batch[name][k] for k in ('mean', 'var')}
+    for name in running
+  }

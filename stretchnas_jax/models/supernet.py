@@ -1,0 +1,308 @@
+"""The search network: every candidate operation on every edge of every cell.
+
+All edges that leave a node, a *fan*, are computed at once (`merged` or `tiled`); what the mixture
+weighs with, operation weights `[E, O]` and edge scores `[E]`, are arguments and no parameters.
+"""
+
+import functools
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stretchnas_jax.architecture import space as space_lib
+from stretchnas_jax.models import layout, merged, norms as norms_lib, tiled
+
+CELL_TYPES = ('normal', 'reduce')
+FORMS = ('auto', 'merged', 'tiled')
+
+
+def uniform_init(fan_in):
+  """PyTorch's default for convolutions and linear maps: uniform in +-1/sqrt(fan_in)."""
+
+  def init(key, shape, dtype=jnp.float32):
+    return jax.random.uniform(key, shape, dtype, -1.0, 1.0) * fan_in**-0.5
+
+  return init
+
+
+def is_convolution(name):
+  return name.startswith(('sep_conv_', 'dil_conv_'))
+
+
+def is_built_in(name):
+  """Whether the fans compute this operation; any other is a module that the user brings."""
+  return name in space_lib.DARTS_PRIMITIVES or is_convolution(name)
+
+
+class SearchCell(nn.Module):
+  """One cell of the supernet; its edges are stored by source, then destination.
+
+  Attributes:
+    space: the search space.
+    channels: C of every node.
+    reduction: whether the edges from the two inputs have stride 2.
+    after_reduction: whether the cell before the previous one was twice as large.
+    tiles: whether feature maps are `Tiled`, else `Plain` (see `layout`).
+    operations: modules for names that are not built in, as for `Supernet`.
+    dtype: of the computation; parameters and statistics are float32.
+    axis_name: the parallel axis over which batch statistics are taken, or None.
+  """
+
+  space: space_lib.SearchSpace
+  channels: int
+  reduction: bool
+  after_reduction: bool
+  tiles: bool
+  operations: Mapping = None
+  dtype: jnp.dtype = jnp.float32
+  axis_name: str | None = None
+
+  def setup(self):
+    graph, channels = self.space.graph, self.channels
+    edges = sorted(range(len(graph.edges)), key=graph.edges.__getitem__)
+    self.by_source = np.array(edges)
+    names = self.space.primitives
+    params = {name: self._convolution(name) for name in names if is_convolution(name)}
+    if self.reduction and 'skip_connect' in names:
+      shape = (2 * graph.num_intermediate, 1, channels, channels)
+      kernel = self.param('skip_connect', uniform_init(channels), shape)
+      params['skip_connect'] = {'pointwise': kernel}
+    self.fans = params
+    fresh = lambda shape: {'mean': jnp.zeros(shape), 'var': jnp.ones(shape)}
+    shapes = self._norm_shapes()
+    self.running = self.variable(
+      'batch_stats', 'norms', lambda: {name: fresh(shape) for name, shape in shapes.items()}
+    )
+    self.layout = layout.Tiled if self.tiles else layout.Plain
+    self.fan = tiled.fan if self.tiles else merged.fan
+
+  def _convolution(self, name):
+    size, stages = int(name[-1]), 2 if name.startswith('sep') else 1
+    lead = (len(self.space.graph.edges), stages, self.channels)
+    depthwise = self.param(f'{name}_depthwise', uniform_init(size * size), (*lead, size, size))
+    pointwise = self.param(f'{name}_pointwise', uniform_init(self.channels), (*lead, self.channels))
+    return {'depthwise': depthwise, 'pointwise': pointwise}
+
+  def _norm_shapes(self):
+    graph, channels = self.space.graph, self.channels
+    shapes = {'entry0': (channels,), 'entry1': (channels,)}
+    for name in self.space.primitives:
+      if is_convolution(name):
+        stages = (name + '_first', name) if name.startswith('sep') else (name,)
+        shapes |= dict.fromkeys(stages, (len(graph.edges), channels))
+      elif '_pool_' in name and is_built_in(name):
+        shapes[name] = (graph.num_intermediate + 1, channels)
+      elif name == 'skip_connect' and self.reduction:
+        shapes[name] = (2 * graph.num_intermediate, channels)
+    return shapes
+
+  def _norms(self, index, train):
+    """The batch norms whose rows `index(name)` of the stored averages picks."""
+    if train:
+      return norms_lib.BatchNorms(None, None if self.is_initializing() else self.axis_name)
+    running = self.running.value
+    return norms_lib.BatchNorms(
+      {n: jax.tree.map(lambda a, n=n: a[index(n)], running[n]) for n in running}
+    )
+
+  def _enter(self, x, name, norms, halve):
+    """ReLU, 1x1 convolution or factorized reduction to C channels, batch norm."""
+    x = jax.nn.relu(x)
+    inputs = x.shape[self.layout.channel_axis]
+    kernel = self.param(name, uniform_init(inputs), (inputs, self.channels))
+    if halve:
+      half = self.channels // 2
+      parts = zip(self.layout.halves(x), (kernel[:, :half], kernel[:, half:]))
+      x = jnp.concatenate([self.layout.project(*part) for part in parts], self.layout.channel_axis)
+    else:
+      x = self.layout.project(x, kernel)
+    return self.layout.normalize(x, name, norms)
+
+  @nn.compact
+  def __call__(self, s0, s1, op_weights, edge_scores, train=False):
+    """The S intermediate nodes side by side along the channels.
+
+    Args:
+      s0, s1: outputs of the two cells before, in this cell's layout.
+      op_weights: `[E, O]`, float32, edges in DARTS' order.
+      edge_scores: `[E]`, float32.
+      train: normalise with the moments of the batch, and update the running averages.
+    """
+    graph, names = self.space.graph, self.space.primitives
+    entry_norms = self._norms(lambda name: ..., train)
+    nodes = [
+      self._enter(s0, 'entry0', entry_norms, self.after_reduction),
+      self._enter(s1, 'entry1', entry_norms, False),
+    ]
+    weights = (op_weights * edge_scores[:, None])[self.by_source]
+    sums, seen, start = [0.0] * graph.num_intermediate, [], 0
+    for source in range(graph.num_intermediate + 1):
+      stride = 2 if self.reduction and source < 2 else 1
+      rows = slice(start, start + len(graph.out_edges(source)))
+      norms = self._norms(lambda n: source if '_pool_' in n else rows, train)  # noqa: B023
+      columns = {
+        n: weights[rows, o] for o, n in enumerate(names) if is_built_in(n) and n != 'none'
+      }
+      params = self._fan_params(rows, stride)
+      mixtures = self.fan(params, nodes[source], columns, stride, norms)
+      targets = [graph.edges[e][1] for e in graph.out_edges(source)]
+      for i, target in enumerate(targets):
+        own = self._own_operations(nodes[source], source, target, weights[start + i], stride, train)
+        sums[target - 2] += mixtures[i] + own
+      seen.append(norms.batch)
+      start = rows.stop
+      if source:
+        nodes.append(sums[source - 1])
+    if train and not self.is_initializing() and self.is_mutable_collection('batch_stats'):
+      batch = entry_norms.batch | gather_moments(seen)
+      self.running.value = norms_lib.update_running(self.running.value, jax.lax.stop_gradient(batch))
+    return jnp.concatenate(nodes[2:], self.layout.channel_axis)
+
+  def _fan_params(self, rows, stride):
+    skip = ('skip_connect',) if stride == 1 else ()
+    return {
+      name: jax.tree.map(lambda a: a[rows], arrays)
+      for name, arrays in self.fans.items()
+      if name not in skip
+    }
+
+  def _own_operations(self, x, source, target, weights, stride, train):
+    """The weighted sum of what the user's own modules make of one edge; 0 without such."""
+    total = 0.0
+    for name, weight in zip(self.space.primitives, weights):
+      if is_built_in(name):
+        continue
+      module = self.operations[name](self.channels, stride)
+      module = module.copy(name=f'{name}_{source}_{target}')
+      y = module(self.layout.leave(x), train)
+      total += weight.astype(x.dtype) * self.layout.enter(y)
+    return total
+
+
+def gather_moments(seen):
+  """Moments of every fan in turn -> one row an edge, or one row a node for the pools."""
+  names = dict.fromkeys(name for batch in seen for name in batch)
+  return {
+    name: jax.tree.map(
+      lambda *parts, name=name: (jnp.stack if '_pool_' in name else jnp.concatenate)(parts),
+      *[batch[name] for batch in seen if name in batch],
+    )
+    for name in names
+  }
+
+
+class Supernet(nn.Module):
+  """The DARTS search network over any search space (Liu et al. 2018; Eq. 1, 2, 6).
+
+  Attributes:
+    space: the search space; S intermediate nodes, E edges, O operations.
+    channels: C of the first cells, even; it doubles at 1/3 and 2/3 of the depth.
+    num_layers: number of cells.
+    num_classes: number of classes.
+    form: how a fan is computed: 'merged' (dense convolutions), 'tiled' (matrix products over
+      tiles; square images whose sides stay even), or 'auto': the faster one for the platform.
+    operations: for each name of `space.primitives` that is not built in, a function
+      `(channels, stride) -> linen module` whose call `module(x, train)` maps
+      `[B, H, W, C]` to `[B, ceil(H / stride), ceil(W / stride), C]`.
+    dtype: of the computation. Parameters, batch statistics, mixture weights and logits are float32.
+    axis_name: the parallel axis over which batch statistics are taken, or None.
+  """
+
+  space: space_lib.SearchSpace
+  channels: int
+  num_layers: int
+  num_classes: int
+  form: str = 'auto'
+  operations: Mapping = None
+  dtype: jnp.dtype = jnp.float32
+  axis_name: str | None = None
+
+  def __post_init__(self):
+    check_size('channels', self.channels, even=True)
+    check_size('num_layers', self.num_layers)
+    check_size('num_classes', self.num_classes)
+    if self.form not in FORMS:
+      raise ValueError(f'form is {self.form!r}; allowed are {", ".join(FORMS)}')
+    missing = [
+      name
+      for name in self.space.primitives
+      if not is_built_in(name) and name not in (self.operations or {})
+    ]
+    if missing:
+      raise ValueError(f'operations has no module for {missing[0]!r} of the search space')
+    super().__post_init__()
+
+  def _use_tiles(self, height, width):
+    fits = layout.fits_tiles(height, width, len(self._reductions()))
+    if self.form == 'tiled' and not fits:
+      raise ValueError(
+        f'form is tiled and images are {height}x{width}; it takes square images whose sides stay '
+        'even in every cell; use merged or auto'
+      )
+    return fits and (self.form == 'tiled' or (self.form == 'auto' and on_cpu()))
+
+  def _reductions(self):
+    return {self.num_layers // 3, 2 * self.num_layers // 3}
+
+  @nn.compact
+  def __call__(self, images, op_weights=None, edge_scores=None, train=False):
+    """Logits.
+
+    Args:
+      images: `[B, H, W, 1 or 3]`, float, normalised.
+      op_weights: `{'normal': [E, O], 'reduce': [E, O]}`; uniform if None.
+      edge_scores: `{'normal': [E], 'reduce': [E]}`; ones if None.
+      train: normalise with the moments of the batch; with `mutable=['batch_stats']` the running
+        averages move.
+
+    Returns:
+      `[B, num_classes]`, float32.
+    """
+    edges, operations = len(self.space.graph.edges), len(self.space.primitives)
+    if op_weights is None:
+      op_weights = dict.fromkeys(CELL_TYPES, jnp.full((edges, operations), 1 / operations))
+    if edge_scores is None:
+      edge_scores = dict.fromkeys(CELL_TYPES, jnp.ones(edges))
+    channels, width = self.channels, 3 * self.channels
+    tiles = self._use_tiles(*images.shape[1:3])
+    where = layout.Tiled if tiles else layout.Plain
+    x = nn.Conv(
+      width, (3, 3), use_bias=False, dtype=self.dtype, name='stem',
+      kernel_init=uniform_init(9 * images.shape[-1]),
+    )(images)  # fmt: skip
+    x = nn.BatchNorm(
+      not train, momentum=norms_lib.MOMENTUM, epsilon=norms_lib.EPSILON, dtype=self.dtype,
+      axis_name=self.axis_name, name='stem_norm',
+    )(x)  # fmt: skip
+    s0 = s1 = where.enter(x)
+    after_reduction = False
+    for layer in range(self.num_layers):
+      reduction = layer in self._reductions()
+      channels *= 1 + reduction
+      cell = SearchCell(
+        self.space, channels, reduction, after_reduction, tiles, self.operations, self.dtype,
+        self.axis_name, name=f'cell_{layer}',
+      )  # fmt: skip
+      kind = CELL_TYPES[reduction]
+      s0, s1 = s1, cell(s0, s1, op_weights[kind], edge_scores[kind], train)
+      after_reduction = reduction
+    features = where.global_mean(s1.astype(jnp.promote_types(s1.dtype, jnp.float32)))
+    return nn.Dense(
+      self.num_classes, name='classifier', kernel_init=uniform_init(features.shape[-1]),
+      bias_init=uniform_init(features.shape[-1]),
+    )(features)  # fmt: skip
+
+
+@functools.cache
+def on_cpu():
+  return jax.default_backend() == 'cpu'
+
+
+def check_size(name, value, even=False):
+  """ValueError unless `value` is a positive whole number, even where asked for."""
+  whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+  if not whole or value < 1 or (even and value % 2):
+    raise ValueError(f'{name} is {value!r}; it must be a positive {"even " * even}whole number')
