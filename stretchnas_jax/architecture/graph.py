@@ -8,6 +8,8 @@ import functools
 class CellGraph:
   """Two inputs, nodes 0 and 1, and S intermediate nodes 2 .. S+1, each fed by all before it.
 
+  There is no edge 0 -> 1: both are outputs of cells before this one.
+
   Attributes:
     num_intermediate: S; DARTS has 4, the paper's stretchable cells 6.
   """
@@ -21,6 +23,7 @@ class CellGraph:
 
   @property
   def num_nodes(self):
+    """Inputs and intermediate nodes: S + 2."""
     return self.num_intermediate + 2
 
   @functools.cached_property

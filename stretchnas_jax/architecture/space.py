@@ -15,16 +15,37 @@ DARTS_PRIMITIVES = (
   'dil_conv_5x5',
 )
 
+# What a published cell may hold: `none` is an edge that is not there, the last two are NASNet's.
+OPERATIONS = DARTS_PRIMITIVES[1:] + ('sep_conv_7x7', 'conv_7x1_1x7')
+
 
 @dataclasses.dataclass(frozen=True)
 class SearchSpace:
-  """A graph and O names of operations."""
+  """A graph and the O operations that compete on each of its edges.
+
+  Attributes:
+    graph: a `CellGraph`.
+    primitives: O distinct names, known ones or a researcher's own; `none`, if there, is the
+      operation that gives zero and is never derived.
+  """
 
   graph: graph_lib.CellGraph
   primitives: tuple[str, ...]
 
+  def __post_init__(self):
+    names = self.primitives
+    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
+      raise ValueError(f'primitives is {names!r}; it must be a sequence of names')
+    object.__setattr__(self, 'primitives', tuple(names))
+    repeated = sorted({name for name in self.primitives if self.primitives.count(name) > 1})
+    if repeated:
+      raise ValueError(f'primitives names {repeated[0]!r} more than once; names must be distinct')
+    if not set(self.primitives) - {'none'}:
+      raise ValueError(f'primitives is {names!r}; it must hold an operation other than none')
+
   @property
   def num_operations(self):
+    """O, `none` included."""
     return len(self.primitives)
 
 

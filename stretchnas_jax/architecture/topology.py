@@ -1,7 +1,9 @@
 """Topology models as static tables of binary codes over the edges of a cell (Eq. 3-14).
 
 A row of a table is a node that chooses among the codes of its row: which of its out-edges, or
-in-edges, exist. Tables are built once in numpy; at run time one function serves them all.
+in-edges, exist. Tables are built once in numpy; at run time one function serves them all. A
+topology model of your own is one more table: fill the fields of `TopologyTable`.
+
 Letters: R rows, K codes of the longest row, E edges.
 """
 
@@ -13,8 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Masked logits: far below any real one, and finite, so that no gradient becomes NaN.
+# A masked logit: far below any real one, and finite, so that no gradient becomes NaN.
 MASKED = -1e9
+
+# Codes x edges; 10 intermediate nodes with all subsets of out-edges take 0.7 million.
+MAX_ENTRIES = 50_000_000
 
 
 class TopologyTable(NamedTuple):
@@ -22,8 +27,14 @@ class TopologyTable(NamedTuple):
 
   codes: np.ndarray  # [R, K, E], float32, 0 or 1
   mask: np.ndarray  # [R, K], bool: which codes are real
-  scale: np.ndarray  # [E], float32, of the merged probabilities
-  by: str  # 'source': a row for each node's out-edges; 'target': for its in-edges
+  scale: np.ndarray  # [E], float32, of the merged probabilities; 0 where no code has the edge
+  by: str = 'source'  # a row chooses its node's out-edges, or with 'target' the in-edges
+
+
+# `by` is part of the structure, so that a table can also be an argument of a jitted function.
+jax.tree_util.register_pytree_node(
+  TopologyTable, lambda table: (table[:3], table.by), lambda by, arrays: TopologyTable(*arrays, by)
+)
 
 
 def _build(graph, by, sizes, scale):
@@ -32,31 +43,36 @@ def _build(graph, by, sizes, scale):
   `scale(n)` is the factor of an edge whose node has n.
   """
   edges_of = graph.out_edges if by == 'source' else graph.in_edges
-  rows, scales = [], np.zeros(len(graph.edges), np.float32)
-  for node in range(graph.num_nodes):
-    edges = edges_of(node)
-    subsets = [s for k in sizes(len(edges)) for s in itertools.combinations(edges, k)]
-    if not edges or not subsets:
-      continue
-    rows.append(subsets)
-    scales[list(edges)] = scale(len(edges))
-  if not rows:
-    raise ValueError(f'no node of {graph.num_intermediate} intermediate ones has so many edges')
-  longest = max(map(len, rows))
-  codes = np.zeros((len(rows), longest, len(graph.edges)), np.float32)
-  mask = np.zeros((len(rows), longest), bool)
-  for r, subsets in enumerate(rows):
-    mask[r, : len(subsets)] = True
+  groups = [edges_of(node) for node in range(graph.num_nodes)]
+  groups = [edges for edges in groups if edges and len(sizes(len(edges)))]
+  counts = [sum(math.comb(len(edges), k) for k in sizes(len(edges))) for edges in groups]
+  shape = (len(groups), max(counts, default=0), len(graph.edges))
+  if math.prod(shape) > MAX_ENTRIES:
+    raise ValueError(
+      f'num_intermediate is {graph.num_intermediate}; that gives a node {shape[1]} codes to '
+      f'choose from, and a table of at most {MAX_ENTRIES} entries is allowed'
+    )
+  codes, mask = np.zeros(shape, np.float32), np.zeros(shape[:2], bool)
+  scales = np.zeros(shape[2], np.float32)
+  for r, edges in enumerate(groups):
+    subsets = (s for k in sizes(len(edges)) for s in itertools.combinations(edges, k))
     for k, subset in enumerate(subsets):
       codes[r, k, list(subset)] = 1
+    mask[r, : counts[r]] = True
+    scales[list(edges)] = scale(len(edges))
   return TopologyTable(codes, mask, scales, by)
 
 
-def none(graph):
-  """No rows: every edge scores 1, and the topology is read off alpha, as in DARTS."""
+def none(graph, by='target'):
+  """No rows: every edge scores 1, and the topology is read off alpha, as in DARTS.
+
+  `by` tells the derivation whose strongest two edges stay: each node's in-edges (DARTS) or
+  out-edges (the paper's Table 5).
+  """
+  _check_by(by)
   edges = len(graph.edges)
   codes, mask = np.zeros((0, 0, edges), np.float32), np.zeros((0, 0), bool)
-  return TopologyTable(codes, mask, np.ones(edges, np.float32), 'target')
+  return TopologyTable(codes, mask, np.ones(edges, np.float32), by)
 
 
 def input_pairs(graph):
@@ -65,7 +81,7 @@ def input_pairs(graph):
 
 
 def output_pairs(graph):
-  """Two out-edges for each node with at least two (Eq. 7-10): "w/o SC"."""
+  """Two out-edges for each node that has at least two (Eq. 7-10): the paper's "w/o SC"."""
   return k_subsets(graph, 2)
 
 
@@ -75,21 +91,24 @@ def output_subsets(graph, include_empty=True):
   The scale is the printed one, (2^n - 1) / 2^(n-1), with and without the empty code.
   """
   first = 0 if include_empty else 1
-  return _build(
-    graph, 'source', lambda n: range(first, n + 1), lambda n: (2**n - 1) / 2 ** (n - 1)
-  )
+  return _build(graph, 'source', lambda n: range(first, n + 1), lambda n: (2**n - 1) / 2 ** (n - 1))
 
 
 def k_subsets(graph, k, by='source'):
   """Exactly k out-edges (by='source') or in-edges (by='target') of each node (Fig. 5).
 
-  The scale, C(n, k) / C(n-1, k-1) by source, makes every score 1 where all codes are equally
-  probable; by target there is none (Eq. 6).
+  By source the scale is C(n, k) / C(n-1, k-1), which makes every score 1 where all codes are
+  equally probable; by target there is none (Eq. 6). One in-edge each is PC-DARTS' edge softmax.
+
+  Raises:
+    ValueError: no node has k such edges.
   """
-  if by not in ('source', 'target'):
-    raise ValueError(f'by is {by!r}; allowed are source, target')
+  _check_by(by)
   if isinstance(k, bool) or not isinstance(k, int) or k < 1:
     raise ValueError(f'k is {k!r}; it must be a whole number of at least 1')
+  most = graph.num_intermediate + (by == 'target')
+  if k > most:
+    raise ValueError(f'k is {k}; by {by}, no node of this graph has more than {most} edges')
   scale = lambda n: math.comb(n, k) / math.comb(n - 1, k - 1) if by == 'source' else 1.0
   return _build(graph, by, lambda n: [k] if n >= k else [], scale)
 
@@ -99,27 +118,25 @@ def init_beta(key, table, std=1e-3):
   return std * jax.random.normal(key, table.mask.shape)
 
 
-def masked_logits(beta, table):
-  return jnp.where(table.mask, beta, MASKED)
-
-
 def code_probs(beta, table):
-  """Probabilities of the codes (Eq. 5, 8, 12). `[R, K] -> [R, K]`"""
-  return jax.nn.softmax(masked_logits(beta, table), axis=-1) if len(table.mask) else beta
+  """Probabilities of the codes (Eq. 5, 8, 12), 0 where masked. `[R, K] -> [R, K]`"""
+  return jax.nn.softmax(_logits(beta, table), axis=-1) if len(table.mask) else beta
 
 
 def edge_scores(beta, table):
   """Merged scores s(i, j) of the edges (Eq. 6, 9, 10, 13). `[R, K] -> [E]`"""
   if not len(table.mask):
     return jnp.asarray(table.scale)
-  return table.scale * jnp.einsum('rk,rke->e', code_probs(beta, table), table.codes)
+  # Accelerators multiply matrices in lower precision unless told otherwise.
+  merged = jnp.einsum('rk,rke->e', code_probs(beta, table), table.codes, precision='highest')
+  return table.scale * merged
 
 
 def invalid_topology_penalty(beta, table):
   """r(beta) of one cell type (Eq. 14): 0 where each node is reached by a most probable code.
 
-  The ratio of probabilities is taken between logits, which is exactly 1 for the best code. A
-  source whose codes never contain the edge contributes a factor 1; by target the penalty is 0.
+  A source whose codes never contain the edge contributes a factor 1; by target the penalty is 0,
+  as a node then always has its inputs.
 
   Args:
     beta: `[R, K]`.
@@ -130,26 +147,24 @@ def invalid_topology_penalty(beta, table):
   """
   if table.by == 'target' or not len(table.mask):
     return jnp.zeros(())
-  logits = masked_logits(beta, table)
+  logits = _logits(beta, table)
   best = logits.max(-1)
   with_edge = jnp.where(table.codes > 0, logits[:, :, None], MASKED).max(1)  # [R, E]
-  ratio = jnp.where(table.codes.any(1), jnp.exp(with_edge - best[:, None]), 0.0)
-  # Edges are kept by destination; each edge has one row at most, the others give a factor 1.
-  factors = (1.0 - ratio).prod(0)  # [E]
-  targets = _targets(len(table.scale))
-  return sum(factors[targets == j].prod() for j in np.unique(targets))
-
-
-def _targets(num_edges):
-  """Destinations `[E]` of the edges of a graph with so many."""
-  return np.array([j for j in range(2, num_edges + 2) for _ in range(j)][:num_edges])
+  # 1 - p / max p, from the difference of logits: exactly 0 for an edge of the best code.
+  missing = -jnp.expm1(with_edge - best[:, None])
+  factors = jnp.where((table.codes > 0).any(1), missing, 1.0).prod(0)  # [E]
+  starts = np.cumsum([0, *_in_degrees(len(table.scale))])
+  return sum(factors[a:b].prod() for a, b in itertools.pairwise(starts))
 
 
 def select(beta, table):
-  """The edges of the most probable code of each row; of equal ones the first. -> bool `[E]`"""
+  """The edges of the most probable code of each row; of equal ones the first. -> bool `[E]`
+
+  All edges, where the table has no rows.
+  """
   if not len(table.mask):
     return jnp.ones(len(table.scale), bool)
-  best = masked_logits(beta, table).argmax(-1)
+  best = _logits(beta, table).argmax(-1)
   chosen = jnp.take_along_axis(jnp.asarray(table.codes), best[:, None, None], 1)
   return (chosen > 0).any((0, 1))
 
@@ -158,6 +173,23 @@ def beta_entropy(beta, table):
   """Mean entropy of the rows, in nats; 0 where there are none."""
   if not len(table.mask):
     return jnp.zeros(())
-  log_probs = jax.nn.log_softmax(masked_logits(beta, table), axis=-1)
+  log_probs = jax.nn.log_softmax(_logits(beta, table), axis=-1)
   terms = jnp.where(table.mask, jnp.exp(log_probs) * log_probs, 0.0)
   return -terms.sum(-1).mean()
+
+
+def _logits(beta, table):
+  return jnp.where(table.mask, beta, MASKED)
+
+
+def _in_degrees(num_edges):
+  """How many edges enter node 2, 3, ...; edges stand by destination, so these are their runs."""
+  degrees = []
+  while sum(degrees) < num_edges:
+    degrees.append(len(degrees) + 2)
+  return degrees
+
+
+def _check_by(by):
+  if by not in ('source', 'target'):
+    raise ValueError(f'by is {by!r}; allowed are source, target')

@@ -6,9 +6,9 @@ function for one device.
 """
 
 import functools
-import os
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
@@ -100,12 +100,6 @@ def device_count(backend):
 
 def positions(batch_size, axis_name):
   """Global positions `[B]` of this device's examples in a batch that is spread over devices."""
-  local = jax.numpy.arange(batch_size, dtype=jax.numpy.int32)
+  local = jnp.arange(batch_size, dtype=jnp.int32)
   return local if axis_name is None else local + jax.lax.axis_index(axis_name) * batch_size
 
-
-def quiet_cpu_compiler():
-  """Lets XLA's CPU compiler optimise less, before a backend starts; a user's own flag stands."""
-  flag = '--xla_backend_optimization_level'
-  if flag not in os.environ.get('XLA_FLAGS', ''):
-    os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {flag}=1'.strip()

@@ -1,0 +1,23 @@
+"""Stretchable cells on your own images: one folder for each class.
+
+`--config.data.path` names the folder; images of any size, grey or in colour, are resized once to
+`data.image_size` pixels a side and cached.
+
+    python -m stretchnas_jax.search --config=configs/folder.py --workdir=runs/mine \
+        --config.data.path=my_images/train --config.search.epochs=50
+"""
+
+from stretchnas_jax import config as config_lib
+
+
+def get_config():
+  config = config_lib.search_config()
+  config.data.name = 'folder'
+  config.data.image_size = 32
+  config.space.num_intermediate = 6
+  config.model.channels = 8
+  config.model.num_layers = 5
+  config.rule.kind = 'mixed'
+  config.search.epochs = 25
+  config.search.steps_per_call = 10
+  return config

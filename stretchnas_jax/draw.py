@@ -1,0 +1,41 @@
+"""Draws a cell: `python -m stretchnas_jax.draw GENOTYPE --out=cells.svg`."""
+
+import logging
+import pathlib
+
+from stretchnas_jax import app, inputs
+from stretchnas_jax.views import cells
+
+OPTIONS = (
+  app.Option('out', 'cells.svg', 'where to; .svg or .png'),
+  app.Option('title', None, 'a line above the drawing'),
+  app.Option('scale', 2, 'pixels of a PNG for one of the SVG, 1 to 8'),
+)
+
+
+def prepare(args):
+  """Checks all that is asked for; drawing itself cannot fail."""
+  cell, out = inputs.genotype_from(args.genotype), pathlib.Path(args.out)
+  if out.suffix not in ('.svg', '.png'):
+    raise ValueError(f'--out is {args.out!r}; its name must end in .svg or .png')
+  if not out.parent.is_dir():
+    raise ValueError(f'--out is {args.out!r}; there is no folder {str(out.parent)!r}')
+  if not 1 <= args.scale <= 8:
+    raise ValueError(f'--scale is {args.scale}; it must be from 1 to 8')
+
+  def work():
+    if out.suffix == '.svg':
+      out.write_text(cells.svg(cell, title=args.title), 'utf-8')
+    else:
+      cells.png(cell, out, title=args.title, scale=args.scale)
+    logging.info('wrote %s', out)
+
+  return work
+
+
+def main():
+  app.run(prepare, config=False, options=OPTIONS, positional=('genotype',))
+
+
+if __name__ == '__main__':
+  main()

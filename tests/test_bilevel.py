@@ -1,0 +1,230 @@
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from stretchnas_jax.architecture import space, topology
+from stretchnas_jax.models import supernet
+from stretchnas_jax.optimization import bilevel, optimizers
+from stretchnas_jax.optimization.state import Arch, Batch, Examples
+from stretchnas_jax.runtime import parallel
+
+# ---- rules on a quadratic problem ---------------------------------------------------------------
+
+
+def quadratic(weights, arch, examples):
+  """|A w + alpha - y|^2 / 2 + |beta - B w|^2 / 2, with the matrices as `images`, y as `labels`."""
+  (a, b), y = examples.images, examples.labels
+  residual = a @ weights + arch.alpha['normal'] - y
+  return 0.5 * (residual**2).sum() + 0.5 * ((arch.beta['normal'] - b @ weights) ** 2).sum()
+
+
+def analytic(weights, arch, examples):
+  (a, b), y = (np.asarray(x, np.float64) for x in examples.images), np.asarray(examples.labels)
+  return a @ weights + arch.alpha['normal'] - y, arch.beta['normal'] - b @ weights
+
+
+def quadratic_case(seed, shared):
+  rng = np.random.default_rng(seed)
+  examples = lambda: Examples((rng.normal(size=(3, 4)), rng.normal(size=(2, 4))), rng.normal(size=3))
+  batch = Batch(examples(), examples(), None if shared else examples())
+  arch = Arch({'normal': rng.normal(size=3)}, {'normal': rng.normal(size=2)})
+  return rng.normal(size=4), arch, batch
+
+
+@pytest.mark.parametrize('seed', range(3))
+@pytest.mark.parametrize('shared', [False, True], ids=['three_way', 'two_way'])
+@pytest.mark.parametrize(
+  'rule, train, val',
+  [
+    (bilevel.first_order(), 0, 1),
+    (bilevel.mixed(0.3), 1, 0.3),
+    (bilevel.one_level(), 1, 0),
+  ],
+)
+def test_rules_give_the_analytic_gradients(rule, train, val, shared, seed):
+  weights, arch, batch = quadratic_case(seed, shared)
+  with jax.enable_x64(True):
+    found = rule(quadratic, weights, arch, batch)
+  at_train = analytic(weights, arch, batch.train)
+  for_alpha = analytic(weights, arch, batch.val_alpha)[0]
+  for_beta = analytic(weights, arch, batch.val_alpha if shared else batch.val_beta)[1]
+  np.testing.assert_allclose(found.alpha['normal'], train * at_train[0] + val * for_alpha)
+  np.testing.assert_allclose(found.beta['normal'], train * at_train[1] + val * for_beta)
+
+
+# ---- the step -----------------------------------------------------------------------------------
+
+
+RULES = {
+  'first_order': bilevel.first_order(),
+  'mixed': bilevel.mixed(0.5),
+  'one_level': bilevel.one_level(),
+}
+
+
+@functools.cache
+def network():
+  return supernet.Supernet(space.darts_space(2), 2, 1, 3, form='merged')
+
+
+def make(rule, **options):
+  net = network()
+  options = {'penalty_weight': 10.0, 'image_shape': (8, 8, 1)} | options
+  return bilevel.make_search(
+    net, topology.output_subsets(net.space.graph), rule,
+    weights_tx=optimizers.weights_tx(100, learning_rate=0.1), arch_tx=optimizers.arch_tx(0.01),
+    **options,
+  )  # fmt: skip
+
+
+def batch_of(key, size=8, shared=False):
+  def examples(key):
+    images, labels = jax.random.split(key)
+    return Examples(
+      jax.random.normal(images, (size, 8, 8, 1)), jax.random.randint(labels, (size,), 0, 3)
+    )
+
+  train, alpha, beta = map(examples, jax.random.split(key, 3))
+  return Batch(train, alpha, None if shared else beta)
+
+
+def expected_step(search, rule, state, batch):
+  """One step, spelled out: alpha and beta with their own optimisers, then the weights."""
+  net, table = network(), topology.output_subsets(network().space.graph)
+
+  def loss(params, arch, examples):
+    logits, updated = net.apply(
+      {'params': params, 'batch_stats': state.batch_stats}, examples.images,
+      {c: jax.nn.softmax(arch.alpha[c]) for c in arch.alpha},
+      {c: topology.edge_scores(arch.beta[c], table) for c in arch.beta},
+      train=True, mutable=['batch_stats'],
+    )  # fmt: skip
+    labels = jax.nn.one_hot(examples.labels, 3)
+    return -(labels * jax.nn.log_softmax(logits)).sum(-1).mean(), updated['batch_stats']
+
+  scalar = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
+  on_train = scalar(state.params, state.arch, batch.train)[1][1]
+  on_alpha = scalar(state.params, state.arch, batch.val_alpha)[1][1]
+  on_beta = on_alpha
+  if batch.val_beta is not None:
+    on_beta = scalar(state.params, state.arch, batch.val_beta)[1][1]
+  penalty = lambda beta: 10 * sum(
+    topology.invalid_topology_penalty(b, table) for b in beta.values()
+  )
+  add = lambda factor, a, b: jax.tree.map(lambda x, y: rule.train * x + factor * y, a, b)
+  for_alpha = add(rule.val, on_train.alpha, on_alpha.alpha)
+  for_beta = add(rule.val, on_train.beta, on_beta.beta)
+  for_beta = jax.tree.map(jnp.add, for_beta, jax.grad(penalty)(state.arch.beta))
+  tx = optimizers.arch_tx(0.01)
+  move = lambda g, opt, x: optax.apply_updates(x, tx.update(g, opt, x)[0])
+  arch = Arch(
+    move(for_alpha, state.alpha_opt, state.arch.alpha),
+    move(for_beta, state.beta_opt, state.arch.beta),
+  )
+  (value, stats), (gradients, _) = scalar(
+    state.params, state.arch if rule.simultaneous else arch, batch.train
+  )
+  weights = optimizers.weights_tx(100, learning_rate=0.1)
+  updates, _ = weights.update(gradients, state.weights_opt, state.params)
+  return arch, optax.apply_updates(state.params, updates), stats, value
+
+
+@pytest.mark.parametrize('unroll', [False, True], ids=['scanned', 'unrolled'])
+@pytest.mark.parametrize('shared', [False, True], ids=['three_way', 'two_way'])
+@pytest.mark.parametrize('name', RULES)
+def test_step_is_the_one_spelled_out(key, name, shared, unroll):
+  search, batch = make(RULES[name], unroll=unroll), batch_of(key, shared=shared)
+  state = jax.jit(search.init)(key)
+  after, metrics = jax.jit(search.step)(state, batch, key)
+  arch, params, stats, value = expected_step(search, RULES[name], state, batch)
+  chex.assert_trees_all_close(after.arch, arch, atol=1e-6)
+  chex.assert_trees_all_close(after.params, params, atol=1e-5)
+  chex.assert_trees_all_close(after.batch_stats, stats, atol=1e-5)
+  np.testing.assert_allclose(metrics['train_loss'], value, rtol=1e-5)
+  assert int(after.step) == 1
+
+
+def test_a_users_rule_may_be_any_function(key):
+  """Here one that moves alpha alone, uphill."""
+
+  def rule(loss_fn, params, arch, batch):
+    gradients = jax.grad(loss_fn, 1)(params, arch, batch.train)
+    return Arch(
+      jax.tree.map(jnp.negative, gradients.alpha), jax.tree.map(jnp.zeros_like, gradients.beta)
+    )
+
+  search = make(rule, penalty_weight=0.0)
+  state = jax.jit(search.init)(key)
+  after, _ = jax.jit(search.step)(state, batch_of(key), key)
+  ours, _ = jax.jit(make(bilevel.one_level(), penalty_weight=0.0).step)(state, batch_of(key), key)
+  moved = jax.tree.map(lambda a, b: a - b, after.arch.alpha, state.arch.alpha)
+  opposite = jax.tree.map(lambda a, b: b - a, ours.arch.alpha, state.arch.alpha)
+  # Adam's weight decay is the same either way; at logits of 1e-3 it is small beside the gradient.
+  agree = [np.mean(np.sign(moved[c]) == np.sign(opposite[c])) for c in moved]
+  assert min(agree) > 0.8
+
+
+def test_penalty_connects_the_nodes(key):
+  """With the penalty alone, r(beta) falls from an unconnected cell to exactly 0."""
+  table = topology.output_subsets(network().space.graph)
+  search = make(bilevel.first_order(), penalty_weight=1000.0)
+  state = jax.jit(search.init)(key)
+  # The empty code, the first of each row, leads everywhere.
+  lonely = {c: jnp.where(jnp.arange(table.mask.shape[1]) == 0, 0.05, 0.0) + 0 * b
+            for c, b in state.arch.beta.items()}  # fmt: skip
+  state = state._replace(arch=Arch(state.arch.alpha, lonely))
+  step = jax.jit(search.step)
+  penalties = []
+  for _ in range(12):
+    state, metrics = step(state, batch_of(key), key)
+    penalties.append(float(metrics['penalty']))
+  assert penalties[0] > 0
+  assert penalties[-1] == 0
+  assert not search.derive(state).normal == ()
+
+
+# ---- devices ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('backend', ['pmap', 'shard_map'])
+def test_one_and_four_devices_agree(key, backend):
+  search = make(RULES['mixed'])
+
+  def run(backend, devices):
+    step = parallel.data_parallel(search.step, backend=backend, devices=devices)
+    state = parallel.replicate(jax.jit(search.init)(key), backend, devices)
+    for i in range(3):
+      state, metrics = step(state, batch_of(jax.random.key(i)), key)
+    return jax.device_get((state, metrics))
+
+  one = run('single', jax.devices()[:1])
+  chex.assert_trees_all_close(run(backend, jax.devices()), one, atol=2e-4, rtol=2e-3)
+
+
+def test_a_batch_that_does_not_divide_is_named(key):
+  step = parallel.data_parallel(make(RULES['mixed']).step)
+  with pytest.raises(ValueError, match='batch of 6 does not divide by 4 devices'):
+    step(None, batch_of(key, size=6), key)
+
+
+def test_unknown_backend_is_named():
+  with pytest.raises(ValueError, match="parallel.backend is 'mpi'"):
+    parallel.data_parallel(lambda: None, backend='mpi')
+
+
+def test_weights_learning_rate_is_a_cosine():
+  tx = optimizers.weights_tx(10, learning_rate=1.0, final_learning_rate=0.1, momentum=0.0,
+                             weight_decay=0.0, clip_norm=1e9)  # fmt: skip
+  params, gradients = {'w': jnp.zeros(())}, {'w': jnp.ones(())}
+  opt = tx.init(params)
+  rates = []
+  for _ in range(11):
+    updates, opt = tx.update(gradients, opt, params)
+    rates.append(-float(updates['w']))
+  cosine = 0.1 + 0.9 * (1 + np.cos(np.pi * np.arange(11) / 10)) / 2
+  np.testing.assert_allclose(rates, cosine, rtol=1e-5)

@@ -1,0 +1,216 @@
+"""Checkpoints: exact, checked, and never silently absent."""
+
+import gc
+import logging
+import shutil
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from stretchnas_jax.runtime import checkpoint
+
+# What orbax was reading when it met damage complains, later, that it was never awaited.
+pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+
+
+@pytest.fixture(autouse=True)
+def collect_here():
+  """Keeps those complaints out of the tests that follow."""
+  yield
+  gc.collect()
+
+
+class State(NamedTuple):
+  step: jax.Array
+  params: dict
+  opt: tuple
+  key: jax.Array
+
+
+def make_state(seed=0):
+  params = {
+    'kernel': jax.random.normal(jax.random.key(seed), (40, 50)),
+    'half': jnp.arange(6, dtype=jnp.bfloat16) / 7 + seed,
+    'flags': jnp.array([True, False]),
+    'empty': jnp.zeros((0, 4)),
+  }
+  opt = optax.adam(0.1).init({'kernel': params['kernel']})
+  return State(jnp.int32(seed), params, opt, jax.random.split(jax.random.key(seed + 1), 3))
+
+
+def raw(leaf):
+  return np.asarray(jax.random.key_data(leaf) if checkpoint.is_key(leaf) else leaf)
+
+
+def assert_same(a, b):
+  assert jax.tree.structure(a) == jax.tree.structure(b)
+  for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)):
+    assert x.dtype == y.dtype and x.shape == y.shape
+    assert raw(x).tobytes() == raw(y).tobytes()
+
+
+def saved(path, steps, keep=10):
+  """A folder with a checkpoint of `make_state(step)` for each step."""
+  with checkpoint.Checkpoints(path, keep) as manager:
+    for step in steps:
+      manager.save(step, make_state(step), {'step': step, 'note': 'x'})
+  return path
+
+
+def data_file(path, step):
+  """The largest file of a checkpoint: where the numbers are."""
+  files = [f for f in (path / str(step) / 'state').rglob('*') if f.is_file()]
+  return max(files, key=lambda f: (f.stat().st_size, str(f)))
+
+
+def test_a_state_returns_bit_for_bit_with_its_meta(tmp_path):
+  saved(tmp_path / 'c', [1, 2])
+  with checkpoint.Checkpoints(tmp_path / 'c') as manager:
+    step, state, meta = manager.restore_latest(make_state(9))
+    assert (step, meta) == (2, {'step': 2, 'note': 'x'})
+    assert_same(state, make_state(2))
+    assert manager.read_meta() == (2, meta)
+  drawn = jax.random.uniform(state.key[0])
+  assert drawn == jax.random.uniform(make_state(2).key[0])
+
+
+def test_no_checkpoints_is_no_error(tmp_path):
+  with checkpoint.Checkpoints(tmp_path / 'c') as manager:
+    assert manager.restore_latest(make_state()) is None
+    assert manager.read_meta() is None
+
+
+def test_only_the_newest_are_kept(tmp_path):
+  saved(tmp_path / 'c', range(1, 5), keep=2)
+  with checkpoint.Checkpoints(tmp_path / 'c') as manager:
+    assert manager.steps() == [4, 3]
+
+
+def test_a_state_may_be_donated_once_save_returns(tmp_path):
+  state = {'x': jnp.arange(1000.0)}
+  with checkpoint.Checkpoints(tmp_path / 'c') as manager:
+    manager.save(1, state)
+    for _ in range(5):
+      state = jax.jit(lambda s: {'x': s['x'] + 1}, donate_argnums=0)(state)
+    manager.close()
+  with checkpoint.Checkpoints(tmp_path / 'c') as manager:
+    np.testing.assert_array_equal(manager.restore_latest(state)[1]['x'], np.arange(1000.0))
+
+
+def test_leaves_go_where_those_of_like_are(tmp_path):
+  saved(tmp_path / 'c', [1])
+  mesh = Mesh(np.array(jax.devices()), ('batch',))
+  placed = jax.device_put(make_state(5), NamedSharding(mesh, PartitionSpec()))
+  shapes = jax.eval_shape(lambda: make_state(5))
+  with checkpoint.Checkpoints(tmp_path / 'c') as manager:
+    state = manager.restore_latest(placed)[1]
+    plain = manager.restore_latest(shapes)[1]
+  assert_same(state, make_state(1))
+  assert_same(plain, make_state(1))
+  for leaf in jax.tree.leaves(state):
+    assert leaf.sharding.device_set == set(jax.devices())
+  for leaf in jax.tree.leaves(plain):
+    assert leaf.sharding.device_set == {jax.devices()[0]}
+
+
+@pytest.mark.parametrize('damage', ['flip', 'truncate', 'remove', 'meta', 'state'])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(tmp_path, damage, caplog):
+  path = saved(tmp_path / 'c', [1, 2, 3])
+  for step in (2, 3):
+    target = data_file(path, step)
+    if damage == 'flip':
+      data = bytearray(target.read_bytes())
+      # A bit here and there: some of them are in the numbers of a leaf.
+      for i in range(len(data) // 4, len(data), 64):
+        data[i] ^= 1
+      target.write_bytes(data)
+    elif damage == 'truncate':
+      target.write_bytes(target.read_bytes()[: target.stat().st_size // 2])
+    elif damage == 'remove':
+      target.unlink()
+    elif damage == 'meta':
+      (path / str(step) / 'meta' / 'metadata').write_text('{"content": {"meta": {}, "leaves"')
+    else:
+      shutil.rmtree(path / str(step) / 'state')
+  with caplog.at_level(logging.WARNING), checkpoint.Checkpoints(path) as manager:
+    step, state, _ = manager.restore_latest(make_state(9))
+    assert step == 1
+    assert_same(state, make_state(1))
+    assert 'checkpoint 3 is damaged' in caplog.text
+    assert 'checkpoint 2 is damaged' in caplog.text
+    # The damaged ones no longer stand in the way.
+    manager.save(2, make_state(2))
+    manager.close()
+  with checkpoint.Checkpoints(path) as manager:
+    assert manager.steps() == [2, 1]
+
+
+def test_a_changed_number_in_the_description_is_noticed(tmp_path):
+  path = saved(tmp_path / 'c', [1, 2])
+  file = path / '2' / 'meta' / 'metadata'
+  assert '"note":"x"' in (text := file.read_text().replace(' ', ''))
+  file.write_text(text.replace('"note":"x"', '"note":"y"'))
+  with checkpoint.Checkpoints(path) as manager:
+    assert manager.read_meta() == (1, {'step': 1, 'note': 'x'})
+
+
+def test_where_none_can_be_read_it_is_an_error_and_nothing_is_deleted(tmp_path):
+  path = saved(tmp_path / 'c', [1, 2])
+  for step in (1, 2):
+    data_file(path, step).unlink()
+  with checkpoint.Checkpoints(path) as manager:
+    with pytest.raises(ValueError, match=r'none of the checkpoints in .*\[2, 1\]'):
+      manager.restore_latest(make_state())
+    assert manager.steps() == [2, 1]
+
+
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    (
+      lambda p: p | {'kernel': jnp.zeros((40, 60))},
+      r"'kernel'\] is float32\[40, 50\] there, and .*60\]",
+    ),
+    (
+      lambda p: p | {'kernel': jnp.zeros((40, 50), jnp.float16)},
+      r'float32\[40, 50\] there, and float16',
+    ),
+    (lambda p: p | {'new': jnp.zeros(2)}, r"only this run has \.params\['new'\]"),
+    (lambda p: {'kernel': p['kernel']}, r'only the checkpoint has \.params'),
+  ],
+)
+def test_another_state_is_a_clear_error_and_no_damage(tmp_path, change, message):
+  path = saved(tmp_path / 'c', [1, 2])
+  like = make_state()
+  with checkpoint.Checkpoints(path) as manager:
+    with pytest.raises(ValueError, match=message):
+      manager.restore_latest(like._replace(params=change(like.params)))
+    assert manager.steps() == [2, 1]
+
+
+def test_a_step_that_is_there_cannot_be_saved_again(tmp_path):
+  path = saved(tmp_path / 'c', [1, 5])
+  manager = checkpoint.Checkpoints(path)
+  with manager, pytest.raises(ValueError, match='step 3.* step 5'):
+    manager.save(3, make_state())
+
+
+def test_a_save_that_fails_in_the_background_is_heard_of(tmp_path, monkeypatch):
+  manager = checkpoint.Checkpoints(tmp_path / 'c')
+  monkeypatch.setattr(manager._manager, 'check_for_errors', lambda: 1 / 0)
+  with pytest.raises(ZeroDivisionError):
+    manager.save(1, make_state())
+  with pytest.raises(ZeroDivisionError):
+    manager.close()
+
+
+def test_an_error_inside_is_not_hidden_by_one_of_closing(tmp_path, monkeypatch, caplog):
+  with pytest.raises(KeyError), checkpoint.Checkpoints(tmp_path / 'c') as manager:
+    monkeypatch.setattr(manager._manager, 'check_for_errors', lambda: 1 / 0)
+    raise KeyError('first')
+  assert 'the last checkpoint was not saved' in caplog.text

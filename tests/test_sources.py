@@ -1,0 +1,163 @@
+"""The door to the data sets, digits, and the cache behind it."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from stretchnas_jax.data import cache, sources
+
+
+@pytest.fixture(scope='module')
+def digits():
+  return sources.load('digits')
+
+
+def test_digits(digits):
+  assert digits.name == 'digits' and digits.class_names == tuple('0123456789')
+  assert digits.train_images.shape == (1437, 16, 16, 1)
+  assert digits.test_images.shape == (360, 16, 16, 1)
+  assert digits.train_images.dtype == digits.test_images.dtype == np.uint8
+  assert digits.train_labels.dtype == digits.test_labels.dtype == np.int32
+  shares = [
+    np.bincount(labels) / len(labels) for labels in (digits.train_labels, digits.test_labels)
+  ]
+  np.testing.assert_allclose(shares[0], shares[1], atol=0.005)
+
+
+def test_digits_are_the_same_every_time_and_none_is_lost(digits):
+  from sklearn import datasets
+
+  small = sources.load('digits', image_size=8)
+  assert small.train_images.shape == (1437, 8, 8, 1)
+  np.testing.assert_array_equal(small.test_labels, digits.test_labels)
+  ours = np.concatenate([small.train_images, small.test_images]).reshape(1797, 64)
+  theirs = np.round(datasets.load_digits().data / 16 * 255)
+  np.testing.assert_array_equal(np.unique(ours, axis=0), np.unique(theirs, axis=0))
+  assert small.train_images.max() == 255
+
+
+def test_mean_and_std(digits):
+  scaled = digits.train_images.astype(np.float64) / 255
+  np.testing.assert_allclose(digits.mean, scaled.mean(axis=(0, 1, 2)), rtol=1e-6)
+  np.testing.assert_allclose(digits.std, scaled.std(axis=(0, 1, 2)), rtol=1e-6)
+  assert digits.mean.dtype == digits.std.dtype == np.float32
+
+
+def test_statistics_of_several_blocks_and_channels():
+  images = np.random.default_rng(0).integers(0, 256, (2050, 2, 3, 3), np.uint8)
+  images[..., 1] //= 2
+  images[..., 2] = 51
+  mean, std = sources.channel_statistics(images)
+  np.testing.assert_allclose(mean, (images / 255).mean(axis=(0, 1, 2)), rtol=1e-6)
+  np.testing.assert_allclose(std[:2], (images / 255).std(axis=(0, 1, 2))[:2], rtol=1e-6)
+  assert std[2] == 1  # no division by zero where nothing varies
+
+
+@pytest.mark.parametrize(
+  'arguments, words',
+  [
+    ({'name': 'imagenet2012'}, "'imagenet2012'; .* digits, folder, cifar10, cifar100"),
+    ({'name': 'digits', 'path': 'x'}, "data.path is 'x'; digits"),
+    ({'name': 'digits', 'image_size': 0}, 'data.image_size is 0'),
+    ({'name': 'digits', 'on_bad_image': 'cry'}, "'cry'; it must be error or skip"),
+    ({'name': 'folder'}, 'data.path is missing'),
+  ],
+)
+def test_load_says_what_is_wrong(arguments, words):
+  with pytest.raises(ValueError, match=words):
+    sources.load(**arguments)
+
+
+@pytest.mark.parametrize(
+  'change, words',
+  [
+    ({'train_labels': [0, 1, 2]}, r'\(train\) has labels outside 0 .. 1'),
+    ({'train_labels': [0, 1, -1]}, 'labels outside'),
+    ({'train_labels': [0, 1]}, '3 images and 2 labels'),
+    ({'train_images': np.zeros((3, 4, 4, 1))}, 'images of float64'),
+    ({'train_images': np.zeros((3, 4, 4), np.uint8)}, 'not bytes'),
+    ({'test_images': np.zeros((0, 4, 4, 1), np.uint8), 'test_labels': []}, r'\(test\) has 0'),
+  ],
+)
+def test_every_part_is_checked(change, words):
+  arrays = {'train_images': np.zeros((3, 4, 4, 1), np.uint8), 'train_labels': [0, 1, 0]}
+  assert sources.make_dataset('x', arrays, ['a', 'b']).test_images is None
+  with pytest.raises(ValueError, match=words):
+    sources.make_dataset('x', arrays | change, ['a', 'b'])
+
+
+# ---- the cache -----------------------------------------------------------------------------------
+
+
+class Maker:
+  """Makes new arrays at each call and counts the calls."""
+
+  def __init__(self):
+    self.calls = 0
+
+  def __call__(self):
+    self.calls += 1
+    return {'x': np.arange(2000) + self.calls, 'names': np.array(['é', 'b'])}
+
+
+def test_the_cache_serves_until_the_key_changes(tmp_path):
+  make, folder = Maker(), tmp_path / 'deep' / 'cache'
+  results = [cache.cached('entry', key, make, folder) for key in 'aabba']
+  assert [int(result['x'][0]) for result in results] == [1, 1, 2, 2, 3]
+  assert list(results[1]['names']) == ['é', 'b'] and set(results[1]) == {'x', 'names'}
+  assert [file.name for file in folder.iterdir()] == ['entry.npz']
+
+
+@pytest.mark.parametrize('damage', ['empty', 'short', 'text', 'flipped', 'folder', 'pickle'])
+def test_a_damaged_cache_is_made_anew(tmp_path, damage):
+  make, file = Maker(), tmp_path / 'entry.npz'
+  cache.cached('entry', 'a', make, tmp_path)
+  whole = file.read_bytes()
+  middle = len(whole) // 2
+  flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+  if damage == 'folder':
+    file.unlink()
+    file.mkdir()
+  elif damage == 'pickle':
+    np.savez(file, key=np.array('a'), x=np.array([{}], object))
+  else:
+    damaged = {'empty': b'', 'short': whole[:-50], 'text': b'hello', 'flipped': flipped}
+    file.write_bytes(damaged[damage])
+  assert cache.cached('entry', 'a', make, tmp_path)['x'][0] == 2
+  if damage != 'folder':
+    assert cache.cached('entry', 'a', make, tmp_path)['x'][0] == 2
+  assert [f.name for f in tmp_path.iterdir()] == ['entry.npz']
+
+
+def test_a_cache_that_cannot_be_written_does_no_harm(tmp_path, monkeypatch, caplog):
+  make = Maker()
+  (tmp_path / 'file').write_text('in the way')
+  assert cache.cached('entry', 'a', make, tmp_path / 'file')['x'][0] == 1
+
+  def full(*args, **kwargs):
+    raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr(np, 'savez', full)
+  assert cache.cached('entry', 'a', make, tmp_path / 'full')['x'][0] == 2
+  assert not list((tmp_path / 'full').iterdir())
+  assert 'No space left' in caplog.text
+
+
+def test_where_the_cache_is(tmp_path, monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  assert cache.default_folder() == tmp_path / 'stretchnas_jax'
+  monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+  for ignored in 'relative/path', '':
+    monkeypatch.setenv('XDG_CACHE_HOME', ignored)
+    assert cache.default_folder() == tmp_path / 'home' / '.cache' / 'stretchnas_jax'
+
+
+def test_without_a_home_nothing_is_kept(monkeypatch):
+  monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
+
+  def homeless():
+    raise RuntimeError('Could not determine home directory.')
+
+  monkeypatch.setattr(pathlib.Path, 'home', homeless)
+  assert cache.cached('entry', 'a', Maker())['x'][0] == 1

@@ -1,0 +1,229 @@
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import reference
+
+from stretchnas_jax.architecture import graph, space
+from stretchnas_jax.models import merged, norms, supernet, tiled
+from stretchnas_jax.models import layout as layout_lib
+
+DARTS = space.DARTS_PRIMITIVES
+
+
+def furthest(a, b):
+  """The largest distance between two leaves, relative to the norm of the tree's largest leaf."""
+  scale = max(float(jnp.linalg.norm(x.ravel())) for x in jax.tree.leaves(b))
+  distance = lambda x, y: float(jnp.linalg.norm((x - y).ravel()))
+  own = lambda x, y: distance(x, y) / max(float(jnp.linalg.norm(y.ravel())), 1e-3 * scale)
+  return max(jax.tree.leaves(jax.tree.map(own, a, b)))
+
+
+def fan_case(key, names, edges, channels, size, batch, stride, dtype):
+  """(params, x, weights) of a fan and a cotangent of its output."""
+  keys = iter(jax.random.split(key, 40))
+  normal = lambda *shape: jax.random.normal(next(keys), shape, dtype)
+  params = {}
+  for name in names:
+    if supernet.is_convolution(name):
+      k, stages = int(name[-1]), 2 if name.startswith('sep') else 1
+      params[name] = {
+        'depthwise': normal(edges, stages, channels, k, k) / k,
+        'pointwise': normal(edges, stages, channels, channels) / channels**0.5,
+      }
+    if name == 'skip_connect' and stride == 2:
+      params[name] = {'pointwise': normal(edges, 1, channels, channels) / channels**0.5}
+  weights = {name: abs(normal(edges)) + 0.1 for name in names}
+  half = -(-size // stride)
+  return (params, normal(batch, size, size, channels), weights), normal(
+    edges, batch, half, half, channels
+  )
+
+
+def reference_fan(params, x, weights, stride):
+  edges = len(next(iter(weights.values())))
+  flat = {f'{n}_{kind}': a for n, arrays in params.items() for kind, a in arrays.items()}
+  if 'skip_connect' in params:
+    flat['skip_connect'] = params['skip_connect']['pointwise']
+  return jnp.stack([
+    sum(w[e] * reference.operation(name, flat, e, x, stride) for name, w in weights.items())
+    for e in range(edges)
+  ])
+
+
+def merged_fan(params, x, weights, stride):
+  return merged.fan(params, x, weights, stride, norms.BatchNorms())
+
+
+def tiled_fan(params, x, weights, stride):
+  x = layout_lib.Tiled.enter(x)
+  return jax.vmap(layout_lib.Tiled.leave)(
+    tiled.fan(params, x, weights, stride, norms.BatchNorms())
+  )
+
+
+def outputs_and_gradients(fan, case, cotangent, stride):
+  def run(case, cotangent):
+    y, vjp = jax.vjp(lambda *case: fan(*case, stride), *case)
+    return y, vjp(cotangent)
+
+  return jax.jit(run)(case, cotangent)
+
+
+FANS = [  # names, edges, channels, size, batch, stride
+  (DARTS[1:], 2, 4, 16, 3, 1),
+  (DARTS[1:], 2, 6, 8, 3, 2),
+  (('sep_conv_7x7', 'dil_conv_3x3', 'skip_connect'), 2, 4, 8, 2, 1),
+  (('avg_pool_3x3', 'sep_conv_3x3'), 2, 4, 12, 2, 2),
+  (('max_pool_3x3',), 1, 4, 2, 5, 1),
+]
+
+
+@pytest.mark.parametrize('names, edges, channels, size, batch, stride', FANS)
+@pytest.mark.parametrize('x64', [False, True], ids=['float32', 'float64'])
+def test_fans_equal_the_reference(names, edges, channels, size, batch, stride, x64):
+  with jax.enable_x64(x64):
+    dtype = jnp.float64 if x64 else jnp.float32
+    case = fan_case(jax.random.key(edges), names, edges, channels, size, batch, stride, dtype)
+    expected = outputs_and_gradients(reference_fan, *case, stride)
+    bound = 1e-10 if x64 else 1e-5
+    for fan in (merged_fan, tiled_fan):
+      assert furthest(outputs_and_gradients(fan, *case, stride), expected) < bound, fan
+
+
+@pytest.mark.parametrize('size', [7, 9])
+@pytest.mark.parametrize('stride', [1, 2])
+def test_merged_takes_odd_sizes(size, stride):
+  case = fan_case(jax.random.key(0), DARTS[1:], 2, 4, size, 3, stride, jnp.float32)
+  expected = outputs_and_gradients(reference_fan, *case, stride)
+  assert furthest(outputs_and_gradients(merged_fan, *case, stride), expected) < 1e-5
+
+
+def network_case(net, image_shape, dtype, batch=4):
+  images = jax.random.normal(jax.random.key(1), (batch, *image_shape), dtype)
+  params = jax.tree.map(
+    lambda x: x.astype(dtype), jax.jit(net.init)(jax.random.key(0), images)['params']
+  )
+  keys = iter(jax.random.split(jax.random.key(2), 4))
+  shape = len(net.space.graph.edges), len(net.space.primitives)
+  cells = supernet.CELL_TYPES
+  op_weights = {c: jax.nn.softmax(jax.random.normal(next(keys), shape, dtype)) for c in cells}
+  scores = {c: jax.random.uniform(next(keys), shape[:1], dtype, 0.2, 1.2) for c in cells}
+  return params, images, op_weights, scores
+
+
+def loss_and_gradients(apply, params, images, op_weights, scores):
+  labels = jnp.arange(len(images)) % 3
+
+  def loss(params, op_weights, scores):
+    logits = apply(params, images, op_weights, scores)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), logits
+
+  return jax.jit(jax.value_and_grad(loss, (0, 1, 2), has_aux=True))(params, op_weights, scores)
+
+
+@pytest.mark.parametrize('form', ['merged', 'tiled'])
+@pytest.mark.parametrize('x64', [False, True], ids=['float32', 'float64'])
+def test_network_equals_the_reference(form, x64):
+  with jax.enable_x64(x64):
+    dtype = jnp.float64 if x64 else jnp.float32
+    net = supernet.Supernet(space.darts_space(2, with_none=True), 4, 3, 3, form=form, dtype=dtype)
+    case = network_case(net, (8, 8, 1), dtype)
+
+    def ours(params, *args):
+      variables = {'params': params, 'batch_stats': stats}
+      return net.apply(variables, *args, train=True, mutable=['batch_stats'])[0]
+
+    stats = net.init(jax.random.key(0), case[1])['batch_stats']
+    expected = loss_and_gradients(functools.partial(reference.supernet, net), *case)
+    assert furthest(loss_and_gradients(ours, *case), expected) < (1e-10 if x64 else 1e-5)
+
+
+def test_darts_supernet_has_the_published_number_of_weights():
+  net = supernet.Supernet(space.darts_space(4, with_none=True), 16, 8, 10)
+  shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((2, 32, 32, 3)))
+  assert sum(x.size for x in jax.tree.leaves(shapes['params'])) == 1_930_618
+
+
+@pytest.mark.parametrize('form', ['merged', 'tiled'])
+def test_evaluation_uses_running_averages(form):
+  """After many updates from one batch, evaluation mode gives that batch's training logits."""
+  net = supernet.Supernet(space.darts_space(1), 4, 1, 3, form=form)
+  images = jax.random.normal(jax.random.key(1), (6, 8, 8, 3))
+  variables = jax.jit(net.init)(jax.random.key(0), images)
+  train = jax.jit(lambda v: net.apply(v, images, train=True, mutable=['batch_stats']))
+  for _ in range(200):
+    logits, updated = train(variables)
+    variables = variables | updated
+  np.testing.assert_allclose(jax.jit(net.apply)(variables, images), logits, atol=2e-4)
+
+
+@pytest.mark.parametrize('form', ['merged', 'tiled'])
+def test_bfloat16_stays_near_and_keeps_float32_state(form):
+  net = supernet.Supernet(space.darts_space(1), 4, 1, 3, form=form)
+  case = network_case(net, (8, 8, 3), jnp.float32)
+
+  def run(net):
+    variables = jax.jit(net.init)(jax.random.key(0), case[1])
+    apply = lambda v: net.apply(v, *case[1:], train=True, mutable=['batch_stats'])
+    return variables, jax.jit(apply)(variables)
+
+  _, (expected, _) = run(net)
+  variables, (logits, updated) = run(net.clone(dtype=jnp.bfloat16))
+  assert {x.dtype for x in jax.tree.leaves((variables, logits, updated))} == {jnp.dtype('float32')}
+  np.testing.assert_allclose(logits, expected, atol=0.05)
+
+
+class Halving(nn.Module):
+  """A user's own operation."""
+
+  channels: int
+  stride: int
+
+  @nn.compact
+  def __call__(self, x, train):
+    return nn.Conv(self.channels, (1, 1), (self.stride, self.stride), use_bias=False)(x)
+
+
+@pytest.mark.parametrize('form', ['merged', 'tiled'])
+def test_a_users_operation_is_mixed_in_on_every_edge(form):
+  own = space.SearchSpace(graph.CellGraph(2), ('own', 'skip_connect'))
+  net = supernet.Supernet(own, 4, 2, 3, form=form, operations={'own': Halving})
+  images = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))
+  variables = jax.jit(net.init)(jax.random.key(0), images)
+  names = {k for k in variables['params']['cell_0'] if k.startswith('own')}
+  assert names == {f'own_{src}_{dst}' for src, dst in own.graph.edges}
+
+  def loss(params):
+    logits, _ = net.apply(variables | {'params': params}, images, train=True, mutable=['batch_stats'])
+    return (logits**2).sum()
+
+  gradients = jax.jit(jax.grad(loss))(variables['params'])
+  assert all(float(abs(g).max()) > 0 for g in jax.tree.leaves(gradients['cell_0']['own_0_2']))
+
+
+@pytest.mark.parametrize(
+  'change, words',
+  [
+    ({'channels': 5}, 'channels is 5'),
+    ({'channels': 0}, 'channels is 0'),
+    ({'num_layers': 0}, 'num_layers is 0'),
+    ({'form': 'fast'}, "form is 'fast'"),
+    ({'space': space.SearchSpace(graph.CellGraph(2), ('skip_connect', 'mine'))}, "'mine'"),
+  ],
+)
+def test_wrong_arguments_are_named(change, words):
+  with pytest.raises(ValueError, match=words):
+    supernet.Supernet(
+      **{'space': space.darts_space(2), 'channels': 4, 'num_layers': 2, 'num_classes': 3} | change
+    )
+
+
+def test_tiled_names_images_that_it_cannot_take():
+  net = supernet.Supernet(space.darts_space(1), 4, 3, 3, form='tiled')
+  with pytest.raises(ValueError, match='form is tiled and images are 9x9'):
+    jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((2, 9, 9, 3)))

@@ -1,0 +1,446 @@
+"""Topology tables and what is computed from them, against plain loops in float64.
+
+The reference below knows a node's choices as sets of neighbours and never touches a table's
+arrays; `choices` translates a table, and its test says that the translation loses nothing.
+"""
+
+import functools
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stretchnas_jax.architecture import graph, topology
+
+BUILDERS = {
+  'input_pairs': topology.input_pairs,
+  'output_pairs': topology.output_pairs,
+  'subsets': topology.output_subsets,
+  'nonempty': lambda g: topology.output_subsets(g, include_empty=False),
+  'out_1': lambda g: topology.k_subsets(g, 1),
+  'in_1': lambda g: topology.k_subsets(g, 1, by='target'),
+}
+EVERY_TABLE = pytest.mark.parametrize('kind', BUILDERS)
+BY_SOURCE = pytest.mark.parametrize('kind', ['output_pairs', 'subsets', 'nonempty', 'out_1'])
+FUNCTIONS = ('code_probs', 'edge_scores', 'invalid_topology_penalty', 'select', 'beta_entropy')
+
+sizes = st.integers(2, 7)
+seeds = st.integers(0, 2**31)
+spreads = st.sampled_from([1e-3, 1.0, 20.0])
+
+
+@functools.cache
+def built(kind, nodes):
+  return BUILDERS[kind](graph.CellGraph(nodes))
+
+
+@functools.cache
+def jitted(name, kind, nodes):
+  table = built(kind, nodes)
+  return jax.jit(lambda beta: getattr(topology, name)(beta, table))
+
+
+def draw(kind, nodes, seed, spread):
+  beta = np.random.default_rng(seed).normal(size=built(kind, nodes).mask.shape) * spread
+  return beta.astype(np.float32)
+
+
+def neighbours(nodes, node, by):
+  if by == 'source':
+    return [j for j in range(2, nodes + 2) if j > node]
+  return [i for i in range(nodes + 2) if i < node and node >= 2]
+
+
+def expected_choices(kind, nodes):
+  """Node -> the sets of neighbours it may choose, by the words of the paper."""
+  by = 'target' if kind.startswith('in') else 'source'
+  found = {}
+  for node in range(nodes + 2):
+    near = neighbours(nodes, node, by)
+    every = [
+      frozenset(n for b, n in enumerate(near) if code >> b & 1) for code in range(2 ** len(near))
+    ]
+    if kind in ('input_pairs', 'output_pairs'):
+      every = [s for s in every if len(s) == 2]
+    elif kind in ('out_1', 'in_1'):
+      every = [s for s in every if len(s) == 1]
+    elif kind == 'nonempty' or not near:
+      every = [s for s in every if s]
+    if every:
+      found[node] = every
+  return found
+
+
+def choices(kind, nodes, beta):
+  """Node -> {set of neighbours: its logit}, out of a table's arrays."""
+  table, edges = built(kind, nodes), graph.CellGraph(nodes).edges
+  here, there = (0, 1) if table.by == 'source' else (1, 0)
+  named = list(expected_choices(kind, nodes))
+  found = {}
+  for r, node in enumerate(named):
+    found[node] = {}
+    for k in range(table.codes.shape[1]):
+      if table.mask[r, k]:
+        chosen = [edges[e] for e in np.flatnonzero(table.codes[r, k])]
+        assert all(edge[here] == node for edge in chosen)
+        found[node][frozenset(edge[there] for edge in chosen)] = float(beta[r, k])
+  return found
+
+
+def probabilities(logits):
+  top = max(logits.values())
+  total = sum(math.exp(value - top) for value in logits.values())
+  return {code: math.exp(value - top) / total for code, value in logits.items()}
+
+
+def reference_scores(kind, nodes, beta):
+  """s(i, j) of Eq. 6, 10 and 13, by edge."""
+  by = built(kind, nodes).by
+  chosen = choices(kind, nodes, beta)
+  scores = []
+  for i, j in graph.CellGraph(nodes).edges:
+    node, other = (i, j) if by == 'source' else (j, i)
+    n = len(neighbours(nodes, node, by))
+    probs = probabilities(chosen[node]) if node in chosen else {}
+    merged = sum(p for code, p in probs.items() if other in code)
+    if kind == 'output_pairs':
+      merged *= (n * (n - 1) / 2) / (n - 1) if n > 1 else 0
+    elif kind in ('subsets', 'nonempty'):
+      merged *= (2**n - 1) / 2 ** (n - 1)
+    elif kind == 'out_1':
+      merged *= n
+    scores.append(merged)
+  return np.array(scores)
+
+
+def reference_penalty(kind, nodes, beta):
+  """r(beta) of Eq. 14."""
+  chosen, total = choices(kind, nodes, beta), 0.0
+  for j in range(2, nodes + 2):
+    product = 1.0
+    for i in range(j):
+      probs = probabilities(chosen[i]) if i in chosen else {}
+      containing = [p for code, p in probs.items() if j in code]
+      if containing:
+        product *= 1 - max(containing) / max(probs.values())
+    total += product
+  return total
+
+
+def finite_difference(function, beta, step=1e-5):
+  slope = np.zeros(beta.shape)
+  for index in np.ndindex(*beta.shape):
+    up, down = beta.astype(np.float64), beta.astype(np.float64)
+    up[index] += step
+    down[index] -= step
+    slope[index] = (function(up) - function(down)) / (2 * step)
+  return slope
+
+
+@EVERY_TABLE
+@pytest.mark.parametrize('nodes', range(2, 8))
+def test_codes_are_those_of_the_paper(kind, nodes):
+  table = built(kind, nodes)
+  expected = expected_choices(kind, nodes)
+  found = choices(kind, nodes, np.zeros(table.mask.shape))
+  assert {node: set(codes) for node, codes in found.items()} == {
+    node: set(codes) for node, codes in expected.items()
+  }
+  assert table.mask.sum() == sum(len(codes) for codes in expected.values())
+  assert table.mask.shape == (len(expected), max(len(codes) for codes in expected.values()))
+  assert not table.codes[~table.mask].any()
+  assert table.codes.dtype == table.scale.dtype == np.float32
+  assert table.mask.dtype == bool
+  assert set(np.unique(table.codes)) <= {0, 1}
+  np.testing.assert_array_equal(table.scale == 0, ~(table.codes > 0).any((0, 1)))
+
+
+@pytest.mark.parametrize(
+  'nodes, edges, pairs, subsets, nonempty, inputs',
+  [
+    (4, 14, 16, 46, 41, 20),
+    (5, 20, 30, 94, 88, 35),
+    (6, 27, 50, 190, 183, 56),
+    (7, 35, 77, 382, 374, 84),
+  ],
+)
+def test_published_counts(nodes, edges, pairs, subsets, nonempty, inputs):
+  counts = [built(kind, nodes).mask.sum() for kind in list(BUILDERS)[:4]]
+  assert len(graph.CellGraph(nodes).edges) == edges
+  assert counts == [inputs, pairs, subsets, nonempty]
+
+
+@EVERY_TABLE
+@given(nodes=sizes, seed=seeds, spread=spreads)
+def test_edge_scores(kind, nodes, seed, spread):
+  beta = draw(kind, nodes, seed, spread)
+  scores = jitted('edge_scores', kind, nodes)(beta)
+  np.testing.assert_allclose(scores, reference_scores(kind, nodes, beta), rtol=2e-5, atol=1e-6)
+
+
+@given(nodes=sizes, seed=seeds)
+def test_merged_scores_equal_the_sum_over_input_pairs(nodes, seed):
+  """Eq. 4 and 5 against Eq. 6, on features of every edge."""
+  beta, cell = draw('input_pairs', nodes, seed, 1.0), graph.CellGraph(nodes)
+  features = np.random.default_rng(seed + 1).normal(size=(len(cell.edges), 5))
+  by_edge = dict(zip(cell.edges, features))
+  scores = jitted('edge_scores', 'input_pairs', nodes)(beta)
+  for j, logits in choices('input_pairs', nodes, beta).items():
+    long = np.zeros(5)
+    for (m, n), p in probabilities(logits).items():
+      long += p * (by_edge[m, j] + by_edge[n, j])
+    short = sum(np.float64(scores[e]) * features[e] for e in cell.in_edges(j))
+    np.testing.assert_allclose(short, long, rtol=1e-4, atol=1e-5)
+
+
+@given(nodes=sizes, seed=seeds, spread=spreads)
+def test_each_node_sums_what_its_sources_send(nodes, seed, spread):
+  """Eq. 8 to 10: a source sends on the two edges of a pair, with the pair's probability."""
+  beta, cell = draw('output_pairs', nodes, seed, spread), graph.CellGraph(nodes)
+  scores = jitted('edge_scores', 'output_pairs', nodes)(beta)
+  sent = dict.fromkeys(cell.edges, 0.0)
+  for i, logits in choices('output_pairs', nodes, beta).items():
+    n = len(cell.out_edges(i))
+    for pair, p in probabilities(logits).items():
+      for j in pair:
+        sent[i, j] += math.comb(n, 2) / math.comb(n - 1, 1) * p
+  np.testing.assert_allclose(scores, list(sent.values()), rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('nodes', [2, 4, 6])
+def test_scores_where_all_codes_are_equal(nodes):
+  cell = graph.CellGraph(nodes)
+  successors = np.array([len(cell.out_edges(src)) for src, _ in cell.edges])
+  even = lambda kind: jitted('edge_scores', kind, nodes)(jnp.zeros(built(kind, nodes).mask.shape))
+  np.testing.assert_allclose(even('output_pairs'), successors > 1, rtol=1e-6)
+  np.testing.assert_allclose(even('nonempty'), np.ones(len(successors)), rtol=1e-6)
+  np.testing.assert_allclose(even('subsets'), 1 - 0.5**successors, rtol=1e-6)
+  inputs = np.array([len(cell.in_edges(dst)) for _, dst in cell.edges])
+  np.testing.assert_allclose(even('input_pairs'), 2 / inputs, rtol=1e-6)
+
+
+@BY_SOURCE
+@given(nodes=sizes, seed=seeds, spread=spreads)
+def test_penalty(kind, nodes, seed, spread):
+  beta = draw(kind, nodes, seed, spread)
+  penalty = float(jitted('invalid_topology_penalty', kind, nodes)(beta))
+  expected = reference_penalty(kind, nodes, beta.astype(np.float64))
+  np.testing.assert_allclose(penalty, expected, rtol=1e-4, atol=1e-6)
+
+
+@BY_SOURCE
+@given(nodes=sizes, seed=seeds)
+def test_penalty_is_exactly_zero_where_every_node_is_reached(kind, nodes, seed):
+  beta, table = draw(kind, nodes, seed, 2.0), built(kind, nodes)
+  entered = set()
+  for node, logits in choices(kind, nodes, beta).items():
+    entered |= max(logits, key=logits.get)
+  penalty = float(jitted('invalid_topology_penalty', kind, nodes)(beta))
+  if entered == set(range(2, nodes + 2)):
+    assert penalty == 0
+    assert not jax.grad(topology.invalid_topology_penalty)(beta, table).any()
+  else:
+    assert penalty > 0
+
+
+def test_penalty_by_target_is_zero():
+  beta = draw('input_pairs', 4, 0, 5.0)
+  assert float(jitted('invalid_topology_penalty', 'input_pairs', 4)(beta)) == 0
+
+
+def test_penalty_of_a_node_that_nothing_reaches():
+  table = built('subsets', 3)
+  empty = ~(table.codes > 0).any(-1) & table.mask
+  beta = jnp.where(empty, 50.0, -50.0)
+  np.testing.assert_allclose(topology.invalid_topology_penalty(beta, table), 3.0, rtol=1e-6)
+
+
+@EVERY_TABLE
+@pytest.mark.parametrize('nodes', [2, 4])
+def test_gradients_of_scores(kind, nodes):
+  beta = draw(kind, nodes, 3, 1.0)
+  weights = np.random.default_rng(4).normal(size=len(graph.CellGraph(nodes).edges))
+  loss = lambda b: (topology.edge_scores(b, built(kind, nodes)) * weights).sum()
+  expected = finite_difference(lambda b: weights @ reference_scores(kind, nodes, b), beta)
+  np.testing.assert_allclose(jax.jit(jax.grad(loss))(beta), expected, rtol=1e-3, atol=1e-5)
+
+
+@BY_SOURCE
+@pytest.mark.parametrize('seed', range(4))
+def test_gradients_of_the_penalty(kind, seed):
+  beta = draw(kind, 4, seed, 1.0)
+  expected = finite_difference(lambda b: reference_penalty(kind, 4, b), beta)
+  gradient = jax.jit(jax.grad(topology.invalid_topology_penalty))(beta, built(kind, 4))
+  np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-5)
+
+
+@EVERY_TABLE
+@pytest.mark.parametrize('nodes', [2, 5])
+@pytest.mark.parametrize('case', ['ties', 'far', 'signs', 'padding'])
+def test_no_nan_in_values_and_gradients(kind, nodes, case):
+  table = built(kind, nodes)
+  ranks = np.arange(table.mask.size).reshape(table.mask.shape)
+  beta = {
+    'ties': np.zeros(table.mask.shape),
+    'far': np.where(ranks % 3 == 0, 50.0, -50.0),
+    'signs': np.where(ranks % 2 == 0, -50.0, 50.0),
+    'padding': np.where(table.mask, ranks % 5, np.nan),
+  }[case].astype(np.float32)
+  for name in FUNCTIONS:
+    function = lambda b, name=name: getattr(topology, name)(b, table)
+    assert np.isfinite(function(beta)).all(), name
+    if name != 'select':
+      gradient = jax.grad(lambda b, f=function: jnp.sum(f(b)))(beta)
+      assert np.isfinite(gradient).all(), name
+      assert not gradient[~table.mask].any(), name
+
+
+@EVERY_TABLE
+@given(nodes=sizes, seed=seeds, spread=spreads)
+def test_select(kind, nodes, seed, spread):
+  beta, by = draw(kind, nodes, seed, spread), built(kind, nodes).by
+  chosen = {
+    node: max(logits, key=logits.get) for node, logits in choices(kind, nodes, beta).items()
+  }
+  expected = [
+    (j in chosen.get(i, ())) if by == 'source' else (i in chosen.get(j, ()))
+    for i, j in graph.CellGraph(nodes).edges
+  ]
+  selected = jitted('select', kind, nodes)(beta)
+  assert selected.dtype == bool
+  np.testing.assert_array_equal(selected, expected)
+
+
+@EVERY_TABLE
+def test_select_takes_the_first_of_equal_codes(kind):
+  table = built(kind, 4)
+  beta = jnp.zeros(table.mask.shape)
+  np.testing.assert_array_equal(topology.select(beta, table), table.codes[:, 0].any(0))
+  last = table.mask.sum(1) - 1
+  beta = beta.at[np.arange(len(last)), last].set(1e-6)
+  expected = table.codes[np.arange(len(last)), last].any(0)
+  np.testing.assert_array_equal(topology.select(beta, table), expected)
+
+
+@EVERY_TABLE
+@given(nodes=sizes, seed=seeds, spread=spreads)
+def test_probabilities_and_entropy(kind, nodes, seed, spread):
+  beta, table = draw(kind, nodes, seed, spread), built(kind, nodes)
+  probs = np.asarray(jitted('code_probs', kind, nodes)(beta))
+  assert not probs[~table.mask].any()
+  entropies = []
+  for row, logits in enumerate(choices(kind, nodes, beta).values()):
+    expected = list(probabilities(logits).values())
+    np.testing.assert_allclose(probs[row][table.mask[row]], expected, rtol=2e-5, atol=1e-7)
+    entropies.append(-sum(p * math.log(p) for p in expected if p > 0))
+  entropy = jitted('beta_entropy', kind, nodes)(beta)
+  np.testing.assert_allclose(entropy, sum(entropies) / len(entropies), rtol=1e-4, atol=1e-6)
+
+
+def test_a_table_without_rows():
+  cell = graph.CellGraph(4)
+  table = topology.none(cell)
+  beta = topology.init_beta(jax.random.key(0), table)
+  assert beta.shape == table.mask.shape == (0, 0)
+  np.testing.assert_array_equal(jax.jit(topology.edge_scores)(beta, table), np.ones(14))
+  np.testing.assert_array_equal(topology.select(beta, table), np.ones(14, bool))
+  assert float(topology.invalid_topology_penalty(beta, table)) == 0
+  assert float(topology.beta_entropy(beta, table)) == 0
+  assert topology.code_probs(beta, table).shape == (0, 0)
+
+
+def test_named_tables_are_k_subsets():
+  cell = graph.CellGraph(5)
+  for named, general in (
+    (topology.output_pairs(cell), topology.k_subsets(cell, 2)),
+    (topology.input_pairs(cell), topology.k_subsets(cell, 2, by='target')),
+  ):
+    jax.tree.map(np.testing.assert_array_equal, named, general)
+    assert named.by == general.by
+
+
+@pytest.mark.parametrize('by', ['source', 'target'])
+@pytest.mark.parametrize('k', [1, 2, 3, 4])
+def test_k_subsets(k, by):
+  cell = graph.CellGraph(4)
+  table = topology.k_subsets(cell, k, by=by)
+  counts = [len(neighbours(4, node, by)) for node in range(6)]
+  assert table.mask.sum(1).tolist() == [math.comb(n, k) for n in counts if n >= k]
+  assert (table.codes.sum(-1)[table.mask] == k).all()
+  for scale, edge in zip(table.scale, cell.edges):
+    n = counts[edge[0] if by == 'source' else edge[1]]
+    expected = 0 if n < k else n / k if by == 'source' else 1
+    np.testing.assert_allclose(scale, expected, rtol=1e-6)
+
+
+def test_a_table_may_be_an_argument_of_a_jitted_function():
+  table, beta = built('subsets', 3), draw('subsets', 3, 0, 1.0)
+  for name in FUNCTIONS:
+    function = getattr(topology, name)
+    expected = function(beta, table)
+    np.testing.assert_allclose(jax.jit(function)(beta, table), expected, rtol=1e-6, atol=1e-7)
+  again = jax.tree.map(lambda array: array, table)
+  assert isinstance(again, topology.TopologyTable)
+  assert again.by == 'source'
+
+
+def test_a_topology_of_your_own_is_one_more_table():
+  """Node 0 sends to both nodes or to neither; nothing else exists."""
+  both = [(src == 0) * 1.0 for src, _ in graph.CellGraph(2).edges]
+  codes = np.array([[[0.0] * 5, both]], np.float32)
+  scale = np.array(both, np.float32)
+  table = topology.TopologyTable(codes, np.ones((1, 2), bool), scale)
+  beta = jnp.array([[0.0, math.log(3)]])
+  np.testing.assert_allclose(topology.edge_scores(beta, table), np.array(both) * 0.75, rtol=1e-6)
+  np.testing.assert_array_equal(topology.select(beta, table), np.array(both, bool))
+  assert float(topology.invalid_topology_penalty(beta, table)) == 0
+  np.testing.assert_allclose(
+    topology.invalid_topology_penalty(-beta, table), 2 * (1 - 1 / 3), rtol=1e-6
+  )
+
+
+def test_init_beta(key):
+  table = built('subsets', 6)
+  beta = topology.init_beta(key, table)
+  assert beta.shape == table.mask.shape == (7, 64)
+  assert beta.dtype == jnp.float32
+  assert 0.8e-3 < float(beta.std()) < 1.2e-3
+  np.testing.assert_array_equal(beta, topology.init_beta(key, table))
+  np.testing.assert_allclose(topology.init_beta(key, table, std=1.0), beta * 1e3, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'build, word',
+  [
+    (lambda g: topology.k_subsets(g, 0), 'k is 0'),
+    (lambda g: topology.k_subsets(g, True), 'k is True'),
+    (lambda g: topology.k_subsets(g, 2.0), 'k is 2.0'),
+    (lambda g: topology.k_subsets(g, 5), 'k is 5'),
+    (lambda g: topology.k_subsets(g, 6, by='target'), 'k is 6'),
+    (lambda g: topology.k_subsets(g, 2, by='node'), "by is 'node'"),
+    (lambda g: topology.none(g, by='node'), "by is 'node'"),
+    (lambda g: topology.output_pairs(graph.CellGraph(1)), 'k is 2'),
+    (lambda g: topology.output_subsets(graph.CellGraph(40)), 'num_intermediate is 40'),
+  ],
+)
+def test_wrong_tables(build, word):
+  with pytest.raises(ValueError, match=word):
+    build(graph.CellGraph(4))
+
+
+def test_largest_k_leaves_rows():
+  cell = graph.CellGraph(4)
+  assert topology.k_subsets(cell, 4).mask.shape == (2, 1)
+  assert topology.k_subsets(cell, 5, by='target').mask.shape == (1, 1)
+
+
+def test_codes_of_a_row_are_distinct():
+  for kind, nodes in itertools.product(BUILDERS, (2, 5)):
+    table = built(kind, nodes)
+    for codes, mask in zip(table.codes, table.mask):
+      assert len({tuple(code) for code in codes[mask]}) == mask.sum()
