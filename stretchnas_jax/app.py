@@ -12,6 +12,7 @@ import re
 import sys
 import time
 import types
+import warnings
 from typing import Any, NamedTuple
 
 import tqdm
@@ -101,7 +102,12 @@ def parse(argv, config, options, positional):
   if config:
     config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=argv)
   try:
-    words = values(argv)[1:]
+    # Else an earlier config file of this process would lend its names to the next one.
+    sys.modules.pop('config_config', None)
+    with warnings.catch_warnings():
+      # ml_collections loads config files in a way that Python wants to drop.
+      warnings.filterwarnings('ignore', r'.*load_module\(\)', DeprecationWarning)
+      words = values(argv)[1:]
     found = read_config(values, source) if config else {}
   except Exception as error:  # a config file is a program: anything may come out of it
     text = source and config_error(error, source) or override_error(error, argv)
@@ -236,6 +242,9 @@ class Console(logging.Handler):
 def set_up_logging():
   root = logging.getLogger()
   root.setLevel(logging.INFO)
+  # Some libraries give the root logger a handler of their own when they are imported.
+  for handler in [h for h in root.handlers if type(h) is logging.StreamHandler]:
+    root.removeHandler(handler)
   if not any(isinstance(handler, Console) for handler in root.handlers):
     root.addHandler(Console())
 

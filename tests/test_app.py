@@ -175,7 +175,7 @@ def test_errors_of_preparation_are_the_users_and_those_of_work_are_ours(capsys):
 
   assert run_with(refuse) == 2
   assert capsys.readouterr().err == 'error: seed is -1; it must be 0 or more\n'
-  assert run_with(lambda args: open('/no/such/file')) == 2
+  assert run_with(lambda args: pathlib.Path('/no/such/file').read_text()) == 2
   assert capsys.readouterr().err == 'error: /no/such/file: No such file or directory\n'
   with pytest.raises(ValueError, match='invalid literal'):
     app.run(lambda args: lambda: int('x'), config=False, argv=['prog'])

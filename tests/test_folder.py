@@ -96,7 +96,7 @@ def test_grey_images_have_one_channel(load, tmp_path):
 
 
 def sixteen_bits(file):
-  Image.fromarray(np.full((4, 4), 257 * 100, np.uint16)).save(file)
+  Image.fromarray(np.full((4, 4), 25690, np.uint16)).save(file)
 
 
 def transparent(file):

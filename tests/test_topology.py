@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stretchnas_jax.architecture import graph, topology
@@ -40,9 +40,27 @@ def built(kind, nodes):
 
 
 @functools.cache
-def jitted(name, kind, nodes):
+def compiled(kind, nodes):
   table = built(kind, nodes)
-  return jax.jit(lambda beta: getattr(topology, name)(beta, table))
+  return jax.jit(lambda beta: {name: getattr(topology, name)(beta, table) for name in FUNCTIONS})
+
+
+def jitted(name, kind, nodes):
+  return lambda beta: compiled(kind, nodes)(beta)[name]
+
+
+@functools.cache
+def gradients(kind, nodes):
+  """Of every differentiable function at once: its values, squared and added up."""
+  table = built(kind, nodes)
+  loss = lambda beta, name: (getattr(topology, name)(beta, table) ** 2).sum()
+  names = [name for name in FUNCTIONS if name != 'select']
+  return jax.jit(lambda beta: {name: jax.grad(loss)(beta, name) for name in names})
+
+
+@functools.cache
+def penalty_gradient(kind, nodes):
+  return jax.jit(jax.grad(lambda b: topology.invalid_topology_penalty(b, built(kind, nodes))))
 
 
 def draw(kind, nodes, seed, spread):
@@ -176,6 +194,7 @@ def test_published_counts(nodes, edges, pairs, subsets, nonempty, inputs):
 
 
 @EVERY_TABLE
+@settings(max_examples=20)
 @given(nodes=sizes, seed=seeds, spread=spreads)
 def test_edge_scores(kind, nodes, seed, spread):
   beta = draw(kind, nodes, seed, spread)
@@ -183,6 +202,7 @@ def test_edge_scores(kind, nodes, seed, spread):
   np.testing.assert_allclose(scores, reference_scores(kind, nodes, beta), rtol=2e-5, atol=1e-6)
 
 
+@settings(max_examples=20)
 @given(nodes=sizes, seed=seeds)
 def test_merged_scores_equal_the_sum_over_input_pairs(nodes, seed):
   """Eq. 4 and 5 against Eq. 6, on features of every edge."""
@@ -198,6 +218,7 @@ def test_merged_scores_equal_the_sum_over_input_pairs(nodes, seed):
     np.testing.assert_allclose(short, long, rtol=1e-4, atol=1e-5)
 
 
+@settings(max_examples=20)
 @given(nodes=sizes, seed=seeds, spread=spreads)
 def test_each_node_sums_what_its_sources_send(nodes, seed, spread):
   """Eq. 8 to 10: a source sends on the two edges of a pair, with the pair's probability."""
@@ -225,6 +246,7 @@ def test_scores_where_all_codes_are_equal(nodes):
 
 
 @BY_SOURCE
+@settings(max_examples=20)
 @given(nodes=sizes, seed=seeds, spread=spreads)
 def test_penalty(kind, nodes, seed, spread):
   beta = draw(kind, nodes, seed, spread)
@@ -234,16 +256,17 @@ def test_penalty(kind, nodes, seed, spread):
 
 
 @BY_SOURCE
-@given(nodes=sizes, seed=seeds)
+@settings(max_examples=20)
+@given(nodes=st.integers(2, 4), seed=seeds)
 def test_penalty_is_exactly_zero_where_every_node_is_reached(kind, nodes, seed):
-  beta, table = draw(kind, nodes, seed, 2.0), built(kind, nodes)
+  beta = draw(kind, nodes, seed, 2.0)
   entered = set()
-  for node, logits in choices(kind, nodes, beta).items():
+  for logits in choices(kind, nodes, beta).values():
     entered |= max(logits, key=logits.get)
   penalty = float(jitted('invalid_topology_penalty', kind, nodes)(beta))
   if entered == set(range(2, nodes + 2)):
     assert penalty == 0
-    assert not jax.grad(topology.invalid_topology_penalty)(beta, table).any()
+    assert not penalty_gradient(kind, nodes)(beta).any()
   else:
     assert penalty > 0
 
@@ -275,12 +298,11 @@ def test_gradients_of_scores(kind, nodes):
 def test_gradients_of_the_penalty(kind, seed):
   beta = draw(kind, 4, seed, 1.0)
   expected = finite_difference(lambda b: reference_penalty(kind, 4, b), beta)
-  gradient = jax.jit(jax.grad(topology.invalid_topology_penalty))(beta, built(kind, 4))
-  np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-5)
+  np.testing.assert_allclose(penalty_gradient(kind, 4)(beta), expected, rtol=1e-3, atol=1e-5)
 
 
 @EVERY_TABLE
-@pytest.mark.parametrize('nodes', [2, 5])
+@pytest.mark.parametrize('nodes', [2, 4])
 @pytest.mark.parametrize('case', ['ties', 'far', 'signs', 'padding'])
 def test_no_nan_in_values_and_gradients(kind, nodes, case):
   table = built(kind, nodes)
@@ -291,16 +313,15 @@ def test_no_nan_in_values_and_gradients(kind, nodes, case):
     'signs': np.where(ranks % 2 == 0, -50.0, 50.0),
     'padding': np.where(table.mask, ranks % 5, np.nan),
   }[case].astype(np.float32)
-  for name in FUNCTIONS:
-    function = lambda b, name=name: getattr(topology, name)(b, table)
-    assert np.isfinite(function(beta)).all(), name
-    if name != 'select':
-      gradient = jax.grad(lambda b, f=function: jnp.sum(f(b)))(beta)
-      assert np.isfinite(gradient).all(), name
-      assert not gradient[~table.mask].any(), name
+  for name, value in compiled(kind, nodes)(beta).items():
+    assert np.isfinite(value).all(), name
+  for name, gradient in gradients(kind, nodes)(beta).items():
+    assert np.isfinite(gradient).all(), name
+    assert not gradient[~table.mask].any(), name
 
 
 @EVERY_TABLE
+@settings(max_examples=20)
 @given(nodes=sizes, seed=seeds, spread=spreads)
 def test_select(kind, nodes, seed, spread):
   beta, by = draw(kind, nodes, seed, spread), built(kind, nodes).by
@@ -328,6 +349,7 @@ def test_select_takes_the_first_of_equal_codes(kind):
 
 
 @EVERY_TABLE
+@settings(max_examples=20)
 @given(nodes=sizes, seed=seeds, spread=spreads)
 def test_probabilities_and_entropy(kind, nodes, seed, spread):
   beta, table = draw(kind, nodes, seed, spread), built(kind, nodes)
@@ -380,10 +402,9 @@ def test_k_subsets(k, by):
 
 def test_a_table_may_be_an_argument_of_a_jitted_function():
   table, beta = built('subsets', 3), draw('subsets', 3, 0, 1.0)
-  for name in FUNCTIONS:
-    function = getattr(topology, name)
-    expected = function(beta, table)
-    np.testing.assert_allclose(jax.jit(function)(beta, table), expected, rtol=1e-6, atol=1e-7)
+  every = lambda beta, table: {name: getattr(topology, name)(beta, table) for name in FUNCTIONS}
+  for name, value in jax.jit(every)(beta, table).items():
+    np.testing.assert_allclose(value, jitted(name, 'subsets', 3)(beta), rtol=1e-6, atol=1e-7)
   again = jax.tree.map(lambda array: array, table)
   assert isinstance(again, topology.TopologyTable)
   assert again.by == 'source'

@@ -153,8 +153,7 @@ def invalid_topology_penalty(beta, table):
   # 1 - p / max p, from the difference of logits: exactly 0 for an edge of the best code.
   missing = -jnp.expm1(with_edge - best[:, None])
   factors = jnp.where((table.codes > 0).any(1), missing, 1.0).prod(0)  # [E]
-  starts = np.cumsum([0, *_in_degrees(len(table.scale))])
-  return sum(factors[a:b].prod() for a, b in itertools.pairwise(starts))
+  return jnp.append(factors, 1.0)[_entering(len(table.scale))].prod(1).sum()
 
 
 def select(beta, table):
@@ -182,12 +181,15 @@ def _logits(beta, table):
   return jnp.where(table.mask, beta, MASKED)
 
 
-def _in_degrees(num_edges):
-  """How many edges enter node 2, 3, ...; edges stand by destination, so these are their runs."""
-  degrees = []
-  while sum(degrees) < num_edges:
-    degrees.append(len(degrees) + 2)
-  return degrees
+def _entering(num_edges):
+  """The edges that enter node 2, 3, ...: `[S, S + 1]`, filled up with `num_edges`.
+
+  Edges stand by destination, so a node's are a run, of one more than those of the node before.
+  """
+  nodes = math.isqrt(2 * num_edges + 2) - 1
+  runs = np.cumsum([0, *range(2, nodes + 2)])
+  columns = np.arange(nodes + 1)
+  return np.where(columns < np.diff(runs)[:, None], runs[:-1, None] + columns, num_edges)
 
 
 def _check_by(by):

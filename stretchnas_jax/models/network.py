@@ -79,6 +79,24 @@ def classify(features, num_classes):
   return dense(features)
 
 
+def keep_factors(key, rate, positions, shape):
+  """By what drop path multiplies: 0 with probability `rate`, else 1 / (1 - rate).
+
+  Args:
+    key: with an example's position it alone decides what the example loses.
+    rate: scalar, may be traced.
+    positions: `[B]`, int32, places of the examples in the batch over all devices.
+    shape: `(L, E)`, layers and edges; all are drawn at once, so that one generator is compiled.
+
+  Returns:
+    `[L, B, E]`, float32.
+  """
+  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
+  draws = jax.vmap(lambda key: jax.random.uniform(key, shape), out_axes=1)(keys)
+  rate = jnp.asarray(rate, jnp.float32)
+  return jnp.where(draws < rate, 0.0, 1 / (1 - rate))
+
+
 class FixedCell(nn.Module):
   """One cell of a genotype; a node may have any number of inputs.
 
@@ -226,7 +244,7 @@ class FixedNetwork(nn.Module):
     )
 
   def _keep_factors(self, batch, train, rate, positions):
-    """`[L, B, edges]`: 0 where drop path drops an edge, else 1 / (1 - rate). None: no drop path."""
+    """`[L, B, edges]`, or None where there is no drop path."""
     if not train or (isinstance(rate, (int, float)) and rate == 0):
       return None
     if not self.has_rng('drop_path'):
@@ -235,13 +253,8 @@ class FixedNetwork(nn.Module):
       positions = jnp.arange(batch, dtype=jnp.int32)
       if self.axis_name is not None and not self.is_initializing():
         positions += batch * lax.axis_index(self.axis_name)
-    # All draws at once: one generator is compiled instead of one for every edge.
     edges = max(len(self.genotype.normal), len(self.genotype.reduce))
-    key = self.make_rng('drop_path')
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
-    draw = jax.vmap(lambda key: jax.random.uniform(key, (self.num_layers, edges)), out_axes=1)(keys)
-    rate = jnp.asarray(rate, jnp.float32)
-    return jnp.where(draw < rate, 0.0, 1 / (1 - rate))
+    return keep_factors(self.make_rng('drop_path'), rate, positions, (self.num_layers, edges))
 
   def _check_auxiliary(self, images, features):
     """ValueError unless the head's pool leaves 2x2 pixels, as its last convolution wants them."""

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 PORT = 9.0  # least distance of two edges that meet at a node
-SWEEPS = 24
+SWEEPS = 24  # of ordering
+SETTLE = 96  # of y
 TALL = 20.0  # what is higher is a node
 
 
@@ -31,10 +32,6 @@ class Place:
   y: float = 0.0
   before: list = dataclasses.field(default_factory=list)
   after: list = dataclasses.field(default_factory=list)
-
-  def overlaps(self, other):
-    close = abs(self.x - other.x) < (self.width + other.width) / 2
-    return close and abs(self.y - other.y) < (self.height + other.height) / 2
 
 
 class Layout(NamedTuple):
@@ -179,7 +176,7 @@ def settle(columns):
   """Sets y: each place near the mean of its neighbours, and clear of the next in its column."""
   for column in columns:
     set_y(column, [0.0] * len(column))
-  for sweep in range(4 * SWEEPS):
+  for sweep in range(SETTLE):
     for column in columns if sweep % 2 == 0 else columns[::-1]:
       set_y(column, [wish(p) for p in column])
 

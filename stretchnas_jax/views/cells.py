@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from stretchnas_jax.views import cell_layout
 
 FONT_SIZE, TITLE_SIZE = 12, 14
-LABEL_HEIGHT, MARGIN, HEADING = 15.0, 14.0, 24.0
+LABEL_HEIGHT, MARGIN, HEADING = 16.0, 14.0, 24.0
 ARROW = 7.0
 OUTPUT = 'output'  # the key of the node that concatenates
 
@@ -229,7 +229,8 @@ class Pen(NamedTuple):
     self.text(left + widths[0] + 0.5, place.y + 4, subscript, INK, sizes[1], anchor='lm')
 
   def text(self, x, y, text, colour, size, anchor='mm'):
-    where = (x * self.scale, y * self.scale)
+    # The font's middle lies a little below that of its letters.
+    where = (x * self.scale, (y - 0.5) * self.scale)
     self.draw.text(where, printable(text), fill=colour, font=font(size * self.scale), anchor=anchor)
 
 

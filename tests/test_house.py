@@ -1,0 +1,150 @@
+"""The house keeps its order: layers, imports, configs."""
+
+import ast
+import importlib
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from stretchnas_jax import config as config_lib
+from stretchnas_jax import build
+
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGE = ROOT / 'stretchnas_jax'
+LAYERS = ['architecture', 'models', 'optimization', 'data', 'runtime', 'views']
+
+
+def imports(path):
+  """Modules that a file imports, at its top or inside functions."""
+  for node in ast.walk(ast.parse(path.read_text('utf-8'))):
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      yield node.module
+      yield from (f'{node.module}.{alias.name}' for alias in node.names)
+
+
+def layer_of(module):
+  parts = module.split('.')
+  return parts[1] if parts[0] == 'stretchnas_jax' and len(parts) > 1 else None
+
+
+@pytest.mark.parametrize('layer', LAYERS)
+def test_a_layer_imports_only_those_above_it(layer):
+  allowed = set(LAYERS[: LAYERS.index(layer) + 1]) | {None}
+  for path in (PACKAGE / layer).glob('*.py'):
+    used = {layer_of(module) for module in imports(path)} - {'__version__'}
+    assert used <= allowed, path
+
+
+@pytest.mark.parametrize(
+  'library, allowed',
+  [
+    ('orbax', {'runtime/checkpoint.py'}),
+    ('ml_collections', {'config.py', 'app.py'}),
+    ('absl', {'app.py'}),
+    ('tensorflow', set()),
+  ],
+)
+def test_a_library_stays_where_it_belongs(library, allowed):
+  users = {
+    str(path.relative_to(PACKAGE))
+    for path in PACKAGE.rglob('*.py')
+    if any(module.split('.')[0] == library for module in imports(path))
+  }
+  assert users <= allowed
+
+
+def test_architecture_knows_neither_flax_nor_optax():
+  for path in (PACKAGE / 'architecture').glob('*.py'):
+    assert not {module.split('.')[0] for module in imports(path)} & {'flax', 'optax', 'orbax'}
+
+
+def test_importing_the_package_is_light():
+  code = '; '.join([
+    'import sys, stretchnas_jax',
+    'from jax._src import xla_bridge',
+    'from absl import flags',
+    'assert not xla_bridge._backends, "a backend was started"',
+    'heavy = {"tensorflow", "tensorflow_datasets", "orbax", "sklearn", "PIL", "tqdm"}',
+    'assert not heavy & set(sys.modules), heavy & set(sys.modules)',
+    'assert "config" not in flags.FLAGS and "workdir" not in flags.FLAGS',
+    'assert all(hasattr(stretchnas_jax, name) for name in stretchnas_jax.__all__)',
+  ])
+  subprocess.run([sys.executable, '-W', 'error', '-c', code], check=True)
+
+
+def load_config(path, *args):
+  spec = importlib.util.spec_from_file_location(path.stem, path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module.get_config(*args)
+
+
+CONFIGS = {
+  'digits': [()],
+  'folder': [()],
+  'darts_cifar10': [('first',)],
+  'darts_wo_sc_cifar10': [()],
+  'darts_sc_cifar10': [()],
+  'milenas_cifar10': [()],
+  'milenas_sc_cifar10': [('8',), ('12',), ('16',)],
+}
+
+
+def test_no_config_is_untested():
+  assert {p.stem for p in (ROOT / 'configs').glob('*.py') if 'train' not in p.stem} == set(CONFIGS)
+
+
+@pytest.mark.parametrize('name, args', [(n, a) for n, all_ in CONFIGS.items() for a in all_])
+def test_every_search_config_is_valid_and_builds(name, args):
+  config = load_config(ROOT / 'configs' / f'{name}.py', *args)
+  config.lock()
+  config_lib.validate(config, config_lib.search_config())
+  net, table, _ = build.search_parts(
+    config, num_classes=10, image_shape=(32, 32, 3), num_steps=100
+  )
+  has_rows = config.topology.kind != 'none'
+  assert (len(table.mask) > 0) == has_rows
+  assert ('none' in net.space.primitives) == config.space.with_none
+
+
+@pytest.mark.parametrize('name, arg', [('darts_cifar10', 'third'), ('milenas_sc_cifar10', '9')])
+def test_a_wrong_argument_of_a_config_is_named(name, arg):
+  with pytest.raises(ValueError, match=arg):
+    load_config(ROOT / 'configs' / f'{name}.py', arg)
+
+
+@pytest.mark.parametrize(
+  'field, value, words',
+  [
+    ('search.epochs', 0, 'config.search.epochs is 0; it must be a whole number of at least 1'),
+    ('search.epochs', True, 'config.search.epochs is True of type bool'),
+    ('model.channels', 7, 'an even whole number'),
+    ('data.name', 'mnist', "config.data.name is 'mnist'; it must be one of digits, folder"),
+    ('data.fraction', 0.0, 'above 0 and at most 1'),
+    ('weights.learning_rate', float('nan'), 'config.weights.learning_rate is nan'),
+    ('topology.kind', 'star', 'config.topology.kind'),
+    ('parallel.backend', 'mpi', 'pmap, shard_map, single'),
+  ],
+)
+def test_a_wrong_field_is_named(field, value, words):
+  config = config_lib.search_config()
+  folder, name = field.split('.')
+  with config[folder].ignore_type():
+    config[folder][name] = value
+  with pytest.raises(ValueError, match=words):
+    config_lib.validate(config, config_lib.search_config())
+
+
+def test_unknown_and_missing_fields_are_named():
+  config = config_lib.search_config()
+  config.search.epoch = 3
+  with pytest.raises(ValueError, match='config.search.epoch is unknown'):
+    config_lib.validate(config, config_lib.search_config())
+  config = config_lib.search_config()
+  del config.seed
+  with pytest.raises(ValueError, match='config.seed is missing'):
+    config_lib.validate(config, config_lib.search_config())

@@ -1,0 +1,414 @@
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from stretchnas_jax.architecture import genotype, zoo
+from stretchnas_jax.models import network
+
+SMALL = genotype.Genotype(
+  [('sep_conv_3x3', 0, 2), ('skip_connect', 1, 2), ('max_pool_3x3', 2, 3)],
+  [3, 2],
+  [('avg_pool_3x3', 0, 2), ('skip_connect', 1, 2), ('dil_conv_3x3', 2, 3)],
+  [2, 3],
+)
+
+
+def images(*shape, seed=0):
+  return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def start(net, x, seed=0):
+  return jax.jit(net.init)(jax.random.key(seed), x)
+
+
+def train(net, variables, x, rate=0.0, key=None, positions=None):
+  return net.apply(
+    variables,
+    x,
+    train=True,
+    drop_path_rate=rate,
+    positions=positions,
+    rngs={} if key is None else {'drop_path': key},
+    mutable=['batch_stats'],
+  )
+
+
+def paths(tree):
+  return {
+    jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
+# ---- cells ---------------------------------------------------------------------------------------
+
+
+def pooled(x, reduce, stride):
+  """A 3x3 pool of `[B, H, W, C]` pixel by pixel, of what lies inside."""
+  height, width = x.shape[1:3]
+  rows = range(0, height, stride)
+  columns = range(0, width, stride)
+  window = lambda i: slice(max(i - 1, 0), i + 2)
+  return np.stack(
+    [np.stack([reduce(x[:, window(i), window(j)], (1, 2)) for j in columns], 1) for i in rows], 1
+  )
+
+
+def entered(x, params):
+  """ReLU, 1x1 convolution, batch norm with the moments it starts with."""
+  return np.maximum(x, 0) @ params['conv']['kernel'][0, 0] / np.sqrt(1 + 1e-5)
+
+
+EDGES = (
+  ('max_pool_3x3', 0, 2),
+  ('max_pool_3x3', 0, 2),  # the same edge twice
+  ('skip_connect', 1, 2),
+  ('avg_pool_3x3', 0, 4),  # there is no node 3
+  ('skip_connect', 2, 4),
+  ('avg_pool_3x3', 4, 5),
+  ('skip_connect', 0, 6),  # a loose end
+)
+
+
+def test_cell_sums_edges_and_concatenates_in_order(key):
+  cell = network.FixedCell(EDGES, (5, 2), 4, reduction=False, after_reduction=False)
+  s0, s1 = images(2, 5, 6, 3), images(2, 5, 6, 8, seed=1)
+  variables = cell.init(key, s0, s1)
+  x0 = entered(s0, variables['params']['enter_0'])
+  x1 = entered(s1, variables['params']['enter_1'])
+  x2 = 2 * pooled(x0, np.max, 1) + x1
+  x5 = pooled(pooled(x0, np.mean, 1) + x2, np.mean, 1)
+  want = np.concatenate([x5, x2], -1)
+  np.testing.assert_allclose(cell.apply(variables, s0, s1), want, rtol=1e-4, atol=1e-5)
+
+
+def test_reduction_halves_on_edges_from_the_inputs_alone(key):
+  edges = (('max_pool_3x3', 0, 2), ('avg_pool_3x3', 1, 2), ('avg_pool_3x3', 2, 3))
+  cell = network.FixedCell(edges, (3,), 4, reduction=True, after_reduction=False)
+  s0, s1 = images(2, 5, 6, 3), images(2, 5, 6, 8, seed=1)
+  variables = cell.init(key, s0, s1)
+  x0 = entered(s0, variables['params']['enter_0'])
+  x1 = entered(s1, variables['params']['enter_1'])
+  want = pooled(pooled(x0, np.max, 2) + pooled(x1, np.mean, 2), np.mean, 1)
+  np.testing.assert_allclose(cell.apply(variables, s0, s1), want, rtol=1e-4, atol=1e-5)
+
+
+def test_drop_path_spares_only_the_identity(key):
+  edges = (('skip_connect', 1, 2), ('max_pool_3x3', 0, 2), ('avg_pool_3x3', 1, 2))
+  cell = network.FixedCell(edges, (2,), 4, reduction=False, after_reduction=False)
+  s0, s1 = images(2, 4, 4, 4), images(2, 4, 4, 4, seed=1)
+  variables = cell.init(key, s0, s1)
+  keep = np.array([[0, 0, 0], [0, 2, 0]], np.float32)
+  y = cell.apply(variables, s0, s1, False, keep)
+  x0 = entered(s0, variables['params']['enter_0'])
+  x1 = entered(s1, variables['params']['enter_1'])
+  np.testing.assert_allclose(y[0], x1[0], rtol=1e-4, atol=1e-5)
+  want = x1[1] + 2 * pooled(x0, np.max, 1)[1]
+  np.testing.assert_allclose(y[1], want, rtol=1e-4, atol=1e-5)
+
+
+def test_drop_path_takes_strided_skips(key):
+  cell = network.FixedCell((('skip_connect', 1, 2),), (2,), 4, True, False)
+  s = images(2, 4, 4, 4)
+  variables = cell.init(key, s, s)
+  y = cell.apply(variables, s, s, False, np.array([[0], [1]], np.float32))
+  assert not y[0].any() and y[1].any()
+
+
+# ---- the network's shape -------------------------------------------------------------------------
+
+
+def cell_outputs(net, shape):
+  """Shapes of the outputs of stem and cells, without computing them."""
+  found = {}
+
+  def watch(call, args, kwargs, context):
+    y = call(*args, **kwargs)
+    if context.method_name == '__call__' and len(context.module.path) == 1:
+      found[context.module.name] = jax.tree.map(jnp.shape, y)
+    return y
+
+  with nn.intercept_methods(watch):
+    jax.eval_shape(net.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32))
+  return found
+
+
+@pytest.mark.parametrize(
+  'num_layers, reductions', [(1, {0}), (2, {0, 1}), (3, {1, 2}), (8, {2, 5}), (20, {6, 13})]
+)
+def test_cifar_shapes(num_layers, reductions):
+  found = cell_outputs(network.FixedNetwork(SMALL, 4, num_layers, 10), (2, 32, 32, 3))
+  side, channels = 32, 4
+  assert found['stem'] == ((2, 32, 32, 12), (2, 32, 32, 12))
+  for layer in range(num_layers):
+    if layer in reductions:
+      side, channels = side // 2, channels * 2
+    assert found[f'cell_{layer}'] == (2, side, side, 2 * channels)
+
+
+def test_imagenet_shapes():
+  found = cell_outputs(network.FixedNetwork(SMALL, 4, 14, 1000, 'imagenet'), (1, 224, 224, 3))
+  assert found['stem'] == ((1, 56, 56, 4), (1, 28, 28, 4))
+  sides = [found[f'cell_{layer}'][1] for layer in range(14)]
+  assert sides == [28] * 4 + [14] * 5 + [7] * 5
+
+
+@pytest.mark.parametrize('stem', network.STEMS)
+def test_odd_and_oblong_images_of_one_channel(stem):
+  found = cell_outputs(network.FixedNetwork(SMALL, 4, 3, 10, stem), (1, 37, 51, 1))
+  halvings = 2 + 3 * (stem == 'imagenet')
+  half = lambda side: functools.reduce(lambda n, _: -(-n // 2), range(halvings), side)
+  assert found['cell_2'][1:3] == (half(37), half(51))
+
+
+@pytest.mark.parametrize('name', zoo.GENOTYPES)
+def test_published_cells_make_a_training_step(name):
+  """Shapes alone; `test_one_training_step` computes."""
+  net = network.FixedNetwork(zoo.GENOTYPES[name], 4, 3, 10, auxiliary=True)
+  x = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
+  key = jax.random.key(0)
+  variables = jax.eval_shape(net.init, key, x)
+
+  def loss(params, x):
+    (logits, extra), new = train(net, variables | {'params': params}, x, 0.2, key)
+    return (logits**2).mean() + (extra**2).mean(), new
+
+  # The running averages are not differentiated: zeros of their shapes will do.
+  variables['batch_stats'] = jax.tree.map(
+    lambda s: jnp.zeros(s.shape, s.dtype), variables['batch_stats']
+  )
+  gradients, new = jax.eval_shape(jax.grad(loss, has_aux=True), variables['params'], x)
+  assert paths(gradients) == paths(variables['params'])
+  assert jax.tree.map(jnp.shape, new['batch_stats']) == jax.tree.map(
+    jnp.shape, variables['batch_stats']
+  )
+
+
+def test_leaves_are_named_and_shaped():
+  net = network.FixedNetwork(SMALL, 4, 2, 7, auxiliary=True)
+  variables = jax.eval_shape(net.init, jax.random.key(0), images(1, 32, 32, 3))
+  assert {path.split("'")[-2] for path in paths(variables['params'])} == {'kernel', 'scale', 'bias'}
+  assert {path.split("'")[-2] for path in paths(variables['batch_stats'])} == {'mean', 'var'}
+  assert variables['params']['classifier']['kernel'].shape == (32, 7)
+  assert variables['params']['stem']['conv']['kernel'].shape == (3, 3, 3, 12)
+  assert variables['params']['auxiliary_head']['conv_1']['kernel'].shape == (2, 2, 128, 768)
+
+
+@pytest.mark.parametrize('stem, norms', [('cifar', 2), ('imagenet', 1)])
+def test_batch_norms_of_the_auxiliary_head(stem, norms):
+  net = network.FixedNetwork(SMALL, 4, 2, 7, stem, auxiliary=True)
+  side = {'cifar': 32, 'imagenet': 224}[stem]
+  shapes = jax.eval_shape(net.init, jax.random.key(0), images(1, side, side, 3))
+  assert len(shapes['batch_stats']['auxiliary_head']) == norms
+
+
+# ---- training and evaluation ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def trained():
+  """A small network with both kinds of cell, its variables, and images."""
+  net = network.FixedNetwork(SMALL, 4, 3, 5)
+  x = images(8, 16, 16, 3)
+  return net, start(net, x), x
+
+
+def test_one_training_step():
+  net = network.FixedNetwork(zoo.GENOTYPES['DARTS_V2'], 4, 3, 10, auxiliary=True)
+  x = images(4, 32, 32, 3)
+  variables = start(net, x)
+
+  @jax.jit
+  def step(params, rate):
+    def loss(params):
+      outputs, new = train(net, variables | {'params': params}, x, rate, jax.random.key(1))
+      logits, extra = outputs
+      cross_entropy = lambda z: -jax.nn.log_softmax(z)[:, 3].mean()
+      return cross_entropy(logits) + 0.4 * cross_entropy(extra), (outputs, new)
+
+    (value, rest), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+    return value, rest, gradients
+
+  value, (outputs, new), gradients = step(variables['params'], 0.2)
+  assert [(y.shape, y.dtype) for y in outputs] == [((4, 10), jnp.float32)] * 2
+  for path, leaf in paths(gradients).items():
+    assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0, path
+  for path, leaf in paths(new['batch_stats']).items():
+    assert not np.array_equal(leaf, paths(variables['batch_stats'])[path]), path
+  smaller = jax.tree.map(lambda p, g: p - 1e-3 * g, variables['params'], gradients)
+  assert step(smaller, 0.2)[0] < value
+
+
+def test_evaluation_is_the_default_and_takes_examples_one_by_one(trained):
+  net, variables, x = trained
+  logits = jax.jit(net.apply)(variables, x)
+  assert logits.shape == (8, 5) and logits.dtype == jnp.float32
+  np.testing.assert_allclose(net.apply(variables, x[2:3]), logits[2:3], rtol=1e-4, atol=1e-5)
+  batch, new = train(net, variables, x)
+  assert np.abs(batch - logits).max() > 0.01
+  # With the batch's own moments as running averages both modes agree.
+  moments = jax.tree.map(
+    lambda new, old: (new - 0.9 * old) / 0.1, new['batch_stats'], variables['batch_stats']
+  )
+  again = net.apply({'params': variables['params'], 'batch_stats': moments}, x)
+  np.testing.assert_allclose(again, batch, rtol=1e-3, atol=1e-3)
+
+
+def test_auxiliary_head_is_there_in_evaluation_and_at_work_in_training():
+  net = network.FixedNetwork(SMALL, 4, 2, 5, auxiliary=True)
+  x = images(2, 32, 32, 3)
+  variables = start(net, x)
+  assert 'auxiliary_head' in variables['params']
+  assert jax.eval_shape(net.apply, variables, x).shape == (2, 5)
+  (logits, extra), _ = jax.eval_shape(lambda v, x: train(net, v, x), variables, x)
+  assert logits.shape == extra.shape == (2, 5)
+
+
+@pytest.mark.parametrize('backend', ['shard_map', 'pmap'])
+def test_four_devices_equal_one(trained, backend):
+  net, variables, x = trained
+  key = jax.random.key(5)
+
+  def gradients(net, params, x, axis_name):
+    def loss(params):
+      logits, new = train(net, variables | {'params': params}, x, 0.3, key)
+      value = jnp.sin(logits).mean()
+      if axis_name is not None:
+        value = jax.lax.pmean(value, axis_name)
+      return value, (logits, new['batch_stats'])
+
+    gradient, (logits, stats) = jax.grad(loss, has_aux=True)(params)
+    if axis_name is not None:
+      gradient = jax.lax.pmean(gradient, axis_name)
+    return gradient, stats, logits
+
+  one = jax.jit(functools.partial(gradients, net, axis_name=None))(variables['params'], x)
+  many = functools.partial(gradients, net.clone(axis_name='batch'), axis_name='batch')
+  if backend == 'shard_map':
+    mesh = jax.make_mesh((4,), ('batch',))
+    specs = {'in_specs': (P(), P('batch')), 'out_specs': (P(), P(), P('batch'))}
+    many = jax.jit(jax.shard_map(many, mesh=mesh, check_vma=False, **specs))
+    four = many(variables['params'], x)
+  else:
+    many = jax.pmap(many, 'batch', in_axes=(None, 0), out_axes=(None, None, 0))
+    gradient, stats, logits = many(variables['params'], x.reshape(4, 2, *x.shape[1:]))
+    four = gradient, stats, logits.reshape(8, -1)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5), one, four)
+
+
+def test_bfloat16_stays_near(trained):
+  net, variables, x = trained
+  half = net.clone(dtype=jnp.bfloat16)
+  shapes = jax.eval_shape(half.init, jax.random.key(0), x)
+  assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype('float32')}
+  want, _ = jax.jit(lambda v, x: train(net, v, x))(variables, x)
+  got, new = jax.jit(lambda v, x: train(half, v, x))(variables, x)
+  assert got.dtype == jnp.float32
+  assert {leaf.dtype for leaf in jax.tree.leaves(new)} == {jnp.dtype('float32')}
+  assert 0 < np.abs(got - want).max() < 0.1
+
+
+# ---- drop path -----------------------------------------------------------------------------------
+
+
+def test_keep_factors_are_bernoulli_of_mean_one():
+  factors = network.keep_factors(jax.random.key(0), 0.3, jnp.arange(500), (4, 10))
+  assert factors.shape == (4, 500, 10) and factors.dtype == jnp.float32
+  assert set(np.unique(factors)) == {0, np.float32(1 / np.float32(0.7))}
+  dropped = factors == 0
+  # Five standard deviations of 500 to 20000 coins.
+  assert abs(dropped.mean() - 0.3) < 0.017
+  assert np.abs(dropped.mean(1) - 0.3).max() < 0.11
+  assert abs((dropped[0] * dropped[1]).mean() - 0.09) < 0.021  # layers on their own
+  assert abs((dropped[..., 0] * dropped[..., 1]).mean() - 0.09) < 0.033  # edges on their own
+  assert np.all(network.keep_factors(jax.random.key(0), 0.0, jnp.arange(9), (2, 3)) == 1)
+  assert np.all(network.keep_factors(jax.random.key(0), 1.0, jnp.arange(9), (2, 3)) == 0)
+
+
+def test_draws_follow_the_position_not_the_place():
+  draw = lambda positions: network.keep_factors(
+    jax.random.key(1), 0.5, jnp.array(positions), (3, 4)
+  )
+  np.testing.assert_array_equal(draw([7, 2, 5])[:, [2, 0]], draw([5, 7]))
+  assert not np.array_equal(draw([7])[:, 0], draw([2])[:, 0])
+
+
+def test_drop_path_in_the_network(trained):
+  net, variables, x = trained
+  run = jax.jit(lambda rate, key, place, x: train(net, variables, x, rate, key, place)[0])
+  key, place = jax.random.key(2), jnp.arange(8)
+  base = train(net, variables, x)[0]
+  np.testing.assert_allclose(run(0.0, key, place, x), base, rtol=1e-4, atol=1e-5)
+  dropped = run(0.4, key, place, x)
+  assert np.abs(dropped - base).max() > 0.01
+  assert np.abs(dropped - run(0.4, jax.random.key(3), place, x)).max() > 0.01
+  np.testing.assert_array_equal(dropped, train_by_default(net, variables, x, key))
+  order = np.array([3, 0, 7, 1, 2, 6, 5, 4])
+  np.testing.assert_allclose(run(0.4, key, order, x[order]), dropped[order], rtol=1e-3, atol=1e-4)
+  # Nothing is dropped in evaluation.
+  kept = net.apply(variables, x, drop_path_rate=0.4)
+  np.testing.assert_array_equal(kept, net.apply(variables, x))
+
+
+def train_by_default(net, variables, x, key):
+  return jax.jit(lambda x: train(net, variables, x, 0.4, key)[0])(x)
+
+
+def test_drop_path_without_a_key_says_so(trained):
+  net, variables, x = trained
+  with pytest.raises(ValueError, match='drop_path_rate needs a key'):
+    jax.eval_shape(lambda rate: train(net, variables, x, rate)[0], 0.1)
+
+
+# ---- a researcher's own operations, and errors ---------------------------------------------------
+
+
+class Doubled(nn.Module):
+  stride: int
+
+  @nn.compact
+  def __call__(self, x, train=False):
+    return 2 * x[:, :: self.stride, :: self.stride]
+
+
+def test_own_operations(key):
+  cell = genotype.Genotype([('twice', 0, 2)], [2], [('twice', 1, 2)], [2])
+  own = {'twice': lambda channels, stride: Doubled(stride)}
+  net = network.FixedNetwork(cell, 4, 2, 3, operations=own)
+  x = images(2, 8, 8, 3)
+  assert net.apply(net.init(key, x), x).shape == (2, 3)
+  fixed = network.FixedCell(cell.normal, (2,), 4, False, False, operations=own)
+  s = images(1, 3, 3, 4)
+  variables = fixed.init(key, s, s)
+  want = 2 * entered(s, variables['params']['enter_0'])
+  np.testing.assert_allclose(fixed.apply(variables, s, s), want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    ({'channels': 5}, 'channels is 5; it must be a positive even'),
+    ({'num_layers': 0}, 'num_layers is 0'),
+    ({'num_classes': -1}, 'num_classes is -1'),
+    ({'stem': 'mnist'}, "stem is 'mnist'; allowed are cifar, imagenet"),
+    (
+      {'genotype': genotype.Genotype([('twice', 0, 2)], [2], [('skip_connect', 1, 2)], [2])},
+      "genotype has the operation 'twice'; known are .*sep_conv_3x3",
+    ),
+  ],
+)
+def test_errors_name_the_field(change, message):
+  fields = {'genotype': SMALL, 'channels': 4, 'num_layers': 3, 'num_classes': 10}
+  with pytest.raises(ValueError, match=message):
+    network.FixedNetwork(**fields | change)
+
+
+@pytest.mark.parametrize('stem, side', [('cifar', 16), ('cifar', 48), ('imagenet', 64)])
+def test_auxiliary_head_says_for_which_images_it_is(stem, side):
+  net = network.FixedNetwork(SMALL, 4, 3, 10, stem, auxiliary=True)
+  with pytest.raises(ValueError, match=f'images of {side}x{side} .*use auxiliary=False'):
+    jax.eval_shape(net.init, jax.random.key(0), images(1, side, side, 3))

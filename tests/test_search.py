@@ -1,0 +1,154 @@
+"""The whole search program, on digits and at the smallest size."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import stretchnas_jax
+from stretchnas_jax import config as config_lib
+from stretchnas_jax import search
+from stretchnas_jax.architecture import genotype
+from stretchnas_jax.runtime import checkpoint, workdir
+
+ROOT = pathlib.Path(__file__).parents[1]
+CLOCK = ('seconds', 'images_per_second')
+
+
+def tiny_config(**fields):
+  config = config_lib.search_config()
+  values = {
+    'data.name': 'digits', 'data.image_size': 8, 'data.crop_padding': 1, 'data.fraction': 0.2,
+    'space.num_intermediate': 2, 'model.channels': 2, 'model.num_layers': 1, 'model.form': 'merged',
+    'rule.kind': 'mixed', 'search.epochs': 2, 'search.batch_size': 32, 'search.steps_per_call': 2,
+    'parallel.backend': 'single',
+  } | fields  # fmt: skip
+  for field, value in values.items():
+    config.update_from_flattened_dict({field: value})
+  return config
+
+
+def without_clock(path):
+  is_clock = lambda name: name in CLOCK or name.endswith('_seconds')
+  return [{k: v for k, v in line.items() if not is_clock(k)} for line in workdir.read(path)]
+
+
+def last_state(path, config):
+  like = jax.eval_shape(
+    lambda: search.Position(
+      search.plan_search(config).search.init(jax.random.key(0)), search.zero_sums()
+    )
+  )
+  with checkpoint.Checkpoints(path / 'checkpoints') as saved:
+    return saved.restore_latest(like)
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+  """A search that was never stopped: its folder and its result."""
+  path = tmp_path_factory.mktemp('search') / 'run'
+  return path, stretchnas_jax.run_search(tiny_config(), path)
+
+
+def test_a_search_leaves_what_it_promises(finished):
+  path, result = finished
+  names = {
+    'config.json', 'run.json', 'metrics.jsonl', 'genotypes.jsonl', 'genotype.json', 'result.json',
+    'cells.svg', 'checkpoints',
+  }  # fmt: skip
+  assert names <= {p.name for p in path.iterdir()}
+  assert result == json.loads((path / 'result.json').read_text())
+  fields = 'val_accuracy epochs seconds seed supernet_params penalty genotype'
+  assert set(result) >= set(fields.split())
+  found = genotype.from_json((path / 'genotype.json').read_text())
+  assert json.loads(genotype.to_json(found)) == result['genotype']
+  lines = workdir.read(path / 'metrics.jsonl')
+  fields = (
+    'step epoch train_loss train_accuracy val_loss val_accuracy penalty alpha_entropy beta_entropy '
+    'seconds images_per_second'
+  )
+  assert [line['epoch'] for line in lines] == [1, 2]
+  assert all(set(line) >= set(fields.split()) for line in lines)
+  history = workdir.read(path / 'genotypes.jsonl')
+  assert [line['epoch'] for line in history] == [1, 2]
+  assert history[-1]['genotype'] == result['genotype']
+
+
+class Stopped(Exception):
+  pass
+
+
+@pytest.mark.parametrize('calls, every', [(2, 0), (2, 1)], ids=['in an epoch', 'mid-epoch saves'])
+def test_a_stopped_search_ends_bit_for_bit_as_one_that_was_not(
+  finished, tmp_path, monkeypatch, calls, every
+):
+  """`steps_per_call` is 2 and an epoch has 3 steps of 96 images: two calls an epoch."""
+  fields = {'checkpoint.every_steps': every} if every else {}
+  config = tiny_config(**fields)
+  advance, seen = search.Run.advance, []
+
+  def stop_later(self, *args):
+    if len(seen) == calls + 1:
+      raise Stopped
+    seen.append(1)
+    return advance(self, *args)
+
+  monkeypatch.setattr(search.Run, 'advance', stop_later)
+  with pytest.raises(Stopped):
+    stretchnas_jax.run_search(config, tmp_path / 'run')
+  with open(tmp_path / 'run' / 'metrics.jsonl', 'a') as file:
+    file.write('{"step": 999, "epoch": 9}\n{"step": 1000, "tor')
+  monkeypatch.setattr(search.Run, 'advance', advance)
+  stretchnas_jax.run_search(config, tmp_path / 'run')
+  for name in ('metrics.jsonl', 'genotypes.jsonl'):
+    assert without_clock(tmp_path / 'run' / name) == without_clock(finished[0] / name)
+  step, state, _ = last_state(tmp_path / 'run', config)
+  expected_step, expected, _ = last_state(finished[0], tiny_config())
+  assert step == expected_step
+  jax.tree.map(np.testing.assert_array_equal, state, expected)
+
+
+def test_a_finished_search_is_left_alone(finished, capsys):
+  path, result = finished
+  before = {p: p.stat().st_mtime_ns for p in path.rglob('*') if p.name not in ('run.json', 'config.json')}
+  assert stretchnas_jax.run_search(tiny_config(), path) == result
+  assert 'holds a finished search' in capsys.readouterr().out
+  after = {p: p.stat().st_mtime_ns for p in before}
+  assert before == after
+
+
+def test_a_folder_of_another_config_is_refused(finished):
+  with pytest.raises(ValueError, match='search.epochs=2, now 3'):
+    stretchnas_jax.run_search(tiny_config(**{'search.epochs': 3}), finished[0])
+
+
+@pytest.mark.parametrize(
+  'fields, words',
+  [
+    ({'search.batch_size': 500}, 'config.search.batch_size is 500; the smallest part of the data has'),
+    ({'search.batch_size': 30, 'parallel.backend': 'pmap'}, 'a multiple of the 4 devices'),
+    ({'topology.kind': 'k_subsets', 'topology.k': 5}, 'k is 5'),
+    ({'data.path': '/nowhere', 'data.name': 'folder'}, 'nowhere'),
+    ({'model.form': 'tiled', 'data.image_size': 9}, 'form is tiled and images are 9x9'),
+  ],
+)
+def test_what_cannot_be_run_is_named_before_the_folder_is_made(tmp_path, fields, words):
+  with pytest.raises((ValueError, OSError), match=words):
+    stretchnas_jax.run_search(tiny_config(**fields), tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_the_command_line_names_an_error_in_one_line(tmp_path):
+  command = [
+    sys.executable, '-m', 'stretchnas_jax.search', f'--config={ROOT / "configs" / "digits.py"}',
+    f'--workdir={tmp_path / "run"}', '--config.search.batch_size=5000',
+  ]  # fmt: skip
+  done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+  assert done.returncode == 2
+  assert done.stderr.count('\n') == 1
+  assert 'config.search.batch_size is 5000' in done.stderr
+  assert not (tmp_path / 'run').exists()
