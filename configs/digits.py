@@ -19,10 +19,10 @@ def get_config():
   config.model.channels = 8
   config.model.num_layers = 3
   config.rule.kind = 'mixed'
-  config.search.epochs = 40
+  config.search.epochs = 25
   config.search.batch_size = 64
   config.weights.learning_rate = 0.1
   # Few steps: the architecture must move faster than over 50 epochs of CIFAR-10.
   config.alpha.learning_rate = 6e-3
-  config.beta.learning_rate = 6e-3
+  config.beta.learning_rate = 3e-2
   return config

@@ -351,7 +351,7 @@ class Run:
     as_json = json.loads(genotype.to_json(found))
     self.genotypes.append({'step': step, 'epoch': line['epoch'], 'genotype': as_json, 'notes': notes})
     progress.update(step, loss=line['train_loss'], val=line['val_accuracy'], r=line['penalty'])
-    progress.message(genotype.summary(found))
+    progress.message(genotype.summary(found).replace('\n', ' | '))
     self.epoch_seconds, self.last = 0.0, (line, found, notes)
     zeros = parallel.replicate(zero_sums(), self.backend)
     return Position(position.search, zeros)
@@ -389,7 +389,7 @@ class Run:
 def report(path, result, found, notes):
   """The last words of a search."""
   penalty = result['penalty']
-  state = 'every node is connected' if penalty == 0 else 'a node is not reached by the best codes'
+  state = 'every node is reached' if penalty == 0 else 'a node is not reached by the best codes'
   pruned = '; '.join(notes) if notes else 'nothing was pruned'
   return '\n'.join([
     genotype.summary(found),

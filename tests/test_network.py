@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from stretchnas_jax.architecture import genotype, zoo
@@ -289,7 +290,7 @@ def test_four_devices_equal_one(trained, backend):
   one = jax.jit(functools.partial(gradients, net, axis_name=None))(variables['params'], x)
   many = functools.partial(gradients, net.clone(axis_name='batch'), axis_name='batch')
   if backend == 'shard_map':
-    mesh = jax.make_mesh((4,), ('batch',))
+    mesh = Mesh(np.array(jax.devices()), ('batch',))
     specs = {'in_specs': (P(), P('batch')), 'out_specs': (P(), P(), P('batch'))}
     many = jax.jit(jax.shard_map(many, mesh=mesh, check_vma=False, **specs))
     four = many(variables['params'], x)
