@@ -21,7 +21,8 @@ setup(
   license='Apache-2.0',
   python_requires='>=3.11',
   # The configs stand at the top of the tree and are shipped inside the package.
-  packages=find_packages(include=['stretchnas_jax', 'stretchnas_jax.*']) + ['stretchnas_jax.configs'],
+  packages=find_packages(include=['stretchnas_jax', 'stretchnas_jax.*'])
+  + ['stretchnas_jax.configs'],
   package_dir={'stretchnas_jax.configs': 'configs'},
   package_data={'stretchnas_jax': ['architecture/*.json']},
   install_requires=[

@@ -23,7 +23,6 @@ import stretchnas_jax
 
 COMMANDS = (
   ('search', 'searches a cell'),
-  ('train', 'trains a network of found or published cells'),
   ('describe', 'says what a cell costs and what is in it'),
   ('draw', 'draws a cell as SVG or PNG'),
 )

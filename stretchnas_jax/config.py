@@ -10,46 +10,56 @@ def search_config():
   """What a search can be told, with DARTS' hyper-parameters (Liu et al. 2018) as defaults."""
   config = ConfigDict()
   config.seed = 0
-  config.data = ConfigDict({
-    'name': 'cifar10',
-    'path': config_dict.placeholder(str),  # where the files are, if not where TFDS keeps them
-    'image_size': config_dict.placeholder(int),  # None: as the data set has it
-    'split': 'three_way',  # or two_way: alpha and beta share one validation half
-    'fraction': 1.0,  # part of the training images used
-    'crop_padding': 4,
-    'flip': True,
-    'cutout': 0,  # side of the square, in pixels; 0: none
-    'on_bad_image': 'error',  # or skip
-  })
+  config.data = ConfigDict(
+    {
+      'name': 'cifar10',
+      'path': config_dict.placeholder(str),  # where the files are, if not where TFDS keeps them
+      'image_size': config_dict.placeholder(int),  # None: as the data set has it
+      'split': 'three_way',  # or two_way: alpha and beta share one validation half
+      'fraction': 1.0,  # part of the training images used
+      'crop_padding': 4,
+      'flip': True,
+      'cutout': 0,  # side of the square, in pixels; 0: none
+      'on_bad_image': 'error',  # or skip
+    }
+  )
   config.space = ConfigDict({'num_intermediate': 4, 'with_none': False})
-  config.model = ConfigDict({
-    'channels': 16,
-    'num_layers': 8,
-    'dtype': 'float32',  # of the computation; parameters stay float32
-    'form': 'auto',  # auto merged tiled
-  })
-  config.topology = ConfigDict({
-    'kind': 'output_subsets',
-    'k': 2,  # of k_subsets
-    'by': 'source',  # of k_subsets
-    'include_empty': True,  # of output_subsets
-    'penalty_weight': 10.0,  # lambda of Eq. 15
-  })
+  config.model = ConfigDict(
+    {
+      'channels': 16,
+      'num_layers': 8,
+      'dtype': 'float32',  # of the computation; parameters stay float32
+      'form': 'auto',  # auto merged tiled
+    }
+  )
+  config.topology = ConfigDict(
+    {
+      'kind': 'output_subsets',
+      'k': 2,  # of k_subsets
+      'by': 'source',  # of k_subsets
+      'include_empty': True,  # of output_subsets
+      'penalty_weight': 10.0,  # lambda of Eq. 15
+    }
+  )
   config.relaxation = ConfigDict({'kind': 'softmax', 'temperature': 1.0})
   config.rule = ConfigDict({'kind': 'first_order', 'val_weight': 1.0})  # lambda' of Eq. 18
-  config.search = ConfigDict({
-    'epochs': 50,
-    'batch_size': 64,  # over all devices
-    'steps_per_call': 50,  # steps that run before the host looks at the result
-    'unroll': False,  # faster steps, compilation several times longer
-  })
-  config.weights = ConfigDict({
-    'learning_rate': 0.025,
-    'final_learning_rate': 0.001,  # of the cosine
-    'momentum': 0.9,
-    'weight_decay': 3e-4,
-    'clip_norm': 5.0,
-  })
+  config.search = ConfigDict(
+    {
+      'epochs': 50,
+      'batch_size': 64,  # over all devices
+      'steps_per_call': 50,  # steps that run before the host looks at the result
+      'unroll': False,  # faster steps, compilation several times longer
+    }
+  )
+  config.weights = ConfigDict(
+    {
+      'learning_rate': 0.025,
+      'final_learning_rate': 0.001,  # of the cosine
+      'momentum': 0.9,
+      'weight_decay': 3e-4,
+      'clip_norm': 5.0,
+    }
+  )
   adam = {'learning_rate': 3e-4, 'b1': 0.5, 'b2': 0.999, 'weight_decay': 1e-3}
   config.alpha, config.beta = ConfigDict(adam), ConfigDict(adam)
   config.parallel = ConfigDict({'backend': 'pmap'})
@@ -130,7 +140,8 @@ def validate(config, like):
       continue
     if not fits(value, expected):
       raise ValueError(
-        f'config.{field} is {value!r} of type {type(value).__name__}; it must be {expected.__name__}'
+        f'config.{field} is {value!r} of type {type(value).__name__}; '
+        f'it must be {expected.__name__}'
       )
     test, allowed = ALLOWED.get(field, (lambda v: True, ''))
     if not test(value):

@@ -93,7 +93,7 @@ def describe(cell, *, channels, layers, classes, stem, published=None):
 def prepare(args):
   """Counts everything; what is left is to print it."""
   cell, channels = inputs.genotype_from(args.genotype), args.channels
-  if target := getattr(args, 'target-params'):
+  if (target := getattr(args, 'target-params')) is not None:
     channels = sizes.channels_for(
       cell, target_of(target), num_layers=args.layers, num_classes=args.classes, stem=args.stem
     )

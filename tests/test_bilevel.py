@@ -30,7 +30,9 @@ def analytic(weights, arch, examples):
 
 def quadratic_case(seed, shared):
   rng = np.random.default_rng(seed)
-  examples = lambda: Examples((rng.normal(size=(3, 4)), rng.normal(size=(2, 4))), rng.normal(size=3))
+  examples = lambda: Examples(
+    (rng.normal(size=(3, 4)), rng.normal(size=(2, 4))), rng.normal(size=3)
+  )
   batch = Batch(examples(), examples(), None if shared else examples())
   arch = Arch({'normal': rng.normal(size=3)}, {'normal': rng.normal(size=2)})
   return rng.normal(size=4), arch, batch
@@ -114,8 +116,8 @@ def expected_step(search, rule, state, batch):
   on_beta = on_alpha
   if batch.val_beta is not None:
     on_beta = scalar(state.params, state.arch, batch.val_beta)[1][1]
-  penalty = lambda beta: 10 * sum(
-    topology.invalid_topology_penalty(b, table) for b in beta.values()
+  penalty = lambda beta: (
+    10 * sum(topology.invalid_topology_penalty(b, table) for b in beta.values())
   )
   add = lambda factor, a, b: jax.tree.map(lambda x, y: rule.train * x + factor * y, a, b)
   for_alpha = add(rule.val, on_train.alpha, on_alpha.alpha)
@@ -187,7 +189,7 @@ def test_penalty_connects_the_nodes(key):
     penalties.append(float(metrics['penalty']))
   assert penalties[0] > 0
   assert penalties[-1] == 0
-  assert not search.derive(state).normal == ()
+  assert search.derive(state).normal != ()
 
 
 # ---- devices ------------------------------------------------------------------------------------

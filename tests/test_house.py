@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from stretchnas_jax import config as config_lib
 from stretchnas_jax import build
+from stretchnas_jax import config as config_lib
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / 'stretchnas_jax'
@@ -63,16 +63,18 @@ def test_architecture_knows_neither_flax_nor_optax():
 
 
 def test_importing_the_package_is_light():
-  code = '; '.join([
-    'import sys, stretchnas_jax',
-    'from jax._src import xla_bridge',
-    'from absl import flags',
-    'assert not xla_bridge._backends, "a backend was started"',
-    'heavy = {"tensorflow", "tensorflow_datasets", "orbax", "sklearn", "PIL", "tqdm"}',
-    'assert not heavy & set(sys.modules), heavy & set(sys.modules)',
-    'assert "config" not in flags.FLAGS and "workdir" not in flags.FLAGS',
-    'assert all(hasattr(stretchnas_jax, name) for name in stretchnas_jax.__all__)',
-  ])
+  code = '; '.join(
+    [
+      'import sys, stretchnas_jax',
+      'from jax._src import xla_bridge',
+      'from absl import flags',
+      'assert not xla_bridge._backends, "a backend was started"',
+      'heavy = {"tensorflow", "tensorflow_datasets", "orbax", "sklearn", "PIL", "tqdm"}',
+      'assert not heavy & set(sys.modules), heavy & set(sys.modules)',
+      'assert "config" not in flags.FLAGS and "workdir" not in flags.FLAGS',
+      'assert all(hasattr(stretchnas_jax, name) for name in stretchnas_jax.__all__)',
+    ]
+  )
   subprocess.run([sys.executable, '-W', 'error', '-c', code], check=True)
 
 
@@ -103,9 +105,7 @@ def test_every_search_config_is_valid_and_builds(name, args):
   config = load_config(ROOT / 'configs' / f'{name}.py', *args)
   config.lock()
   config_lib.validate(config, config_lib.search_config())
-  net, table, _ = build.search_parts(
-    config, num_classes=10, image_shape=(32, 32, 3), num_steps=100
-  )
+  net, table, _ = build.search_parts(config, num_classes=10, image_shape=(32, 32, 3), num_steps=100)
   has_rows = config.topology.kind != 'none'
   assert (len(table.mask) > 0) == has_rows
   assert ('none' in net.space.primitives) == config.space.with_none

@@ -169,14 +169,14 @@ def test_odd_and_oblong_images_of_one_channel(stem):
 @pytest.mark.parametrize('name', zoo.GENOTYPES)
 def test_published_cells_make_a_training_step(name):
   """Shapes alone; `test_one_training_step` computes."""
-  net = network.FixedNetwork(zoo.GENOTYPES[name], 4, 3, 10, auxiliary=True)
+  net = network.FixedNetwork(zoo.GENOTYPES[name], 4, 3, 10)
   x = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
   key = jax.random.key(0)
   variables = jax.eval_shape(net.init, key, x)
 
   def loss(params, x):
-    (logits, extra), new = train(net, variables | {'params': params}, x, 0.2, key)
-    return (logits**2).mean() + (extra**2).mean(), new
+    logits, new = train(net, variables | {'params': params}, x, 0.2, key)
+    return (logits**2).mean(), new
 
   # The running averages are not differentiated: zeros of their shapes will do.
   variables['batch_stats'] = jax.tree.map(
@@ -246,16 +246,18 @@ def test_one_training_step():
 
 def test_evaluation_is_the_default_and_takes_examples_one_by_one(trained):
   net, variables, x = trained
-  logits = jax.jit(net.apply)(variables, x)
+  evaluate = jax.jit(net.apply)
+  logits = evaluate(variables, x)
   assert logits.shape == (8, 5) and logits.dtype == jnp.float32
-  np.testing.assert_allclose(net.apply(variables, x[2:3]), logits[2:3], rtol=1e-4, atol=1e-5)
-  batch, new = train(net, variables, x)
+  alone = evaluate(variables, np.concatenate([x[2:3], 9 * x[1:]]))
+  np.testing.assert_allclose(alone[:1], logits[2:3], rtol=1e-4, atol=1e-5)
+  batch, new = jax.jit(lambda v, x: train(net, v, x))(variables, x)
   assert np.abs(batch - logits).max() > 0.01
   # With the batch's own moments as running averages both modes agree.
   moments = jax.tree.map(
     lambda new, old: (new - 0.9 * old) / 0.1, new['batch_stats'], variables['batch_stats']
   )
-  again = net.apply({'params': variables['params'], 'batch_stats': moments}, x)
+  again = evaluate({'params': variables['params'], 'batch_stats': moments}, x)
   np.testing.assert_allclose(again, batch, rtol=1e-3, atol=1e-3)
 
 
@@ -342,7 +344,7 @@ def test_drop_path_in_the_network(trained):
   net, variables, x = trained
   run = jax.jit(lambda rate, key, place, x: train(net, variables, x, rate, key, place)[0])
   key, place = jax.random.key(2), jnp.arange(8)
-  base = train(net, variables, x)[0]
+  base = jax.jit(lambda x: train(net, variables, x)[0])(x)
   np.testing.assert_allclose(run(0.0, key, place, x), base, rtol=1e-4, atol=1e-5)
   dropped = run(0.4, key, place, x)
   assert np.abs(dropped - base).max() > 0.01
@@ -351,8 +353,8 @@ def test_drop_path_in_the_network(trained):
   order = np.array([3, 0, 7, 1, 2, 6, 5, 4])
   np.testing.assert_allclose(run(0.4, key, order, x[order]), dropped[order], rtol=1e-3, atol=1e-4)
   # Nothing is dropped in evaluation.
-  kept = net.apply(variables, x, drop_path_rate=0.4)
-  np.testing.assert_array_equal(kept, net.apply(variables, x))
+  kept = jax.jit(lambda x: net.apply(variables, x, drop_path_rate=0.4))(x)
+  np.testing.assert_array_equal(kept, jax.jit(lambda x: net.apply(variables, x))(x))
 
 
 def train_by_default(net, variables, x, key):

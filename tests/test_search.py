@@ -11,7 +11,7 @@ import pytest
 
 import stretchnas_jax
 from stretchnas_jax import config as config_lib
-from stretchnas_jax import search
+from stretchnas_jax import plan, search
 from stretchnas_jax.architecture import genotype
 from stretchnas_jax.runtime import checkpoint, workdir
 
@@ -39,9 +39,7 @@ def without_clock(path):
 
 def last_state(path, config):
   like = jax.eval_shape(
-    lambda: search.Position(
-      search.plan_search(config).search.init(jax.random.key(0)), search.zero_sums()
-    )
+    lambda: plan.Position(plan.plan_search(config).search.init(jax.random.key(0)), plan.zero_sums())
   )
   with checkpoint.Checkpoints(path / 'checkpoints') as saved:
     return saved.restore_latest(like)
@@ -114,7 +112,9 @@ def test_a_stopped_search_ends_bit_for_bit_as_one_that_was_not(
 
 def test_a_finished_search_is_left_alone(finished, capsys):
   path, result = finished
-  before = {p: p.stat().st_mtime_ns for p in path.rglob('*') if p.name not in ('run.json', 'config.json')}
+  before = {
+    p: p.stat().st_mtime_ns for p in path.rglob('*') if p.name not in ('run.json', 'config.json')
+  }
   assert stretchnas_jax.run_search(tiny_config(), path) == result
   assert 'holds a finished search' in capsys.readouterr().out
   after = {p: p.stat().st_mtime_ns for p in before}
@@ -129,7 +129,10 @@ def test_a_folder_of_another_config_is_refused(finished):
 @pytest.mark.parametrize(
   'fields, words',
   [
-    ({'search.batch_size': 500}, 'config.search.batch_size is 500; the smallest part of the data has'),
+    (
+      {'search.batch_size': 500},
+      'config.search.batch_size is 500; the smallest part of the data has',
+    ),
     ({'search.batch_size': 30, 'parallel.backend': 'pmap'}, 'a multiple of the 4 devices'),
     ({'topology.kind': 'k_subsets', 'topology.k': 5}, 'k is 5'),
     ({'data.path': '/nowhere', 'data.name': 'folder'}, 'nowhere'),

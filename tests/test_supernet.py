@@ -9,8 +9,8 @@ import pytest
 import reference
 
 from stretchnas_jax.architecture import graph, space
-from stretchnas_jax.models import merged, norms, supernet, tiled
 from stretchnas_jax.models import layout as layout_lib
+from stretchnas_jax.models import merged, norms, supernet, tiled
 
 DARTS = space.DARTS_PRIMITIVES
 
@@ -49,10 +49,12 @@ def reference_fan(params, x, weights, stride):
   flat = {f'{n}_{kind}': a for n, arrays in params.items() for kind, a in arrays.items()}
   if 'skip_connect' in params:
     flat['skip_connect'] = params['skip_connect']['pointwise']
-  return jnp.stack([
-    sum(w[e] * reference.operation(name, flat, e, x, stride) for name, w in weights.items())
-    for e in range(edges)
-  ])
+  return jnp.stack(
+    [
+      sum(w[e] * reference.operation(name, flat, e, x, stride) for name, w in weights.items())
+      for e in range(edges)
+    ]
+  )
 
 
 def merged_fan(params, x, weights, stride):
@@ -61,9 +63,7 @@ def merged_fan(params, x, weights, stride):
 
 def tiled_fan(params, x, weights, stride):
   x = layout_lib.Tiled.enter(x)
-  return jax.vmap(layout_lib.Tiled.leave)(
-    tiled.fan(params, x, weights, stride, norms.BatchNorms())
-  )
+  return jax.vmap(layout_lib.Tiled.leave)(tiled.fan(params, x, weights, stride, norms.BatchNorms()))
 
 
 def outputs_and_gradients(fan, case, cotangent, stride):
@@ -199,7 +199,9 @@ def test_a_users_operation_is_mixed_in_on_every_edge(form):
   assert names == {f'own_{src}_{dst}' for src, dst in own.graph.edges}
 
   def loss(params):
-    logits, _ = net.apply(variables | {'params': params}, images, train=True, mutable=['batch_stats'])
+    logits, _ = net.apply(
+      variables | {'params': params}, images, train=True, mutable=['batch_stats']
+    )
     return (logits**2).sum()
 
   gradients = jax.jit(jax.grad(loss))(variables['params'])

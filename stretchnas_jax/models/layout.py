@@ -105,7 +105,7 @@ def fits_tiles(height, width, reductions):
   return height == width and height % 2 ** (reductions + 1) == 0
 
 
-# What follows is for tiles alone. Axes are counted from the back, so that any may stand before them.
+# What follows is for tiles alone. Axes are counted from the back: any may stand before them.
 
 
 def halo(x, width, axis, tiles, fill=0.0):

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn import relu
 
-from stretchnas_jax.models import layout, norms as norms_lib
+from stretchnas_jax.models import layout
+from stretchnas_jax.models import norms as norms_lib
 
 
 def conv(x, kernel, stride=1, dilation=1):

@@ -55,6 +55,8 @@ def moments(x, axes):
 def update_running(running, batch):
   """Moves running averages a tenth of the way to the moments of a batch."""
   return {
-    name: {k: MOMENTUM * running[name][k] + (1 - MOMENTUM) * batch[name][k] for k in ('mean', 'var')}
+    name: {
+      k: MOMENTUM * running[name][k] + (1 - MOMENTUM) * batch[name][k] for k in ('mean', 'var')
+    }
     for name in running
   }

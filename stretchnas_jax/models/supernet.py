@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from stretchnas_jax.architecture import space as space_lib
-from stretchnas_jax.models import layout, merged, norms as norms_lib, tiled
+from stretchnas_jax.models import layout, merged, tiled
+from stretchnas_jax.models import norms as norms_lib
 
 CELL_TYPES = ('normal', 'reduce')
 FORMS = ('auto', 'merged', 'tiled')
@@ -143,9 +144,7 @@ class SearchCell(nn.Module):
       stride = 2 if self.reduction and source < 2 else 1
       rows = slice(start, start + len(graph.out_edges(source)))
       norms = self._norms(lambda n: source if '_pool_' in n else rows, train)  # noqa: B023
-      columns = {
-        n: weights[rows, o] for o, n in enumerate(names) if is_built_in(n) and n != 'none'
-      }
+      columns = {n: weights[rows, o] for o, n in enumerate(names) if is_built_in(n) and n != 'none'}
       params = self._fan_params(rows, stride)
       mixtures = self.fan(params, nodes[source], columns, stride, norms)
       targets = [graph.edges[e][1] for e in graph.out_edges(source)]
@@ -158,7 +157,9 @@ class SearchCell(nn.Module):
         nodes.append(sums[source - 1])
     if train and not self.is_initializing() and self.is_mutable_collection('batch_stats'):
       batch = entry_norms.batch | gather_moments(seen)
-      self.running.value = norms_lib.update_running(self.running.value, jax.lax.stop_gradient(batch))
+      self.running.value = norms_lib.update_running(
+        self.running.value, jax.lax.stop_gradient(batch)
+      )
     return jnp.concatenate(nodes[2:], self.layout.channel_axis)
 
   def _fan_params(self, rows, stride):
@@ -235,7 +236,8 @@ class Supernet(nn.Module):
       raise ValueError(f'operations has no module for {missing[0]!r} of the search space')
     super().__post_init__()
 
-  def _use_tiles(self, height, width):
+  def uses_tiles(self, height, width):
+    """Whether images of this size are computed in tiles; ValueError where `form` cannot be had."""
     fits = layout.fits_tiles(height, width, len(self._reductions()))
     if self.form == 'tiled' and not fits:
       raise ValueError(
@@ -267,7 +269,7 @@ class Supernet(nn.Module):
     if edge_scores is None:
       edge_scores = dict.fromkeys(CELL_TYPES, jnp.ones(edges))
     channels, width = self.channels, 3 * self.channels
-    tiles = self._use_tiles(*images.shape[1:3])
+    tiles = self.uses_tiles(*images.shape[1:3])
     where = layout.Tiled if tiles else layout.Plain
     x = nn.Conv(
       width, (3, 3), use_bias=False, dtype=self.dtype, name='stem',

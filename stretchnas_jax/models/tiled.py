@@ -17,7 +17,8 @@ import numpy as np
 from jax import lax
 from jax.nn import relu
 
-from stretchnas_jax.models import layout, norms as norms_lib
+from stretchnas_jax.models import layout
+from stretchnas_jax.models import norms as norms_lib
 from stretchnas_jax.models.layout import channel_rows, halos, retile
 
 
@@ -51,7 +52,7 @@ tile_product.defvjp(_tile_product_forward, _tile_product_backward)
 
 
 def stack_kernels(params, names, stage, dtype):
-  """Depthwise kernels of several operations, small ones in a frame of zeros. -> `[n, o, C, k, k]`"""
+  """Depthwise kernels of several operations, small ones framed by zeros. -> `[n, o, C, k, k]`"""
   kernels = [params[name]['depthwise'][:, stage] for name in names]
   size = max(k.shape[-1] for k in kernels)
   frames = [(size - k.shape[-1]) // 2 for k in kernels]
@@ -166,7 +167,9 @@ def shared(x, weights, stride, norms):
   maps = []
   if names:
     pools = [pooled(x, name, stride) for name in names]
-    measure = lambda: jax.tree.map(lambda *m: jnp.stack(m), *[norms_lib.moments(y, 1) for y in pools])
+    measure = lambda: jax.tree.map(
+      lambda *m: jnp.stack(m), *[norms_lib.moments(y, 1) for y in pools]
+    )
     mean, scale = norms(names, measure)
     maps = [
       (y * s[:, None] - (m * s)[:, None]).astype(x.dtype) for y, m, s in zip(pools, mean, scale)

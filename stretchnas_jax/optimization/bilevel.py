@@ -15,8 +15,7 @@ import optax
 from jax import lax
 
 from stretchnas_jax.architecture import genotype, relaxation, topology
-from stretchnas_jax.optimization import state as state_lib
-from stretchnas_jax.optimization.state import Arch, Batch, SearchState
+from stretchnas_jax.optimization.state import Arch, SearchState
 
 
 class FirstOrderRule(NamedTuple):
@@ -242,9 +241,9 @@ def scanned_step(rule, transforms, loss, axis_name, beta_gradient, state, batch)
     state, total = carry
     which, (for_alpha, for_beta), kind = inputs
     examples = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, which, 0, False), stacked)
-    (value, (accuracy, batch_stats)), gradients = jax.value_and_grad(
-      loss, (0, 1), has_aux=True
-    )(state.params, state.arch, examples)
+    (value, (accuracy, batch_stats)), gradients = jax.value_and_grad(loss, (0, 1), has_aux=True)(
+      state.params, state.arch, examples
+    )
     to_weights, to_arch = pmean(gradients, axis_name)
     total = add_scaled(total, to_arch, for_alpha, for_beta)
     weights = lambda state: move_weights(transforms, state, to_weights, batch_stats)
@@ -255,5 +254,3 @@ def scanned_step(rule, transforms, loss, axis_name, beta_gradient, state, batch)
   start = state, jax.tree.map(jnp.zeros_like, state.arch)
   (after, _), (values, accuracies) = lax.scan(body, start, (which, factors, jnp.array(kinds)))
   return after, {'train_loss': values[-1], 'train_accuracy': accuracies[-1]}
-
-

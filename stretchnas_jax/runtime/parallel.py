@@ -10,7 +10,8 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 BACKENDS = ('pmap', 'shard_map', 'single')
 
@@ -102,4 +103,3 @@ def positions(batch_size, axis_name):
   """Global positions `[B]` of this device's examples in a batch that is spread over devices."""
   local = jnp.arange(batch_size, dtype=jnp.int32)
   return local if axis_name is None else local + jax.lax.axis_index(axis_name) * batch_size
-

@@ -1,0 +1,75 @@
+import pytest
+
+from stretchnas_jax import app, describe
+from stretchnas_jax.architecture import genotype, zoo
+from stretchnas_jax.models import sizes
+
+
+def run(*words):
+  app.run(
+    describe.prepare,
+    config=False,
+    options=describe.OPTIONS,
+    positional=('genotype',),
+    argv=['describe.py', *words],
+  )
+
+
+def test_sizes_cells_and_published_figures(capsys):
+  run('DARTS_V2', '--channels=4', '--layers=3', '--classes=7')
+  text = capsys.readouterr().out
+  fields = {'channels': 4, 'num_layers': 3, 'num_classes': 7}
+  cell = zoo.GENOTYPES['DARTS_V2']
+  assert 'C 4, 3 layers, 7 classes, cifar stem, images of 32x32' in text
+  assert f'{sizes.count_params(cell, **fields):,}' in text
+  assert f'{sizes.count_params(cell, **fields, auxiliary=True):,} with the auxiliary head' in text
+  assert f'{sizes.count_macs(cell, **fields):,}' in text
+  assert f'{sizes.count_flops_ptflops(cell, **fields):,}' in text
+  assert '  5 = skip_connect(0) + dil_conv_3x3(2)' in text
+  assert 'normal     8 edges, depth 2, width 3.5' in text
+  assert 'published  CIFAR-10: C 36, 20 layers, 3.3M parameters, 547M FLOPs' in text
+  assert zoo.PUBLISHED['DARTS_V2']['imagenet']['source'] in text
+
+
+def test_defaults_are_the_published_network(capsys):
+  run('DARTS_V2')
+  assert '3,349,342, 3,825,768 with the auxiliary head' in capsys.readouterr().out
+
+
+def test_a_file_has_no_published_figures(capsys, tmp_path):
+  path = tmp_path / 'own.json'
+  edges = [('skip_connect', 0, 2), ('sep_conv_3x3', 2, 4), ('skip_connect', 1, 4)]
+  path.write_text(genotype.to_json(genotype.Genotype(edges, [4], edges, [4, 2])))
+  run(str(path), '--channels=4', '--layers=1')
+  text = capsys.readouterr().out
+  assert 'published' not in text and 'auxiliary' not in text
+  assert '  4 = sep_conv_3x3(2) + skip_connect(1)' in text
+  assert '  output = 4, 2' in text
+
+
+def test_channels_for_a_size(capsys):
+  run('DARTS_V1', '--layers=2', '--target-params=20000')
+  found = sizes.channels_for(zoo.GENOTYPES['DARTS_V1'], 20000, num_layers=2, num_classes=10)
+  assert f'C {found}, 2 layers' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  'words, message',
+  [
+    (['DARTS_V9'], "'DARTS_V9' is no file, and no cell of the zoo"),
+    (['DARTS_V2', '--channels=3'], 'channels is 3'),
+    (['DARTS_V2', '--layers=0'], 'num_layers is 0'),
+    (['DARTS_V2', '--stem=mnist'], "stem is 'mnist'"),
+    (['DARTS_V2', '--target-params=many'], "--target-params is 'many'"),
+    (['DARTS_V2', '--target-params=-1'], "--target-params is '-1'"),
+    (['DARTS_V2', '--target-params=nan'], "--target-params is 'nan'"),
+    (['DARTS_V2', '--target-params='], "--target-params is ''"),
+    ([], 'GENOTYPE is missing'),
+  ],
+)
+def test_errors_are_one_line(words, message, capsys):
+  with pytest.raises(SystemExit) as error:
+    run(*words)
+  captured = capsys.readouterr()
+  assert error.value.code == 2 and captured.out == ''
+  assert message in captured.err and captured.err.count('\n') == 1
