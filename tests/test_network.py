@@ -78,31 +78,31 @@ EDGES = (
 def test_cell_sums_edges_and_concatenates_in_order(key):
   cell = network.FixedCell(EDGES, (5, 2), 4, reduction=False, after_reduction=False)
   s0, s1 = images(2, 5, 6, 3), images(2, 5, 6, 8, seed=1)
-  variables = cell.init(key, s0, s1)
+  variables = jax.jit(cell.init)(key, s0, s1)
   x0 = entered(s0, variables['params']['enter_0'])
   x1 = entered(s1, variables['params']['enter_1'])
   x2 = 2 * pooled(x0, np.max, 1) + x1
   x5 = pooled(pooled(x0, np.mean, 1) + x2, np.mean, 1)
   want = np.concatenate([x5, x2], -1)
-  np.testing.assert_allclose(cell.apply(variables, s0, s1), want, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(jax.jit(cell.apply)(variables, s0, s1), want, rtol=1e-4, atol=1e-5)
 
 
 def test_reduction_halves_on_edges_from_the_inputs_alone(key):
   edges = (('max_pool_3x3', 0, 2), ('avg_pool_3x3', 1, 2), ('avg_pool_3x3', 2, 3))
   cell = network.FixedCell(edges, (3,), 4, reduction=True, after_reduction=False)
   s0, s1 = images(2, 5, 6, 3), images(2, 5, 6, 8, seed=1)
-  variables = cell.init(key, s0, s1)
+  variables = jax.jit(cell.init)(key, s0, s1)
   x0 = entered(s0, variables['params']['enter_0'])
   x1 = entered(s1, variables['params']['enter_1'])
   want = pooled(pooled(x0, np.max, 2) + pooled(x1, np.mean, 2), np.mean, 1)
-  np.testing.assert_allclose(cell.apply(variables, s0, s1), want, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(jax.jit(cell.apply)(variables, s0, s1), want, rtol=1e-4, atol=1e-5)
 
 
 def test_drop_path_spares_only_the_identity(key):
   edges = (('skip_connect', 1, 2), ('max_pool_3x3', 0, 2), ('avg_pool_3x3', 1, 2))
   cell = network.FixedCell(edges, (2,), 4, reduction=False, after_reduction=False)
   s0, s1 = images(2, 4, 4, 4), images(2, 4, 4, 4, seed=1)
-  variables = cell.init(key, s0, s1)
+  variables = jax.jit(cell.init)(key, s0, s1)
   keep = np.array([[0, 0, 0], [0, 2, 0]], np.float32)
   y = cell.apply(variables, s0, s1, False, keep)
   x0 = entered(s0, variables['params']['enter_0'])
@@ -267,40 +267,43 @@ def test_auxiliary_head_is_there_in_evaluation_and_at_work_in_training():
   variables = start(net, x)
   assert 'auxiliary_head' in variables['params']
   assert jax.eval_shape(net.apply, variables, x).shape == (2, 5)
+  assert jax.eval_shape(net.apply, variables, images(2, 16, 16, 3)).shape == (2, 5)
   (logits, extra), _ = jax.eval_shape(lambda v, x: train(net, v, x), variables, x)
   assert logits.shape == extra.shape == (2, 5)
 
 
-@pytest.mark.parametrize('backend', ['shard_map', 'pmap'])
-def test_four_devices_equal_one(trained, backend):
+def gradients(net, variables, x, axis_name=None):
+  """(gradients, running averages, logits) of a step with drop path."""
+  mean = lambda y: y if axis_name is None else jax.lax.pmean(y, axis_name)
+
+  def loss(params):
+    logits, new = train(net, variables | {'params': params}, x, 0.3, jax.random.key(5))
+    return mean(jnp.sin(logits).mean()), (logits, new['batch_stats'])
+
+  gradient, (logits, stats) = jax.grad(loss, has_aux=True)(variables['params'])
+  return mean(gradient), stats, logits
+
+
+@pytest.fixture(scope='module')
+def one_device(trained):
   net, variables, x = trained
-  key = jax.random.key(5)
+  return jax.jit(functools.partial(gradients, net))(variables, x)
 
-  def gradients(net, params, x, axis_name):
-    def loss(params):
-      logits, new = train(net, variables | {'params': params}, x, 0.3, key)
-      value = jnp.sin(logits).mean()
-      if axis_name is not None:
-        value = jax.lax.pmean(value, axis_name)
-      return value, (logits, new['batch_stats'])
 
-    gradient, (logits, stats) = jax.grad(loss, has_aux=True)(params)
-    if axis_name is not None:
-      gradient = jax.lax.pmean(gradient, axis_name)
-    return gradient, stats, logits
-
-  one = jax.jit(functools.partial(gradients, net, axis_name=None))(variables['params'], x)
-  many = functools.partial(gradients, net.clone(axis_name='batch'), axis_name='batch')
+@pytest.mark.parametrize('backend', ['shard_map', 'pmap'])
+def test_four_devices_equal_one(trained, one_device, backend):
+  net, variables, x = trained
+  step = functools.partial(gradients, net.clone(axis_name='batch'), axis_name='batch')
   if backend == 'shard_map':
     mesh = Mesh(np.array(jax.devices()), ('batch',))
     specs = {'in_specs': (P(), P('batch')), 'out_specs': (P(), P(), P('batch'))}
-    many = jax.jit(jax.shard_map(many, mesh=mesh, check_vma=False, **specs))
-    four = many(variables['params'], x)
+    four = jax.jit(jax.shard_map(step, mesh=mesh, check_vma=False, **specs))(variables, x)
   else:
-    many = jax.pmap(many, 'batch', in_axes=(None, 0), out_axes=(None, None, 0))
-    gradient, stats, logits = many(variables['params'], x.reshape(4, 2, *x.shape[1:]))
+    step = jax.pmap(step, 'batch', in_axes=(None, 0), out_axes=(None, None, 0))
+    gradient, stats, logits = step(variables, x.reshape(4, 2, *x.shape[1:]))
     four = gradient, stats, logits.reshape(8, -1)
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5), one, four)
+  near = functools.partial(np.testing.assert_allclose, rtol=2e-3, atol=2e-5)
+  jax.tree.map(near, four, one_device)
 
 
 def test_bfloat16_stays_near(trained):
@@ -383,7 +386,7 @@ def test_own_operations(key):
   own = {'twice': lambda channels, stride: Doubled(stride)}
   net = network.FixedNetwork(cell, 4, 2, 3, operations=own)
   x = images(2, 8, 8, 3)
-  assert net.apply(net.init(key, x), x).shape == (2, 3)
+  assert jax.eval_shape(lambda: net.apply(net.init(key, x), x)).shape == (2, 3)
   fixed = network.FixedCell(cell.normal, (2,), 4, False, False, operations=own)
   s = images(1, 3, 3, 4)
   variables = fixed.init(key, s, s)

@@ -175,10 +175,10 @@ def test_bfloat16_is_of_the_computation_only(name):
   x = images(2, 6, 6, CHANNELS)
   variables, want = run(ops.OPERATIONS[name](CHANNELS, 2), x)
   module = ops.OPERATIONS[name](CHANNELS, 2, dtype=jnp.bfloat16)
-  y = module.apply(variables, x.astype(jnp.bfloat16))
+  y = jax.jit(module.apply)(variables, x.astype(jnp.bfloat16))
   assert y.dtype == jnp.bfloat16
   assert np.max(np.abs(y.astype(np.float32) - want)) < 0.03 * np.max(np.abs(want))
-  fresh = module.init(jax.random.key(0), x.astype(jnp.bfloat16))
+  fresh = jax.eval_shape(module.init, jax.random.key(0), x.astype(jnp.bfloat16))
   assert {leaf.dtype for leaf in jax.tree.leaves(fresh)} <= {jnp.dtype('float32')}
 
 

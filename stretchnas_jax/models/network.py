@@ -218,11 +218,10 @@ class FixedNetwork(nn.Module):
       cell = self._cell(channels, reduction, after_reduction, name=f'cell_{layer}')
       s0, s1 = s1, cell(s0, s1, train, None if keep is None else keep[layer])
       after_reduction = reduction
-      if self.auxiliary and layer == reductions[1]:
+      if self.auxiliary and layer == reductions[1] and (train or self.is_initializing()):
         self._check_auxiliary(images.shape, s1.shape)
-        if train or self.is_initializing():
-          head = AuxiliaryHead(self.num_classes, self.stem, **numeric, name='auxiliary_head')
-          extra = head(s1, train)
+        head = AuxiliaryHead(self.num_classes, self.stem, **numeric, name='auxiliary_head')
+        extra = head(s1, train)
     logits = classify(ops.GlobalMean()(s1), self.num_classes)
     return (logits, extra) if self.auxiliary and train else logits
 

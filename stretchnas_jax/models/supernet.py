@@ -4,7 +4,7 @@ All edges that leave a node, a *fan*, are computed at once (`merged` or `tiled`)
 weighs with, operation weights `[E, O]` and edge scores `[E]`, are arguments and no parameters.
 """
 
-import functools
+import re
 from collections.abc import Mapping
 
 import flax.linen as nn
@@ -15,22 +15,15 @@ import numpy as np
 from stretchnas_jax.architecture import space as space_lib
 from stretchnas_jax.models import layout, merged, tiled
 from stretchnas_jax.models import norms as norms_lib
+from stretchnas_jax.models import operations as ops
 
 CELL_TYPES = ('normal', 'reduce')
 FORMS = ('auto', 'merged', 'tiled')
 
 
-def uniform_init(fan_in):
-  """PyTorch's default for convolutions and linear maps: uniform in +-1/sqrt(fan_in)."""
-
-  def init(key, shape, dtype=jnp.float32):
-    return jax.random.uniform(key, shape, dtype, -1.0, 1.0) * fan_in**-0.5
-
-  return init
-
-
 def is_convolution(name):
-  return name.startswith(('sep_conv_', 'dil_conv_'))
+  """Separable or dilated, of any odd size: `sep_conv_3x3`."""
+  return re.fullmatch(r'(sep|dil)_conv_([3579])x\2', name) is not None
 
 
 def is_built_in(name):
@@ -69,7 +62,7 @@ class SearchCell(nn.Module):
     params = {name: self._convolution(name) for name in names if is_convolution(name)}
     if self.reduction and 'skip_connect' in names:
       shape = (2 * graph.num_intermediate, 1, channels, channels)
-      kernel = self.param('skip_connect', uniform_init(channels), shape)
+      kernel = self.param('skip_connect', ops.uniform_init(channels), shape)
       params['skip_connect'] = {'pointwise': kernel}
     self.fans = params
     fresh = lambda shape: {'mean': jnp.zeros(shape), 'var': jnp.ones(shape)}
@@ -83,8 +76,10 @@ class SearchCell(nn.Module):
   def _convolution(self, name):
     size, stages = int(name[-1]), 2 if name.startswith('sep') else 1
     lead = (len(self.space.graph.edges), stages, self.channels)
-    depthwise = self.param(f'{name}_depthwise', uniform_init(size * size), (*lead, size, size))
-    pointwise = self.param(f'{name}_pointwise', uniform_init(self.channels), (*lead, self.channels))
+    depthwise = self.param(f'{name}_depthwise', ops.uniform_init(size * size), (*lead, size, size))
+    pointwise = self.param(
+      f'{name}_pointwise', ops.uniform_init(self.channels), (*lead, self.channels)
+    )
     return {'depthwise': depthwise, 'pointwise': pointwise}
 
   def _norm_shapes(self):
@@ -113,7 +108,7 @@ class SearchCell(nn.Module):
     """ReLU, 1x1 convolution or factorized reduction to C channels, batch norm."""
     x = jax.nn.relu(x)
     inputs = x.shape[self.layout.channel_axis]
-    kernel = self.param(name, uniform_init(inputs), (inputs, self.channels))
+    kernel = self.param(name, ops.uniform_init(inputs), (inputs, self.channels))
     if halve:
       half = self.channels // 2
       parts = zip(self.layout.halves(x), (kernel[:, :half], kernel[:, half:]))
@@ -222,9 +217,9 @@ class Supernet(nn.Module):
   axis_name: str | None = None
 
   def __post_init__(self):
-    check_size('channels', self.channels, even=True)
-    check_size('num_layers', self.num_layers)
-    check_size('num_classes', self.num_classes)
+    ops.check_size('channels', self.channels, even=True)
+    ops.check_size('num_layers', self.num_layers)
+    ops.check_size('num_classes', self.num_classes)
     if self.form not in FORMS:
       raise ValueError(f'form is {self.form!r}; allowed are {", ".join(FORMS)}')
     missing = [
@@ -244,7 +239,7 @@ class Supernet(nn.Module):
         f'form is tiled and images are {height}x{width}; it takes square images whose sides stay '
         'even in every cell; use merged or auto'
       )
-    return fits and (self.form == 'tiled' or (self.form == 'auto' and on_cpu()))
+    return fits and (self.form == 'tiled' or (self.form == 'auto' and ops.on_cpu()))
 
   def _reductions(self):
     return {self.num_layers // 3, 2 * self.num_layers // 3}
@@ -273,7 +268,7 @@ class Supernet(nn.Module):
     where = layout.Tiled if tiles else layout.Plain
     x = nn.Conv(
       width, (3, 3), use_bias=False, dtype=self.dtype, name='stem',
-      kernel_init=uniform_init(9 * images.shape[-1]),
+      kernel_init=ops.uniform_init(9 * images.shape[-1]),
     )(images)  # fmt: skip
     x = nn.BatchNorm(
       not train, momentum=norms_lib.MOMENTUM, epsilon=norms_lib.EPSILON, dtype=self.dtype,
@@ -293,18 +288,6 @@ class Supernet(nn.Module):
       after_reduction = reduction
     features = where.global_mean(s1.astype(jnp.promote_types(s1.dtype, jnp.float32)))
     return nn.Dense(
-      self.num_classes, name='classifier', kernel_init=uniform_init(features.shape[-1]),
-      bias_init=uniform_init(features.shape[-1]),
+      self.num_classes, name='classifier', kernel_init=ops.uniform_init(features.shape[-1]),
+      bias_init=ops.uniform_init(features.shape[-1]),
     )(features)  # fmt: skip
-
-
-@functools.cache
-def on_cpu():
-  return jax.default_backend() == 'cpu'
-
-
-def check_size(name, value, even=False):
-  """ValueError unless `value` is a positive whole number, even where asked for."""
-  whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-  if not whole or value < 1 or (even and value % 2):
-    raise ValueError(f'{name} is {value!r}; it must be a positive {"even " * even}whole number')
