@@ -48,7 +48,7 @@ def search_config():
       'epochs': 50,
       'batch_size': 64,  # over all devices
       'steps_per_call': 50,  # steps that run before the host looks at the result
-      'unroll': False,  # faster steps, compilation several times longer
+      'unroll': False,  # faster steps, longer compilation
     }
   )
   config.weights = ConfigDict(

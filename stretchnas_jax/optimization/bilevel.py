@@ -104,7 +104,7 @@ def make_search(
     temperature: of the relaxation.
     image_shape: `(H, W, C)` of one image.
     unroll: compile each loss of a first-order rule on its own, with only the gradients that it
-      needs, instead of one body for all: steps take less time and compilation several times more.
+      needs, instead of one body for all: steps take less time and compilation more.
 
   Returns:
     A `Search`.
