@@ -80,7 +80,7 @@ class Run:
     indices = plan_lib.chunk_of(self.batches, done, count, length)
     begin = time.perf_counter()
     args = position, data, indices, self.step_key, np.int32(count)
-    with self.compiling(progress, 'the search step'):
+    with self.compiling(progress, 'the search step', steps_inside=True):
       position = self.programs.train(*args)
       loss = float(position.sums['train_loss']) / (done + count)  # waits for the steps
     step += count
@@ -95,12 +95,12 @@ class Run:
       self.checkpoints.save(step, position, clock)
     return step, position
 
-  def compiling(self, progress, what):
+  def compiling(self, progress, what, steps_inside=False):
     """The first call of a program says that it compiles."""
     if what in self.compiled:
       return contextlib.nullcontext()
     self.compiled.add(what)
-    return progress.compiling(what)
+    return progress.compiling(what, steps_inside)
 
   def end_epoch(self, step, position, data, progress):
     """Validates, derives and writes a line of each; the sums begin anew."""

@@ -29,6 +29,7 @@ class Progress:
     # Time and steps since the start, but for compilation: what is left is reckoned from them.
     self._timed_seconds, self._timed_steps = 0.0, 0
     self._mark, self._compiling, self._rate, self._text = time.monotonic(), '', '', ''
+    self._untimed = False  # whether the steps of the next update ran while something compiled
     self._bar = None
     if enabled and self._stream.isatty():
       self._bar = tqdm.tqdm(
@@ -43,10 +44,11 @@ class Progress:
     self.close()
 
   @contextlib.contextmanager
-  def compiling(self, what='the step'):
+  def compiling(self, what='the step', steps_inside=False):
     """While this lasts the console says so, and the clock of the steps stands still.
 
-    If steps run inside, as with the first call of a jitted function, call `update` inside too.
+    With `steps_inside`, as for the first call of a jitted function, the steps of the next update
+    ran in here and count for no rate.
     """
     begin, self._compiling = time.monotonic(), f'compiling {what} ...'
     self._show(self._compiling)
@@ -54,19 +56,20 @@ class Progress:
       yield
     finally:
       self._compiling, self._mark = '', time.monotonic()
+      self._untimed = self._untimed or steps_inside
     self._show(f'compiled {what} in {self._mark - begin:.1f} s')
 
   def update(self, step, **scalars):
     """`step` steps are done. At the end of an epoch call it once, with all there is to say."""
     now, done = time.monotonic(), step - self._step
-    if done > 0 and not self._compiling:
+    if done > 0 and not self._compiling and not self._untimed:
       seconds = max(now - self._mark, 1e-9)
       self._timed_seconds, self._timed_steps = (
         self._timed_seconds + seconds,
         self._timed_steps + done,
       )
       self._rate = f'{done * self._images / seconds:.0f} img/s'
-    self._step, self._mark = step, now
+    self._step, self._mark, self._untimed = step, now, self._untimed and not done
     self._text = '  '.join(f'{name} {short(value)}' for name, value in scalars.items())
     if self._bar is not None:
       self._draw()
