@@ -2,7 +2,7 @@
 
 `Plain` keeps `[B, H, W, C]`. `Tiled` keeps `[C, t, t, T, U, B]`: an image is cut into T x U tiles
 of t x t pixels, and row `t_index + t * T_index` of the image is row `t_index` of tile `T_index`.
-There a depthwise convolution is one matrix product a channel, which a CPU does several times faster
+There a depthwise convolution is one matrix product a channel, which a CPU does much faster
 than a grouped convolution. Tiled takes square images whose sides stay even.
 """
 

@@ -222,7 +222,7 @@ def scanned_step(rule, transforms, loss, axis_name, beta_gradient, state, batch)
   """The same for a first-order rule: a loop whose one body serves every loss of the step.
 
   A program of several thousand operations compiles once instead of two to four times. Each pass
-  computes the gradients of weights and architecture alike, which costs about a fifth more time.
+  computes the gradients of weights and architecture alike, which costs time at every step.
   """
   passes = rule.passes(batch)
   if not rule.simultaneous:
