@@ -29,7 +29,7 @@ def search_config():
       'channels': 16,
       'num_layers': 8,
       'dtype': 'float32',  # of the computation; parameters stay float32
-      'form': 'auto',  # auto merged tiled
+      'form': 'auto',  # auto merged planes
     }
   )
   config.topology = ConfigDict(
@@ -99,7 +99,7 @@ ALLOWED = {
   'model.channels': whole(2, even=True),
   'model.num_layers': whole(1),
   'model.dtype': one_of('float32', 'bfloat16'),
-  'model.form': one_of('auto', 'merged', 'tiled'),
+  'model.form': one_of('auto', 'merged', 'planes'),
   'topology.kind': one_of('none', 'input_pairs', 'output_pairs', 'output_subsets', 'k_subsets'),
   'topology.k': whole(1),
   'topology.by': one_of('source', 'target'),

@@ -76,7 +76,6 @@ def plan_search(config):
     image_shape=dataset.train_images.shape[1:],
     num_steps=steps_per_epoch * config.search.epochs,
   )
-  net.uses_tiles(*dataset.train_images.shape[1:3])  # refuses sizes that it cannot take
   return Plan(config, dataset, parts, net, table, search, steps_per_epoch)
 
 

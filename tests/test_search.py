@@ -136,7 +136,6 @@ def test_a_folder_of_another_config_is_refused(finished):
     ({'search.batch_size': 30, 'parallel.backend': 'pmap'}, 'a multiple of the 4 devices'),
     ({'topology.kind': 'k_subsets', 'topology.k': 5}, 'k is 5'),
     ({'data.path': '/nowhere', 'data.name': 'folder'}, 'nowhere'),
-    ({'model.form': 'tiled', 'data.image_size': 9}, 'form is tiled and images are 9x9'),
   ],
 )
 def test_what_cannot_be_run_is_named_before_the_folder_is_made(tmp_path, fields, words):

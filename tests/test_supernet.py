@@ -10,7 +10,7 @@ import reference
 
 from stretchnas_jax.architecture import graph, space
 from stretchnas_jax.models import layout as layout_lib
-from stretchnas_jax.models import merged, norms, supernet, tiled
+from stretchnas_jax.models import merged, norms, planes, supernet
 
 DARTS = space.DARTS_PRIMITIVES
 
@@ -61,9 +61,11 @@ def merged_fan(params, x, weights, stride):
   return merged.fan(params, x, weights, stride, norms.BatchNorms())
 
 
-def tiled_fan(params, x, weights, stride):
-  x = layout_lib.Tiled.enter(x)
-  return jax.vmap(layout_lib.Tiled.leave)(tiled.fan(params, x, weights, stride, norms.BatchNorms()))
+def planes_fan(params, x, weights, stride):
+  x = layout_lib.Planes.enter(x)
+  return jax.vmap(layout_lib.Planes.leave)(
+    planes.fan(params, x, weights, stride, norms.BatchNorms())
+  )
 
 
 def outputs_and_gradients(fan, case, cotangent, stride):
@@ -91,16 +93,17 @@ def test_fans_equal_the_reference(names, edges, channels, size, batch, stride, x
     case = fan_case(jax.random.key(edges), names, edges, channels, size, batch, stride, dtype)
     expected = outputs_and_gradients(reference_fan, *case, stride)
     bound = 1e-10 if x64 else 1e-5
-    for fan in (merged_fan, tiled_fan):
+    for fan in (merged_fan, planes_fan):
       assert furthest(outputs_and_gradients(fan, *case, stride), expected) < bound, fan
 
 
 @pytest.mark.parametrize('size', [7, 9])
 @pytest.mark.parametrize('stride', [1, 2])
-def test_merged_takes_odd_sizes(size, stride):
+def test_fans_take_odd_sizes(size, stride):
   case = fan_case(jax.random.key(0), DARTS[1:], 2, 4, size, 3, stride, jnp.float32)
   expected = outputs_and_gradients(reference_fan, *case, stride)
-  assert furthest(outputs_and_gradients(merged_fan, *case, stride), expected) < 1e-5
+  for fan in (merged_fan, planes_fan):
+    assert furthest(outputs_and_gradients(fan, *case, stride), expected) < 1e-5, fan
 
 
 def network_case(net, image_shape, dtype, batch=4):
@@ -140,7 +143,7 @@ def test_networks_equal_the_reference(x64):
       return net.clone(form=form).apply(variables, *args, train=True, mutable=['batch_stats'])[0]
 
     expected = loss_and_gradients(functools.partial(reference.supernet, net), *case)
-    for form in ('merged', 'tiled'):
+    for form in ('merged', 'planes'):
       found = loss_and_gradients(functools.partial(ours, form), *case)
       assert furthest(found, expected) < (1e-10 if x64 else 1e-5), form
 
@@ -151,7 +154,7 @@ def test_darts_supernet_has_the_published_number_of_weights():
   assert sum(x.size for x in jax.tree.leaves(shapes['params'])) == 1_930_618
 
 
-@pytest.mark.parametrize('form', ['merged', 'tiled'])
+@pytest.mark.parametrize('form', ['merged', 'planes'])
 def test_evaluation_uses_running_averages(form):
   """After many updates from one batch, evaluation mode gives that batch's training logits."""
   net = supernet.Supernet(space.darts_space(1), 4, 1, 3, form=form)
@@ -164,7 +167,7 @@ def test_evaluation_uses_running_averages(form):
   np.testing.assert_allclose(jax.jit(net.apply)(variables, images), logits, atol=2e-4)
 
 
-@pytest.mark.parametrize('form', ['merged', 'tiled'])
+@pytest.mark.parametrize('form', ['merged', 'planes'])
 def test_bfloat16_stays_near_and_keeps_float32_state(form):
   net = supernet.Supernet(space.darts_space(1), 4, 1, 3, form=form)
   case = network_case(net, (8, 8, 3), jnp.float32)
@@ -191,7 +194,7 @@ class Halving(nn.Module):
     return nn.Conv(self.channels, (1, 1), (self.stride, self.stride), use_bias=False)(x)
 
 
-@pytest.mark.parametrize('form', ['merged', 'tiled'])
+@pytest.mark.parametrize('form', ['merged', 'planes'])
 def test_a_users_operation_is_mixed_in_on_every_edge(form):
   own = space.SearchSpace(graph.CellGraph(2), ('own', 'skip_connect'))
   net = supernet.Supernet(own, 4, 2, 3, form=form, operations={'own': Halving})
@@ -225,9 +228,3 @@ def test_wrong_arguments_are_named(change, words):
     supernet.Supernet(
       **{'space': space.darts_space(2), 'channels': 4, 'num_layers': 2, 'num_classes': 3} | change
     )
-
-
-def test_tiled_names_images_that_it_cannot_take():
-  net = supernet.Supernet(space.darts_space(1), 4, 3, 3, form='tiled')
-  with pytest.raises(ValueError, match='form is tiled and images are 9x9'):
-    jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((2, 9, 9, 3)))

@@ -5,14 +5,13 @@ non-linearity, so the two kernels are multiplied into one dense kernel, and the 
 output channels side by side: one convolution for each operation instead of two for each edge.
 """
 
-import functools
-
 import jax.numpy as jnp
 from jax import lax
 from jax.nn import relu
 
 from stretchnas_jax.models import layout
 from stretchnas_jax.models import norms as norms_lib
+from stretchnas_jax.models.pools import pooled
 
 
 def conv(x, kernel, stride=1, dilation=1):
@@ -35,38 +34,11 @@ def merge(depthwise, pointwise):
   return kernel.reshape(height, width, channels, -1)
 
 
-def pool(x, reduce, fill, stride):
-  """A padded 3x3 pooling window as shifted copies: one axis, then the other."""
-  for axis in (1, 2):
-    last = (-(-x.shape[axis] // stride) - 1) * stride + 1
-    padding = [(1, 1) if a == axis else (0, 0) for a in range(4)]
-    padded = jnp.pad(x, padding, constant_values=fill)
-    shifted = (lax.slice_in_dim(padded, d, d + last, stride, axis) for d in range(3))
-    x = functools.reduce(reduce, shifted)
-  return x
-
-
-def pooled(x, name, stride):
-  """Max pooling, or average pooling that does not count the padding."""
-  if name == 'max_pool_3x3':
-    return pool(x, jnp.maximum, -jnp.inf, stride)
-  height, width = (layout.window_counts(length, stride) for length in x.shape[1:3])
-  counts = height[:, None, None] * width[:, None]
-  return pool(x, jnp.add, 0.0, stride) / counts.astype(x.dtype)
-
-
-def shared(x, names, stride, norms):
-  """What is the same for all edges of a fan: the normalised pools. -> `[B, H, W, len(names), C]`"""
-  y = jnp.stack([pooled(x, name, stride) for name in names], -2)
-  mean, scale = norms(names, lambda: norms_lib.moments(y, (0, 1, 2)))
-  return (y * scale - mean * scale).astype(x.dtype)
-
-
 def normalized(y, name, norms, weight):
   """`weight [n]` times the batch norm of `y [B, H, W, n, C]`."""
-  mean, scale = norms((name,), lambda: [m[:, None] for m in norms_lib.moments(y, (0, 1, 2))])
-  scale = scale[:, 0] * weight[:, None]
-  return (y * scale - mean[:, 0] * scale).astype(y.dtype)
+  mean, scale = norms(name, lambda: norms_lib.moments(y, (0, 1, 2)))
+  scale = scale * weight[:, None]
+  return (y * scale - mean * scale).astype(y.dtype)
 
 
 def separable(params, name, r, weight, stride, norms):
@@ -116,10 +88,10 @@ def fan(params, x, weights, stride, norms):
       y = jnp.concatenate([product(even, kernel[..., :half]), product(odd, kernel[..., half:])], -1)
       out += normalized(y, name, norms, weight)
   pools = tuple(name for name in weights if '_pool_' in name)
-  maps = [shared(x, pools, stride, norms)] if pools else []
+  maps = [layout.Plain.normalize(pooled(x, name, stride), name, norms) for name in pools]
   if stride == 1 and 'skip_connect' in weights:
-    maps, pools = maps + [x[..., None, :]], pools + ('skip_connect',)
+    maps, pools = maps + [x], pools + ('skip_connect',)
   if maps:
     columns = jnp.stack([weights[name] for name in pools]).astype(x.dtype)
-    out += jnp.einsum('bhwsc,sn->bhwnc', jnp.concatenate(maps, -2), columns)
+    out += jnp.einsum('bhwsc,sn->bhwnc', jnp.stack(maps, -2), columns)
   return jnp.moveaxis(out, 3, 0)

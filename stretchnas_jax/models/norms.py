@@ -22,27 +22,25 @@ class BatchNorms:
     self.running, self.axis_name = running, axis_name
     self.batch = {}
 
-  def __call__(self, names, measure):
-    """Moments of `len(names)` batch norms, side by side on the axis before the channels.
+  def __call__(self, name, measure):
+    """What the batch norm of that name normalises with.
 
     Args:
-      names: names of the batch norms.
+      name: of the batch norm.
       measure: a function without arguments that gives mean and mean of squares, float32
-        `[..., len(names), C]`, of this device's part of the batch.
+        `[..., C]`, of this device's part of the batch.
 
     Returns:
-      The mean and the reciprocal standard deviation, `[..., len(names), C]`.
+      The mean and the reciprocal standard deviation, `[..., C]`.
     """
     if self.running is not None:
-      pick = lambda kind: jnp.stack([self.running[name][kind] for name in names], -2)
-      mean, var = pick('mean'), pick('var')
+      mean, var = self.running[name]['mean'], self.running[name]['var']
     else:
       mean, square = measure()
       if self.axis_name is not None:
         mean, square = lax.pmean((mean, square), self.axis_name)
       var = jnp.maximum(square - mean * mean, 0.0)
-      for i, name in enumerate(names):
-        self.batch[name] = {'mean': mean[..., i, :], 'var': var[..., i, :]}
+      self.batch[name] = {'mean': mean, 'var': var}
     return mean, lax.rsqrt(var + EPSILON)
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from stretchnas_jax.models import layout, merged
+from stretchnas_jax.models import layout, pools
 from stretchnas_jax.models import norms as norms_lib
 
 
@@ -71,7 +71,7 @@ def depthwise_by_shifts(x, kernel, strides, padding, dilation=1):
   return total
 
 
-pooled = jax.jit(merged.pooled, static_argnums=(1, 2))
+pooled = jax.jit(pools.pooled, static_argnums=(1, 2))
 
 
 class Conv(nn.Module):

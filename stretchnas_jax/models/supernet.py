@@ -1,9 +1,10 @@
 """The search network: every candidate operation on every edge of every cell.
 
-All edges that leave a node, a *fan*, are computed at once (`merged` or `tiled`); what the mixture
+All edges that leave a node, a *fan*, are computed at once (`merged` or `planes`); what the mixture
 weighs with, operation weights `[E, O]` and edge scores `[E]`, are arguments and no parameters.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 
@@ -13,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from stretchnas_jax.architecture import space as space_lib
-from stretchnas_jax.models import layout, merged, tiled
+from stretchnas_jax.models import layout, merged, planes
 from stretchnas_jax.models import norms as norms_lib
 from stretchnas_jax.models import operations as ops
 
 CELL_TYPES = ('normal', 'reduce')
-FORMS = ('auto', 'merged', 'tiled')
+FORMS = {'merged': (layout.Plain, merged.fan), 'planes': (layout.Planes, planes.fan)}
 
 
 def is_convolution(name):
@@ -31,6 +32,14 @@ def is_built_in(name):
   return name in space_lib.DARTS_PRIMITIVES or is_convolution(name)
 
 
+# Jitted by itself only so that equal fans are traced once.
+@functools.partial(jax.jit, static_argnums=(0, 4, 6))
+def compute_fan(form, params, x, weights, stride, running, axis_name):
+  """The mixtures of a fan, and the moments of its batch norms (see `norms.BatchNorms`)."""
+  norms = norms_lib.BatchNorms(running, axis_name)
+  return FORMS[form][1](params, x, weights, stride, norms), norms.batch
+
+
 class SearchCell(nn.Module):
   """One cell of the supernet; its edges are stored by source, then destination.
 
@@ -39,7 +48,7 @@ class SearchCell(nn.Module):
     channels: C of every node.
     reduction: whether the edges from the two inputs have stride 2.
     after_reduction: whether the cell before the previous one was twice as large.
-    tiles: whether feature maps are `Tiled`, else `Plain` (see `layout`).
+    form: how a fan is computed, 'merged' or 'planes'; feature maps are in its layout.
     operations: modules for names that are not built in, as for `Supernet`.
     dtype: of the computation; parameters and statistics are float32.
     axis_name: the parallel axis over which batch statistics are taken, or None.
@@ -49,7 +58,7 @@ class SearchCell(nn.Module):
   channels: int
   reduction: bool
   after_reduction: bool
-  tiles: bool
+  form: str
   operations: Mapping = None
   dtype: jnp.dtype = jnp.float32
   axis_name: str | None = None
@@ -70,8 +79,7 @@ class SearchCell(nn.Module):
     self.running = self.variable(
       'batch_stats', 'norms', lambda: {name: fresh(shape) for name, shape in shapes.items()}
     )
-    self.layout = layout.Tiled if self.tiles else layout.Plain
-    self.fan = tiled.fan if self.tiles else merged.fan
+    self.layout = FORMS[self.form][0]
 
   def _convolution(self, name):
     size, stages = int(name[-1]), 2 if name.startswith('sep') else 1
@@ -95,14 +103,12 @@ class SearchCell(nn.Module):
         shapes[name] = (2 * graph.num_intermediate, channels)
     return shapes
 
-  def _norms(self, index, train):
-    """The batch norms whose rows `index(name)` of the stored averages picks."""
+  def _running(self, index, train):
+    """The rows `index(name)` of the stored averages; None where the batch's moments count."""
     if train:
-      return norms_lib.BatchNorms(None, None if self.is_initializing() else self.axis_name)
+      return None
     running = self.running.value
-    return norms_lib.BatchNorms(
-      {n: jax.tree.map(lambda a, n=n: a[index(n)], running[n]) for n in running}
-    )
+    return {n: jax.tree.map(lambda a, n=n: a[index(n)], running[n]) for n in running}
 
   def _enter(self, x, name, norms, halve):
     """ReLU, 1x1 convolution or factorized reduction to C channels, batch norm."""
@@ -128,7 +134,8 @@ class SearchCell(nn.Module):
       train: normalise with the moments of the batch, and update the running averages.
     """
     graph, names = self.space.graph, self.space.primitives
-    entry_norms = self._norms(lambda name: ..., train)
+    axis_name = None if self.is_initializing() else self.axis_name
+    entry_norms = norms_lib.BatchNorms(self._running(lambda name: ..., train), axis_name)
     nodes = [
       self._enter(s0, 'entry0', entry_norms, self.after_reduction),
       self._enter(s1, 'entry1', entry_norms, False),
@@ -138,15 +145,17 @@ class SearchCell(nn.Module):
     for source in range(graph.num_intermediate + 1):
       stride = 2 if self.reduction and source < 2 else 1
       rows = slice(start, start + len(graph.out_edges(source)))
-      norms = self._norms(lambda n: source if '_pool_' in n else rows, train)  # noqa: B023
+      running = self._running(lambda n: source if '_pool_' in n else rows, train)  # noqa: B023
       columns = {n: weights[rows, o] for o, n in enumerate(names) if is_built_in(n) and n != 'none'}
       params = self._fan_params(rows, stride)
-      mixtures = self.fan(params, nodes[source], columns, stride, norms)
+      mixtures, moments = compute_fan(
+        self.form, params, nodes[source], columns, stride, running, axis_name
+      )
       targets = [graph.edges[e][1] for e in graph.out_edges(source)]
       for i, target in enumerate(targets):
         own = self._own_operations(nodes[source], source, target, weights[start + i], stride, train)
         sums[target - 2] += mixtures[i] + own
-      seen.append(norms.batch)
+      seen.append(moments)
       start = rows.stop
       if source:
         nodes.append(sums[source - 1])
@@ -198,8 +207,8 @@ class Supernet(nn.Module):
     channels: C of the first cells, even; it doubles at 1/3 and 2/3 of the depth.
     num_layers: number of cells.
     num_classes: number of classes.
-    form: how a fan is computed: 'merged' (dense convolutions), 'tiled' (matrix products over
-      tiles; square images whose sides stay even), or 'auto': the faster one for the platform.
+    form: how a fan is computed: 'merged' (dense convolutions), 'planes' (sums of shifted copies,
+      the batch last), or 'auto': the faster one for the platform.
     operations: for each name of `space.primitives` that is not built in, a function
       `(channels, stride) -> linen module` whose call `module(x, train)` maps
       `[B, H, W, C]` to `[B, ceil(H / stride), ceil(W / stride), C]`.
@@ -220,8 +229,8 @@ class Supernet(nn.Module):
     ops.check_size('channels', self.channels, even=True)
     ops.check_size('num_layers', self.num_layers)
     ops.check_size('num_classes', self.num_classes)
-    if self.form not in FORMS:
-      raise ValueError(f'form is {self.form!r}; allowed are {", ".join(FORMS)}')
+    if self.form not in ('auto', *FORMS):
+      raise ValueError(f'form is {self.form!r}; allowed are auto, {", ".join(FORMS)}')
     missing = [
       name
       for name in self.space.primitives
@@ -230,16 +239,6 @@ class Supernet(nn.Module):
     if missing:
       raise ValueError(f'operations has no module for {missing[0]!r} of the search space')
     super().__post_init__()
-
-  def uses_tiles(self, height, width):
-    """Whether images of this size are computed in tiles; ValueError where `form` cannot be had."""
-    fits = layout.fits_tiles(height, width, len(self._reductions()))
-    if self.form == 'tiled' and not fits:
-      raise ValueError(
-        f'form is tiled and images are {height}x{width}; it takes square images whose sides stay '
-        'even in every cell; use merged or auto'
-      )
-    return fits and (self.form == 'tiled' or (self.form == 'auto' and ops.on_cpu()))
 
   def _reductions(self):
     return {self.num_layers // 3, 2 * self.num_layers // 3}
@@ -264,8 +263,10 @@ class Supernet(nn.Module):
     if edge_scores is None:
       edge_scores = dict.fromkeys(CELL_TYPES, jnp.ones(edges))
     channels, width = self.channels, 3 * self.channels
-    tiles = self.uses_tiles(*images.shape[1:3])
-    where = layout.Tiled if tiles else layout.Plain
+    form = self.form
+    if form == 'auto':
+      form = 'planes' if ops.on_cpu() else 'merged'
+    where = FORMS[form][0]
     x = nn.Conv(
       width, (3, 3), use_bias=False, dtype=self.dtype, name='stem',
       kernel_init=ops.uniform_init(9 * images.shape[-1]),
@@ -280,7 +281,7 @@ class Supernet(nn.Module):
       reduction = layer in self._reductions()
       channels *= 1 + reduction
       cell = SearchCell(
-        self.space, channels, reduction, after_reduction, tiles, self.operations, self.dtype,
+        self.space, channels, reduction, after_reduction, form, self.operations, self.dtype,
         self.axis_name, name=f'cell_{layer}',
       )  # fmt: skip
       kind = CELL_TYPES[reduction]
