@@ -48,8 +48,13 @@ class Position(NamedTuple):
   sums: dict[str, jax.Array]
 
 
-def plan_search(config):
-  """Checks a config, loads its data and builds its parts. ValueError names what is wrong."""
+def plan_search(config, dataset=None):
+  """Checks a config, loads its data and builds its parts. ValueError names what is wrong.
+
+  Args:
+    config: a search config.
+    dataset: a `Dataset` to use instead of the one that the config names.
+  """
   config_lib.validate(config, config_lib.search_config())
   data, batch_size = config.data, config.search.batch_size
   devices = parallel.device_count(config.parallel.backend)
@@ -57,7 +62,7 @@ def plan_search(config):
     raise ValueError(
       f'config.search.batch_size is {batch_size}; it must be a multiple of the {devices} devices'
     )
-  dataset = sources.load(
+  dataset = dataset or sources.load(
     data.name, path=data.path, image_size=data.image_size, on_bad_image=data.on_bad_image
   )
   parts = splits.search_parts(
