@@ -53,7 +53,8 @@ def run(prepare, *, config=True, workdir=None, options=(), positional=(), argv=N
     argv: the command line, with the program first; by default that of the process.
 
   Raises:
-    SystemExit: 0 after `--help`, 2 for an error of the user, 130 for an interruption.
+    SystemExit: 0 after `--help`, 2 for an error of the user, 130 for an interruption, 143 for a
+      request to end (SIGTERM).
   """
   argv = list(sys.argv if argv is None else argv)
   workdir = config if workdir is None else workdir
@@ -71,9 +72,9 @@ def run(prepare, *, config=True, workdir=None, options=(), positional=(), argv=N
     except (ValueError, OSError) as error:
       fail(one_line(error))
     work()
-  except KeyboardInterrupt:
-    print('interrupted', file=sys.stderr)
-    raise SystemExit(130) from None
+  except KeyboardInterrupt as stop:
+    print(str(stop) or 'interrupted', file=sys.stderr)
+    raise SystemExit(getattr(stop, 'exit_code', 130)) from None
 
 
 def start_options(config, workdir):
