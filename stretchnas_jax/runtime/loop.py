@@ -41,7 +41,9 @@ class Loop:
     progress: the console.
   """
 
-  def __init__(self, folder, checkpoints, settings, identity, line_files=('metrics.jsonl',)):
+  def __init__(
+    self, folder, checkpoints, settings, identity, line_files=('metrics.jsonl',), called=None
+  ):
     """Takes what it works in and on.
 
     Args:
@@ -51,12 +53,14 @@ class Loop:
       identity: what a checkpoint must agree in to be resumed, a dict that JSON can hold; it is
         kept in every checkpoint.
       line_files: names of the files of lines that are cut back when the run resumes.
+      called: a set of names of programs that have been called before, of an earlier run.
     """
     self.folder, self.checkpoints, self.settings = folder, checkpoints, settings
     self.identity = workdir_lib.plain(identity)
     self.lines = {name: folder.lines(name) for name in line_files}
     self.step, self.position, self.seconds, self._epoch_seconds = 0, None, 0.0, 0.0
-    self._last, self._compiled, self._step_seconds = None, set(), None
+    self._last, self._step_seconds = None, None
+    self._compiled = set() if called is None else called
 
   def restore(self, position):
     """Starts from the newest checkpoint, or from `position`; what came after it is cut away."""
@@ -105,7 +109,7 @@ class Loop:
     """Some steps, up to the next call, checkpoint or end of an epoch, and what is due then."""
     per_epoch, every = self.settings.steps_per_epoch, self.settings.every_steps
     epoch, done = divmod(self.step, per_epoch)
-    count, first = self._count(done), not self._compiled
+    count, first = self._count(done), 'the step' not in self._compiled
     begin = time.perf_counter()
     chunk = feed.chunk(epoch, done, count, min(self.settings.steps_per_call, per_epoch))
     with self.compiling('the step', steps_inside=True):
