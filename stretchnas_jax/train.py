@@ -34,8 +34,8 @@ def check_cell(workdir, cell):
   path = workdir / 'config.json'
   if path.exists() and workdir_lib.read_object(path).get('genotype', cell) != cell:
     raise ValueError(
-      f'workdir {workdir} trains another cell than this --genotype: choose another workdir, or give '
-      f'the cell that is in its genotype.json'
+      f'workdir {workdir} trains another cell than this --genotype: choose another workdir, or '
+      'give the cell that is in its genotype.json'
     )
 
 
@@ -58,11 +58,6 @@ def run_plan(plan, folder, programs=None):
       return train_run.Run(plan, folder, saved, programs or train_steps.compile_programs(plan)).go()
   finally:
     plan.feeds.close()
-
-
-def finished_result(folder):
-  print(f'{folder.path} holds a finished training; choose another --workdir for a new one')
-  return json.loads((folder.path / 'result.json').read_text('utf-8'))
 
 
 def finished_result(folder):
@@ -130,7 +125,8 @@ def run_train(config, workdir, genotype, seeds=None):
   Args:
     config: a ConfigDict as `config.train_config()` gives, or a config file's `get_config()`.
     workdir: the folder of the run; one that was stopped is resumed.
-    genotype: a `Genotype`, or what `--genotype` takes: a name of the zoo, a file, a search's folder.
+    genotype: a `Genotype`, or what `--genotype` takes: a name of the zoo, a file, or the folder of
+      a search.
     seeds: for several runs, in `workdir/seed_0` and so on; None for one, of `config.seed`.
 
   Returns:

@@ -8,13 +8,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stretchnas_jax import build, train_plan
+from stretchnas_jax import build, search_steps, train_plan, train_steps
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.architecture import genotype as genotype_lib
 from stretchnas_jax.architecture import topology
 from stretchnas_jax.data import augment
 from stretchnas_jax.runtime import checkpoint, parallel, steps
 from stretchnas_jax.runtime import workdir as workdir_lib
+
+# Fields in which the config of an evaluation may differ from that of the run.
+FREE = (
+  'data.path', 'train.batch_size', 'train.steps_per_call', 'parallel', 'checkpoint', 'log', 'seed',
+)  # fmt: skip
 
 
 class Saved(NamedTuple):
@@ -143,15 +148,12 @@ def rebuild(values, identity):
     'image_shape': tuple(identity['image_shape']),
   }
   if kind == 'train':
-    from stretchnas_jax.train_steps import SUMS
-
     genotype = genotype_lib.from_json(json.dumps(cell))
     parts = build.train_parts(config, genotype, steps_per_epoch=1, **shapes)
   else:
-    from stretchnas_jax.search_steps import SUMS
-
     parts = build.search_parts(config, num_steps=1, **shapes)
-  return kind, config, parts, lambda key: steps.Position(parts[-1].init(key), steps.zero_sums(SUMS))
+  sums = {'train': train_steps.SUMS, 'search': search_steps.SUMS}[kind]
+  return kind, config, parts, lambda key: steps.Position(parts[-1].init(key), steps.zero_sums(sums))
 
 
 # ---- the evaluation of a checkpoint --------------------------------------------------------------
@@ -170,7 +172,7 @@ def prepare_evaluation(workdir, config=None):
   if config is not None:
     config_lib.validate(config, config_lib.train_config())
     workdir_lib.check_same(
-      pathlib.Path(workdir), saved.config.to_dict(), config.to_dict(), ignore=MEASURING
+      pathlib.Path(workdir), saved.config.to_dict(), config.to_dict(), ignore=FREE
     )
   feeds = train_plan.open_feeds(config or saved.config)
   check_data(saved.identity, feeds)

@@ -13,7 +13,7 @@ import stretchnas_jax
 from stretchnas_jax import config as config_lib
 from stretchnas_jax import search_plan, search_steps
 from stretchnas_jax.architecture import genotype
-from stretchnas_jax.runtime import checkpoint, loop, signals, workdir
+from stretchnas_jax.runtime import checkpoint, loop, workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 CLOCK = ('seconds', 'images_per_second')
