@@ -17,7 +17,7 @@ def get_config():
   config.model.channels = 16
   config.model.num_layers = 3
   config.model.auxiliary = False  # it takes larger images
-  config.train.epochs = 30
+  config.train.epochs = 25
   config.train.batch_size = 64
   config.train.drop_path = 0.1
   config.weights.learning_rate = 0.1

@@ -21,7 +21,13 @@ from stretchnas_jax.runtime import parallel
 __version__ = '0.1.0'
 
 # What loads more than the research code above needs is loaded when it is first asked for.
-_PROGRAMS = {'load_trained': 'trained', 'run_search': 'search', 'run_train': 'train'}
+_PROGRAMS = {
+  'export_trained': 'export',
+  'load_trained': 'trained',
+  'predict': 'predict',
+  'run_search': 'search',
+  'run_train': 'train',
+}
 
 
 def __getattr__(name):
@@ -43,6 +49,7 @@ __all__ = [
   'Supernet',
   'bilevel',
   'darts_space',
+  'export_trained',
   'genotype',
   'graph',
   'load_trained',
@@ -51,6 +58,7 @@ __all__ = [
   'network',
   'optimizers',
   'parallel',
+  'predict',
   'relaxation',
   'run_search',
   'run_train',

@@ -24,6 +24,7 @@ import stretchnas_jax
 COMMANDS = (
   ('search', 'searches a cell'),
   ('train', 'trains a found or a published cell, and measures it'),
+  ('export', 'writes a trained network as a file that runs without this package'),
   ('benchmark', 'times a search or a training on this machine'),
   ('describe', 'says what a cell costs and what is in it'),
   ('draw', 'draws a cell as SVG or PNG'),

@@ -3,6 +3,7 @@
 import functools
 import json
 import pathlib
+import re
 import sys
 
 from stretchnas_jax import app, inputs, train_plan, train_run, train_steps, trained
@@ -149,7 +150,7 @@ def prepare_any(config, workdir, genotype, seed_list=None, argv=()):
 
 def prepare(args):
   if getattr(args, 'eval-only'):
-    return trained.prepare_evaluation(args.workdir, args.config)
+    return trained.prepare_evaluation(args.workdir, getattr(args, 'config', None))
   if not args.genotype:
     raise ValueError('--genotype=CELL is required: a name of the zoo, a file, or a search folder')
   seed_list = None if args.seeds is None else seeds_lib.parse(args.seeds)
@@ -157,7 +158,10 @@ def prepare(args):
 
 
 def main():
-  app.run(prepare, options=OPTIONS)
+  given = [re.split('[=.]', word, maxsplit=1)[0].lstrip('-') for word in sys.argv[1:]]
+  # The folder of a run knows its config.
+  config = 'eval-only' not in given or 'config' in given
+  app.run(prepare, config=config, workdir=True, options=OPTIONS)
 
 
 if __name__ == '__main__':

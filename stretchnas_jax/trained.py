@@ -201,6 +201,12 @@ def check_data(identity, feeds):
     raise ValueError(f'{feeds.name} has {len(names)} classes; the run was made with {len(known)}')
   if names != known:
     raise ValueError(f'{feeds.name} has classes of other names than those of the run')
+  for name in ('mean', 'std'):
+    if list(map(float, getattr(feeds, name))) != identity[name]:
+      raise ValueError(
+        f'{feeds.name} has training images of another {name} than those of the run; for other '
+        'images use load_trained'
+      )
   if list(feeds.image_shape) != list(identity['image_shape']):
     raise ValueError(
       f'{feeds.name} has images of {list(feeds.image_shape)}; the run was made with '
@@ -211,7 +217,7 @@ def check_data(identity, feeds):
 def evaluate(saved, feeds, config):
   """Accuracies of a checkpoint on all parts that are there to measure."""
   training, backend = saved.parts[-1], config.parallel.backend
-  found = {'step': saved.step, 'kind': 'checkpoint'}
+  found = {'step': saved.step}
   state = parallel.replicate(saved.state, backend)
   for part in ('val', 'test'):
     feed = getattr(feeds, part)

@@ -55,7 +55,7 @@ def run_chunk(step, examples, position, data, chunk, key, count, *, axis_name):
 
 
 def evaluate_chunk(evaluate, examples, state, data, part, valid, *, axis_name):
-  """Sums over the batches `part` `[n, B, ...]`.
+  """Sums over each of the batches `part` `[n, B, ...]`: `{name: [n]}`.
 
   Args:
     evaluate: `evaluate(state, examples, valid, *, axis_name) -> {'loss', 'correct', 'count'}`.
@@ -67,13 +67,11 @@ def evaluate_chunk(evaluate, examples, state, data, part, valid, *, axis_name):
     axis_name: see `parallel`.
   """
 
-  def body(sums, batch):
+  def body(_, batch):
     part, valid = batch
-    new = evaluate(state, examples(data, part), valid, axis_name=axis_name)
-    return jax.tree.map(jnp.add, sums, new), None
+    return None, evaluate(state, examples(data, part), valid, axis_name=axis_name)
 
-  zeros = zero_sums(('loss', 'correct', 'count'))
-  return jax.lax.scan(body, zeros, (part, valid))[0]
+  return jax.lax.scan(body, None, (part, valid))[1]
 
 
 def compile_steps(step, feed, backend):
@@ -93,7 +91,9 @@ def measure(program, state, data, feed, length):
   totals = {'loss': 0.0, 'correct': 0.0, 'count': 0.0}
   for part, valid in feed.chunks(length):
     sums = parallel.fetch(program(state, data, part, valid))
-    totals = {name: total + float(sums[name]) for name, total in totals.items()}
+    # Batch by batch, so that the result does not depend on how many are in a call.
+    for i in range(len(valid)):
+      totals = {name: total + float(sums[name][i]) for name, total in totals.items()}
   return {
     'loss': totals['loss'] / totals['count'],
     'accuracy': totals['correct'] / totals['count'],
