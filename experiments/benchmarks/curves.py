@@ -54,6 +54,7 @@ def svg(panels):
   ]
   for i, (name, colour) in enumerate(zip(names, COLOURS)):
     parts.append(text(LEFT + 95 * i, 16, name, 'start', colour))
+  parts.append(text(LEFT + 95 * len(names) + 20, 16, '(the smallest is 1)', 'start'))
   for i, (axis, (values, lines)) in enumerate(panels.items()):
     parts += panel(WIDTH * i, axis, values, lines)
   return '\n'.join([*parts, '</svg>', ''])
