@@ -125,8 +125,11 @@ def prepare_search(config, workdir, argv=()):
   def work():
     if folder.writes:
       print(search_plan.describe_plan(plan), file=sys.stderr)
-    with checkpoint.Checkpoints(folder.path / 'checkpoints', config.checkpoint.keep) as saved:
-      return Run(plan, folder, saved).go()
+    try:
+      with checkpoint.Checkpoints(folder.path / 'checkpoints', config.checkpoint.keep) as saved:
+        return Run(plan, folder, saved).go()
+    finally:
+      plan.feeds.close()
 
   return work
 
