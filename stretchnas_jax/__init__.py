@@ -24,7 +24,7 @@ __version__ = '0.1.0'
 _PROGRAMS = {
   'export_trained': 'export',
   'load_trained': 'trained',
-  'predict': 'predict',
+  'predict': 'predictions',
   'run_search': 'search',
   'run_train': 'train',
 }

@@ -74,7 +74,10 @@ def run(prepare, *, config=True, workdir=None, options=(), positional=(), argv=N
       work = prepare(args)
     except (ValueError, OSError) as error:
       fail(one_line(error))
-    work()
+    try:
+      work()
+    except (OSError, FloatingPointError) as error:  # a disk, an image file; numbers that diverged
+      fail(one_line(error))
   except KeyboardInterrupt as stop:
     print(str(stop) or 'interrupted', file=sys.stderr)
     raise SystemExit(getattr(stop, 'exit_code', 130)) from None

@@ -33,12 +33,10 @@ class Run:
     feeds, loop = self.plan.feeds, self.loop
     init_key, step_key = jax.random.split(jax.random.key(self.plan.config.seed))
     loop.restore(self.programs.init(init_key))
-    self.data = parallel.replicate(feeds.train.data, self.plan.settings.backend)
-    # Of a data set in memory one copy serves learning and validation.
-    shared = feeds.val.data is feeds.train.data
-    self.val_data = self.data if shared else parallel.replicate(feeds.val.data)
+    data = parallel.replicate(feeds.train.data, self.plan.settings.backend)
+    self.val_data = steps.place(feeds.val, feeds.train, data, self.plan.settings.backend)
     train = lambda position, chunk, count: self.programs.train(
-      position, self.data, chunk, step_key, count
+      position, data, chunk, step_key, count
     )
     loop.run(feeds.train, train, self.end_epoch)
     return self.finish()
@@ -122,12 +120,16 @@ def prepare_search(config, workdir, argv=()):
   )
   if folder.finished:
     return functools.partial(finished_result, folder)
+  loop_lib.check_resumable(folder, plan_lib.identity_of(plan.feeds))
 
   def work():
     if folder.writes:
       print(search_plan.describe_plan(plan), file=sys.stderr)
-    with checkpoint.Checkpoints(folder.path / 'checkpoints', config.checkpoint.keep) as saved:
-      return Run(plan, folder, saved).go()
+    try:
+      with checkpoint.Checkpoints(folder.path / 'checkpoints', config.checkpoint.keep) as saved:
+        return Run(plan, folder, saved).go()
+    finally:
+      plan.feeds.close()
 
   return work
 

@@ -9,7 +9,7 @@ import sys
 from stretchnas_jax import app, inputs, train_plan, train_run, train_steps, trained
 from stretchnas_jax import seeds as seeds_lib
 from stretchnas_jax.architecture import genotype as genotype_lib
-from stretchnas_jax.runtime import checkpoint
+from stretchnas_jax.runtime import checkpoint, loop
 from stretchnas_jax.runtime import workdir as workdir_lib
 
 OPTIONS = (
@@ -46,6 +46,7 @@ def prepare_train(config, workdir, genotype, argv=()):
   folder = open_folder(workdir, config, genotype, argv)
   if folder.finished:
     return functools.partial(finished_result, folder)
+  loop.check_resumable(folder, train_run.identity_of(plan))
   return functools.partial(run_plan, plan, folder)
 
 
@@ -88,7 +89,9 @@ def prepare_seeds(config, workdir, genotype, seeds, argv=()):
         if folder.writes:
           print(f'seed {seed}', file=sys.stderr)
         # The first plan's programs serve all: they take the key and the batches as arguments.
-        results.append(run_plan(train_plan.plan_train(seed_config, genotype), inner, programs))
+        seed_plan = train_plan.plan_train(seed_config, genotype)
+        loop.check_resumable(inner, train_run.identity_of(seed_plan))
+        results.append(run_plan(seed_plan, inner, programs))
     summary = seeds_lib.summary(seeds, results)
     folder.write_json('result.json', summary)
     if folder.writes:

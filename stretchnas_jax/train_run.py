@@ -54,10 +54,8 @@ class Run:
     feeds, settings = self.plan.feeds, self.plan.settings
     feed = getattr(feeds, part)
     if part not in self.data:
-      shared = feed.data is feeds.train.data
-      self.data[part] = (
-        self.data['train'] if shared else parallel.replicate(feed.data, settings.backend)
-      )
+      learning = self.data['train']
+      self.data[part] = steps.place(feed, feeds.train, learning, settings.backend)
     with self.loop.compiling(f'the evaluation ({part})'):
       return steps.measure(
         getattr(self.programs, part), state, self.data[part], feed, settings.steps_per_call

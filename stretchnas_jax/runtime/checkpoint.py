@@ -26,7 +26,7 @@ class Checkpoints:
     """`keep` newest ones stay; older ones are deleted. With `read_only` nothing is changed."""
     self.directory, self.read_only = pathlib.Path(directory).absolute(), read_only
     options = (
-      ocp.CheckpointManagerOptions(read_only=True)
+      ocp.CheckpointManagerOptions(create=False, enable_async_checkpointing=False)
       if read_only
       else ocp.CheckpointManagerOptions(
         max_to_keep=keep, enable_async_checkpointing=True, cleanup_tmp_directories=True

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from stretchnas_jax.runtime import metrics, parallel, signals
+from stretchnas_jax.runtime import checkpoint, metrics, parallel, signals
 from stretchnas_jax.runtime import workdir as workdir_lib
 
 # A call is cut short where its steps would last longer: a request to stop waits for its end.
@@ -50,8 +50,8 @@ class Loop:
       folder: a `Workdir`.
       checkpoints: a `Checkpoints`.
       settings: a `Settings`.
-      identity: what a checkpoint must agree in to be resumed, a dict that JSON can hold; it is
-        kept in every checkpoint.
+      identity: what the checkpoints are of, a dict that JSON can hold, kept in each of them; see
+        `check_resumable`.
       line_files: names of the files of lines that are cut back when the run resumes.
       called: a set of names of programs that have been called before, of an earlier run.
     """
@@ -64,7 +64,6 @@ class Loop:
 
   def restore(self, position):
     """Starts from the newest checkpoint, or from `position`; what came after it is cut away."""
-    check_identity(self.checkpoints, self.identity)
     position = parallel.replicate(position, self.settings.backend)
     restored = self.checkpoints.restore_latest(position)
     self.step, self.position, meta = restored or (0, position, {})
@@ -182,14 +181,18 @@ class Loop:
     )
 
 
-def check_identity(checkpoints, identity):
-  """ValueError unless the newest checkpoint is of a run that agrees in `identity`."""
-  _, meta = checkpoints.read_meta() or (0, {})
+def check_resumable(folder, identity):
+  """ValueError unless the checkpoints in a `Workdir`, if any, agree in `identity`."""
+  path = folder.path / 'checkpoints'
+  if not path.is_dir():
+    return
+  with checkpoint.Checkpoints(path, read_only=True) as saved:
+    _, meta = saved.read_meta() or (0, {})
+  identity = workdir_lib.plain(identity)
   for name, value in meta.get('identity', {}).items():
     if value != identity.get(name):
       raise ValueError(
-        f'the checkpoints in {checkpoints.directory} are of a run with another {name}: '
-        'choose another workdir'
+        f'the checkpoints in {path} are of a run with another {name}: choose another workdir'
       )
 
 

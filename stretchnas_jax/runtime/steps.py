@@ -86,6 +86,11 @@ def compile_evaluation(evaluate, feed, backend):
   return parallel.data_parallel(bound, in_axes=(None, None, 1, 1), backend=backend, donate=())
 
 
+def place(feed, other, placed, backend):
+  """A feed's data on the devices; `placed` where it is the data of the feed `other`."""
+  return placed if feed.data is other.data else parallel.replicate(feed.data, backend)
+
+
 def measure(program, state, data, feed, length):
   """Mean loss and accuracy over all of a feed of evaluation, `length` batches a call."""
   totals = {'loss': 0.0, 'correct': 0.0, 'count': 0.0}
