@@ -12,15 +12,22 @@ from stretchnas_jax.architecture.space import SearchSpace, darts_space
 from stretchnas_jax.models import network, sizes, supernet
 from stretchnas_jax.models.network import FixedNetwork
 from stretchnas_jax.models.supernet import Supernet
-from stretchnas_jax.optimization import bilevel, optimizers
+from stretchnas_jax.optimization import bilevel, optimizers, training
 from stretchnas_jax.optimization.bilevel import make_search
 from stretchnas_jax.optimization.state import Arch, Batch, Examples, SearchState
+from stretchnas_jax.optimization.training import TrainState, make_training
 from stretchnas_jax.runtime import parallel
 
 __version__ = '0.1.0'
 
 # What loads more than the research code above needs is loaded when it is first asked for.
-_PROGRAMS = {'run_search': 'search'}
+_PROGRAMS = {
+  'export_trained': 'export',
+  'load_trained': 'trained',
+  'predict': 'predictions',
+  'run_search': 'search',
+  'run_train': 'train',
+}
 
 
 def __getattr__(name):
@@ -38,20 +45,27 @@ __all__ = [
   'Genotype',
   'SearchSpace',
   'SearchState',
+  'TrainState',
   'Supernet',
   'bilevel',
   'darts_space',
+  'export_trained',
   'genotype',
   'graph',
+  'load_trained',
   'make_search',
+  'make_training',
   'network',
   'optimizers',
   'parallel',
+  'predict',
   'relaxation',
   'run_search',
+  'run_train',
   'sizes',
   'space',
   'supernet',
   'topology',
+  'training',
   'zoo',
 ]

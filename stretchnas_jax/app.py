@@ -23,6 +23,9 @@ import stretchnas_jax
 
 COMMANDS = (
   ('search', 'searches a cell'),
+  ('train', 'trains a found or a published cell, and measures it'),
+  ('export', 'writes a trained network as a file that runs without this package'),
+  ('benchmark', 'times a search or a training on this machine'),
   ('describe', 'says what a cell costs and what is in it'),
   ('draw', 'draws a cell as SVG or PNG'),
 )
@@ -53,7 +56,8 @@ def run(prepare, *, config=True, workdir=None, options=(), positional=(), argv=N
     argv: the command line, with the program first; by default that of the process.
 
   Raises:
-    SystemExit: 0 after `--help`, 2 for an error of the user, 130 for an interruption.
+    SystemExit: 0 after `--help`, 2 for an error of the user, 130 for an interruption, 143 for a
+      request to end (SIGTERM).
   """
   argv = list(sys.argv if argv is None else argv)
   workdir = config if workdir is None else workdir
@@ -70,10 +74,13 @@ def run(prepare, *, config=True, workdir=None, options=(), positional=(), argv=N
       work = prepare(args)
     except (ValueError, OSError) as error:
       fail(one_line(error))
-    work()
-  except KeyboardInterrupt:
-    print('interrupted', file=sys.stderr)
-    raise SystemExit(130) from None
+    try:
+      work()
+    except (OSError, FloatingPointError) as error:  # a disk, an image file; numbers that diverged
+      fail(one_line(error))
+  except KeyboardInterrupt as stop:
+    print(str(stop) or 'interrupted', file=sys.stderr)
+    raise SystemExit(getattr(stop, 'exit_code', 130)) from None
 
 
 def start_options(config, workdir):

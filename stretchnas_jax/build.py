@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 
 from stretchnas_jax.architecture import relaxation, space, topology
-from stretchnas_jax.models import supernet
-from stretchnas_jax.optimization import bilevel, optimizers
+from stretchnas_jax.models import network, supernet
+from stretchnas_jax.optimization import bilevel, optimizers, training
 
 TOPOLOGIES = {
   'none': lambda graph, c: topology.none(graph),
@@ -20,6 +20,18 @@ RULES = {
   'first_order': lambda c: bilevel.first_order(),
   'mixed': lambda c: bilevel.mixed(c.val_weight),
   'one_level': lambda c: bilevel.one_level(),
+}
+
+SCHEDULES = {
+  'cosine': lambda c, epochs, per_epoch: optimizers.cosine(
+    epochs * per_epoch, c.learning_rate, c.final_learning_rate
+  ),
+  'linear': lambda c, epochs, per_epoch: optimizers.linear(
+    epochs * per_epoch, c.learning_rate, c.final_learning_rate
+  ),
+  'exponential': lambda c, epochs, per_epoch: optimizers.exponential(
+    per_epoch, c.learning_rate, c.decay
+  ),
 }
 
 
@@ -55,3 +67,47 @@ def search_parts(config, *, num_classes, image_shape, num_steps):
     unroll=config.search.unroll,
   )
   return net, table, search
+
+
+def train_parts(config, genotype, *, num_classes, image_shape, steps_per_epoch):
+  """(net, training) of a validated training config.
+
+  Args:
+    config: a training config.
+    genotype: the cells.
+    num_classes: of the data set.
+    image_shape: `(H, W, C)`.
+    steps_per_epoch: for the schedules of the learning rate and of drop path.
+  """
+  net = fixed_network(config, genotype, num_classes)
+  weights, epochs = config.weights, config.train.epochs
+  schedule = SCHEDULES[weights.schedule](weights, epochs, steps_per_epoch)
+  return net, training.make_training(
+    net,
+    optimizers.clipped_sgd(
+      optimizers.with_warmup(schedule, weights.warmup_epochs * steps_per_epoch),
+      momentum=weights.momentum,
+      weight_decay=weights.weight_decay,
+      clip_norm=weights.clip_norm,
+    ),
+    image_shape=image_shape,
+    auxiliary_weight=config.train.auxiliary_weight,
+    drop_path=config.train.drop_path,
+    label_smoothing=config.train.label_smoothing,
+    steps_per_epoch=steps_per_epoch,
+    epochs=epochs,
+  )
+
+
+def fixed_network(config, genotype, num_classes):
+  """The network of a training config."""
+  model = config.model
+  return network.FixedNetwork(
+    genotype,
+    model.channels,
+    model.num_layers,
+    num_classes,
+    model.stem,
+    model.auxiliary,
+    dtype=jnp.dtype(model.dtype),
+  )

@@ -68,6 +68,61 @@ def search_config():
   return config
 
 
+def train_config():
+  """What a training can be told, with DARTS' recipe for CIFAR-10 (Liu et al. 2018) as defaults."""
+  config = ConfigDict()
+  config.seed = 0
+  config.data = ConfigDict(
+    {
+      'name': 'cifar10',
+      'path': config_dict.placeholder(str),  # where the files are, if not where TFDS keeps them
+      'image_size': config_dict.placeholder(int),  # None: as the data set has it
+      'fraction': 1.0,  # part of the training images used
+      'holdout': 0.0,  # part of these that is kept apart for validation
+      'crop_padding': 4,
+      'flip': True,
+      'cutout': 16,  # side of the square, in pixels; 0: none
+      'on_bad_image': 'error',  # or skip
+    }
+  )
+  config.model = ConfigDict(
+    {
+      'channels': 36,
+      'num_layers': 20,
+      'stem': 'cifar',  # or imagenet, for large images
+      'auxiliary': True,  # a second classifier that helps training along
+      'dtype': 'float32',  # of the computation; parameters stay float32
+    }
+  )
+  config.train = ConfigDict(
+    {
+      'epochs': 600,
+      'batch_size': 96,  # over all devices
+      'auxiliary_weight': 0.4,
+      'drop_path': 0.2,  # probability at the end of a linear ramp
+      'label_smoothing': 0.0,
+      'steps_per_call': 50,  # steps that run before the host looks at the result
+      'test_every_epoch': False,  # else the test images are looked at once, at the end
+    }
+  )
+  config.weights = ConfigDict(
+    {
+      'schedule': 'cosine',  # linear exponential
+      'learning_rate': 0.025,
+      'final_learning_rate': 0.0,  # of cosine and linear
+      'decay': 0.97,  # of exponential, after every epoch
+      'warmup_epochs': 0,
+      'momentum': 0.9,
+      'weight_decay': 3e-4,
+      'clip_norm': 5.0,
+    }
+  )
+  config.parallel = ConfigDict({'backend': 'pmap'})
+  config.checkpoint = ConfigDict({'every_steps': 0, 'keep': 3})  # 0: after every epoch
+  config.log = ConfigDict({'tensorboard': False})
+  return config
+
+
 def one_of(*allowed):
   return lambda value: value in allowed, f'one of {", ".join(map(str, allowed))}'
 
@@ -75,6 +130,10 @@ def one_of(*allowed):
 def whole(least, even=False):
   test = lambda v: isinstance(v, int) and v >= least and not (even and v % 2)
   return test, f'a{"n even" * even} whole number of at least {least}'
+
+
+def below(most):
+  return lambda v: 0 <= v < most, f'a number of at least 0 and below {most:g}'
 
 
 def number(least, most=math.inf, above=False):
@@ -88,10 +147,11 @@ ADAM = {'learning_rate': RATE, 'b1': DECAY, 'b2': DECAY, 'weight_decay': number(
 
 ALLOWED = {
   'seed': whole(0),
-  'data.name': one_of('digits', 'folder', 'cifar10', 'cifar100'),
+  'data.name': one_of('digits', 'folder', 'cifar10', 'cifar100', 'imagenet2012'),
   'data.image_size': whole(8),
   'data.split': one_of('three_way', 'two_way'),
   'data.fraction': number(0, 1, above=True),
+  'data.holdout': below(1),
   'data.crop_padding': whole(0),
   'data.cutout': whole(0),
   'data.on_bad_image': one_of('error', 'skip'),
@@ -99,6 +159,7 @@ ALLOWED = {
   'model.channels': whole(2, even=True),
   'model.num_layers': whole(1),
   'model.dtype': one_of('float32', 'bfloat16'),
+  'model.stem': one_of('cifar', 'imagenet'),
   'model.form': one_of('auto', 'merged', 'planes'),
   'topology.kind': one_of('none', 'input_pairs', 'output_pairs', 'output_subsets', 'k_subsets'),
   'topology.k': whole(1),
@@ -111,8 +172,17 @@ ALLOWED = {
   'search.epochs': whole(1),
   'search.batch_size': whole(1),
   'search.steps_per_call': whole(1),
+  'train.epochs': whole(1),
+  'train.batch_size': whole(1),
+  'train.auxiliary_weight': number(0),
+  'train.drop_path': below(1),
+  'train.label_smoothing': below(1),
+  'train.steps_per_call': whole(1),
+  'weights.schedule': one_of('cosine', 'linear', 'exponential'),
   'weights.learning_rate': RATE,
   'weights.final_learning_rate': number(0),
+  'weights.decay': number(0, 1, above=True),
+  'weights.warmup_epochs': whole(0),
   'weights.momentum': DECAY,
   'weights.weight_decay': number(0),
   'weights.clip_norm': RATE,
@@ -146,6 +216,14 @@ def validate(config, like):
     test, allowed = ALLOWED.get(field, (lambda v: True, ''))
     if not test(value):
       raise ValueError(f'config.{field} is {value!r}; it must be {allowed}')
+
+
+def updated(config, values):
+  """`config` with the fields of a nested dict, as a run's `config.json` holds them, validated."""
+  found = config.copy_and_resolve_references()
+  found.update(values)
+  validate(found, config)
+  return found
 
 
 def flatten(config, prefix=''):

@@ -250,9 +250,8 @@ def test_the_command_finds_its_programs(monkeypatch, capsys):
   with pytest.raises(SystemExit) as stop:
     app.main()
   assert stop.value.code == 2
-  assert capsys.readouterr().err.startswith(
-    "error: no command 'serach'; there are search, describe"
-  )
+  names = ', '.join(name for name, _ in app.COMMANDS)
+  assert capsys.readouterr().err.startswith(f"error: no command 'serach'; there are {names}")
 
 
 def test_in_a_process_of_its_own():

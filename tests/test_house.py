@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from stretchnas_jax import build
+from stretchnas_jax import build, train_plan
 from stretchnas_jax import config as config_lib
+from stretchnas_jax.architecture import zoo
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / 'stretchnas_jax'
@@ -96,8 +97,29 @@ CONFIGS = {
 }
 
 
+TRAIN_CONFIGS = {  # (H, W, C) of an image of the data set
+  'train_digits': (8, 8, 1),
+  'train_folder': (32, 32, 3),
+  'train_cifar10': (32, 32, 3),
+  'train_imagenet': (224, 224, 3),
+}
+
+
 def test_no_config_is_untested():
-  assert {p.stem for p in (ROOT / 'configs').glob('*.py') if 'train' not in p.stem} == set(CONFIGS)
+  names = {p.stem for p in (ROOT / 'configs').glob('*.py')}
+  assert names == {*CONFIGS, *TRAIN_CONFIGS}
+
+
+@pytest.mark.parametrize('name', TRAIN_CONFIGS)
+def test_every_train_config_is_valid_and_its_network_takes_its_images(name):
+  config = load_config(ROOT / 'configs' / f'{name}.py')
+  config.lock()
+  config_lib.validate(config, config_lib.train_config())
+  shape, cell = TRAIN_CONFIGS[name], zoo.GENOTYPES['DARTS_V2']
+  train_plan.check_config(config)
+  sizes = train_plan.measure_sizes(config, cell, 10, shape)
+  build.train_parts(config, cell, num_classes=10, image_shape=shape, steps_per_epoch=10)
+  assert sizes.params > 10_000
 
 
 @pytest.mark.parametrize('name, args', [(n, a) for n, all_ in CONFIGS.items() for a in all_])

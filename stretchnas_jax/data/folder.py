@@ -35,11 +35,7 @@ def load(path, *, image_size, cache=None, on_bad_image='error'):
   Raises:
     FileNotFoundError, NotADirectoryError, ValueError: say in one sentence what is wrong.
   """
-  path = pathlib.Path(path)
-  if not path.exists():
-    raise FileNotFoundError(f'data.path is {str(path)!r}; there is no such folder')
-  if not path.is_dir():
-    raise NotADirectoryError(f'data.path is {str(path)!r}; it must be a folder of class folders')
+  path = check(path)
   train, test = find_parts(path)
   class_names = find_classes(train)
   files = {'train': list_files(train, class_names)}
@@ -49,6 +45,16 @@ def load(path, *, image_size, cache=None, on_bad_image='error'):
   name += cache_lib.digest(path.resolve(), image_size)
   make = lambda: decode(files, class_names, image_size, on_bad_image)
   return cache_lib.cached(name, fingerprint(files, image_size, on_bad_image), make, cache)
+
+
+def check(path):
+  """The path of a folder that is there."""
+  path = pathlib.Path(path)
+  if not path.exists():
+    raise FileNotFoundError(f'data.path is {str(path)!r}; there is no such folder')
+  if not path.is_dir():
+    raise NotADirectoryError(f'data.path is {str(path)!r}; it must be a folder of class folders')
+  return path
 
 
 def find_parts(path):

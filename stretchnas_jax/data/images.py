@@ -52,11 +52,16 @@ def read(file, size):
         raise ValueError(f'it has more than {limit} pixels')
       # A large JPEG is decoded at a fraction of its size, still twice as large as needed.
       image.draft(None, (2 * size, 2 * size))
-      image = to_rgb(ImageOps.exif_transpose(image))
-      return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+      return square(image, size)
   except Exception as error:  # Pillow raises a dozen unrelated types for broken files
     reason = ' '.join(str(error).split()) or type(error).__name__
     raise ValueError(f'{file} is not a readable image ({reason})') from error
+
+
+def square(image, size):
+  """A Pillow image, upright, as uint8 `[size, size, 3]`."""
+  image = to_rgb(ImageOps.exif_transpose(image))
+  return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def to_rgb(image):

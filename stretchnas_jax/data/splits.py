@@ -71,6 +71,22 @@ def deal(labels, num_parts, *, fraction=1.0, seed=0):
   return [np.sort(cards[i::num_parts]).astype(np.int32) for i in range(num_parts)]
 
 
+def hold_out(labels, *, fraction=1.0, holdout=0.0):
+  """The images that train and those that are kept apart for validation, every class alike.
+
+  Args:
+    labels: integers `[N]`.
+    fraction: the part of each class that is used at all, above 0 and at most 1.
+    holdout: the part of these that is kept apart, at least 0 and below 1.
+
+  Returns:
+    Two sorted int32 index arrays; the second may be empty. The same for every seed of a run.
+  """
+  (used,) = deal(labels, 1, fraction=fraction)
+  (kept,) = deal(np.asarray(labels)[used], 1, fraction=holdout)
+  return np.delete(used, kept), used[kept]
+
+
 def epoch_indices(part, batch_size, num_batches, *, seed, epoch, stream):
   """The batches of one epoch; they depend on the arguments alone, so resuming needs no state.
 

@@ -206,7 +206,7 @@ class FixedNetwork(nn.Module):
       `[B, num_classes]` float32, or two of these.
     """
     numeric = {'dtype': self.dtype, 'axis_name': self.axis_name}
-    keep = self._keep_factors(len(images), train, drop_path_rate, positions)
+    keep = self._keep_factors(images.shape[0], train, drop_path_rate, positions)
     stem = CifarStem if self.stem == 'cifar' else ImageNetStem
     s0, s1 = stem(self.channels, **numeric, name='stem')(images.astype(self.dtype), train)
     reductions = self.num_layers // 3, 2 * self.num_layers // 3

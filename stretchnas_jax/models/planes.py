@@ -18,7 +18,6 @@ from jax import lax
 from jax.nn import relu
 
 from stretchnas_jax.models import layout
-from stretchnas_jax.models import norms as norms_lib
 from stretchnas_jax.models.layout import flat
 from stretchnas_jax.models.pools import pooled
 

@@ -22,11 +22,15 @@ class Damaged(Exception):
 class Checkpoints:
   """The checkpoints in one folder; a context manager that waits for the last save at its end."""
 
-  def __init__(self, directory, keep=3):
-    """`keep` newest ones stay; older ones are deleted."""
-    self.directory = pathlib.Path(directory).absolute()
-    options = ocp.CheckpointManagerOptions(
-      max_to_keep=keep, enable_async_checkpointing=True, cleanup_tmp_directories=True
+  def __init__(self, directory, keep=3, read_only=False):
+    """`keep` newest ones stay; older ones are deleted. With `read_only` nothing is changed."""
+    self.directory, self.read_only = pathlib.Path(directory).absolute(), read_only
+    options = (
+      ocp.CheckpointManagerOptions(create=False, enable_async_checkpointing=False)
+      if read_only
+      else ocp.CheckpointManagerOptions(
+        max_to_keep=keep, enable_async_checkpointing=True, cleanup_tmp_directories=True
+      )
     )
     self._manager = ocp.CheckpointManager(self.directory, options=options)
 
@@ -110,7 +114,7 @@ class Checkpoints:
         logging.warning('checkpoint %d is damaged (%s)', step, reason(error))
         broken.append(step)
         continue
-      for damaged in broken:
+      for damaged in () if self.read_only else broken:
         self._manager.delete(damaged)
       restored = [wrap(leaves[path], leaf) for path, leaf in flatten(like).items()]
       return step, jax.tree.unflatten(jax.tree.structure(like), restored), content['meta']

@@ -55,9 +55,10 @@ class Progress:
     try:
       yield
     finally:
-      self._compiling, self._mark = '', time.monotonic()
+      now, self._compiling = time.monotonic(), ''
+      lasted, self._mark = now - begin, min(now, self._mark + now - begin)
       self._untimed = self._untimed or steps_inside
-    self._show(f'compiled {what} in {self._mark - begin:.1f} s')
+    self._show(f'compiled {what} in {lasted:.1f} s')
 
   def update(self, step, **scalars):
     """`step` steps are done. At the end of an epoch call it once, with all there is to say."""

@@ -1,0 +1,33 @@
+"""Trains a cell on ImageNet with PC-DARTS' large-batch recipe (Xu et al. 2020).
+
+C 48, 14 layers, 250 epochs, batch 1024, rate 0.5 after 5 epochs of warm-up, then linear to 0, label
+smoothing 0.1, weight decay 3e-5, auxiliary head 0.4. For DARTS' own recipe: `train.batch_size=128`,
+`weights.learning_rate=0.1`, `weights.schedule=exponential`, `weights.warmup_epochs=0`. It is meant
+for several GPUs or a TPU.
+
+    python -m stretchnas_jax.train --config=configs/train_imagenet.py --workdir=runs/imagenet \
+        --genotype=DARTS_V2 --config.data.path=/data/tensorflow_datasets
+"""
+
+from stretchnas_jax import config as config_lib
+
+
+def get_config():
+  config = config_lib.train_config()
+  config.data.name = 'imagenet2012'
+  config.data.image_size = 224
+  config.data.cutout = 0
+  config.model.channels = 48
+  config.model.num_layers = 14
+  config.model.stem = 'imagenet'
+  config.model.dtype = 'bfloat16'
+  config.train.epochs = 250
+  config.train.batch_size = 1024
+  config.train.drop_path = 0.0
+  config.train.label_smoothing = 0.1
+  config.train.steps_per_call = 4  # each step's images are on their way to the devices at once
+  config.weights.schedule = 'linear'
+  config.weights.learning_rate = 0.5
+  config.weights.warmup_epochs = 5
+  config.weights.weight_decay = 3e-5
+  return config

@@ -1,0 +1,163 @@
+"""Side by side with PyTorch, in one run: `python -m experiments.benchmarks.compare`.
+
+Every figure is of a fresh process. In each round ours, the plain and the tuned mark take turns, and
+ratios are taken within a round, so that a machine that slows down slows all three. Nothing else may
+run meanwhile. Plain is the arithmetic of the published code, tuned PyTorch at its best, both in
+`torch_darts`. They get random images that are ready to use; ours gathers and augments its own, and
+starts with an empty compilation cache every time.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shlex
+import sys
+import tempfile
+from typing import NamedTuple
+
+from experiments.benchmarks import processes, tables
+
+TUNED = ('--lean', '--layout=nhwc')
+
+
+class Row(NamedTuple):
+  """One line of the table: the same work, as either side is told to do it."""
+
+  title: str
+  ours: tuple[str, ...]
+  peer: tuple[str, ...]
+  tuned: tuple[str, ...] = TUNED
+
+
+# Both sides share one validation part between alpha and beta: PyTorch's DARTS has no beta.
+ROWS = {
+  'search_7ops': Row(
+    'search, 7 operations: C 16, 8 layers, S 4, batch 16',
+    (
+      '--config=configs/darts_wo_sc_cifar10.py', '--config.data.split=two_way',
+      '--config.search.batch_size=16',
+    ),
+    ('search', '--ops=7', '--channels=16', '--layers=8', '--nodes=4', '--batch=16'),
+  ),
+  'search_8ops': Row(
+    'search, 8 operations: C 16, 8 layers, S 4, batch 16',
+    ('--config=configs/darts_cifar10.py:first', '--config.search.batch_size=16'),
+    ('search', '--ops=8', '--channels=16', '--layers=8', '--nodes=4', '--batch=16'),
+  ),
+  'stretchable': Row(
+    'stretchable cells, mixed level: C 16, 8 layers, S 6, batch 8',
+    (
+      '--config=configs/milenas_sc_cifar10.py:8', '--config.data.split=two_way',
+      '--config.search.batch_size=8',
+    ),
+    ('search', '--ops=7', '--channels=16', '--layers=8', '--nodes=6', '--batch=8', '--rule=mixed'),
+  ),
+  'digits': Row(
+    'digits of 16x16: C 8, 5 layers, S 4, batch 64',
+    (
+      '--config=configs/digits.py', '--config.data.image_size=16', '--config.data.split=two_way',
+      '--config.space.num_intermediate=4', '--config.model.num_layers=5',
+      '--config.rule.kind=first_order',
+    ),
+    (
+      'search', '--ops=7', '--channels=8', '--layers=5', '--nodes=4', '--batch=64',
+      '--image-size=16', '--colours=1',
+    ),
+  ),
+  'train': Row(
+    'training of DARTS_V2: C 36, 20 layers, auxiliary head, drop path, batch 8',
+    (
+      '--config=configs/train_cifar10.py', '--genotype=DARTS_V2', '--config.train.batch_size=8',
+    ),
+    (
+      'train', '--genotype=DARTS_V2', '--channels=36', '--layers=20', '--batch=8', '--auxiliary',
+      '--drop-path=0.2',
+    ),
+    ('--layout=nhwc',),
+  ),
+}  # fmt: skip
+START = 'second_start'
+START_TITLE = f'from the start of the process to the first step ({ROWS["search_7ops"].title})'
+
+
+def measure(row, rounds, steps, ours, peer):
+  """Runs a row's processes one after another; each round begins with another one.
+
+  Args:
+    row: a `Row`.
+    rounds: how often all three are run.
+    steps: how often each takes the time of a step.
+    ours, peer: further words for either side.
+  """
+  again = f'--steps={steps}'
+  mark = lambda *words: lambda: processes.run('experiments.benchmarks.torch_darts', words)
+  torch_words = [*row.peer, again, f'--threads={os.cpu_count()}', *peer]
+  sides = {
+    'ours': lambda: processes.benchmark([*row.ours, again, '--noevaluation', *ours]),
+    'plain': mark(*torch_words),
+    'tuned': mark(*torch_words, *row.tuned),
+  }
+  found = []
+  for i in range(rounds):
+    order = list(sides)[i % 3 :] + list(sides)[: i % 3]
+    entry = {}
+    for name in order:
+      entry[name] = sides[name]()
+      print(f'{i + 1}/{rounds} {name}: {entry[name]["median_step_seconds"]:.4g} s', file=sys.stderr)
+    found.append(entry)
+  return tables.summary(row.title, found)
+
+
+def measure_starts(rounds, ours):
+  """Starts our benchmark twice on one cache folder that is empty at first."""
+  words, found = [*ROWS['search_7ops'].ours, '--steps=1', '--noevaluation', *ours], []
+  for _ in range(rounds):
+    with tempfile.TemporaryDirectory() as cache:
+      runs = [processes.benchmark(words, cache) for _ in range(2)]
+    first, second = (run['first_step_at'] - run['started_at'] for run in runs)
+    found.append({'first': first, 'second': second})
+    print(f'first {first:.1f} s, second {second:.1f} s', file=sys.stderr)
+  return tables.start_summary(START_TITLE, found)
+
+
+def write(folder, results):
+  folder.mkdir(parents=True, exist_ok=True)
+  (folder / 'compare.json').write_text(json.dumps(results, indent=1) + '\n', 'utf-8')
+  (folder / 'compare.md').write_text(tables.markdown(results), 'utf-8')
+
+
+def parse(argv=None):
+  names = [*ROWS, START]
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument('--rows', default=','.join(names), help='which, by commas (default: all)')
+  parser.add_argument('--rounds', type=int, default=3)
+  parser.add_argument('--steps', type=int, default=5)
+  parser.add_argument('--out', type=pathlib.Path, default='experiments/results/benchmarks')
+  parser.add_argument('--ours', default='', help='further words for our benchmark, in quotes')
+  parser.add_argument('--peer', default='', help='further words for torch_darts, in quotes')
+  args = parser.parse_args(argv)
+  args.rows = args.rows.split(',')
+  if unknown := [name for name in args.rows if name not in names]:
+    parser.error(f'--rows has {unknown[0]!r}; there are {", ".join(names)}')
+  if min(args.rounds, args.steps) < 1:
+    parser.error('--rounds and --steps must be at least 1')
+  return args
+
+
+def main(argv=None):
+  args = parse(argv)
+  ours, peer = shlex.split(args.ours), shlex.split(args.peer)
+  results = processes.facts() | {'ours': ours, 'peer': peer, 'rows': {}}
+  for name in args.rows:
+    print(f'{name} ...', file=sys.stderr)
+    if name == START:
+      results['rows'][name] = measure_starts(args.rounds, ours)
+    else:
+      results['rows'][name] = measure(ROWS[name], args.rounds, args.steps, ours, peer)
+    write(args.out, results)  # after every row: what is interrupted is not lost
+  print(tables.markdown(results))
+
+
+if __name__ == '__main__':
+  main()

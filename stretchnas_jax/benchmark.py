@@ -1,0 +1,148 @@
+"""Times a search or a training here: `python -m stretchnas_jax.benchmark --config=FILE --steps=5`.
+
+It runs the very programs that the run itself would, on random images in the shape of the data set,
+and prints one JSON object on one line; words go to stderr. It needs no data.
+"""
+
+import json
+import logging
+import os
+import platform
+import sys
+
+import jax
+
+from stretchnas_jax import (
+  app,
+  inputs,
+  search_plan,
+  search_steps,
+  timing,
+  train_plan,
+  train_steps,
+)
+from stretchnas_jax import config as config_lib
+from stretchnas_jax.data import noise
+from stretchnas_jax.runtime import parallel
+from stretchnas_jax.runtime import workdir as workdir_lib
+
+OPTIONS = (
+  app.Option('steps', 5, 'how often the time is taken, after a first step that compiles'),
+  app.Option('genotype', None, 'of a training: a name of the zoo, a file, or a search folder'),
+  app.Option('profile', None, 'folder for a trace that TensorBoard and Perfetto open'),
+  app.Option('evaluation', True, 'time evaluations too, which compile, for the hours'),
+)
+
+
+def random_data(config, like):
+  """(a `Dataset` of noise as a checked config wants it, what was assumed about the real one)."""
+  config_lib.validate(config, like)
+  data = config.data
+  dataset = noise.dataset(data.name, path=data.path, image_size=data.image_size)
+  if data.name != 'folder':
+    return dataset, {}
+  assumed = {'channels': dataset.train_images.shape[-1]}
+  if not data.path:
+    count, classes = len(dataset.train_images), len(dataset.class_names)
+    assumed |= {'train_images': count, 'classes': classes}
+  return dataset, assumed
+
+
+def search_subject(config):
+  """(`Subject` of a search, words about it, what was assumed of its data)."""
+  dataset, assumed = random_data(config, config_lib.search_config())
+  plan = search_plan.plan_search(config, dataset)
+  programs, settings = search_steps.compile_programs(plan), plan.settings
+  validation = timing.Evaluation(programs.evaluate, plan.feeds.val, settings.epochs)
+  subject = timing.Subject(
+    settings, config.seed, plan.feeds.train, programs.init, programs.train, (validation,)
+  )
+  return subject, search_plan.describe_plan(plan), assumed
+
+
+def train_subject(config, genotype):
+  """As `search_subject`, for the training of a `Genotype`."""
+  dataset, assumed = random_data(config, config_lib.train_config())
+  plan = train_plan.plan_train(config, genotype, dataset)
+  programs, settings = train_steps.compile_programs(plan), plan.settings
+  tests = settings.epochs if config.train.test_every_epoch else 1
+  evaluations = [
+    timing.Evaluation(program, feed, times)
+    for program, feed, times in (
+      (programs.val, plan.feeds.val, settings.epochs),
+      (programs.test, plan.feeds.test, tests),
+    )
+    if feed is not None
+  ]
+  subject = timing.Subject(
+    settings, config.seed, plan.feeds.train, programs.init, programs.train, tuple(evaluations)
+  )
+  return subject, train_plan.describe_plan(plan), assumed
+
+
+def subject_of(config, genotype):
+  """What a config of either kind describes, as `search_subject` gives it."""
+  if 'search' in config:
+    if genotype is not None:
+      raise ValueError(f'--genotype is {genotype!r}; it goes with a config of training only')
+    return search_subject(config)
+  if 'train' not in config:
+    raise ValueError('--config has neither a group search nor a group train')
+  if not genotype:
+    raise ValueError('--genotype=CELL is required: a name of the zoo, a file, or a search folder')
+  return train_subject(config, inputs.genotype_from(genotype))
+
+
+def report(subject, searches, **options):
+  """What is printed, but for the command and the machine; `options` as of `time_subject`.
+
+  A search and a training have names of their own for weights and hours; the others' are None.
+  """
+  found = timing.time_subject(subject, **options)
+  params, hours = found.pop('params'), found.pop('seconds') / 3600
+  names = ('supernet_params', 'hours_for_whole_search'), ('params', 'hours_for_whole_training')
+  return found | dict.fromkeys(sum(names, ())) | dict(zip(names[not searches], (params, hours)))
+
+
+def rounded(value):
+  """Floats to a millionth, in lists too."""
+  if isinstance(value, list):
+    return [rounded(item) for item in value]
+  return round(value, 6) if isinstance(value, float) else value
+
+
+def prepare(args):
+  if args.steps < 1:
+    raise ValueError(f'--steps is {args.steps}; it must be at least 1')
+  subject, about, assumed = subject_of(args.config, args.genotype)
+  if args.profile is not None:
+    os.makedirs(args.profile, exist_ok=True)
+
+  def work():
+    print(about, file=sys.stderr)
+    if assumed:
+      words = ', '.join(f'{value} {name}' for name, value in assumed.items())
+      logging.info('assumed of the images: %s', words)
+    found = {'config': args.config_file, 'overrides': args.overrides, 'genotype': args.genotype}
+    found |= report(
+      subject, 'search' in args.config, times=args.steps, profile=args.profile,
+      evaluation=args.evaluation,
+    )  # fmt: skip
+    found |= {
+      'assumed': assumed,
+      'device': jax.devices()[0].device_kind,
+      'devices': parallel.device_count(subject.settings.backend),
+      'versions': {'python': platform.python_version(), **workdir_lib.versions()},
+    }
+    if jax.process_index() == 0:
+      print(json.dumps({name: rounded(value) for name, value in found.items()}))
+
+  return work
+
+
+def main():
+  app.run(prepare, workdir=False, options=OPTIONS)
+
+
+if __name__ == '__main__':
+  main()

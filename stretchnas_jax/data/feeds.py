@@ -1,0 +1,202 @@
+"""Where batches come from, behind one interface: arrays that live on the devices, or a stream.
+
+Programs know of their data only what stands here. A feed of learning is any object that has
+
+    data               pytree, put on every device once; () where the batches carry everything
+    steps_per_epoch    how many batches an epoch has
+    chunk(epoch, start, count, length)
+                       steps `start .. start + count` of an epoch as {field: pytree of numpy arrays
+                       [length, B, ...]}, filled up with zeros from `count` to `length`, so that one
+                       shape compiles once. A function of its arguments and the run's seed alone: to
+                       resume needs no state. It is asked for in order, and may work ahead.
+    examples(data, part, key, place)
+                       the Examples of one batch, on the device, jittable; `part` is `[B, ...]` of
+                       one field, `place` `[B]` the examples' positions in the global batch
+    close()            stops what works ahead; nothing is asked for afterwards
+
+and a feed of evaluation, that gives every image of a part once, has
+
+    data               as above
+    count              number of images
+    chunks(length)     yields (part, valid) of at most `length` batches, `[n, B, ...]` and float32
+                       `[n, B]`, all of one shape; valid is 0 where a batch is filled up
+    examples(data, part)
+                       the Examples of one batch, on the device, jittable
+    close()
+
+The fields of learning are 'train', and in a search also 'val_alpha' and 'val_beta'. B is the global
+batch: what is compiled splits axis 1 of a chunk over the devices.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from stretchnas_jax.data import augment, splits
+from stretchnas_jax.optimization.state import Examples
+
+
+class Feeds(NamedTuple):
+  """All that a program learns from and is measured on."""
+
+  name: str  # of the data set
+  image_shape: tuple[int, int, int]  # (H, W, C) of what the network is given
+  class_names: tuple[str, ...]
+  mean: np.ndarray  # float32 [C], of images scaled to 0..1
+  std: np.ndarray  # float32 [C]
+  sizes: dict[str, int]  # number of images of each part
+  train: Any
+  val: Any  # feed of evaluation, or None
+  test: Any  # likewise
+
+  def close(self):
+    for feed in (self.train, self.val, self.test):
+      if feed is not None:
+        feed.close()
+
+
+class Arrays(NamedTuple):
+  """Images in memory, on every device."""
+
+  images: jax.Array  # [N, H, W, C], uint8
+  labels: jax.Array  # [N], int32
+
+
+class ArrayFeed:
+  """Batches of learning as rows of indices into `Arrays`, gathered and augmented on the device."""
+
+  def __init__(
+    self,
+    data: Arrays,
+    parts: dict[str, np.ndarray],
+    batch_size: int,
+    *,
+    seed: int,
+    augment: Callable,
+  ):
+    """Takes what an epoch is made of.
+
+    Args:
+      data: all images.
+      parts: `{field: indices}`; an epoch is one pass over 'train', without its last, smaller batch.
+      batch_size: B.
+      seed: of the order.
+      augment: `(key, images uint8 [B, H, W, C], positions [B]) -> images`, float.
+    """
+    self.data, self.parts, self.batch_size = data, parts, batch_size
+    self.seed, self.augment = seed, augment
+    self.steps_per_epoch = len(parts['train']) // batch_size
+    self._epoch, self._batches = None, {}
+
+  def chunk(self, epoch, start, count, length):
+    if epoch != self._epoch:
+      self._epoch, self._batches = epoch, self._order(epoch)
+    cut = lambda rows: fill_up(rows[start : start + count], length)
+    return {field: cut(rows) for field, rows in self._batches.items()}
+
+  def _order(self, epoch):
+    return {
+      field: splits.epoch_indices(
+        part, self.batch_size, self.steps_per_epoch, seed=self.seed, epoch=epoch, stream=field
+      )
+      for field, part in self.parts.items()
+    }
+
+  def examples(self, data, part, key, place):
+    return Examples(self.augment(key, data.images[part], place), data.labels[part])
+
+  def close(self):
+    """Nothing works ahead."""
+
+
+class ArrayEvaluation:
+  """Every image of a part once, normalised on the device."""
+
+  def __init__(self, data: Arrays, indices, batch_size, *, mean, std):
+    self.data, self.count, self.statistics = data, len(indices), (mean, std)
+    places, valid = splits.eval_batches(len(indices), batch_size)
+    self._rows, self._valid = np.asarray(indices)[places].astype(np.int32), np.float32(valid)
+
+  def chunks(self, length):
+    for start, size in even_chunks(len(self._rows), length):
+      end = start + size
+      yield fill_up(self._rows[start:end], size), fill_up(self._valid[start:end], size)
+
+  def examples(self, data, part):
+    return Examples(augment.normalize(data.images[part], *self.statistics), data.labels[part])
+
+  def close(self):
+    """Nothing works ahead."""
+
+
+def fill_up(rows, length):
+  """`[count, ...] -> [length, ...]`, with zeros at the end."""
+  return np.concatenate([rows, np.zeros((length - len(rows), *rows.shape[1:]), rows.dtype)])
+
+
+def even_chunks(total, most):
+  """(start, size) of the fewest chunks of one size, at most `most`, that cover `total`."""
+  number = max(-(-total // most), 1)
+  size = -(-total // number)
+  return [(i * size, size) for i in range(number)]
+
+
+def search_feeds(dataset, parts, batch_size, *, seed, **augmentation):
+  """Feeds of a search on a data set in memory.
+
+  Args:
+    dataset: a `sources.Dataset`.
+    parts: `splits.Parts`; where alpha and beta share a part, only 'val_alpha' is a field.
+    batch_size: B.
+    seed: of the order.
+    **augmentation: `crop_padding`, `flip` and `cutout` of `augment.augment`.
+  """
+  data = Arrays(dataset.train_images, dataset.train_labels)
+  fields = parts._asdict()
+  if parts.val_beta is parts.val_alpha:
+    del fields['val_beta']
+  validation = np.unique(np.concatenate([parts.val_alpha, parts.val_beta]))
+  val = array_evaluation(dataset, data, validation, batch_size)
+  return make_feeds(dataset, data, fields, batch_size, seed, augmentation, val=val)
+
+
+def train_feeds(dataset, batch_size, *, fraction, holdout, seed, **augmentation):
+  """Feeds of a training on a data set in memory; arguments as of `search_feeds`.
+
+  Args:
+    dataset: a `sources.Dataset`.
+    batch_size: B.
+    fraction: the part of the training images that is used at all.
+    holdout: the part of these that is kept apart for validation: the same images for every seed.
+    seed: of the order.
+    **augmentation: `crop_padding`, `flip` and `cutout` of `augment.augment`.
+  """
+  data = Arrays(dataset.train_images, dataset.train_labels)
+  train, validation = splits.hold_out(dataset.train_labels, fraction=fraction, holdout=holdout)
+  val = array_evaluation(dataset, data, validation, batch_size) if len(validation) else None
+  test = None
+  if dataset.test_images is not None:
+    images = Arrays(dataset.test_images, dataset.test_labels)
+    test = array_evaluation(dataset, images, np.arange(len(images.labels)), batch_size)
+  fields = {'train': train}
+  return make_feeds(dataset, data, fields, batch_size, seed, augmentation, val=val, test=test)
+
+
+def array_evaluation(dataset, data, indices, batch_size):
+  return ArrayEvaluation(data, indices, batch_size, mean=dataset.mean, std=dataset.std)
+
+
+def make_feeds(dataset, data, parts, batch_size, seed, augmentation, *, val=None, test=None):
+  mean, std = dataset.mean, dataset.std
+  draw = lambda key, images, place: augment.augment(
+    key, images, place, mean=mean, std=std, **augmentation
+  )
+  sizes = {name: len(part) for name, part in parts.items()}
+  measured = {'val': val, 'test': test} if 'val_alpha' not in parts else {}
+  sizes |= {name: feed.count for name, feed in measured.items() if feed is not None}
+  return Feeds(
+    dataset.name, dataset.train_images.shape[1:], dataset.class_names, mean, std, sizes,
+    ArrayFeed(data, parts, batch_size, seed=seed, augment=draw), val, test,
+  )  # fmt: skip

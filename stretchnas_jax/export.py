@@ -1,0 +1,80 @@
+"""Exports a trained network: `python -m stretchnas_jax.export WORKDIR --out=model.stablehlo`.
+
+The file holds StableHLO with the weights inside, for any batch size; `jax.export.deserialize` runs
+it with jax alone. A JSON file beside it names the classes and says what images it takes.
+"""
+
+import json
+import logging
+import pathlib
+
+import jax
+import jax.numpy as jnp
+from jax import export as jax_export
+
+from stretchnas_jax import app, trained
+from stretchnas_jax.architecture import genotype as genotype_lib
+from stretchnas_jax.runtime import workdir as workdir_lib
+
+PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
+
+OPTIONS = (app.Option('out', 'model.stablehlo', 'where to'),)
+
+
+def export_trained(workdir, path, platforms=PLATFORMS):
+  """Writes the network of a run as a program that needs jax and nothing of this package.
+
+  The program maps uint8 images `[B, H, W, C]`, B free, to float32 logits `[B, num_classes]`;
+  normalisation is inside. `path` with the ending .json describes it: `class_names`,
+  `image_shape`, `genotype`, `platforms`.
+
+  Args:
+    workdir: the folder of a training or a search, finished or not.
+    path: where to.
+    platforms: on which kinds of devices it is to run.
+
+  Raises:
+    ValueError, OSError: the folder holds no run or no checkpoint, or there is no place at `path`.
+  """
+  path = check_place(path)
+  apply_fn, variables, info = trained.load_trained(workdir)
+  (batch,) = jax_export.symbolic_shape('batch')
+  images = jax.ShapeDtypeStruct((batch, *info['image_shape']), jnp.uint8)
+  program = jax.jit(lambda images: apply_fn(variables, images))
+  exported = jax_export.export(program, platforms=platforms)(images)
+  described = {
+    'class_names': info['class_names'],
+    'image_shape': info['image_shape'],
+    'genotype': json.loads(genotype_lib.to_json(info['genotype'])),
+    'platforms': list(platforms),
+  }
+  workdir_lib.replace(path.with_suffix('.json'), workdir_lib.dumps(described, indent=2).encode())
+  workdir_lib.replace(path, bytes(exported.serialize()))
+
+
+def check_place(path):
+  path = pathlib.Path(path)
+  if path.suffix == '.json':
+    raise ValueError(f'--out is {str(path)!r}; its ending must not be .json')
+  if not path.absolute().parent.is_dir():
+    raise ValueError(f'--out is {str(path)!r}; there is no folder {str(path.parent)!r}')
+  return path
+
+
+def prepare(args):
+  check_place(args.out)
+  trained.read_run(args.workdir)
+
+  def work():
+    export_trained(args.workdir, args.out)
+    logging.info('wrote %s', args.out)
+
+  return work
+
+
+def main():
+  app.run(prepare, config=False, workdir=False, options=OPTIONS, positional=('workdir',))
+
+
+if __name__ == '__main__':
+  main()

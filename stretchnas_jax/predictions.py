@@ -1,0 +1,55 @@
+"""Predictions of a trained network for arrays, image files and Pillow images."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from stretchnas_jax.data import images as images_lib
+
+
+class Predictions(NamedTuple):
+  """What a network says about N images."""
+
+  classes: list[str]  # N names, the most probable ones
+  probabilities: np.ndarray  # float32 [N, number of classes]
+
+
+def predict(loaded, images, batch_size=256):
+  """Classes of images.
+
+  Args:
+    loaded: what `load_trained` gave.
+    images: an array as its `apply_fn` takes, or a list of image files or Pillow images, which are
+      scaled as the images of a class folder are.
+    batch_size: how many are computed at once.
+
+  Returns:
+    `Predictions`.
+  """
+  apply_fn, variables, info = loaded
+  if not hasattr(images, 'dtype'):
+    images = read_all(images, info['image_shape'])
+  compiled = jax.jit(apply_fn)  # of the same function: compiles once
+  size = min(batch_size, max(len(images), 1))
+  logits = []
+  for start in range(0, len(images), size):
+    part = np.asarray(images[start : start + size])
+    filled = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), part.dtype)])
+    logits.append(np.asarray(compiled(variables, filled))[: len(part)])
+  names = info['class_names']
+  logits = np.concatenate(logits or [np.zeros((0, len(names)), np.float32)])
+  best = logits.argmax(-1)
+  return Predictions([names[i] for i in best], np.asarray(jax.nn.softmax(logits)))
+
+
+def read_all(images, image_shape):
+  """Image files or Pillow images as uint8 `[N, H, W, C]`."""
+  size, _, channels = image_shape
+  pixels = [
+    images_lib.square(image, size) if hasattr(image, 'convert') else images_lib.read(image, size)
+    for image in images
+  ]
+  pixels = np.stack(pixels) if pixels else np.zeros((0, size, size, 3), np.uint8)
+  # Of a grey image all three channels are the same.
+  return pixels if channels == 3 else pixels[..., :1]

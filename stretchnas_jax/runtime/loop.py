@@ -1,0 +1,206 @@
+"""The loop on the host that every run goes through: chunks of steps, epochs, checkpoints, stops."""
+
+import contextlib
+import math
+import time
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from stretchnas_jax.runtime import checkpoint, metrics, parallel, signals
+from stretchnas_jax.runtime import workdir as workdir_lib
+
+# A call is cut short where its steps would last longer: a request to stop waits for its end.
+SECONDS_PER_CALL = 5.0
+
+
+class Settings(NamedTuple):
+  """How a run goes along."""
+
+  epochs: int
+  steps_per_epoch: int
+  batch_size: int
+  steps_per_call: int  # steps that run at most before the host looks at the result
+  every_steps: int  # between checkpoints; 0: after every epoch
+  backend: str
+  tensorboard: bool
+
+  @property
+  def num_steps(self):
+    return self.steps_per_epoch * self.epochs
+
+
+class Loop:
+  """A run under way in its folder.
+
+  Attributes:
+    step: how many steps are done.
+    position: a `steps.Position`.
+    seconds: that the steps have taken, those before a resumption included.
+    progress: the console.
+  """
+
+  def __init__(
+    self, folder, checkpoints, settings, identity, line_files=('metrics.jsonl',), called=None
+  ):
+    """Takes what it works in and on.
+
+    Args:
+      folder: a `Workdir`.
+      checkpoints: a `Checkpoints`.
+      settings: a `Settings`.
+      identity: what the checkpoints are of, a dict that JSON can hold, kept in each of them; see
+        `check_resumable`.
+      line_files: names of the files of lines that are cut back when the run resumes.
+      called: a set of names of programs that have been called before, of an earlier run.
+    """
+    self.folder, self.checkpoints, self.settings = folder, checkpoints, settings
+    self.identity = workdir_lib.plain(identity)
+    self.lines = {name: folder.lines(name) for name in line_files}
+    self.step, self.position, self.seconds, self._epoch_seconds = 0, None, 0.0, 0.0
+    self._last, self._step_seconds = None, None
+    self._compiled = set() if called is None else called
+
+  def restore(self, position):
+    """Starts from the newest checkpoint, or from `position`; what came after it is cut away."""
+    position = parallel.replicate(position, self.settings.backend)
+    restored = self.checkpoints.restore_latest(position)
+    self.step, self.position, meta = restored or (0, position, {})
+    self.seconds = meta.get('seconds', 0.0)
+    self._epoch_seconds = meta.get('epoch_seconds', 0.0)
+    for lines in self.lines.values():
+      lines.cut_back(self.step)
+    writers = [metrics.JsonLines(self.lines['metrics.jsonl'])]
+    if self.settings.tensorboard:
+      writers.append(metrics.TensorBoard(self.folder.path / 'tensorboard', self.step))
+    self._writer = metrics.Writers(*writers)
+
+  def run(self, feed, train, end_epoch):
+    """Runs to the end.
+
+    Args:
+      feed: a feed of learning.
+      train: `(position, chunk, count) -> position`, compiled.
+      end_epoch: `(state, line) -> (more, shown)`: measures at the end of an epoch, whose line of
+        metrics `line` is so far; gives what is to be added to it and what the console shows.
+
+    Raises:
+      signals.Stopped: a signal asked for it; the state is saved.
+      FloatingPointError: a loss is not finite.
+    """
+    settings = self.settings
+    self.progress = metrics.Progress(
+      settings.num_steps, settings.steps_per_epoch, settings.batch_size, start_step=self.step,
+      enabled=self.folder.writes,
+    )  # fmt: skip
+    if self.step:
+      self.progress.message(f'resumed at step {self.step} of {settings.num_steps}')
+    # One process of several cannot stop alone: the others would wait for it.
+    with signals.stop_requests(jax.process_count() == 1) as request, self.progress:
+      while self.step < settings.num_steps:
+        self.advance(feed, train, end_epoch)
+        if request.number is not None and self.step < settings.num_steps:
+          self._stop(request.number)
+    self._writer.close()
+
+  def advance(self, feed, train, end_epoch):
+    """Some steps, up to the next call, checkpoint or end of an epoch, and what is due then."""
+    per_epoch, every = self.settings.steps_per_epoch, self.settings.every_steps
+    epoch, done = divmod(self.step, per_epoch)
+    count, first = self._count(done), 'the step' not in self._compiled
+    begin = time.perf_counter()
+    chunk = feed.chunk(epoch, done, count, min(self.settings.steps_per_call, per_epoch))
+    with self.compiling('the step', steps_inside=True):
+      self.position = train(self.position, chunk, np.int32(count))
+      loss = float(self.position.sums['train_loss']) / (done + count)  # waits for the steps
+    seconds = time.perf_counter() - begin
+    self._step_seconds = None if first else seconds / count
+    self.step += count
+    self.seconds += seconds
+    self._epoch_seconds += seconds
+    if self.step % per_epoch:
+      self.progress.update(self.step, loss=loss)
+    else:
+      self._end_epoch(end_epoch)
+    if not self.step % per_epoch or (every and not self.step % every):
+      self._save()
+
+  def compiling(self, what, steps_inside=False):
+    """The first call of a program says that it compiles."""
+    if what in self._compiled:
+      return contextlib.nullcontext()
+    self._compiled.add(what)
+    return self.progress.compiling(what, steps_inside)
+
+  @property
+  def last(self):
+    """The line of the last epoch, also where that was before this start."""
+    return self._last or workdir_lib.read(self.lines['metrics.jsonl'].path)[-1]
+
+  def _count(self, done):
+    """How many steps the next call has."""
+    settings, known = self.settings, self._step_seconds
+    count = min(settings.steps_per_call, settings.steps_per_epoch - done)
+    if settings.every_steps:
+      count = min(count, settings.every_steps - self.step % settings.every_steps)
+    return min(count, max(1, int(SECONDS_PER_CALL / known)) if known else 1)
+
+  def _end_epoch(self, end_epoch):
+    """Measures and writes the line of the epoch; the sums begin anew."""
+    begin, settings = time.perf_counter(), self.settings
+    sums = parallel.fetch(self.position.sums)
+    line = {'step': self.step, 'epoch': self.step // settings.steps_per_epoch}
+    line |= {name: float(total) / settings.steps_per_epoch for name, total in sums.items()}
+    more, shown = end_epoch(self.position.state, line)
+    images = settings.steps_per_epoch * settings.batch_size
+    clock = {
+      'seconds': self._epoch_seconds,
+      'images_per_second': images / self._epoch_seconds,
+      'evaluation_seconds': time.perf_counter() - begin,
+    }
+    line |= {**more, **clock}
+    check_finite(line)
+    self._writer.write_scalars(self.step, line)
+    self.progress.update(self.step, loss=line['train_loss'], **shown)
+    self._epoch_seconds, self._last = 0.0, line
+    zeros = jax.tree.map(np.zeros_like, sums)
+    self.position = self.position._replace(sums=parallel.replicate(zeros, settings.backend))
+
+  def _save(self):
+    clock = {'seconds': self.seconds, 'epoch_seconds': self._epoch_seconds}
+    self.checkpoints.save(self.step, self.position, {**clock, 'identity': self.identity})
+
+  def _stop(self, number):
+    if self.step not in self.checkpoints.steps():
+      self._save()
+    raise signals.Stopped(
+      f'stopped at step {self.step} of {self.settings.num_steps}, which is saved in '
+      f'{self.folder.path}; the same command goes on from there',
+      number,
+    )
+
+
+def check_resumable(folder, identity):
+  """ValueError unless the checkpoints in a `Workdir`, if any, agree in `identity`."""
+  path = folder.path / 'checkpoints'
+  if not path.is_dir():
+    return
+  with checkpoint.Checkpoints(path, read_only=True) as saved:
+    _, meta = saved.read_meta() or (0, {})
+  identity = workdir_lib.plain(identity)
+  for name, value in meta.get('identity', {}).items():
+    if value != identity.get(name):
+      raise ValueError(
+        f'the checkpoints in {path} are of a run with another {name}: choose another workdir'
+      )
+
+
+def check_finite(line):
+  """Stops a run whose numbers have left the finite ones; the last checkpoint stays."""
+  for name, value in line.items():
+    if name.endswith('_loss') and value is not None and not math.isfinite(value):
+      raise FloatingPointError(
+        f'{name} is {value} in the epoch that ends at step {line["step"]}; '
+        'a lower config.weights.learning_rate is the likely remedy'
+      )

@@ -1,0 +1,82 @@
+"""What a search needs, checked before anything long begins."""
+
+from typing import Any, NamedTuple
+
+from stretchnas_jax import build
+from stretchnas_jax import config as config_lib
+from stretchnas_jax import plan as plan_lib
+from stretchnas_jax.data import feeds as feeds_lib
+from stretchnas_jax.data import splits
+from stretchnas_jax.models import sizes
+from stretchnas_jax.runtime import loop
+
+
+class Plan(NamedTuple):
+  """All that a search needs."""
+
+  config: Any
+  feeds: feeds_lib.Feeds
+  net: Any
+  table: Any
+  search: Any
+  settings: loop.Settings
+
+
+def plan_search(config, dataset=None):
+  """Checks a config, loads its data and builds its parts. ValueError names what is wrong.
+
+  Args:
+    config: a search config.
+    dataset: a `sources.Dataset` in place of the one that the config names.
+  """
+  config_lib.validate(config, config_lib.search_config())
+  plan_lib.check_devices('search.batch_size', config.search.batch_size, config.parallel.backend)
+  feeds = open_feeds(config, dataset)
+  settings = plan_lib.settings_of(config, config.search, feeds.train.steps_per_epoch)
+  net, table, search = build.search_parts(
+    config,
+    num_classes=len(feeds.class_names),
+    image_shape=feeds.image_shape,
+    num_steps=settings.num_steps,
+  )
+  return Plan(config, feeds, net, table, search, settings)
+
+
+def open_feeds(config, dataset=None):
+  """The data of a search, in its parts."""
+  data, batch_size = config.data, config.search.batch_size
+  dataset = dataset or plan_lib.load_dataset(data)
+  parts = splits.search_parts(
+    dataset.train_labels, split=data.split, fraction=data.fraction, seed=config.seed
+  )
+  plan_lib.check_batch('search.batch_size', batch_size, min(len(part) for part in parts))
+  return feeds_lib.search_feeds(
+    dataset, parts, batch_size, seed=config.seed,
+    crop_padding=data.crop_padding, flip=data.flip, cutout=data.cutout,
+  )  # fmt: skip
+
+
+def describe_plan(plan):
+  """What the search will do, a few lines for a person."""
+  config, settings = plan.config, plan.settings
+  graph, operations = plan.net.space.graph, len(plan.net.space.primitives)
+  params = sizes.count_supernet_params(
+    plan.net.space,
+    channels=plan.net.channels,
+    num_layers=plan.net.num_layers,
+    num_classes=plan.net.num_classes,
+    image_channels=plan.feeds.image_shape[-1],
+  )
+  codes = int(plan.table.mask.sum())
+  return '\n'.join(
+    [
+      plan_lib.describe_data(plan.feeds),
+      f'space     {graph.num_intermediate} nodes, {len(graph.edges)} edges, '
+      f'{operations} operations; topology {config.topology.kind}, {codes} codes',
+      f'supernet  {plan.net.num_layers} cells, C {plan.net.channels}, {params:,} weights, '
+      f'{config.model.dtype}',
+      f'learning  {config.rule.kind}, {settings.epochs} epochs of {settings.steps_per_epoch} '
+      f'steps, batch {settings.batch_size}',
+      plan_lib.describe_devices(settings.backend),
+    ]
+  )

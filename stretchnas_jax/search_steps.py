@@ -1,0 +1,46 @@
+"""The compiled parts of a search, and what its epochs say."""
+
+from typing import Any, NamedTuple
+
+import jax
+
+from stretchnas_jax.architecture import relaxation, topology
+from stretchnas_jax.optimization.state import Batch
+from stretchnas_jax.runtime import steps
+
+SUMS = ('train_loss', 'train_accuracy', 'penalty')
+
+
+class Programs(NamedTuple):
+  """The compiled parts of a search; they compile when they are first called."""
+
+  init: Any  # key -> position
+  train: Any  # (position, data, chunk, key, count) -> position
+  evaluate: Any  # (state, data, part, valid) -> sums
+
+
+def compile_programs(plan):
+  """The `Programs` of a `search_plan.Plan`."""
+  search, backend = plan.search, plan.settings.backend
+
+  def step(state, examples, key, *, axis_name):
+    batch = Batch(examples['train'], examples['val_alpha'], examples.get('val_beta'))
+    return search.step(state, batch, key, axis_name=axis_name)
+
+  return Programs(
+    jax.jit(lambda key: steps.Position(search.init(key), steps.zero_sums(SUMS))),
+    steps.compile_steps(step, plan.feeds.train, backend),
+    steps.compile_evaluation(search.evaluate, plan.feeds.val, backend),
+  )
+
+
+def architecture_metrics(arch, table):
+  """How far alpha and beta have decided."""
+  mean = lambda values: float(sum(values) / len(values))
+  return {
+    'penalty': float(
+      sum(topology.invalid_topology_penalty(beta, table) for beta in arch.beta.values())
+    ),
+    'alpha_entropy': mean([relaxation.entropy(alpha) for alpha in arch.alpha.values()]),
+    'beta_entropy': mean([topology.beta_entropy(beta, table) for beta in arch.beta.values()]),
+  }

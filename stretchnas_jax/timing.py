@@ -1,0 +1,123 @@
+"""How long the steps and evaluations of a run take: the programs of the run itself, timed."""
+
+import logging
+import statistics
+import time
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from stretchnas_jax.runtime import loop, measure, parallel
+
+# A call of fewer steps would be timed with the host's work for it, which a run does once for many.
+LEAST_SECONDS = 0.5
+
+
+class Evaluation(NamedTuple):
+  """A pass over a part of the data."""
+
+  program: Any  # (state, data, part, valid) -> sums
+  feed: Any
+  times: int  # in the whole run
+
+
+class Subject(NamedTuple):
+  """What is timed: a search or a training."""
+
+  settings: loop.Settings
+  seed: int
+  feed: Any  # of learning
+  init: Any  # key -> position
+  train: Any  # (position, data, chunk, key, count) -> position
+  evaluations: tuple[Evaluation, ...]
+
+
+class Timer:
+  """A `Subject` at work, as `loop.Loop` would run it."""
+
+  def __init__(self, subject):
+    self.subject, settings = subject, subject.settings
+    init_key, self.key = jax.random.split(jax.random.key(subject.seed))
+    self.position = parallel.replicate(subject.init(init_key), settings.backend)
+    self.data = parallel.replicate(subject.feed.data, settings.backend)
+    self.longest_call = min(settings.steps_per_call, settings.steps_per_epoch)
+
+  def run(self, count):
+    """So many steps, in one call; returns the seconds that they take."""
+    begin, subject = time.perf_counter(), self.subject
+    chunk = subject.feed.chunk(0, 0, count, self.longest_call)
+    self.position = subject.train(self.position, self.data, chunk, self.key, np.int32(count))
+    float(self.position.sums['train_loss'])  # waits for the steps
+    return time.perf_counter() - begin
+
+  def time_steps(self, times):
+    """Takes the time so often, and returns what that gives, for a program."""
+    logging.info('compiling the step ...')
+    with measure.compilation() as compiled:
+      first = self.run(1)
+    first_step_at = time.time()
+    logging.info('first step after %.1f s', first)
+    again = self.run(1)  # warms up, and shows how many steps one call should have
+    count = max(1, min(self.longest_call, int(LEAST_SECONDS / again)))
+    seconds = []
+    for i in range(times):
+      seconds.append(self.run(count) / count)
+      logging.info('%d/%d: %.4g s a step', i + 1, times, seconds[-1])
+    median, compiling = statistics.median(seconds), sum(compiled.seconds)
+    return {
+      'compile_seconds': compiling,
+      'trace_seconds': max(0.0, first - compiling - median),
+      'compiled_from_cache': compiled.from_cache,
+      'step_seconds': seconds,
+      'median_step_seconds': median,
+      'steps_per_measurement': count,
+      'images_per_second': self.subject.settings.batch_size / median,
+      'peak_memory_mb': measure.peak_memory_mb(),
+      'first_step_at': first_step_at,
+    }
+
+  def time_evaluation(self, evaluation, batches):
+    """(seconds of the first call, which compiles; of a whole pass, reckoned from some batches)."""
+    logging.info('compiling the evaluation ...')
+    feed = evaluation.feed
+    shared = feed.data is self.subject.feed.data
+    data = self.data if shared else parallel.replicate(feed.data, self.subject.settings.backend)
+    some = next(iter(feed.chunks(batches)))
+    first, again = (self._evaluate(evaluation.program, data, *some) for _ in range(2))
+    return first, again * feed.count / some[1].size
+
+  def _evaluate(self, program, data, part, valid):
+    begin = time.perf_counter()
+    parallel.fetch(program(self.position.state, data, part, valid))
+    return time.perf_counter() - begin
+
+
+def time_subject(subject, times, profile=None, evaluation=True):
+  """All figures of a subject.
+
+  Args:
+    subject: a `Subject`.
+    times: how often the time of a step is taken.
+    profile: a folder for a trace of one more call, or None.
+    evaluation: whether evaluations are timed too; else the whole run is reckoned without them.
+
+  Returns:
+    What `Timer.time_steps` gives, `evaluation_seconds` of all passes of the run (or None), the
+    `seconds` of the whole run, compilation included, and the number of weights as `params`.
+  """
+  timer = Timer(subject)
+  found = timer.time_steps(times)
+  if profile is not None:
+    with measure.trace(profile):
+      timer.run(found['steps_per_measurement'])
+    logging.info('traces: %s', ', '.join(map(str, measure.traces(profile))))
+  whole = found['compile_seconds'] + found['trace_seconds']
+  whole += subject.settings.num_steps * found['median_step_seconds']
+  found['evaluation_seconds'] = 0.0 if evaluation else None
+  for each in subject.evaluations if evaluation else ():
+    first, one = timer.time_evaluation(each, times)
+    found['evaluation_seconds'] += each.times * one
+    whole += first + each.times * one
+  params = sum(leaf.size for leaf in jax.tree.leaves(timer.position.state.params))
+  return found | {'seconds': whole, 'params': params}

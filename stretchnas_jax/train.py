@@ -1,0 +1,171 @@
+"""Trains a cell: `python -m stretchnas_jax.train --config=FILE --workdir=DIR --genotype=CELL`."""
+
+import functools
+import json
+import pathlib
+import re
+import sys
+
+from stretchnas_jax import app, inputs, train_plan, train_run, train_steps, trained
+from stretchnas_jax import seeds as seeds_lib
+from stretchnas_jax.architecture import genotype as genotype_lib
+from stretchnas_jax.runtime import checkpoint, loop
+from stretchnas_jax.runtime import workdir as workdir_lib
+
+OPTIONS = (
+  app.Option('genotype', None, 'the cell: a name of the zoo, a file, or the folder of a search'),
+  app.Option('seeds', None, 'as 0,1,2: a run of each, and their mean'),
+  app.Option('eval-only', False, 'measure the newest checkpoint of the folder, and no more'),
+)
+
+# Fields that may differ from one start to the next of the same run.
+FREE = ('train.steps_per_call', 'checkpoint', 'log')
+
+
+def open_folder(workdir, config, genotype, argv):
+  """The run's `Workdir`; a ValueError of one sentence where it is of another cell."""
+  cell = json.loads(genotype_lib.to_json(genotype))
+  check_cell(workdir, cell)
+  return workdir_lib.Workdir.open(
+    workdir, {**config.to_dict(), 'genotype': cell}, argv=argv, ignore=FREE
+  )
+
+
+def check_cell(workdir, cell):
+  path = workdir / 'config.json'
+  if path.exists() and workdir_lib.read_object(path).get('genotype', cell) != cell:
+    raise ValueError(
+      f'workdir {workdir} trains another cell than this --genotype: choose another workdir, or '
+      'give the cell that is in its genotype.json'
+    )
+
+
+def prepare_train(config, workdir, genotype, argv=()):
+  """Checks everything, the folder last; returns the function that runs the training."""
+  plan = train_plan.plan_train(config, genotype)
+  folder = open_folder(workdir, config, genotype, argv)
+  if folder.finished:
+    return functools.partial(finished_result, folder)
+  loop.check_resumable(folder, train_run.identity_of(plan))
+  return functools.partial(run_plan, plan, folder)
+
+
+def run_plan(plan, folder, programs=None):
+  """Trains as planned; `programs` are those of an earlier run of the same plan but for its seed."""
+  if folder.writes:
+    print(train_plan.describe_plan(plan), file=sys.stderr)
+  keep = plan.config.checkpoint.keep
+  try:
+    with checkpoint.Checkpoints(folder.path / 'checkpoints', keep) as saved:
+      return train_run.Run(plan, folder, saved, programs or train_steps.compile_programs(plan)).go()
+  finally:
+    plan.feeds.close()
+
+
+def finished_result(folder):
+  print(f'{folder.path} holds a finished training; choose another --workdir for a new one')
+  return json.loads((folder.path / 'result.json').read_text('utf-8'))
+
+
+# ---- several seeds -------------------------------------------------------------------------------
+
+
+def prepare_seeds(config, workdir, genotype, seeds, argv=()):
+  """As `prepare_train`, for a run of each seed in `workdir/seed_0` and so on."""
+  configs = [with_seed(config, seed) for seed in seeds]
+  plan = train_plan.plan_train(configs[0], genotype)
+  folder = open_seeds(workdir, config, genotype, seeds, argv)
+  result = folder.path / 'result.json'
+  if folder.finished and json.loads(result.read_text('utf-8'))['seeds'] == list(seeds):
+    return functools.partial(finished_result, folder)
+
+  def work():
+    programs, results = train_steps.compile_programs(plan), []
+    for seed, seed_config in zip(seeds, configs):
+      inner = open_folder(folder.path / f'seed_{seed}', seed_config, genotype, argv)
+      if inner.finished:
+        results.append(finished_result(inner))
+      else:
+        if folder.writes:
+          print(f'seed {seed}', file=sys.stderr)
+        # The first plan's programs serve all: they take the key and the batches as arguments.
+        seed_plan = train_plan.plan_train(seed_config, genotype)
+        loop.check_resumable(inner, train_run.identity_of(seed_plan))
+        results.append(run_plan(seed_plan, inner, programs))
+    summary = seeds_lib.summary(seeds, results)
+    folder.write_json('result.json', summary)
+    if folder.writes:
+      print(seeds_lib.report(folder.path, summary), file=sys.stderr)
+    return summary
+
+  return work
+
+
+def with_seed(config, seed):
+  config = config.copy_and_resolve_references()
+  config.seed = seed
+  return config
+
+
+def open_seeds(workdir, config, genotype, seeds, argv):
+  """The folder of several runs; it may have been made with other seeds, but not for one run."""
+  cell = json.loads(genotype_lib.to_json(genotype))
+  check_cell(workdir, cell)
+  path, fields = workdir / 'config.json', config.to_dict()
+  del fields['seed']
+  known = path.exists() and 'seeds' in workdir_lib.read_object(path)
+  return workdir_lib.Workdir.open(
+    workdir, {**fields, 'seeds': list(seeds), 'genotype': cell}, argv=argv,
+    ignore=FREE + ('seeds',) * known,
+  )  # fmt: skip
+
+
+# ---- as a function and as a program --------------------------------------------------------------
+
+
+def run_train(config, workdir, genotype, seeds=None):
+  """The whole training program as a function.
+
+  Args:
+    config: a ConfigDict as `config.train_config()` gives, or a config file's `get_config()`.
+    workdir: the folder of the run; one that was stopped is resumed.
+    genotype: a `Genotype`, or what `--genotype` takes: a name of the zoo, a file, or the folder of
+      a search.
+    seeds: for several runs, in `workdir/seed_0` and so on; None for one, of `config.seed`.
+
+  Returns:
+    The content of `result.json`.
+
+  Raises:
+    ValueError, OSError: one sentence that names what is wrong.
+  """
+  return prepare_any(config, workdir, genotype, seeds)()
+
+
+def prepare_any(config, workdir, genotype, seed_list=None, argv=()):
+  workdir = pathlib.Path(workdir).absolute()
+  if not isinstance(genotype, genotype_lib.Genotype):
+    genotype = inputs.genotype_from(genotype)
+  if seed_list is None:
+    return prepare_train(config, workdir, genotype, argv)
+  return prepare_seeds(config, workdir, genotype, seed_list, argv)
+
+
+def prepare(args):
+  if getattr(args, 'eval-only'):
+    return trained.prepare_evaluation(args.workdir, getattr(args, 'config', None))
+  if not args.genotype:
+    raise ValueError('--genotype=CELL is required: a name of the zoo, a file, or a search folder')
+  seed_list = None if args.seeds is None else seeds_lib.parse(args.seeds)
+  return prepare_any(args.config, args.workdir, args.genotype, seed_list, args.argv)
+
+
+def main():
+  given = [re.split('[=.]', word, maxsplit=1)[0].lstrip('-') for word in sys.argv[1:]]
+  # The folder of a run knows its config.
+  config = 'eval-only' not in given or 'config' in given
+  app.run(prepare, config=config, workdir=True, options=OPTIONS)
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,113 @@
+"""What a training needs, checked before anything long begins."""
+
+from typing import Any, NamedTuple
+
+from stretchnas_jax import build
+from stretchnas_jax import config as config_lib
+from stretchnas_jax import plan as plan_lib
+from stretchnas_jax.architecture import genotype as genotype_lib
+from stretchnas_jax.data import feeds as feeds_lib
+from stretchnas_jax.models import sizes as sizes_lib
+from stretchnas_jax.runtime import loop
+
+
+class Plan(NamedTuple):
+  """All that a training needs."""
+
+  config: Any
+  genotype: genotype_lib.Genotype
+  feeds: feeds_lib.Feeds
+  net: Any
+  training: Any
+  settings: loop.Settings
+  sizes: sizes_lib.Sizes  # without the auxiliary head
+
+
+def plan_train(config, genotype, dataset=None):
+  """Checks a config, loads its data and builds its parts. ValueError names what is wrong.
+
+  Args:
+    config: a training config.
+    genotype: the cell, a `Genotype`.
+    dataset: a `sources.Dataset` in place of the one that the config names.
+  """
+  check_config(config)
+  feeds = open_feeds(config, dataset)
+  if feeds.val is None and feeds.test is None:
+    feeds.close()
+    raise ValueError(
+      f'{feeds.name} has no test images: set config.data.holdout, as 0.1, to keep a part of the '
+      'training images apart and measure on it'
+    )
+  settings = plan_lib.settings_of(config, config.train, feeds.train.steps_per_epoch)
+  net, training = build.train_parts(
+    config,
+    genotype,
+    num_classes=len(feeds.class_names),
+    image_shape=feeds.image_shape,
+    steps_per_epoch=settings.steps_per_epoch,
+  )
+  sizes = measure_sizes(config, genotype, len(feeds.class_names), feeds.image_shape)
+  return Plan(config, genotype, feeds, net, training, settings, sizes)
+
+
+def check_config(config):
+  config_lib.validate(config, config_lib.train_config())
+  plan_lib.check_devices('train.batch_size', config.train.batch_size, config.parallel.backend)
+  warmup, epochs = config.weights.warmup_epochs, config.train.epochs
+  if warmup > epochs:
+    raise ValueError(
+      f'config.weights.warmup_epochs is {warmup}; config.train.epochs is {epochs}, and it must not '
+      'be more'
+    )
+
+
+def open_feeds(config, dataset=None):
+  """The data of a training, in its parts."""
+  data, batch_size = config.data, config.train.batch_size
+  dataset = dataset or plan_lib.load_dataset(data)
+  feeds = feeds_lib.train_feeds(
+    dataset, batch_size, fraction=data.fraction, holdout=data.holdout, seed=config.seed,
+    crop_padding=data.crop_padding, flip=data.flip, cutout=data.cutout,
+  )  # fmt: skip
+  plan_lib.check_batch('train.batch_size', batch_size, feeds.sizes['train'])
+  if data.holdout and feeds.val is None:
+    raise ValueError(
+      f'config.data.holdout is {data.holdout:g}, which is no image of {feeds.sizes["train"]}'
+    )
+  return feeds
+
+
+def measure_sizes(config, genotype, num_classes, image_shape):
+  """The `Sizes`; traces the network, so that sizes that it cannot take are named here."""
+  model = config.model
+  measure = lambda auxiliary: sizes_lib.measure(
+    genotype, model.channels, model.num_layers, num_classes, model.stem, auxiliary,
+    tuple(image_shape),
+  )  # fmt: skip
+  try:
+    if model.auxiliary:
+      measure(True)
+  except ValueError as error:
+    raise ValueError(f'config.model.auxiliary is True: {error}') from error
+  return measure(False)
+
+
+def describe_plan(plan):
+  """What the training will do, a few lines for a person."""
+  model, train, weights = plan.config.model, plan.config.train, plan.config.weights
+  settings, sizes = plan.settings, plan.sizes
+  head = ', auxiliary head' if model.auxiliary else ''
+  warmup = f', {weights.warmup_epochs} epochs of warm-up' if weights.warmup_epochs else ''
+  return '\n'.join(
+    [
+      plan_lib.describe_data(plan.feeds),
+      'cell      ' + genotype_lib.summary(plan.genotype).replace('\n', '\n          '),
+      f'network   {model.num_layers} cells, C {model.channels}, {model.stem} stem{head}, '
+      f'{model.dtype}; {sizes.params:,} weights, {sizes.macs / 1e6:,.2f}M MACs',
+      f'learning  {settings.epochs} epochs of {settings.steps_per_epoch} steps, batch '
+      f'{settings.batch_size}; SGD {weights.learning_rate:g}, {weights.schedule}{warmup}; '
+      f'drop path {train.drop_path:g}, label smoothing {train.label_smoothing:g}',
+      plan_lib.describe_devices(settings.backend),
+    ]
+  )

@@ -1,0 +1,232 @@
+"""What a run has learned, for use: `load_trained`, and the evaluation of a checkpoint."""
+
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stretchnas_jax import build, search_steps, train_plan, train_steps
+from stretchnas_jax import config as config_lib
+from stretchnas_jax.architecture import genotype as genotype_lib
+from stretchnas_jax.architecture import topology
+from stretchnas_jax.data import augment
+from stretchnas_jax.runtime import checkpoint, parallel, steps
+from stretchnas_jax.runtime import workdir as workdir_lib
+
+# Fields in which the config of an evaluation may differ from that of the run.
+FREE = (
+  'data.path', 'train.batch_size', 'train.steps_per_call', 'parallel', 'checkpoint', 'log', 'seed',
+)  # fmt: skip
+
+
+class Saved(NamedTuple):
+  """The newest checkpoint of a run, and what is needed to use it."""
+
+  kind: str  # 'search' or 'train'
+  config: Any  # ConfigDict
+  parts: tuple  # of `build`: (net, training) or (net, table, search)
+  state: Any
+  step: int
+  identity: dict  # class_names image_shape mean std [genotype]
+
+
+def load_trained(workdir):
+  """The network of a training, or the supernet of a search, with its newest weights.
+
+  Args:
+    workdir: the folder of a run, finished or not.
+
+  Returns:
+    `(apply_fn, variables, info)`. `apply_fn(variables, images)` gives float32 logits
+    `[B, num_classes]` and may be jitted. Images are `[B, H, W, C]` with H, W and C as in
+    `info['image_shape']`: uint8, or floating-point numbers from 0 to 1; it scales uint8 to 0..1,
+    then subtracts the mean and divides by the standard deviation of the training images, as in
+    training. `variables` is a pytree of numpy arrays. `info` has `kind` ('train' or 'search'),
+    `class_names`, `image_shape`, `mean`, `std`, `genotype` (of a search, the one that its alpha and
+    beta give), `config` (a dict), `step` and `metrics` (the last line of metrics, or None).
+
+  Raises:
+    ValueError, OSError: the folder holds no run or no checkpoint.
+  """
+  saved = read_run(workdir)
+  identity, state = saved.identity, parallel.fetch(saved.state)
+  variables = {'params': state.params, 'batch_stats': state.batch_stats}
+  if saved.kind == 'search':
+    net, table, _ = saved.parts
+    variables['arch'] = state.arch._asdict()
+    network = supernet_apply(net, table, saved.config)
+    cell = genotype_lib.derive(net.space, table, state.arch.alpha, state.arch.beta)[0]
+  else:
+    network = saved.parts[0].apply
+    cell = saved.parts[0].genotype
+  mean, std = np.float32(identity['mean']), np.float32(identity['std'])
+  image_shape = tuple(identity['image_shape'])
+  lines = workdir_lib.read(pathlib.Path(workdir) / 'metrics.jsonl')
+  info = {
+    'kind': saved.kind,
+    'class_names': tuple(identity['class_names']),
+    'image_shape': image_shape,
+    'mean': mean,
+    'std': std,
+    'genotype': cell,
+    'config': saved.config.to_dict(),
+    'step': saved.step,
+    'metrics': next((line for line in reversed(lines) if line['step'] <= saved.step), None),
+  }
+
+  def apply_fn(variables, images):
+    return network(variables, standardize(images, image_shape, mean, std))
+
+  return apply_fn, variables, info
+
+
+def supernet_apply(net, table, config):
+  """`(variables, images) -> logits` of a supernet whose alpha and beta are among the variables."""
+  relax, temperature = build.RELAXATIONS[config.relaxation.kind], config.relaxation.temperature
+
+  def apply(variables, images):
+    arch = variables['arch']
+    weights = {c: relax(a, jax.random.key(0), temperature) for c, a in arch['alpha'].items()}
+    scores = {c: topology.edge_scores(beta, table) for c, beta in arch['beta'].items()}
+    learned = {name: variables[name] for name in ('params', 'batch_stats')}
+    return net.apply(learned, images, weights, scores)
+
+  return apply
+
+
+def standardize(images, image_shape, mean, std):
+  """Images as the network takes them; see `load_trained`."""
+  images = jnp.asarray(images)
+  if images.ndim != 4 or tuple(images.shape[1:]) != image_shape:
+    height, width, channels = image_shape
+    raise ValueError(
+      f'images are of shape {images.shape}; they must be [B, {height}, {width}, {channels}]'
+    )
+  if images.dtype == jnp.uint8:
+    return augment.normalize(images, mean, std)
+  if not jnp.issubdtype(images.dtype, jnp.floating):
+    raise ValueError(f'images are {images.dtype}; they must be uint8, or floating-point 0 to 1')
+  return (images.astype(jnp.float32) - mean) / std
+
+
+# ---- reading a run -------------------------------------------------------------------------------
+
+
+def read_run(workdir):
+  """The `Saved` of a folder; changes nothing in it."""
+  path = pathlib.Path(workdir).absolute()
+  if not (path / 'config.json').is_file():
+    raise FileNotFoundError(f'{path} is no run: it has no config.json')
+  values = workdir_lib.read_object(path / 'config.json')
+  if 'seeds' in values:
+    names = ', '.join(f'seed_{seed}' for seed in values['seeds'])
+    raise ValueError(f'{path} holds several runs; name one of them: {names}')
+  if not (path / 'checkpoints').is_dir():
+    raise FileNotFoundError(f'{path} has no checkpoint yet')
+  with checkpoint.Checkpoints(path / 'checkpoints', read_only=True) as saved:
+    _, meta = saved.read_meta() or (0, None)
+    if meta is None:
+      raise FileNotFoundError(f'{path} has no checkpoint yet')
+    kind, config, parts, init = rebuild(values, meta['identity'])
+    like = jax.eval_shape(init, jax.random.key(0))
+    step, position, meta = saved.restore_latest(like)
+  return Saved(kind, config, parts, position.state, step, meta['identity'])
+
+
+def rebuild(values, identity):
+  """(kind, config, parts, init) of a run, from its config.json."""
+  values = dict(values)
+  cell = values.pop('genotype', None)
+  kind = 'train' if 'train' in values else 'search'
+  like = config_lib.train_config() if kind == 'train' else config_lib.search_config()
+  config = config_lib.updated(like, values)
+  shapes = {
+    'num_classes': len(identity['class_names']),
+    'image_shape': tuple(identity['image_shape']),
+  }
+  if kind == 'train':
+    genotype = genotype_lib.from_json(json.dumps(cell))
+    parts = build.train_parts(config, genotype, steps_per_epoch=1, **shapes)
+  else:
+    parts = build.search_parts(config, num_steps=1, **shapes)
+  sums = {'train': train_steps.SUMS, 'search': search_steps.SUMS}[kind]
+  return kind, config, parts, lambda key: steps.Position(parts[-1].init(key), steps.zero_sums(sums))
+
+
+# ---- the evaluation of a checkpoint --------------------------------------------------------------
+
+
+def prepare_evaluation(workdir, config=None):
+  """Checks that a checkpoint can be measured; returns the function that does, and prints a line.
+
+  Args:
+    workdir: the folder of a training.
+    config: where the data are now, and how it is measured; None for the config of the run.
+  """
+  saved = read_run(workdir)
+  if saved.kind != 'train':
+    raise ValueError(f'{workdir} is a search; --eval-only measures a training')
+  if config is not None:
+    config_lib.validate(config, config_lib.train_config())
+    workdir_lib.check_same(
+      pathlib.Path(workdir), saved.config.to_dict(), config.to_dict(), ignore=FREE
+    )
+  feeds = train_plan.open_feeds(config or saved.config)
+  check_data(saved.identity, feeds)
+
+  def work():
+    print(json.dumps(evaluate(saved, feeds, config or saved.config)))
+
+  return work
+
+
+# What does not change what is measured.
+MEASURING = (
+  'data.path',
+  'train.batch_size',
+  'train.steps_per_call',
+  'parallel',
+  'checkpoint',
+  'log',
+)
+
+
+def check_data(identity, feeds):
+  """ValueError where the data are not those of the run."""
+  names, known = list(feeds.class_names), list(identity['class_names'])
+  if len(names) != len(known):
+    raise ValueError(f'{feeds.name} has {len(names)} classes; the run was made with {len(known)}')
+  if names != known:
+    raise ValueError(f'{feeds.name} has classes of other names than those of the run')
+  for name in ('mean', 'std'):
+    if list(map(float, getattr(feeds, name))) != identity[name]:
+      raise ValueError(
+        f'{feeds.name} has training images of another {name} than those of the run; for other '
+        'images use load_trained'
+      )
+  if list(feeds.image_shape) != list(identity['image_shape']):
+    raise ValueError(
+      f'{feeds.name} has images of {list(feeds.image_shape)}; the run was made with '
+      f'{identity["image_shape"]}'
+    )
+
+
+def evaluate(saved, feeds, config):
+  """Accuracies of a checkpoint on all parts that are there to measure."""
+  training, backend = saved.parts[-1], config.parallel.backend
+  found = {'step': saved.step}
+  state = parallel.replicate(saved.state, backend)
+  for part in ('val', 'test'):
+    feed = getattr(feeds, part)
+    if feed is not None:
+      program = steps.compile_evaluation(training.evaluate, feed, backend)
+      data = parallel.replicate(feed.data, backend)
+      values = steps.measure(program, state, data, feed, config.train.steps_per_call)
+      found |= {f'{part}_accuracy': values['accuracy'], f'{part}_loss': values['loss']}
+      found[f'{part}_images'] = feed.count
+  if 'test_accuracy' in found:
+    found['test_error_percent'] = 100 * (1 - found['test_accuracy'])
+  return found

@@ -1,0 +1,150 @@
+"""The benchmark program: what it prints, and that it times what a run does."""
+
+import gzip
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from stretchnas_jax import app, benchmark, timing
+from stretchnas_jax import config as config_lib
+from stretchnas_jax.runtime import measure
+
+ROOT = pathlib.Path(__file__).parents[1]
+TINY = {
+  'data.image_size': 8, 'space.num_intermediate': 2, 'model.channels': 2, 'model.num_layers': 1,
+  'model.form': 'merged', 'search.batch_size': 8, 'search.epochs': 2, 'search.steps_per_call': 4,
+  'parallel.backend': 'single',
+}  # fmt: skip
+FIELDS = {
+  'compile_seconds', 'step_seconds', 'median_step_seconds', 'images_per_second', 'peak_memory_mb',
+  'supernet_params', 'device', 'hours_for_whole_search',
+}  # fmt: skip
+
+
+def run(config, *words, tiny=TINY):
+  """Runs the program as from a command line."""
+  fields = [f'--config.{field}={value}' for field, value in tiny.items()]
+  argv = ['benchmark', f'--config={ROOT / "configs" / config}', *fields, *words]
+  app.run(benchmark.prepare, workdir=False, options=benchmark.OPTIONS, argv=argv)
+
+
+def printed(capsys):
+  """The one JSON line on stdout, and what stood on stderr."""
+  out, err = capsys.readouterr()
+  assert out.count('\n') == 1 and out.endswith('\n')
+  return json.loads(out), err
+
+
+def test_a_search_is_one_line_with_all_fields_and_a_trace(capsys, tmp_path):
+  run('digits.py', '--steps=3', f'--profile={tmp_path / "trace"}')
+  found, err = printed(capsys)
+  assert set(found) >= FIELDS
+  assert 'supernet' in err and 'compiling the step' in err
+  assert len(found['step_seconds']) == 3 and min(found['step_seconds']) > 0
+  assert found['median_step_seconds'] == sorted(found['step_seconds'])[1]
+  assert found['images_per_second'] == pytest.approx(8 / found['median_step_seconds'], rel=1e-2)
+  assert found['compile_seconds'] > 0 and found['compiled_from_cache'] is False
+  assert found['peak_memory_mb'] > 100
+  steps = 2 * (479 // 8)
+  least = steps * found['median_step_seconds'] + found['compile_seconds']
+  assert found['evaluation_seconds'] > 0
+  assert least < 3600 * found['hours_for_whole_search'] + 1e-3
+  assert found['hours_for_whole_training'] is None
+  names = [path.name for path in measure.traces(tmp_path / 'trace')]
+  assert any(name.endswith('.xplane.pb') for name in names)  # TensorBoard's
+  assert 'perfetto_trace.json.gz' in names
+  path = next((tmp_path / 'trace').rglob('perfetto_trace.json.gz'))
+  assert json.loads(gzip.decompress(path.read_bytes()))['traceEvents']
+
+
+def test_cifar_needs_no_data(capsys):
+  run('milenas_sc_cifar10.py:8', '--steps=1', '--noevaluation', '--config.data.path=/nowhere')
+  found, _ = printed(capsys)
+  assert found['evaluation_seconds'] is None and found['assumed'] == {}
+  steps = 2 * (16667 // 8)
+  seconds = found['compile_seconds'] + found['trace_seconds'] + steps * found['step_seconds'][0]
+  assert found['hours_for_whole_search'] == pytest.approx(seconds / 3600, rel=1e-2)
+
+
+def test_a_training_has_names_of_its_own(capsys):
+  tiny = {f: v for f, v in TINY.items() if f.split('.')[0] in ('model', 'parallel', 'data')}
+  del tiny['model.form']
+  more = ['--config.model.auxiliary=False', '--config.data.holdout=0.1']
+  run('train_digits.py', '--steps=1', '--genotype=DARTS_V2', *more, tiny=tiny)
+  found, err = printed(capsys)
+  assert found['params'] > 0 and found['hours_for_whole_training'] > 0
+  assert found['supernet_params'] is None and found['hours_for_whole_search'] is None
+  assert err.count('compiling the evaluation') == 2  # of the hold-out and of the test images
+
+
+@pytest.mark.parametrize(
+  'config, words, message',
+  [
+    ('digits.py', ['--steps=0'], '--steps is 0; it must be at least 1'),
+    ('digits.py', ['--config.search.batch_size=500'], 'config.search.batch_size is 500'),
+    ('digits.py', ['--config.data.name=mnist'], "config.data.name is 'mnist'"),
+    ('digits.py', ['--genotype=DARTS_V2'], 'goes with a config of training only'),
+    ('digits.py', [f'--profile={__file__}'], 'test_benchmark.py'),
+  ],
+)
+def test_what_is_wrong_is_said_in_a_line(capsys, config, words, message):
+  with pytest.raises(SystemExit) as stop:
+    run(config, *words)
+  out, err = capsys.readouterr()
+  assert stop.value.code == 2 and out == ''
+  assert err.startswith('error: ') and err.count('\n') == 1 and message in err
+
+
+def test_a_training_needs_a_cell(capsys):
+  with pytest.raises(SystemExit) as stop:
+    run('train_digits.py', tiny={})
+  assert stop.value.code == 2 and '--genotype=CELL is required' in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_named_is_assumed():
+  config = config_lib.search_config()
+  config.data.name, config.data.image_size = 'folder', 8
+  _, assumed = benchmark.random_data(config, config_lib.search_config())
+  assert assumed == {'channels': 3, 'train_images': 10_000, 'classes': 10}
+
+
+def test_the_clock_waits_for_the_steps_and_counts_them():
+  """A subject whose step does nothing but count shows which calls were made."""
+  calls = []
+
+  class Feed:
+    data = ()
+
+    def chunk(self, epoch, start, count, length):
+      return {'train': np.zeros((length, 8))}
+
+  def train(position, data, chunk, key, count):
+    calls.append((int(count), len(chunk['train'])))
+    return position
+
+  class State:
+    params = {'a': np.zeros((2, 3)), 'b': np.zeros(4)}
+
+  class Position:
+    state, sums = State, {'train_loss': 0.0}
+
+  settings = timing.loop.Settings(2, 5, 8, 50, 0, 'single', False)
+  subject = timing.Subject(settings, 0, Feed(), lambda key: jax.numpy.zeros(()), train, ())
+  timer = timing.Timer(subject)
+  timer.position = Position
+  found = timer.time_steps(3)
+  # Two calls of one step, then calls as long as the chunk of an epoch of 5 steps allows.
+  assert calls == [(1, 5), (1, 5)] + [(5, 5)] * 3
+  assert found['steps_per_measurement'] == 5 and len(found['step_seconds']) == 3
+
+
+def test_compilation_is_measured():
+  with measure.compilation() as found:
+    jax.jit(lambda x: x * 3 + 1)(np.ones(17))
+  assert len(found.seconds) >= 1 and min(found.seconds) > 0
+  before = list(found.seconds)
+  jax.jit(lambda x: x * 5 + 2)(np.ones(19))
+  assert found.seconds == before  # nobody listens any more

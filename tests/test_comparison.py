@@ -1,0 +1,225 @@
+"""The comparison with PyTorch and the growth of cost: equal work, honest tables."""
+
+import json
+import math
+from xml.etree import ElementTree
+
+import jax
+import numpy as np
+import pytest
+from reference import supernet as reference
+from test_sizes import convolutions
+
+from experiments.benchmarks import compare, curves, processes, scaling, tables
+from stretchnas_jax import Supernet, app, benchmark, darts_space, sizes, zoo
+from stretchnas_jax.models import supernet
+
+
+def figures(step, peak=100.0):
+  return {
+    'median_step_seconds': step, 'compile_seconds': 20.0, 'trace_seconds': 4.0,
+    'peak_memory_mb': peak,
+  }  # fmt: skip
+
+
+ROUNDS = [
+  {'ours': figures(1.0), 'plain': figures(2.0), 'tuned': figures(0.5)},
+  {'ours': figures(2.0, 300.0), 'plain': figures(5.0), 'tuned': figures(3.0)},
+  {'ours': figures(4.0), 'plain': figures(12.0), 'tuned': figures(4.0)},
+]
+FACTS = {
+  'date': '2026-01-02T03:04:05+00:00', 'git_commit': 'abc',
+  'machine': {'cpu': 'Abacus', 'cores': 2, 'gpu': None},
+  'versions': {'jax': '1.2', 'torch': None}, 'ours': [], 'peer': ['--dtype=bfloat16'],
+}  # fmt: skip
+
+
+def test_ratios_are_taken_within_a_round():
+  row = tables.summary('all', ROUNDS)
+  assert row['ratio']['plain'] == {'median': 2.5, 'min': 2.0, 'max': 3.0}
+  assert row['ratio']['tuned'] == {'median': 1.0, 'min': 0.5, 'max': 1.5}
+  assert row['step_seconds']['ours'] == {'median': 2.0, 'min': 1.0, 'max': 4.0}
+  assert row['peak_memory_mb'] == {'ours': 300.0, 'plain': 100.0, 'tuned': 100.0}
+
+
+def test_the_table_as_text():
+  starts = tables.start_summary('start', [{'first': 60.0, 'second': 14.0}])
+  text = tables.markdown({**FACTS, 'rows': {'a': tables.summary('all', ROUNDS), 'b': starts}})
+  lines = text.splitlines()
+  assert lines[0] == 'Abacus, 2 cores; jax 1.2; 2026-01-02, commit abc.'
+  assert 'Each peer with `--dtype=bfloat16`.' in lines and 'Each ours' not in text
+  row = next(line for line in lines if line.startswith('| all'))
+  assert row == (
+    '| all | 2 (1 - 4) | 5 (2 - 12) | 3 (0.5 - 4) | **2.50** (2.00 - 3.00) | '
+    '**1.00** (0.50 - 1.50) | 4 + 20 | 300, 100, 100 |'
+  )
+  widths = {line.count('|') for line in lines if line.startswith('|')}
+  assert len(widths) == 1
+  assert lines[-1] == 'start: first 60 (60 - 60) s, second 14 (14 - 14) s.'
+
+
+def test_the_sides_take_turns_in_processes_of_their_own(monkeypatch):
+  calls = []
+
+  def fake(module, words, environment=None):
+    tuned = '--layout=nhwc' in words
+    side = 'ours' if module == 'stretchnas_jax.benchmark' else 'tuned' if tuned else 'plain'
+    calls.append((side, words, environment))
+    return figures(1.0) | {'first_step_at': 9.0, 'started_at': 2.0}
+
+  monkeypatch.setattr(processes, 'run', fake)
+  row = compare.measure(compare.ROWS['search_7ops'], 4, 2, ['--x=1'], ['--y=2'])
+  sides = [side for side, *_ in calls]
+  assert sides[:6] == ['ours', 'plain', 'tuned', 'plain', 'tuned', 'ours']
+  assert len(calls) == 12 and len(row['rounds']) == 4
+  for side, words, environment in calls:
+    assert '--steps=2' in words
+    assert ('--x=1' in words, '--y=2' in words) == (side == 'ours', side != 'ours')
+    assert ('--lean' in words) == (side == 'tuned')
+    assert (environment is not None) == (side == 'ours')
+  caches = {environment['XDG_CACHE_HOME'] for side, _, environment in calls if side == 'ours'}
+  assert len(caches) == 4
+  calls.clear()
+  found = compare.measure_starts(2, [])
+  caches = [environment['XDG_CACHE_HOME'] for *_, environment in calls]
+  assert caches[0] == caches[1] != caches[2] == caches[3]
+  assert found['start_seconds']['first']['median'] == 7.0
+
+
+@pytest.mark.parametrize('words', [['--rows=digits,all'], ['--rounds=0'], ['--steps=0']])
+def test_wrong_words_are_refused(words):
+  with pytest.raises(SystemExit) as stop:
+    compare.parse(words)
+  assert stop.value.code == 2
+
+
+@pytest.mark.parametrize('name', compare.ROWS)
+def test_both_sides_are_told_the_same_work(name, monkeypatch):
+  monkeypatch.chdir(processes.ROOT)
+  row = compare.ROWS[name]
+  options = app.start_options(True, False) + benchmark.OPTIONS
+  args = app.parse(['benchmark', *row.ours], True, options, ())
+  config, mode = args.config, row.peer[0]
+  peer = dict(word[2:].split('=') if '=' in word else (word[2:], '') for word in row.peer[1:])
+  assert int(peer['channels']) == config.model.channels
+  assert int(peer['layers']) == config.model.num_layers
+  assert int(peer['batch']) == config[mode].batch_size
+  grey = config.data.name == 'digits'
+  assert int(peer.get('image-size', 32)) == (config.data.image_size or 32)
+  assert int(peer.get('colours', 3)) == (1 if grey else 3)
+  if mode == 'train':
+    assert peer['genotype'] == args.genotype
+    assert ('auxiliary' in peer) == config.model.auxiliary
+    assert float(peer['drop-path']) == config.train.drop_path
+    return
+  assert int(peer['nodes']) == config.space.num_intermediate
+  assert peer['ops'] == ('8' if config.space.with_none else '7')
+  assert peer.get('rule', 'first_order') == config.rule.kind
+  assert config.data.split == 'two_way' and config.model.dtype == 'float32'
+
+
+def test_a_process_that_fails_says_why():
+  with pytest.raises(RuntimeError, match='(?s)no_such_module .*No module named'):
+    processes.run('no_such_module', ['x'])
+
+
+def test_facts_are_plain():
+  facts = processes.facts()
+  assert json.loads(json.dumps(facts)) == facts
+  assert facts['versions']['jax'] == jax.__version__ and facts['machine']['cores'] >= 1
+
+
+# ---- growth --------------------------------------------------------------------------------------
+
+
+def test_the_arithmetic_is_that_of_the_definition():
+  """Counted on the reference, one operation of one edge after another."""
+  space = darts_space(2)
+  net = Supernet(space, 4, 3, 10)
+  images = jax.ShapeDtypeStruct((1, 16, 16, 1), np.float32)
+  params = jax.eval_shape(net.init, jax.random.key(0), images)['params']
+  edges, operations = len(space.graph.edges), len(space.primitives)
+  weights = dict.fromkeys(supernet.CELL_TYPES, np.ones((edges, operations), np.float32))
+  scores = dict.fromkeys(supernet.CELL_TYPES, np.ones(edges, np.float32))
+  program = jax.make_jaxpr(lambda p, x: reference(net, p, x, weights, scores))(params, images)
+  assert scaling.macs(2, 3, 4, 5, 16) == 5 * convolutions(program.jaxpr)
+
+
+def test_each_point_changes_one_thing(monkeypatch, tmp_path):
+  seen = []
+
+  def fake(words, cache=None, environment=None):
+    seen.append((words, environment['JAX_NUM_CPU_DEVICES']))
+    return figures(0.1 * len(seen)) | {'devices': int(environment['JAX_NUM_CPU_DEVICES'])}
+
+  monkeypatch.setattr(processes, 'benchmark', fake)
+  words = ['--axes=batch,nodes,devices', '--batch=16,32', '--nodes=3,4', f'--out={tmp_path}']
+  scaling.main(words)
+  assert len(seen) == 4  # the smallest point is that of all three axes
+  assert '--config.search.batch_size=32' in seen[1][0] and seen[3][1] == '2'
+  found = json.loads((tmp_path / 'scaling.json').read_text())
+  assert [point['batch'] for point in found['axes']['batch']] == [16, 32]
+  small, large = found['axes']['batch']
+  assert large['macs'] == 2 * small['macs']
+  ElementTree.fromstring((tmp_path / 'scaling.svg').read_text())
+
+
+def test_curves_show_all_points():
+  panels = {'L & C': ([8, 16], {'arithmetic': [1, 2], 'step': [1, 3]})}
+  root = ElementTree.fromstring(curves.svg(panels))
+  tags = [element.tag.split('}')[1] for element in root]
+  assert tags.count('circle') == 4 and tags.count('polyline') == 3
+  places = [float(e.get('cy')) for e in root if e.tag.endswith('circle')]
+  assert places[0] == places[2] > places[1] > places[3]  # more is higher up
+  texts = [e.text for e in root if e.tag.endswith('text')]
+  assert {'L & C', 'arithmetic', 'step', '8', '16'} <= set(texts)
+
+
+# ---- the yardstick -------------------------------------------------------------------------------
+
+
+def test_the_yardstick_imports_no_jax():
+  for name in ('torch_darts', 'torch_networks', 'processes', 'tables', 'compare'):
+    text = (processes.ROOT / 'experiments' / 'benchmarks' / f'{name}.py').read_text()
+    assert 'import jax' not in text and 'import stretchnas_jax' not in text
+    assert 'from stretchnas_jax' not in text
+
+
+def yardstick():
+  pytest.importorskip('torch')
+  from experiments.benchmarks import torch_darts
+
+  return torch_darts
+
+
+@pytest.mark.parametrize('words', [[], ['--lean', '--layout=nhwc', '--rule=mixed']])
+def test_the_yardstick_searches(words, capsys):
+  size = ['--channels=4', '--layers=3', '--nodes=2', '--batch=2', '--image-size=16', '--steps=1']
+  yardstick().main(['search', *size, *words])
+  found = json.loads(capsys.readouterr().out)
+  fields = {'channels': 4, 'num_layers': 3, 'num_classes': 10}
+  assert found['params'] == sizes.count_supernet_params(darts_space(2), **fields)
+  assert math.isfinite(found['loss']) and found['median_step_seconds'] > 0
+  assert found['peak_memory_mb'] > 0 and len(found['step_seconds']) == 1
+
+
+def test_the_yardstick_trains(capsys):
+  size = ['--channels=4', '--layers=3', '--batch=2', '--steps=1', '--genotype=MiLeNAS_2.09M']
+  yardstick().main(['train', *size, '--auxiliary', '--drop-path=0.2'])
+  found = json.loads(capsys.readouterr().out)
+  cell, fields = zoo.GENOTYPES['MiLeNAS_2.09M'], {'channels': 4, 'num_layers': 3}
+  assert found['params'] == sizes.count_params(cell, **fields, num_classes=10, auxiliary=True)
+  assert math.isfinite(found['loss'])
+
+
+def test_lean_and_plain_are_the_same_function():
+  """The same step from the same start: with `none` multiplied out, and without it."""
+  darts = yardstick()
+  losses = []
+  for words in ([], ['--lean']):
+    size = ['--channels=4', '--layers=2', '--nodes=2', '--batch=4', '--image-size=8']
+    args = darts.parse(['search', *size, *words])
+    darts.torch.manual_seed(0)
+    _, step = darts.make_step(args)
+    losses.append([step().item() for _ in range(3)])
+  np.testing.assert_allclose(*losses, rtol=1e-5)

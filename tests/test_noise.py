@@ -1,0 +1,45 @@
+"""Noise in the shape of a data set."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stretchnas_jax.data import noise, sources
+
+
+@pytest.mark.parametrize('side', [None, 8])
+def test_digits_of_noise_are_as_many_and_as_large_as_the_real_ones(side):
+  ours, real = noise.dataset('digits', image_size=side), sources.load('digits', image_size=side)
+  for part in ('train_images', 'train_labels', 'test_images', 'test_labels'):
+    a, b = getattr(ours, part), getattr(real, part)
+    assert (a.shape, a.dtype) == (b.shape, b.dtype), part
+  assert len(ours.class_names) == len(real.class_names)
+  assert ours.mean.shape == real.mean.shape == ours.std.shape
+
+
+def test_cifar_of_noise_needs_no_files():
+  data = noise.dataset('cifar100', image_size=8)
+  assert data.train_images.shape == (50_000, 8, 8, 3) and len(data.test_labels) == 10_000
+  assert np.bincount(data.train_labels).tolist() == [500] * 100
+  pixels = data.train_images / 255
+  assert np.allclose(pixels.mean((0, 1, 2)), data.mean, atol=1e-3)
+  assert np.allclose(pixels.std((0, 1, 2)), data.std, atol=2e-3)
+
+
+def test_a_folder_is_counted_and_not_read(tmp_path):
+  for part, number in (('train', 3), ('test', 2)):
+    for name in ('cat', 'dog', 'eel'):
+      (tmp_path / part / name).mkdir(parents=True)
+      for i in range(number):
+        (tmp_path / part / name / f'{i}.png').write_bytes(b'no image')
+  with pytest.raises(Image.UnidentifiedImageError):
+    Image.open(tmp_path / 'train' / 'cat' / '0.png')
+  assert noise.size_of('folder', str(tmp_path)) == noise.Size(9, 6, 32, 3, 3)
+  assert noise.size_of('folder') == noise.FOLDER
+
+
+def test_what_is_not_there_is_named(tmp_path):
+  with pytest.raises(ValueError, match="data.name is 'mnist'; it must be one of digits"):
+    noise.size_of('mnist')
+  with pytest.raises(FileNotFoundError, match='there is no such folder'):
+    noise.size_of('folder', str(tmp_path / 'nowhere'))

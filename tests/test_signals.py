@@ -1,0 +1,89 @@
+"""Requests to stop: handlers only note them."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from stretchnas_jax import app
+from stretchnas_jax.runtime import signals
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_noted_and_handlers_are_put_back(number, capfd):
+  before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+  with signals.stop_requests() as request:
+    assert request.number is None
+    os.kill(os.getpid(), number)
+    assert request.number == number
+  assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+  assert 'stopping after the steps under way' in capfd.readouterr().err
+
+
+def test_a_second_interrupt_stops_at_once():
+  with pytest.raises(KeyboardInterrupt) as stop, signals.stop_requests():
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGINT)
+  assert not isinstance(stop.value, signals.Stopped)
+
+
+def test_another_thread_and_a_job_of_several_processes_set_up_nothing():
+  before, seen = signal.getsignal(signal.SIGINT), []
+
+  def look():
+    with signals.stop_requests() as request:
+      seen.append((signal.getsignal(signal.SIGINT), request.number))
+
+  thread = threading.Thread(target=look)
+  thread.start()
+  thread.join()
+  with signals.stop_requests(enabled=False) as request:
+    seen.append((signal.getsignal(signal.SIGINT), request.number))
+  assert seen == [(before, None)] * 2
+
+
+@pytest.mark.parametrize('number, code', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_program_that_was_stopped_says_where_and_exits_as_shells_expect(number, code, capsys):
+  def work():
+    raise signals.Stopped('stopped at step 4 of 6', number)
+
+  with pytest.raises(SystemExit) as stop:
+    app.run(lambda args: work, config=False, argv=['prog'])
+  assert stop.value.code == code
+  assert capsys.readouterr().err == 'stopped at step 4 of 6\n'
+
+
+def test_a_search_that_a_real_signal_stops_saves_and_goes_on(tmp_path):
+  """The signal comes from outside, as soon as the program has said that it has compiled."""
+  command = [
+    sys.executable, '-m', 'stretchnas_jax.search', f'--config={tmp_path / "tiny.py"}',
+    f'--workdir={tmp_path / "run"}',
+  ]  # fmt: skip
+  (tmp_path / 'tiny.py').write_text(TINY)
+  env = {**os.environ, 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
+  said = []
+  with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process:
+    for line in process.stderr:
+      said.append(line)
+      if line.startswith('compiled the step'):
+        process.send_signal(signal.SIGTERM)
+  assert process.returncode == 143
+  assert 'goes on from there' in said[-1]
+  step = max(int(p.name) for p in (tmp_path / 'run' / 'checkpoints').iterdir())
+  assert f'stopped at step {step} of' in said[-1]
+
+
+TINY = """
+from stretchnas_jax import config as config_lib
+
+def get_config():
+  config = config_lib.search_config()
+  config.data.name, config.data.image_size, config.data.crop_padding = 'digits', 8, 1
+  config.space.num_intermediate, config.model.channels, config.model.num_layers = 2, 2, 1
+  config.model.form, config.rule.kind = 'merged', 'mixed'
+  config.search.epochs, config.search.batch_size = 10000, 32
+  return config
+"""

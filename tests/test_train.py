@@ -1,0 +1,324 @@
+"""The whole training program, on digits and at the smallest size."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import stretchnas_jax
+from stretchnas_jax import config as config_lib
+from stretchnas_jax import sizes, train, train_plan, train_steps, trained
+from stretchnas_jax.architecture import genotype
+from stretchnas_jax.data import feeds
+from stretchnas_jax.runtime import loop, parallel, signals, workdir
+
+ROOT = pathlib.Path(__file__).parents[1]
+CLOCK = ('seconds', 'images_per_second')
+EDGES = (('sep_conv_3x3', 0, 2), ('skip_connect', 1, 2), ('max_pool_3x3', 2, 3))
+CELL = genotype.Genotype(EDGES, (2, 3), EDGES[:2], (2,))
+OTHER = genotype.Genotype(EDGES, (2, 3), EDGES[1:2], (2,))
+
+
+def tiny_config(**fields):
+  config = config_lib.train_config()
+  values = {
+    'data.name': 'digits', 'data.image_size': 8, 'data.fraction': 0.2, 'data.holdout': 0.3,
+    'data.crop_padding': 1, 'data.cutout': 2, 'model.channels': 2, 'model.num_layers': 1,
+    'model.auxiliary': False, 'train.epochs': 2, 'train.batch_size': 64, 'train.drop_path': 0.4,
+    'weights.learning_rate': 0.05, 'parallel.backend': 'single',
+  } | fields  # fmt: skip
+  for field, value in values.items():
+    config.update_from_flattened_dict({field: value})
+  return config
+
+
+def without_clock(path):
+  is_clock = lambda name: name in CLOCK or name.endswith('_seconds')
+  return [{k: v for k, v in line.items() if not is_clock(k)} for line in workdir.read(path)]
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+  """A training that was never stopped: its folder and its result."""
+  path = tmp_path_factory.mktemp('train') / 'run'
+  return path, stretchnas_jax.run_train(tiny_config(), path, CELL)
+
+
+def test_a_training_leaves_what_it_promises(finished):
+  path, result = finished
+  names = {
+    'config.json', 'run.json', 'metrics.jsonl', 'genotype.json', 'result.json', 'cells.svg',
+    'checkpoints',
+  }  # fmt: skip
+  assert names <= {p.name for p in path.iterdir()}
+  assert result == json.loads((path / 'result.json').read_text())
+  fields = (
+    'test_accuracy test_error_percent epochs seconds seed params macs flops_ptflops channels '
+    'num_layers'
+  )
+  assert set(result) >= set(fields.split())
+  network = {'channels': 2, 'num_layers': 1, 'num_classes': 10, 'image_shape': (8, 8, 1)}
+  assert result['params'] == sizes.count_params(CELL, **network)
+  assert result['macs'] == sizes.count_macs(CELL, **network)
+  assert result['flops_ptflops'] == sizes.count_flops_ptflops(CELL, **network)
+  assert genotype.from_json((path / 'genotype.json').read_text()) == CELL
+
+
+def test_the_test_images_are_looked_at_once_and_the_best_epoch_has_its_own_name(finished):
+  path, result = finished
+  lines = workdir.read(path / 'metrics.jsonl')
+  fields = 'step epoch train_loss train_accuracy val_accuracy test_accuracy seconds'
+  assert [line['epoch'] for line in lines] == [1, 2] and [line['step'] for line in lines] == [3, 6]
+  assert all(set(line) >= {*fields.split(), 'images_per_second'} for line in lines)
+  assert [line['test_accuracy'] for line in lines] == [None, result['test_accuracy']]
+  assert result['test_error_percent'] == pytest.approx(100 - 100 * result['test_accuracy'])
+  val = [line['val_accuracy'] for line in lines]
+  assert result['last_val_accuracy'] == val[-1] and result['best_val_accuracy'] == max(val)
+  assert result['best_epoch'] == 1 + val.index(max(val))
+  parts = train_plan.plan_train(tiny_config(), CELL).feeds.sizes
+  assert parts == {'train': 201, 'val': 86, 'test': 360}
+
+
+def test_the_best_epoch_is_the_first_of_equal_ones():
+  line = lambda epoch, val: {'epoch': epoch, 'val_accuracy': val, 'test_accuracy': None}
+  found = train.train_run.accuracies([line(1, 0.5), line(2, 0.8), line(3, 0.8), line(4, 0.7)])
+  assert found == {
+    'test_accuracy': None, 'test_error_percent': None, 'last_val_accuracy': 0.7,
+    'best_val_accuracy': 0.8, 'best_epoch': 2,
+  }  # fmt: skip
+
+
+@pytest.mark.parametrize('how', ['signal', 'crash'])
+def test_a_stopped_training_ends_bit_for_bit_as_one_that_was_not(
+  finished, tmp_path, monkeypatch, how
+):
+  """A signal saves where it comes, in mid-epoch; a crash goes back to the last checkpoint."""
+  advance, seen = loop.Loop.advance, []
+
+  def stop_in_second_epoch(self, *args):
+    seen.append(1)
+    if len(seen) == 4 and how == 'signal':
+      os.kill(os.getpid(), signal.SIGTERM)
+    if len(seen) == 6 and how == 'crash':
+      raise RuntimeError('crash')
+    return advance(self, *args)
+
+  fields = {'checkpoint.every_steps': 2} if how == 'crash' else {}
+  config = tiny_config(**{'train.steps_per_call': 1, **fields})
+  monkeypatch.setattr(loop.Loop, 'advance', stop_in_second_epoch)
+  before = signal.getsignal(signal.SIGTERM)
+  with pytest.raises(signals.Stopped if how == 'signal' else RuntimeError) as stop:
+    stretchnas_jax.run_train(config, tmp_path / 'run', CELL)
+  assert signal.getsignal(signal.SIGTERM) is before
+  if how == 'signal':
+    assert stop.value.exit_code == 143 and 'stopped at step 4 of 6' in str(stop.value)
+  steps = {int(p.name) for p in (tmp_path / 'run' / 'checkpoints').iterdir()}
+  assert steps == ({3, 4} if how == 'signal' else {2, 3, 4})
+  monkeypatch.setattr(loop.Loop, 'advance', advance)
+  result = stretchnas_jax.run_train(config, tmp_path / 'run', CELL)
+  name = 'metrics.jsonl'
+  assert without_clock(tmp_path / 'run' / name) == without_clock(finished[0] / name)
+  assert {**result, 'seconds': 0} == {**finished[1], 'seconds': 0}
+  states = [trained.read_run(path).state for path in (tmp_path / 'run', finished[0])]
+  jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+def test_a_finished_training_is_left_alone(finished, capsys):
+  path, result = finished
+  before = (path / 'result.json').stat().st_mtime_ns
+  assert stretchnas_jax.run_train(tiny_config(), path, CELL) == result
+  assert 'holds a finished training' in capsys.readouterr().out
+  assert (path / 'result.json').stat().st_mtime_ns == before
+
+
+def run_steps(backend, dtype='float32'):
+  """State and sums after three steps of the second epoch, where drop path is at work."""
+  config = tiny_config(**{'parallel.backend': backend, 'model.dtype': dtype})
+  plan = train_plan.plan_train(config, CELL)
+  programs = train_steps.compile_programs(plan)
+  position = programs.init(jax.random.key(0))
+  position = position._replace(state=position.state._replace(step=jax.numpy.int32(3)))
+  position = parallel.replicate(position, backend)
+  data = parallel.replicate(plan.feeds.train.data, backend)
+  chunk = plan.feeds.train.chunk(1, 0, 3, 5)
+  position = programs.train(position, data, chunk, jax.random.key(1), np.int32(3))
+  return jax.tree.map(np.asarray, position)
+
+
+@pytest.fixture(scope='module')
+def on_one_device():
+  return run_steps('single')
+
+
+@pytest.mark.parametrize('backend', ['pmap', 'shard_map'])
+def test_four_devices_learn_what_one_learns(backend, on_one_device):
+  assert jax.device_count() == 4
+  after = run_steps(backend)
+  jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=2e-5), on_one_device, after)
+
+
+def test_bfloat16_learns_nearly_the_same_and_keeps_float32(on_one_device):
+  after = run_steps('single', 'bfloat16')
+  assert {x.dtype for x in jax.tree.leaves(after.state.params)} == {np.dtype('float32')}
+  loss, expected = after.sums['train_loss'], on_one_device.sums['train_loss']
+  assert loss != expected and loss == pytest.approx(expected, rel=0.03)
+
+
+def test_several_seeds_are_one_result_and_can_go_on(tmp_path, capsys):
+  config = tiny_config(**{'train.epochs': 1, 'data.holdout': 0.0, 'data.fraction': 0.1})
+  first = stretchnas_jax.run_train(config, tmp_path / 'run', CELL, seeds=(0,))
+  assert first['n'] == 1 and first['test_accuracy_std'] is None
+  result = stretchnas_jax.run_train(config, tmp_path / 'run', CELL, seeds=(0, 3))
+  assert result == json.loads((tmp_path / 'run' / 'result.json').read_text())
+  assert 'seed_0 holds a finished training' in capsys.readouterr().out
+  single = [json.loads((tmp_path / f'run/seed_{i}/result.json').read_text()) for i in (0, 3)]
+  assert result['runs'] == single and [run['seed'] for run in single] == [0, 3]
+  accuracy = [run['test_accuracy'] for run in single]
+  assert (result['test_accuracy'], result['n']) == (statistics.fmean(accuracy), 2)
+  assert result['test_accuracy_std'] == statistics.stdev(accuracy)
+  assert result['test_error_percent'] == pytest.approx(100 - 100 * result['test_accuracy'])
+  alone = stretchnas_jax.run_train(
+    tiny_config(**{**flat(config), 'seed': 3}), tmp_path / 'alone', CELL
+  )
+  assert alone['test_accuracy'] == accuracy[1]
+  with pytest.raises(ValueError, match='holds several runs; name one of them: seed_0, seed_3'):
+    stretchnas_jax.load_trained(tmp_path / 'run')
+  with pytest.raises(ValueError, match='seed'):
+    stretchnas_jax.run_train(config, tmp_path / 'run', CELL)
+  with pytest.raises(ValueError, match='seed'):
+    stretchnas_jax.run_train(config, tmp_path / 'alone', CELL, seeds=(0,))
+
+
+def flat(config):
+  return config_lib.flatten(config)
+
+
+def test_eval_only_measures_the_newest_checkpoint(finished, capsys):
+  path, result = finished
+  trained.prepare_evaluation(path)()
+  line = json.loads(capsys.readouterr().out)
+  assert line['step'] == 6 and line['test_images'] == 360
+  assert line['test_accuracy'] == result['test_accuracy']
+  assert line['val_accuracy'] == result['last_val_accuracy']
+  trained.prepare_evaluation(path, tiny_config(**{'train.batch_size': 40}))()
+  assert json.loads(capsys.readouterr().out)['test_accuracy'] == result['test_accuracy']
+  with pytest.raises(ValueError, match='data.holdout=0.3, now 0.0'):
+    trained.prepare_evaluation(path, tiny_config(**{'data.holdout': 0.0}))
+
+
+def test_eval_only_from_the_command_line_needs_no_config(finished, tmp_path):
+  command = [sys.executable, '-m', 'stretchnas_jax.train', '--eval-only']
+  done = subprocess.run(
+    [*command, f'--workdir={finished[0]}'], capture_output=True, text=True, cwd=ROOT
+  )
+  assert done.returncode == 0, done.stderr
+  assert json.loads(done.stdout)['test_accuracy'] == finished[1]['test_accuracy']
+
+
+# ---- errors --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  'fields, words',
+  [
+    ({'train.batch_size': 500}, 'config.train.batch_size is 500; the smallest part of the data'),
+    ({'train.batch_size': 30, 'parallel.backend': 'pmap'}, 'a multiple of the 4 devices'),
+    ({'model.auxiliary': True}, 'config.model.auxiliary is True: images of 8x8 reach'),
+    ({'model.channels': 3}, 'config.model.channels is 3; it must be an even whole number'),
+    ({'weights.schedule': 'step'}, 'one of cosine, linear, exponential'),
+    ({'weights.warmup_epochs': 3}, 'config.weights.warmup_epochs is 3; config.train.epochs is 2'),
+    ({'train.drop_path': 1.0}, 'config.train.drop_path is 1.0; .*below 1'),
+    ({'data.holdout': 0.001}, 'config.data.holdout is 0.001, which is no image of'),
+    ({'data.path': '/nowhere', 'data.name': 'folder'}, 'nowhere'),
+  ],
+)
+def test_what_cannot_be_run_is_named_before_the_folder_is_made(tmp_path, fields, words):
+  with pytest.raises((ValueError, OSError), match=words):
+    stretchnas_jax.run_train(tiny_config(**fields), tmp_path / 'run', CELL)
+  assert not (tmp_path / 'run').exists()
+
+
+def test_operations_that_are_not_known_are_named(tmp_path):
+  path = tmp_path / 'cell.json'
+  path.write_text(genotype.to_json(CELL).replace('max_pool_3x3', 'max_pool_9x9'))
+  with pytest.raises(ValueError, match='max_pool_9x9'):
+    stretchnas_jax.run_train(tiny_config(), tmp_path / 'run', path)
+
+
+def test_another_cell_is_refused_by_the_folder_and_by_its_checkpoints(finished, tmp_path):
+  with pytest.raises(ValueError, match='trains another cell than this --genotype'):
+    stretchnas_jax.run_train(tiny_config(), finished[0], OTHER)
+  config = tiny_config(**{'train.epochs': 3})
+  folder = train.open_folder(tmp_path / 'run', config, OTHER, ())
+  shutil.copytree(finished[0] / 'checkpoints', folder.path / 'checkpoints')
+  with pytest.raises(ValueError, match='are of a run with another genotype: choose another work'):
+    stretchnas_jax.run_train(config, tmp_path / 'run', OTHER)
+
+
+def write_classes(path, names):
+  for i, name in enumerate(names):
+    (path / name).mkdir(parents=True)
+    for k in range(8):
+      Image.new('RGB', (8, 8), (30 * k, 100 * i, 0)).save(path / name / f'{k}.png')
+
+
+def test_data_without_test_images_need_a_holdout_and_keep_their_classes(tmp_path, monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  write_classes(tmp_path / 'two', ['a', 'b'])
+  write_classes(tmp_path / 'three', ['a', 'b', 'c'])
+  fields = {
+    'data.name': 'folder', 'data.path': str(tmp_path / 'two'), 'data.fraction': 1.0,
+    'train.batch_size': 4, 'train.epochs': 1,
+  }  # fmt: skip
+  with pytest.raises(ValueError, match='folder has no test images: set config.data.holdout'):
+    train_plan.plan_train(tiny_config(**fields, **{'data.holdout': 0.0}), CELL)
+  result = stretchnas_jax.run_train(tiny_config(**fields), tmp_path / 'run', CELL)
+  assert result['test_accuracy'] is None and 0 <= result['last_val_accuracy'] <= 1
+  other = tiny_config(**{**fields, 'data.path': str(tmp_path / 'three')})
+  with pytest.raises(ValueError, match='folder has 3 classes; the run was made with 2'):
+    trained.prepare_evaluation(tmp_path / 'run', other)
+
+
+@pytest.mark.parametrize('text', ['', '0,,1', '0,x', '-1', '1,1', '0.5'])
+def test_wrong_seeds_are_named(text):
+  with pytest.raises(ValueError, match='--seeds is'):
+    train.seeds_lib.parse(text)
+
+
+# ---- feeds ---------------------------------------------------------------------------------------
+
+
+def test_chunks_of_an_epoch_are_one_order_however_they_are_cut():
+  feed = train_plan.plan_train(tiny_config(), CELL).feeds.train
+  whole = feed.chunk(1, 0, 3, 3)['train']
+  assert len(np.unique(whole)) == 3 * 64
+  parts = [feed.chunk(1, start, 1, 4)['train'] for start in range(3)]
+  assert all(part.shape == (4, 64) and not part[1:].any() for part in parts)
+  np.testing.assert_array_equal(whole, [part[0] for part in parts])
+  assert (feed.chunk(0, 0, 3, 3)['train'] != whole).any()
+
+
+@pytest.mark.parametrize('length', [1, 2, 50])
+def test_an_evaluation_has_every_image_once_in_chunks_of_one_shape(length):
+  val = train_plan.plan_train(tiny_config(), CELL).feeds.val
+  chunks = list(val.chunks(length))
+  assert len({part.shape for part, _ in chunks}) == 1 and chunks[0][0].shape[0] <= length
+  rows = np.concatenate([part[valid > 0] for part, valid in chunks])
+  assert len(rows) == val.count == len(np.unique(rows)) == 86
+
+
+def test_what_trains_and_what_is_held_out_are_disjoint_and_balanced():
+  labels = np.repeat(np.arange(4), 50)
+  train_part, val = feeds.splits.hold_out(labels, fraction=0.5, holdout=0.2)
+  assert (len(train_part), len(val)) == (80, 20) and not set(train_part) & set(val)
+  assert np.bincount(labels[val]).tolist() == [5] * 4
+  assert np.bincount(labels[train_part]).tolist() == [20] * 4

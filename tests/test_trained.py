@@ -1,0 +1,192 @@
+"""Use of what a run has learned: loading, predictions, export."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import stretchnas_jax
+from stretchnas_jax import config as config_lib
+from stretchnas_jax import export, network, search_plan, train_plan, train_steps
+from stretchnas_jax.architecture import genotype
+from stretchnas_jax.data import sources
+from stretchnas_jax.runtime import checkpoint
+
+EDGES = (('sep_conv_3x3', 0, 2), ('skip_connect', 1, 2))
+CELL = genotype.Genotype(EDGES, (2,), EDGES, (2,))
+TINY = {
+  'data.name': 'digits', 'data.image_size': 8, 'data.crop_padding': 1, 'data.flip': False,
+  'data.cutout': 0, 'data.fraction': 0.4, 'model.channels': 4, 'model.num_layers': 1,
+  'model.auxiliary': False, 'train.epochs': 2, 'train.batch_size': 32, 'train.drop_path': 0.0,
+  'weights.learning_rate': 0.2, 'parallel.backend': 'single',
+}  # fmt: skip
+SEARCH = {
+  'data.name': 'digits', 'data.image_size': 8, 'data.fraction': 0.2, 'space.num_intermediate': 2,
+  'model.channels': 2, 'model.num_layers': 1, 'model.form': 'merged', 'rule.kind': 'one_level',
+  'search.epochs': 1, 'search.batch_size': 32, 'parallel.backend': 'single',
+}  # fmt: skip
+
+
+def with_fields(config, fields):
+  for field, value in fields.items():
+    config.update_from_flattened_dict({field: value})
+  return config
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+  path = tmp_path_factory.mktemp('trained') / 'run'
+  config = with_fields(config_lib.train_config(), TINY)
+  return path, stretchnas_jax.run_train(config, path, CELL)
+
+
+@pytest.fixture(scope='module')
+def searched(tmp_path_factory):
+  path = tmp_path_factory.mktemp('searched') / 'run'
+  config = with_fields(config_lib.search_config(), SEARCH)
+  return path, stretchnas_jax.run_search(config, path)
+
+
+@pytest.fixture(scope='module')
+def digits():
+  return sources.load('digits', image_size=8)
+
+
+def test_a_trained_network_is_as_accurate_as_its_result_says(trained, digits):
+  path, result = trained
+  apply_fn, variables, info = stretchnas_jax.load_trained(path)
+  logits = jax.jit(apply_fn)(variables, digits.test_images)
+  assert logits.shape == (360, 10) and logits.dtype == np.float32
+  accuracy = (np.asarray(logits).argmax(-1) == digits.test_labels).mean()
+  assert accuracy == pytest.approx(result['test_accuracy']) and accuracy > 0.2
+  assert (info['kind'], info['genotype'], info['image_shape']) == ('train', CELL, (8, 8, 1))
+  assert info['class_names'] == digits.class_names
+  assert info['metrics']['test_accuracy'] == result['test_accuracy'] and info['step'] == 34
+  assert info['config']['train']['epochs'] == 2
+
+
+def test_images_are_normalised_as_documented(trained, digits):
+  apply_fn, variables, info = stretchnas_jax.load_trained(trained[0])
+  images = digits.test_images[:5]
+  normal = (images / 255 - info['mean']) / info['std']
+  net = network.FixedNetwork(CELL, 4, 1, 10)
+  expected = net.apply(variables, np.float32(normal))
+  np.testing.assert_allclose(apply_fn(variables, images), expected, atol=1e-5)
+  np.testing.assert_allclose(apply_fn(variables, images / 255), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'images, words',
+  [
+    (np.zeros((2, 8, 8, 3), np.uint8), r'they must be \[B, 8, 8, 1\]'),
+    (np.zeros((8, 8, 1), np.uint8), r'they must be \[B, 8, 8, 1\]'),
+    (np.zeros((2, 8, 8, 1), np.int32), 'images are int32; they must be uint8, or floating-point'),
+  ],
+)
+def test_other_images_are_refused(trained, images, words):
+  apply_fn, variables, _ = stretchnas_jax.load_trained(trained[0])
+  with pytest.raises(ValueError, match=words):
+    apply_fn(variables, images)
+
+
+def test_the_supernet_of_a_search_is_as_accurate_as_its_last_epoch(searched, digits):
+  path, result = searched
+  apply_fn, variables, info = stretchnas_jax.load_trained(path)
+  config = with_fields(config_lib.search_config(), SEARCH)
+  val = search_plan.plan_search(config).feeds.val
+  ((rows, valid),) = val.chunks(100)
+  rows = rows[valid > 0]
+  logits = jax.jit(apply_fn)(variables, digits.train_images[rows])
+  accuracy = (np.asarray(logits).argmax(-1) == digits.train_labels[rows]).mean()
+  assert accuracy == pytest.approx(result['val_accuracy'])
+  assert info['kind'] == 'search' and set(variables) == {'params', 'batch_stats', 'arch'}
+  assert json.loads(genotype.to_json(info['genotype'])) == result['genotype']
+
+
+def test_loading_changes_nothing_and_passes_over_a_damaged_checkpoint(trained):
+  path = trained[0] / 'checkpoints'
+  newest = sorted(path.iterdir(), key=lambda p: int(p.name))[-1]
+  damaged = newest.parent / '99'
+  (damaged / 'meta').mkdir(parents=True)
+  (damaged / 'meta' / 'metadata').write_text('{')
+  before = set(path.rglob('*'))
+  info = stretchnas_jax.load_trained(trained[0])[2]
+  assert info['step'] == int(newest.name) and set(path.rglob('*')) == before
+  shutil.rmtree(damaged)
+
+
+def test_what_holds_no_run_is_named(tmp_path):
+  with pytest.raises(FileNotFoundError, match='is no run: it has no config.json'):
+    stretchnas_jax.load_trained(tmp_path)
+  (tmp_path / 'config.json').write_text('{}')
+  with pytest.raises(FileNotFoundError, match='has no checkpoint yet'):
+    stretchnas_jax.load_trained(tmp_path)
+  assert [p.name for p in tmp_path.iterdir()] == ['config.json']
+
+
+def test_predictions_of_arrays_files_and_pictures_agree(trained, digits, tmp_path):
+  loaded = stretchnas_jax.load_trained(trained[0])
+  images = digits.test_images[:7]
+  pictures = [Image.fromarray(image[..., 0]) for image in images]
+  files = [tmp_path / f'{i}.png' for i in range(7)]
+  for file, picture in zip(files, pictures):
+    picture.save(file)
+  found = stretchnas_jax.predict(loaded, images, batch_size=3)
+  logits = np.asarray(loaded[0](loaded[1], images))
+  assert found.classes == [str(i) for i in logits.argmax(-1)]
+  np.testing.assert_allclose(found.probabilities, jax.nn.softmax(logits), atol=1e-6)
+  for same in (files, pictures):
+    np.testing.assert_array_equal(
+      stretchnas_jax.predict(loaded, same, batch_size=3).probabilities, found.probabilities
+    )
+  assert stretchnas_jax.predict(loaded, []).probabilities.shape == (0, 10)
+
+
+RUN = """
+import sys
+sys.modules['stretchnas_jax'] = sys.modules['flax'] = None  # not to be imported
+import numpy as np
+from jax import export
+network = export.deserialize(bytearray(open('model.stablehlo', 'rb').read()))
+images = np.load('images.npy')
+np.save('logits.npy', np.concatenate([network.call(images[:1]), network.call(images[1:])]))
+"""
+
+
+@pytest.mark.parametrize('which', ['trained', 'searched'])
+def test_an_exported_network_runs_without_this_package(which, request, tmp_path, digits):
+  path, _ = request.getfixturevalue(which)
+  export.export_trained(path, tmp_path / 'model.stablehlo')
+  images = digits.test_images[:5]
+  np.save(tmp_path / 'images.npy', images)
+  subprocess.run([sys.executable, '-I', '-W', 'error', '-c', RUN], cwd=tmp_path, check=True)
+  apply_fn, variables, info = stretchnas_jax.load_trained(path)
+  expected = apply_fn(variables, images)
+  np.testing.assert_allclose(np.load(tmp_path / 'logits.npy'), expected, atol=1e-4)
+  described = json.loads((tmp_path / 'model.json').read_text())
+  assert tuple(described['class_names']) == info['class_names']
+  assert described['image_shape'] == [8, 8, 1] and set(described['platforms']) >= {'cpu', 'cuda'}
+
+
+def test_a_place_that_cannot_be_written_is_named(trained, tmp_path):
+  with pytest.raises(ValueError, match='there is no folder'):
+    export.export_trained(trained[0], tmp_path / 'no' / 'model.stablehlo')
+  with pytest.raises(ValueError, match='its ending must not be .json'):
+    export.export_trained(trained[0], tmp_path / 'model.json')
+
+
+def test_weights_of_another_network_are_named(trained, tmp_path):
+  """Checkpoints that were copied to a run of another size."""
+  config = with_fields(config_lib.train_config(), {**TINY, 'model.channels': 6})
+  plan = train_plan.plan_train(config, CELL)
+  like = jax.eval_shape(train_steps.compile_programs(plan).init, jax.random.key(0))
+  with (
+    checkpoint.Checkpoints(trained[0] / 'checkpoints', read_only=True) as saved,
+    pytest.raises(ValueError, match='is of another run: .* there, and float32'),
+  ):
+    saved.restore_latest(like)

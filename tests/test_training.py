@@ -1,0 +1,98 @@
+"""The recipe of training: what a step computes, and how the learning rate goes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import stretchnas_jax as snas
+from stretchnas_jax import build
+from stretchnas_jax import config as config_lib
+from stretchnas_jax.optimization import optimizers
+
+EDGES = (('sep_conv_3x3', 0, 2), ('skip_connect', 1, 2))
+CELL = snas.Genotype(EDGES, (2,), EDGES, (2,))
+
+
+def smoothed(logits, labels, smoothing):
+  """Szegedy et al. 2016: (1 - s) for the class, and s / M for each of the M classes."""
+  logs = jax.nn.log_softmax(logits)
+  right = logs[jnp.arange(len(labels)), labels]
+  return -((1 - smoothing) * right + smoothing * logs.mean(-1)).mean()
+
+
+def test_a_step_is_the_recipe_written_out(key):
+  """Auxiliary loss, smoothing, clipping, decay and momentum, in two steps without drop path."""
+  net = snas.FixedNetwork(CELL, 2, 2, 3, auxiliary=True)
+  rate, decay, clip = 0.1, 0.01, 0.5
+  tx = optimizers.clipped_sgd(lambda step: rate, momentum=0.9, weight_decay=decay, clip_norm=clip)
+  training = snas.make_training(
+    net, tx, image_shape=(32, 32, 3), auxiliary_weight=0.4, label_smoothing=0.1
+  )
+  images = jax.random.normal(key, (4, 32, 32, 3))
+  examples = snas.Examples(images, jnp.array([0, 2, 1, 2]))
+
+  @jax.jit
+  def expected(params, batch_stats, momentum):
+    def loss(params):
+      variables = {'params': params, 'batch_stats': batch_stats}
+      (logits, extra), updated = net.apply(variables, images, train=True, mutable=['batch_stats'])
+      value = smoothed(logits, examples.labels, 0.1)
+      total = value + 0.4 * smoothed(extra, examples.labels, 0.1)
+      return total, (value, updated['batch_stats'])
+
+    gradients, (value, stats) = jax.grad(loss, has_aux=True)(params)
+    norm = jnp.sqrt(sum((g**2).sum() for g in jax.tree.leaves(gradients)))
+    factor = jnp.minimum(1, clip / norm)
+    momentum = jax.tree.map(
+      lambda m, g, p: 0.9 * m + factor * g + decay * p, momentum, gradients, params
+    )
+    return jax.tree.map(lambda p, m: p - rate * m, params, momentum), stats, momentum, value
+
+  state, step = jax.jit(training.init)(key), jax.jit(training.step)
+  params, stats = state.params, state.batch_stats
+  momentum = jax.tree.map(jnp.zeros_like, params)
+  for _ in range(2):
+    state, metrics = step(state, examples, key)
+    params, stats, momentum, value = expected(params, stats, momentum)
+    assert metrics['train_loss'] == pytest.approx(float(value), rel=1e-5)
+  close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-5)
+  jax.tree.map(close, state.params, params)
+  jax.tree.map(close, state.batch_stats, stats)
+
+
+def test_drop_path_grows_with_the_epoch(key):
+  """In the first epoch nothing is dropped; later the loss differs from that without drop path."""
+  net = snas.FixedNetwork(CELL, 2, 1, 3)
+  make = lambda rate: snas.make_training(
+    net, optax.sgd(0.1), image_shape=(8, 8, 3), drop_path=rate, steps_per_epoch=2, epochs=4
+  )
+  dropping, plain = make(0.8), make(0.0)
+  state = plain.init(key)
+  examples = snas.Examples(jax.random.normal(key, (16, 8, 8, 3)), jnp.arange(16) % 3)
+  losses = {}
+  for name, training in {'dropping': dropping, 'plain': plain}.items():
+    step = jax.jit(training.step)
+    at = lambda number: state._replace(step=jnp.int32(number))
+    losses[name] = [float(step(at(n), examples, key)[1]['train_loss']) for n in (0, 1, 2, 7)]
+  assert losses['dropping'][:2] == pytest.approx(losses['plain'][:2], rel=1e-6)
+  assert all(abs(a - b) > 1e-4 for a, b in zip(losses['dropping'][2:], losses['plain'][2:]))
+
+
+def test_schedules():
+  values = lambda schedule, steps: [float(schedule(jnp.int32(step))) for step in steps]
+  assert values(optimizers.cosine(100, 0.5), (0, 50, 100)) == pytest.approx([0.5, 0.25, 0.0])
+  assert values(optimizers.linear(100, 0.5, 0.1), (0, 50, 100)) == pytest.approx([0.5, 0.3, 0.1])
+  exponential = optimizers.exponential(10, 0.1, 0.97)
+  assert values(exponential, (0, 9, 10, 25)) == pytest.approx([0.1, 0.1, 0.097, 0.1 * 0.97**2])
+  warm = optimizers.with_warmup(optimizers.linear(100, 1.0), 10)
+  assert values(warm, (0, 4, 9, 50)) == pytest.approx([0.1, 0.96 * 0.5, 0.91, 0.5])
+
+
+@pytest.mark.parametrize('schedule', build.SCHEDULES)
+def test_every_schedule_of_a_config_builds(schedule):
+  config = config_lib.train_config()
+  config.weights.schedule, config.weights.warmup_epochs = schedule, 1
+  config_lib.validate(config, config_lib.train_config())
+  build.train_parts(config, CELL, num_classes=3, image_shape=(32, 32, 3), steps_per_epoch=2)
