@@ -250,9 +250,7 @@ def test_the_command_finds_its_programs(monkeypatch, capsys):
   with pytest.raises(SystemExit) as stop:
     app.main()
   assert stop.value.code == 2
-  assert capsys.readouterr().err.startswith(
-    "error: no command 'serach'; there are search, describe"
-  )
+  assert capsys.readouterr().err.startswith("error: no command 'serach'; there are search, train")
 
 
 def test_in_a_process_of_its_own():
