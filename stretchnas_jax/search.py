@@ -35,8 +35,8 @@ class Run:
     loop.restore(self.programs.init(init_key))
     data = parallel.replicate(feeds.train.data, self.plan.settings.backend)
     self.val_data = steps.place(feeds.val, feeds.train, data, self.plan.settings.backend)
-    train = lambda position, chunk, count: self.programs.train(
-      position, data, chunk, step_key, count
+    train = lambda position, chunk, count: steps.run_chunk(
+      self.programs.train, position, data, chunk, step_key, count
     )
     loop.run(feeds.train, train, self.end_epoch)
     return self.finish()

@@ -15,7 +15,7 @@ class Programs(NamedTuple):
   """The compiled parts of a search; they compile when they are first called."""
 
   init: Any  # key -> position
-  train: Any  # (position, data, chunk, key, count) -> position
+  train: Any  # (position, data, batch, key) -> position
   evaluate: Any  # (state, data, part, valid) -> sums
 
 
@@ -29,7 +29,7 @@ def compile_programs(plan):
 
   return Programs(
     jax.jit(lambda key: steps.Position(search.init(key), steps.zero_sums(SUMS))),
-    steps.compile_steps(step, plan.feeds.train, backend),
+    steps.compile_step(step, plan.feeds.train, backend),
     steps.compile_evaluation(search.evaluate, plan.feeds.val, backend),
   )
 

@@ -89,7 +89,7 @@ def prepare_seeds(config, workdir, genotype, seeds, argv=()):
         if folder.writes:
           print(f'seed {seed}', file=sys.stderr)
         # The first plan's programs serve all: they take the key and the batches as arguments.
-        seed_plan = train_plan.plan_train(seed_config, genotype)
+        seed_plan = plan if seed == seeds[0] else train_plan.plan_train(seed_config, genotype)
         loop.check_resumable(inner, train_run.identity_of(seed_plan))
         results.append(run_plan(seed_plan, inner, programs))
     summary = seeds_lib.summary(seeds, results)

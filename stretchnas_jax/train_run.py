@@ -30,7 +30,9 @@ class Run:
     self.folder.write_text('genotype.json', genotype_lib.to_json(self.plan.genotype))
     self.folder.write_text('cells.svg', cells.svg(self.plan.genotype))
     data = self.data['train'] = parallel.replicate(feeds.train.data, self.plan.settings.backend)
-    train = lambda position, chunk, count: programs.train(position, data, chunk, step_key, count)
+    train = lambda position, chunk, count: steps.run_chunk(
+      programs.train, position, data, chunk, step_key, count
+    )
     loop.run(feeds.train, train, self.end_epoch)
     return self.finish()
 

@@ -13,7 +13,7 @@ class Programs(NamedTuple):
   """The compiled parts of a training; they compile when they are first called."""
 
   init: Any  # key -> position
-  train: Any  # (position, data, chunk, key, count) -> position
+  train: Any  # (position, data, batch, key) -> position
   val: Any  # (state, data, part, valid) -> sums, or None
   test: Any  # likewise
   called: set  # names of those that have been called
@@ -30,7 +30,7 @@ def compile_programs(plan):
   )
   return Programs(
     jax.jit(lambda key: steps.Position(training.init(key), steps.zero_sums(SUMS))),
-    steps.compile_steps(step, feeds.train, backend),
+    steps.compile_step(step, feeds.train, backend),
     evaluation(feeds.val),
     evaluation(feeds.test),
     set(),

@@ -232,6 +232,22 @@ def test_log_lines_are_short_and_libraries_are_quiet(capsys):
   assert [line.split(' ', 1)[1] for line in lines] == expected
 
 
+@pytest.mark.parametrize(
+  'error, text',
+  [
+    (FloatingPointError('train_loss is nan'), 'error: train_loss is nan\n'),
+    (OSError(28, 'No space left on device', 'runs/x'), 'error: runs/x: No space left on device\n'),
+  ],
+)
+def test_what_the_world_does_to_a_run_is_said_in_one_line(error, text, capsys):
+  def work():
+    raise error
+
+  with pytest.raises(SystemExit) as stop:
+    app.run(lambda args: work, config=False, argv=['prog'])
+  assert stop.value.code == 2 and capsys.readouterr().err == text
+
+
 def test_the_command_finds_its_programs(monkeypatch, capsys):
   called = []
   module = types.SimpleNamespace(main=lambda: called.append(list(sys.argv)))

@@ -19,7 +19,7 @@ from stretchnas_jax import config as config_lib
 from stretchnas_jax import sizes, train, train_plan, train_steps, trained
 from stretchnas_jax.architecture import genotype
 from stretchnas_jax.data import feeds
-from stretchnas_jax.runtime import loop, parallel, signals, workdir
+from stretchnas_jax.runtime import loop, parallel, signals, steps, workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 CLOCK = ('seconds', 'images_per_second')
@@ -121,8 +121,8 @@ def test_a_stopped_training_ends_bit_for_bit_as_one_that_was_not(
   assert signal.getsignal(signal.SIGTERM) is before
   if how == 'signal':
     assert stop.value.exit_code == 143 and 'stopped at step 4 of 6' in str(stop.value)
-  steps = {int(p.name) for p in (tmp_path / 'run' / 'checkpoints').iterdir()}
-  assert steps == ({3, 4} if how == 'signal' else {2, 3, 4})
+  saved = {int(p.name) for p in (tmp_path / 'run' / 'checkpoints').iterdir()}
+  assert saved == ({3, 4} if how == 'signal' else {2, 3, 4})
   monkeypatch.setattr(loop.Loop, 'advance', advance)
   result = stretchnas_jax.run_train(config, tmp_path / 'run', CELL)
   name = 'metrics.jsonl'
@@ -150,7 +150,7 @@ def run_steps(backend, dtype='float32'):
   position = parallel.replicate(position, backend)
   data = parallel.replicate(plan.feeds.train.data, backend)
   chunk = plan.feeds.train.chunk(1, 0, 3, 5)
-  position = programs.train(position, data, chunk, jax.random.key(1), np.int32(3))
+  position = steps.run_chunk(programs.train, position, data, chunk, jax.random.key(1), 3)
   return jax.tree.map(np.asarray, position)
 
 

@@ -6,9 +6,9 @@ Programs know of their data only what stands here. A feed of learning is any obj
     steps_per_epoch    how many batches an epoch has
     chunk(epoch, start, count, length)
                        steps `start .. start + count` of an epoch as {field: pytree of numpy arrays
-                       [length, B, ...]}, filled up with zeros from `count` to `length`, so that one
-                       shape compiles once. A function of its arguments and the run's seed alone: to
-                       resume needs no state. It is asked for in order, and may work ahead.
+                       [length, B, ...]}, filled up with zeros from `count` to `length`. A function
+                       of its arguments and the run's seed alone: to resume needs no state. It is
+                       asked for in order, and may work ahead.
     examples(data, part, key, place)
                        the Examples of one batch, on the device, jittable; `part` is `[B, ...]` of
                        one field, `place` `[B]` the examples' positions in the global batch
@@ -25,7 +25,7 @@ and a feed of evaluation, that gives every image of a part once, has
     close()
 
 The fields of learning are 'train', and in a search also 'val_alpha' and 'val_beta'. B is the global
-batch: what is compiled splits axis 1 of a chunk over the devices.
+batch: what is compiled splits axis 1 of a chunk over the devices, one step at a time.
 """
 
 from collections.abc import Callable

@@ -81,7 +81,7 @@ class Loop:
 
     Args:
       feed: a feed of learning.
-      train: `(position, chunk, count) -> position`, compiled.
+      train: `(position, chunk, count) -> position`, see `steps.run_chunk`.
       end_epoch: `(state, line) -> (more, shown)`: measures at the end of an epoch, whose line of
         metrics `line` is so far; gives what is to be added to it and what the console shows.
 
@@ -112,7 +112,7 @@ class Loop:
     begin = time.perf_counter()
     chunk = feed.chunk(epoch, done, count, min(self.settings.steps_per_call, per_epoch))
     with self.compiling('the step', steps_inside=True):
-      self.position = train(self.position, chunk, np.int32(count))
+      self.position = train(self.position, chunk, count)
       loss = float(self.position.sums['train_loss']) / (done + count)  # waits for the steps
     seconds = time.perf_counter() - begin
     self._step_seconds = None if first else seconds / count
