@@ -19,7 +19,7 @@ def weights_tx(
     learning_rate, final_learning_rate: its ends.
     momentum: without Nesterov.
     weight_decay: an L2 penalty, added after the clipping.
-    clip_norm: bound on the global norm of the gradients.
+    clip_norm: bound on the global norm of the gradients; None for no bound, with the same state.
 
   Returns:
     An optax transformation.
@@ -28,7 +28,7 @@ def weights_tx(
     learning_rate, max(num_steps, 1), final_learning_rate / learning_rate
   )
   return optax.chain(
-    optax.clip_by_global_norm(clip_norm),
+    optax.identity() if clip_norm is None else optax.clip_by_global_norm(clip_norm),
     optax.add_decayed_weights(weight_decay),
     optax.sgd(schedule, momentum=momentum),
   )
