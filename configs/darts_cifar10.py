@@ -1,11 +1,12 @@
 """The baseline: DARTS (Liu et al. 2018) on CIFAR-10.
 
 Eight operations with `none`, four intermediate nodes, the top-2 rule instead of topology variables,
-two halves of the training images. The argument is the order, `first` or `second`, with `_output` for
-the two strongest out-edges of each node instead of in-edges. Published test errors: 3.00 +- 0.14 %
-for the cell of a first-order search and 2.76 +- 0.09 % for one of second order, 3.3 M parameters
-each, 0.4 and 4 days on a GTX 1080 Ti (paper, Table 1); 2.82 % for second order on output edges
-(Table 5).
+two halves of the training images. The argument is `first` or `second`, the order; `first_output`
+and `second_output` keep the two strongest out-edges of each node instead of in-edges.
+
+Published test errors: 3.00 +- 0.14 % for first order and 2.76 +- 0.09 % for second order, both with
+3.3 M parameters; 0.4 and 4 days on a GTX 1080 Ti (paper, Table 1); 2.82 % for second order on
+output edges (Table 5).
 
     python -m stretchnas_jax.search --config=configs/darts_cifar10.py:second --workdir=runs/darts
 """

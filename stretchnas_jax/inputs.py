@@ -37,8 +37,8 @@ def genotype_from(name_or_path):
     return read_file(path)
   if text.startswith((RANDOM, RANDOM_OPERATIONS)):
     return drawn(text)
-  folder, at, epoch = text.rpartition('@')
-  if at and pathlib.Path(folder).is_dir():
+  folder, _, epoch = text.rpartition('@')
+  if folder:
     return after_epoch(pathlib.Path(folder), epoch)
   names = ', '.join(sorted(zoo.GENOTYPES))
   raise FileNotFoundError(f'{text!r} is no file, and no cell of the zoo: {names}')
@@ -67,19 +67,17 @@ def drawn(text):
 
 def after_epoch(folder, epoch):
   """What a search in `folder` would have derived after an epoch, counted from 1."""
-  wanted, history = whole_number(epoch, 'the epoch', f'{folder}@{epoch}'), {}
-  for line in workdir.read(folder / 'genotypes.jsonl'):
-    history[line.get('epoch')] = line.get('genotype')
-  if not history:
-    raise FileNotFoundError(f'{folder} holds no genotypes.jsonl with an epoch: no search ran there')
-  if wanted not in history:
-    raise ValueError(
-      f'{folder} holds no cell of epoch {wanted}; its {len(history)} epochs end at {max(history)}'
-    )
+  epoch, path = whole_number(epoch, 'the epoch', f'{folder}@{epoch}'), folder / 'genotypes.jsonl'
+  if not path.is_file():
+    raise FileNotFoundError(f'{folder} holds no genotypes.jsonl: no search has run there')
+  history = {line.get('epoch'): line.get('genotype') for line in workdir.read(path)}
+  if epoch not in history:
+    known = ', '.join(map(str, history)) or 'none'
+    raise ValueError(f'{path} holds no cell of epoch {epoch}; its epochs are {known}')
   try:
-    return genotype.from_json(json.dumps(history[wanted]))
+    return genotype.from_json(json.dumps(history[epoch]))
   except ValueError as error:
-    raise ValueError(f'{folder / "genotypes.jsonl"}, epoch {wanted}: {error}') from error
+    raise ValueError(f'{path}, epoch {epoch}: {error}') from error
 
 
 def whole_number(text, what, where):

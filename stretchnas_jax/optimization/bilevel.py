@@ -1,9 +1,9 @@
 """Bilevel learning: how alpha and beta learn beside the weights (Eq. 15-18).
 
 An update rule is a function `(loss_fn, params, arch, batch) -> Arch` of gradients for alpha and
-beta, where `loss_fn(params, arch, examples)` is the task loss; one that looks past the weights' next
-step takes that step as a fifth argument (see `unrolled`). `make_search` turns a network, a topology
-table, a rule and optax transformations into pure functions `init`, `step` and `derive`.
+beta, where `loss_fn(params, arch, examples)` is the task loss; a rule that looks past the weights'
+next step is also given that step (see `unrolled`). `make_search` turns a network, a topology table,
+a rule and optax transformations into pure functions `init`, `step` and `derive`.
 """
 
 import functools
