@@ -14,7 +14,7 @@ OPERATIONS = space.DARTS_PRIMITIVES[1:]
 
 
 def is_uniform(counts, outcomes):
-  """Nothing but the outcomes, all of them, and as equal as chance leaves them but once in 10,000."""
+  """These outcomes and no others, as equal as chance leaves them all but once in 10,000."""
   assert set(counts) == set(outcomes)
   assert stats.chisquare([counts[outcome] for outcome in outcomes]).pvalue > 1e-4
 
