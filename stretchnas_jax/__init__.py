@@ -5,7 +5,15 @@ Importing this starts no backend and loads neither orbax nor any data set librar
 
 import importlib
 
-from stretchnas_jax.architecture import genotype, graph, relaxation, space, topology, zoo
+from stretchnas_jax.architecture import (
+  genotype,
+  graph,
+  random_cells,
+  relaxation,
+  space,
+  topology,
+  zoo,
+)
 from stretchnas_jax.architecture.genotype import Genotype
 from stretchnas_jax.architecture.graph import CellGraph
 from stretchnas_jax.architecture.space import SearchSpace, darts_space
@@ -59,6 +67,7 @@ __all__ = [
   'optimizers',
   'parallel',
   'predict',
+  'random_cells',
   'relaxation',
   'run_search',
   'run_train',

@@ -7,17 +7,19 @@ from stretchnas_jax.models import network, supernet
 from stretchnas_jax.optimization import bilevel, optimizers, training
 
 TOPOLOGIES = {
-  'none': lambda graph, c: topology.none(graph),
+  'none': lambda graph, c: topology.none(graph, by=c.by or 'target'),
   'input_pairs': lambda graph, c: topology.input_pairs(graph),
   'output_pairs': lambda graph, c: topology.output_pairs(graph),
   'output_subsets': lambda graph, c: topology.output_subsets(graph, include_empty=c.include_empty),
-  'k_subsets': lambda graph, c: topology.k_subsets(graph, c.k, by=c.by),
+  'k_subsets': lambda graph, c: topology.k_subsets(graph, c.k, by=c.by or 'source'),
 }
 
 RELAXATIONS = {'softmax': relaxation.softmax}
 
 RULES = {
   'first_order': lambda c: bilevel.first_order(),
+  'second_order': lambda c: bilevel.second_order(),
+  'exact_second_order': lambda c: bilevel.exact_second_order(),
   'mixed': lambda c: bilevel.mixed(c.val_weight),
   'one_level': lambda c: bilevel.one_level(),
 }
@@ -60,6 +62,7 @@ def search_parts(config, *, num_classes, image_shape, num_steps):
     weights_tx=optimizers.weights_tx(num_steps, **config.weights),
     arch_tx=optimizers.arch_tx(**config.alpha),
     beta_tx=optimizers.arch_tx(**config.beta),
+    virtual_tx=optimizers.weights_tx(num_steps, **{**config.weights, 'clip_norm': None}),
     penalty_weight=config.topology.penalty_weight,
     relax=RELAXATIONS[config.relaxation.kind],
     temperature=config.relaxation.temperature,

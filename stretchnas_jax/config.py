@@ -36,7 +36,8 @@ def search_config():
     {
       'kind': 'output_subsets',
       'k': 2,  # of k_subsets
-      'by': 'source',  # of k_subsets
+      # Of none and k_subsets: target or source; None: target for none, source for k_subsets.
+      'by': config_dict.placeholder(str),
       'include_empty': True,  # of output_subsets
       'penalty_weight': 10.0,  # lambda of Eq. 15
     }
@@ -167,7 +168,7 @@ ALLOWED = {
   'topology.penalty_weight': number(0),
   'relaxation.kind': one_of('softmax'),
   'relaxation.temperature': number(0, above=True),
-  'rule.kind': one_of('first_order', 'mixed', 'one_level'),
+  'rule.kind': one_of('first_order', 'second_order', 'exact_second_order', 'mixed', 'one_level'),
   'rule.val_weight': number(0),
   'search.epochs': whole(1),
   'search.batch_size': whole(1),

@@ -1,37 +1,86 @@
 """What a person names on a command line, as objects."""
 
+import json
 import pathlib
 
-from stretchnas_jax.architecture import genotype, zoo
+from stretchnas_jax.architecture import genotype, random_cells, zoo
+from stretchnas_jax.runtime import workdir
+
+RANDOM, RANDOM_OPERATIONS = 'random:', 'random_ops:'
 
 
 def genotype_from(name_or_path):
-  """A genotype by its name in the zoo, or from a file or the folder of a search.
+  """A genotype by its name in the zoo, from a file, from a search, or drawn at random.
 
   Args:
     name_or_path: a key of `zoo.GENOTYPES`; a file in the native JSON form or in DARTS' text form;
-      or the workdir of a search, whose `genotype.json` is meant.
+      the workdir of a search, whose `genotype.json` is meant; `WORKDIR@EPOCH`, what the search
+      would have derived after that epoch; `random:SEED`, a cell of the DARTS space; or
+      `random_ops:CELL:SEED`, random operations on the edges of a cell named in any of these ways.
 
   Returns:
     A `Genotype`.
 
   Raises:
     FileNotFoundError: there is nothing of that name.
-    ValueError: the file holds no genotype.
+    ValueError: the file holds no genotype, or the seed or the epoch is none that can be.
   """
-  if str(name_or_path) in zoo.GENOTYPES:
-    return zoo.GENOTYPES[str(name_or_path)]
+  text = str(name_or_path)
+  if text in zoo.GENOTYPES:
+    return zoo.GENOTYPES[text]
   path = pathlib.Path(name_or_path)
   if path.is_dir():
     if not (path / 'genotype.json').is_file():
       raise FileNotFoundError(f'{path} holds no genotype.json: no search has finished there')
     path = path / 'genotype.json'
-  if not path.exists():
-    names = ', '.join(sorted(zoo.GENOTYPES))
-    raise FileNotFoundError(f'{str(name_or_path)!r} is no file, and no cell of the zoo: {names}')
+  if path.exists():
+    return read_file(path)
+  if text.startswith((RANDOM, RANDOM_OPERATIONS)):
+    return drawn(text)
+  folder, _, epoch = text.rpartition('@')
+  if folder:
+    return after_epoch(pathlib.Path(folder), epoch)
+  names = ', '.join(sorted(zoo.GENOTYPES))
+  raise FileNotFoundError(f'{text!r} is no file, and no cell of the zoo: {names}')
+
+
+def read_file(path):
+  """The genotype of a file in either form."""
   try:
     text = path.read_text('utf-8')
     native = text.lstrip()[:1] == '{'
     return genotype.from_json(text) if native else genotype.from_darts_text(text)
   except ValueError as error:
     raise ValueError(f'{path}: {error}') from error
+
+
+def drawn(text):
+  """`random:SEED` or `random_ops:CELL:SEED`."""
+  if text.startswith(RANDOM):
+    return random_cells.random_cell(whole_number(text.removeprefix(RANDOM), 'the seed', text))
+  cell, _, seed = text.removeprefix(RANDOM_OPERATIONS).rpartition(':')
+  if not cell:
+    raise ValueError(f'{text!r} names no cell or no seed; the form is random_ops:CELL:SEED')
+  seed = whole_number(seed, 'the seed', text)
+  return random_cells.random_operations(genotype_from(cell), seed)
+
+
+def after_epoch(folder, epoch):
+  """What a search in `folder` would have derived after an epoch, counted from 1."""
+  epoch, path = whole_number(epoch, 'the epoch', f'{folder}@{epoch}'), folder / 'genotypes.jsonl'
+  if not path.is_file():
+    raise FileNotFoundError(f'{folder} holds no genotypes.jsonl: no search has run there')
+  history = {line.get('epoch'): line.get('genotype') for line in workdir.read(path)}
+  if epoch not in history:
+    known = ', '.join(map(str, history)) or 'none'
+    raise ValueError(f'{path} holds no cell of epoch {epoch}; its epochs are {known}')
+  try:
+    return genotype.from_json(json.dumps(history[epoch]))
+  except ValueError as error:
+    raise ValueError(f'{path}, epoch {epoch}: {error}') from error
+
+
+def whole_number(text, what, where):
+  if not (text.isascii() and text.isdigit() and len(text) < 20):
+    raise ValueError(f'{what} in {where!r} is {text!r}; it must be a whole number')
+  return int(text)

@@ -89,7 +89,7 @@ def load_config(path, *args):
 CONFIGS = {
   'digits': [()],
   'folder': [()],
-  'darts_cifar10': [('first',)],
+  'darts_cifar10': [('first',), ('second',), ('first_output',), ('second_output',)],
   'darts_wo_sc_cifar10': [()],
   'darts_sc_cifar10': [()],
   'milenas_cifar10': [()],

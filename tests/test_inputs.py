@@ -1,9 +1,11 @@
-"""Genotypes by name, by file and by folder."""
+"""Genotypes by name, by file, by folder, by epoch and by chance."""
+
+import json
 
 import pytest
 
 from stretchnas_jax import inputs
-from stretchnas_jax.architecture import genotype, zoo
+from stretchnas_jax.architecture import genotype, random_cells, zoo
 
 V2 = zoo.GENOTYPES['DARTS_V2']
 
@@ -32,3 +34,73 @@ def test_a_file_that_is_no_genotype_is_named(tmp_path, content):
   path.write_bytes(content)
   with pytest.raises(ValueError, match='g.json: '):
     inputs.genotype_from(path)
+
+
+# ---- cells at random, cells of an epoch ----------------------------------------------------------
+
+
+def test_cells_at_random(tmp_path):
+  assert inputs.genotype_from('random:3') == random_cells.random_cell(3)
+  drawn = random_cells.random_operations(V2, 4)
+  assert inputs.genotype_from('random_ops:DARTS_V2:4') == drawn
+  folder = tmp_path / 'with:colon'
+  folder.mkdir()
+  (folder / 'genotype.json').write_text(genotype.to_json(V2))
+  assert inputs.genotype_from(f'random_ops:{folder}:4') == drawn
+  assert inputs.genotype_from(f'random_ops:{folder / "genotype.json"}:4') == drawn
+  again = random_cells.random_operations(random_cells.random_cell(3), 4)
+  assert inputs.genotype_from('random_ops:random:3:4') == again
+
+
+@pytest.mark.parametrize(
+  'text, words',
+  [
+    ('random:', "the seed in 'random:' is ''; it must be a whole number"),
+    ('random:-1', "is '-1'; it must be a whole number"),
+    ('random:1.5', "is '1.5'"),
+    ('random_ops:', 'the form is random_ops:CELL:SEED'),
+    ('random_ops:DARTS_V2', 'the form is random_ops:CELL:SEED'),
+    ('random_ops:DARTS_V2:x', "the seed in 'random_ops:DARTS_V2:x' is 'x'"),
+    ('random_ops:DARTS_V9:1', "'DARTS_V9' is no file, and no cell of the zoo"),
+  ],
+)
+def test_a_drawing_that_cannot_be_is_named(text, words):
+  with pytest.raises((ValueError, OSError), match=words):
+    inputs.genotype_from(text)
+
+
+@pytest.fixture
+def run(tmp_path):
+  """A search under way: three epochs, the third line torn, the second no genotype."""
+  folder = tmp_path / 'a@b'
+  folder.mkdir()
+  line = lambda epoch, cell: json.dumps({'step': 9 * epoch, 'epoch': epoch, 'genotype': cell})
+  found = json.loads(genotype.to_json(V2))
+  lines = [line(1, found), line(2, {'normal': []}), line(3, found)[:60]]
+  (folder / 'genotypes.jsonl').write_text('\n'.join(lines))
+  return folder
+
+
+def test_the_cell_of_an_epoch(run):
+  assert inputs.genotype_from(f'{run}@1') == V2
+  assert inputs.genotype_from(f'random_ops:{run}@1:5') == random_cells.random_operations(V2, 5)
+
+
+@pytest.mark.parametrize(
+  'epoch, words',
+  [
+    ('0', 'holds no cell of epoch 0; its epochs are 1, 2$'),
+    ('3', 'genotypes.jsonl holds no cell of epoch 3; its epochs are 1, 2$'),
+    ('2', 'genotypes.jsonl, epoch 2: normal_concat is missing'),
+    ('last', "the epoch in .* is 'last'; it must be a whole number"),
+    ('', "is ''; it must be a whole number"),
+  ],
+)
+def test_an_epoch_that_is_not_there_is_named(run, epoch, words):
+  with pytest.raises(ValueError, match=words):
+    inputs.genotype_from(f'{run}@{epoch}')
+
+
+def test_a_run_that_is_not_there_is_named(tmp_path):
+  with pytest.raises(FileNotFoundError, match='x holds no genotypes.jsonl: no search has run'):
+    inputs.genotype_from(f'{tmp_path / "x"}@3')

@@ -48,7 +48,8 @@ def top_k(space, alpha, k=2, by='target'):
   """DARTS' rule: a node keeps the k edges whose best operation other than `none` weighs most.
 
   Weights are a softmax over all operations, `none` included (Liu et al. 2018). A node with fewer
-  than k edges keeps them all; of equal edges the first stays.
+  than k in-edges keeps them all, one with fewer than k out-edges none, as in `topology.k_subsets`:
+  DARTS' eight edges either way, as the paper's Table 5 has it. Of equal edges the first stays.
 
   Args:
     space: a `SearchSpace`.
@@ -66,7 +67,8 @@ def top_k(space, alpha, k=2, by='target'):
   edges_of = space.graph.in_edges if by == 'target' else space.graph.out_edges
   kept = np.zeros(len(alpha), bool)
   for node in range(space.graph.num_nodes):
-    kept[sorted(edges_of(node), key=lambda e: -strength[e])[:k]] = True
+    if by == 'target' or len(edges_of(node)) >= k:
+      kept[sorted(edges_of(node), key=lambda e: -strength[e])[:k]] = True
   return kept
 
 

@@ -68,8 +68,13 @@ def none(graph, by='target'):
 
   `by` tells the derivation whose strongest two edges stay: each node's in-edges (DARTS) or
   out-edges (the paper's Table 5).
+
+  Raises:
+    ValueError: by source, no node has two such edges.
   """
   _check_by(by)
+  if by == 'source' and graph.num_intermediate < 2:
+    raise ValueError("by is 'source', but no node of this graph has two out-edges")
   edges = len(graph.edges)
   codes, mask = np.zeros((0, 0, edges), np.float32), np.zeros((0, 0), bool)
   return TopologyTable(codes, mask, np.ones(edges, np.float32), by)

@@ -1,8 +1,9 @@
 """Bilevel learning: how alpha and beta learn beside the weights (Eq. 15-18).
 
 An update rule is a function `(loss_fn, params, arch, batch) -> Arch` of gradients for alpha and
-beta, where `loss_fn(params, arch, examples)` is the task loss. `make_search` turns a network, a
-topology table, a rule and optax transformations into pure functions `init`, `step` and `derive`.
+beta, where `loss_fn(params, arch, examples)` is the task loss; a rule that looks past the weights'
+next step is also given that step (see `unrolled`). `make_search` turns a network, a topology table,
+a rule and optax transformations into pure functions `init`, `step` and `derive`.
 """
 
 import functools
@@ -15,7 +16,11 @@ import optax
 from jax import lax
 
 from stretchnas_jax.architecture import genotype, relaxation, topology
+from stretchnas_jax.optimization import unrolled
 from stretchnas_jax.optimization.state import Arch, SearchState
+
+second_order = unrolled.second_order
+exact_second_order = unrolled.exact_second_order
 
 
 class FirstOrderRule(NamedTuple):
@@ -85,6 +90,7 @@ def make_search(
   weights_tx,
   arch_tx,
   beta_tx=None,
+  virtual_tx=None,
   penalty_weight=10.0,
   relax=relaxation.softmax,
   temperature=1.0,
@@ -99,6 +105,8 @@ def make_search(
     rule: an update rule.
     weights_tx, arch_tx, beta_tx: optax transformations of the weights, of alpha and of beta; beta
       uses `arch_tx`, with a state of its own, where `beta_tx` is None.
+    virtual_tx: of the step that a second-order rule looks ahead; it reads the state of
+      `weights_tx`, which it is where it is None. DARTS' has no clipping.
     penalty_weight: lambda of Eq. 15.
     relax: the relaxation `(alpha, key, temperature) -> [E, O]`.
     temperature: of the relaxation.
@@ -109,7 +117,7 @@ def make_search(
   Returns:
     A `Search`.
   """
-  beta_tx = beta_tx or arch_tx
+  beta_tx, virtual_tx = beta_tx or arch_tx, virtual_tx or weights_tx
   cells = ('normal', 'reduce')
 
   def init(key):
@@ -146,9 +154,10 @@ def make_search(
       value, accuracy = pmean(scores(logits, examples.labels), axis_name)
       return value, (accuracy, updated['batch_stats'])
 
+    ahead = functools.partial(unrolled.virtual_step, virtual_tx, state.weights_opt, axis_name)
     run = functools.partial(
       unrolled_step if unroll or not isinstance(rule, FirstOrderRule) else scanned_step,
-      rule, (weights_tx, arch_tx, beta_tx), loss, axis_name,
+      unrolled.with_virtual_step(rule, ahead), (weights_tx, arch_tx, beta_tx), loss, axis_name,
     )  # fmt: skip
     beta_gradient = lambda beta: jax.tree.map(lambda g: penalty_weight * g, jax.grad(penalty)(beta))
     state, metrics = run(beta_gradient, state, batch)

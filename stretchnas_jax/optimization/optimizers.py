@@ -20,7 +20,7 @@ def weights_tx(
     learning_rate, final_learning_rate: its ends.
     momentum: without Nesterov.
     weight_decay: an L2 penalty, added after the clipping.
-    clip_norm: bound on the global norm of the gradients.
+    clip_norm: bound on the global norm of the gradients; None for no bound, with the same state.
 
   Returns:
     An optax transformation.
@@ -32,7 +32,7 @@ def weights_tx(
 def clipped_sgd(schedule, *, momentum=0.9, weight_decay=3e-4, clip_norm=5.0):
   """`weights_tx` with any schedule `step -> learning rate`."""
   return optax.chain(
-    optax.clip_by_global_norm(clip_norm),
+    optax.identity() if clip_norm is None else optax.clip_by_global_norm(clip_norm),
     optax.add_decayed_weights(weight_decay),
     optax.sgd(schedule, momentum=momentum),
   )

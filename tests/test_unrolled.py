@@ -1,0 +1,310 @@
+"""Second-order rules against closed forms, automatic differentiation and each other."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from stretchnas_jax.architecture import graph, space, topology
+from stretchnas_jax.models import supernet
+from stretchnas_jax.optimization import bilevel, optimizers, unrolled
+from stretchnas_jax.optimization.state import Arch, Batch, Examples
+from stretchnas_jax.runtime import parallel
+
+RULES = {'second_order': bilevel.second_order(), 'exact': bilevel.exact_second_order()}
+
+# ---- a quadratic problem, solved by hand ---------------------------------------------------------
+
+RATE, FINAL, MOMENTUM, DECAY, STEPS = 0.2, 0.02, 0.9, 0.03, 10
+
+
+def quadratic(weights, arch, examples):
+  """|A w + alpha - y|^2 / 2 + |beta - B w|^2 / 2, with the matrices as `images`, y as `labels`."""
+  (a, b), y = examples.images, examples.labels
+  residual = a @ weights + arch.alpha['normal'] - y
+  return 0.5 * (residual**2).sum() + 0.5 * ((arch.beta['normal'] - b @ weights) ** 2).sum()
+
+
+def residuals(weights, arch, examples):
+  (a, b), y = examples.images, examples.labels
+  return a @ weights + arch.alpha['normal'] - y, arch.beta['normal'] - b @ weights
+
+
+def to_weights(weights, arch, examples):
+  (a, b), (up, down) = examples.images, residuals(weights, arch, examples)
+  return a.T @ up - b.T @ down
+
+
+def darts_gradient(weights, buffer, rate, arch, train, val):
+  """Eq. 7 of Liu et al. 2018, with the second derivatives A and -B of the quadratic."""
+  ahead = weights - rate * (MOMENTUM * buffer + to_weights(weights, arch, train) + DECAY * weights)
+  (a, b), v = train.images, to_weights(ahead, arch, val)
+  for_alpha, for_beta = residuals(ahead, arch, val)
+  return for_alpha - rate * (a @ v), for_beta + rate * (b @ v)
+
+
+@pytest.mark.parametrize('seed', range(3))
+@pytest.mark.parametrize('shared', [False, True], ids=['three_way', 'two_way'])
+@pytest.mark.parametrize('name', RULES)
+def test_closed_form(name, shared, seed):
+  rng = np.random.default_rng(seed)
+  examples = lambda: Examples(
+    (rng.normal(size=(3, 4)), rng.normal(size=(2, 4))), rng.normal(size=3)
+  )
+  batch = Batch(examples(), examples(), None if shared else examples())
+  arch = Arch({'normal': rng.normal(size=3)}, {'normal': rng.normal(size=2)})
+  before, earlier, weights = rng.normal(size=(3, 4))
+  tx = optimizers.weights_tx(STEPS, learning_rate=RATE, final_learning_rate=FINAL,
+                             momentum=MOMENTUM, weight_decay=DECAY, clip_norm=None)  # fmt: skip
+  with jax.enable_x64(True):
+    _, opt = tx.update(earlier, tx.init(before), before)
+    step = functools.partial(unrolled.virtual_step, tx, opt, None)
+    found = RULES[name](quadratic, weights, arch, batch, step)
+  buffer = earlier + DECAY * before
+  rate = FINAL + (RATE - FINAL) * (1 + np.cos(np.pi / STEPS)) / 2  # of the second step
+  expected = functools.partial(darts_gradient, weights, buffer, rate, arch, batch.train)
+  for_alpha = expected(batch.val_alpha)[0]
+  for_beta = expected(batch.val_alpha if shared else batch.val_beta)[1]
+  # The gradients are linear in the weights: a central difference makes rounding errors alone.
+  np.testing.assert_allclose(found.alpha['normal'], for_alpha, rtol=1e-9)
+  np.testing.assert_allclose(found.beta['normal'], for_beta, rtol=1e-9)
+
+
+def test_no_gradient_for_the_weights_is_no_division_by_zero():
+  loss = lambda weights, arch, examples: (arch.alpha['normal'] ** 2).sum()
+  arch, batch = Arch({'normal': jnp.ones(2)}, {'normal': jnp.ones(1)}), Batch(None, None, None)
+  step = lambda params, gradients: params - 0.1 * gradients
+  found = bilevel.second_order()(loss, jnp.ones(3), arch, batch, step)
+  np.testing.assert_array_equal(found.alpha['normal'], [2.0, 2.0])
+  np.testing.assert_array_equal(found.beta['normal'], [0.0])
+
+
+# ---- the error of the central difference ---------------------------------------------------------
+
+
+def smooth(weights, arch, examples):
+  """A mixture of smooth layers: every derivative exists."""
+  mix = jax.nn.softmax(arch.alpha['normal'])
+  h = examples.images @ weights['in']
+  h = mix[0] * jnp.tanh(h) + mix[1] * jax.nn.softplus(h) + mix[2] * h * arch.beta['normal'][0]
+  return optax.softmax_cross_entropy_with_integer_labels(h @ weights['out'], examples.labels).mean()
+
+
+@pytest.mark.parametrize('step_size', [0.1, 0.01])
+def test_error_is_at_most_a_sixth_of_the_third_derivative(step_size):
+  """|error| <= |u| h^2 / 6 max |g'''|, u the direction, g the gradient along it; and it is near."""
+  rng = np.random.default_rng(0)
+  examples = lambda: Examples(rng.normal(size=(16, 5)), rng.integers(0, 3, 16))
+  batch = Batch(examples(), examples(), None)
+  weights = {'in': rng.normal(size=(5, 6)), 'out': rng.normal(size=(6, 3))}
+  arch = Arch({'normal': rng.normal(size=3)}, {'normal': rng.normal(size=1)})
+  step = lambda params, g: jax.tree.map(lambda p, g: p - 0.5 * g, params, g)
+  with jax.enable_x64(True):
+    exact = bilevel.exact_second_order()(smooth, weights, arch, batch, step)
+    found = bilevel.second_order(step_size)(smooth, weights, arch, batch, step)
+    ahead = step(weights, jax.grad(smooth)(weights, arch, batch.train))
+    v = jax.grad(smooth)(ahead, arch, batch.val_alpha)
+    norm = optax.tree.norm(v)
+    along = lambda t: jax.tree.map(lambda p, v: p + t * v / norm, weights, v)
+    curve = lambda t: jax.grad(smooth, 1)(along(t), arch, batch.train)
+    derivative = lambda f: lambda t: jax.jvp(f, (t,), (1.0,))[1]
+    third = jax.vmap(derivative(derivative(derivative(curve))))
+    path = third(jnp.linspace(-step_size, step_size, 21))
+    found, exact, path, norm = jax.device_get((found, exact, path, norm))
+  for ours, true, g in zip(*map(jax.tree.leaves, (found, exact, path)), strict=True):
+    bound = 0.5 * norm * step_size**2 / 6 * abs(g).max(0)
+    assert (abs(ours - true) <= 1.02 * bound + 1e-13).all()
+    assert (abs(ours - true) >= 0.3 * bound).all()
+
+
+# ---- a search network ----------------------------------------------------------------------------
+
+
+@functools.cache
+def network(form='merged'):
+  names = ('none', 'max_pool_3x3', 'skip_connect', 'sep_conv_3x3')
+  return supernet.Supernet(space.SearchSpace(graph.CellGraph(2), names), 2, 1, 3, form=form)
+
+
+def table():
+  return topology.output_subsets(network().space.graph)
+
+
+def task_loss(net, batch_stats, params, arch, examples):
+  """(loss, batch statistics)"""
+  logits, updated = net.apply(
+    {'params': params, 'batch_stats': batch_stats}, examples.images,
+    {c: jax.nn.softmax(arch.alpha[c]) for c in arch.alpha},
+    {c: topology.edge_scores(arch.beta[c], table()) for c in arch.beta},
+    train=True, mutable=['batch_stats'],
+  )  # fmt: skip
+  labels = jax.nn.one_hot(examples.labels, 3, dtype=logits.dtype)
+  return -(labels * jax.nn.log_softmax(logits)).sum(-1).mean(), updated['batch_stats']
+
+
+def make(rule, **options):
+  """A search whose architecture moves by its plain gradients, with a virtual step as in DARTS."""
+  rates = {'learning_rate': 0.1, 'clip_norm': 0.5}
+  return bilevel.make_search(
+    network(), table(), rule, image_shape=(8, 8, 1), penalty_weight=0.0, arch_tx=optax.sgd(1.0),
+    weights_tx=optimizers.weights_tx(100, **rates),
+    virtual_tx=optimizers.weights_tx(100, **rates | {'clip_norm': None}), **options,
+  )  # fmt: skip
+
+
+def batch_of(key, size=8, shared=False, dtype=jnp.float32):
+  def examples(key):
+    images, labels = jax.random.split(key)
+    return Examples(
+      jax.random.normal(images, (size, 8, 8, 1), dtype), jax.random.randint(labels, (size,), 0, 3)
+    )
+
+  train, alpha, beta = map(examples, jax.random.split(key, 3))
+  return Batch(train, alpha, None if shared else beta)
+
+
+def relative(a, b):
+  return float(optax.tree.norm(optax.tree.sub(a, b)) / optax.tree.norm(b))
+
+
+def rules_on_the_network(key, form, dtype):
+  """Two functions of a compiled search network.
+
+  `gradients(step_size)` are those of the first-order, the exact and the differenced rule;
+  `after_step(t)` is the validation loss after the step, with alpha and beta t further along `way`.
+  """
+  net = network(form).clone(dtype=dtype)
+  state = jax.jit(make(bilevel.first_order()).init)(key)
+  params, arch, batch_stats = jax.tree.map(
+    lambda x: x.astype(dtype), (state.params, state.arch, state.batch_stats)
+  )
+  batch = batch_of(key, shared=True, dtype=dtype)
+  loss = lambda *args: task_loss(net, batch_stats, *args)[0]
+  # Clipped here, so that the derivative of the clipping counts too.
+  tx = optimizers.weights_tx(100, learning_rate=0.1, clip_norm=0.5)
+  step = functools.partial(unrolled.virtual_step, tx, tx.init(params), None)
+  leaves, structure = jax.tree.flatten(arch)
+  keys = jax.tree.unflatten(structure, list(jax.random.split(key, len(leaves))))
+  way = jax.tree.map(lambda k, x: jax.random.normal(k, x.shape, dtype), keys, arch)
+
+  @jax.jit
+  def gradients(step_size):
+    args = loss, params, arch, batch
+    exact, darts = bilevel.exact_second_order(), bilevel.second_order(step_size)
+    return bilevel.first_order()(*args), exact(*args, step), darts(*args, step)
+
+  @jax.jit
+  def after_step(t):
+    moved = jax.tree.map(lambda x, d: x + t * d, arch, way)
+    ahead = step(params, jax.grad(loss)(params, moved, batch.train))
+    return loss(ahead, moved, batch.val_alpha)
+
+  return gradients, after_step, way
+
+
+@pytest.mark.parametrize('form', ['merged', 'tiled'])
+def test_search_network_in_double_precision(key, form):
+  """Both rules are the derivative of the validation loss after the step."""
+  with jax.enable_x64(True):
+    gradients, after_step, way = rules_on_the_network(key, form, jnp.float64)
+    first, exact, near = gradients(1e-5)
+    _, _, wide = gradients(1e-2)
+    slope = float((after_step(1e-6) - after_step(-1e-6)) / 2e-6)
+    np.testing.assert_allclose(float(optax.tree.vdot(exact, way)), slope, rtol=1e-6)
+    # On so short a way no ReLU and no maximum changes sides; on DARTS' some do.
+    assert relative(near, exact) < 1e-9
+    assert relative(wide, exact) < 0.8 * relative(first, exact)
+
+
+def test_search_network_in_single_precision(key):
+  """Rounding leaves an error of about eps / step_size: 1e-3 here, where the step is 1e-4."""
+  gradients, _, _ = rules_on_the_network(key, 'merged', jnp.float32)
+  first, exact, near = gradients(1e-4)
+  assert relative(near, exact) < 5e-3
+  assert relative(first, exact) > 5e-2
+
+
+def darts_step(state, batch):
+  """alpha and beta by DARTS' formulas in float32, with the buffer and rate of the optimiser."""
+  value = lambda *args: task_loss(network(), state.batch_stats, *args)[0]
+  both = jax.jit(jax.grad(value, (0, 1)))
+  (_, _, (trace, schedule)) = state.weights_opt
+  rate = 0.001 + (0.1 - 0.001) * (1 + np.cos(np.pi * int(schedule.count) / 100)) / 2
+  gradients = both(state.params, state.arch, batch.train)[0]
+  ahead = jax.tree.map(
+    lambda p, m, g: p - rate * (0.9 * m + g + 3e-4 * p), state.params, trace.trace, gradients
+  )
+
+  def gradient(examples):
+    v, direct = both(ahead, state.arch, examples)
+    radius = 0.01 / optax.tree.norm(v)
+    beside = lambda sign: jax.tree.map(lambda p, v: p + sign * radius * v, state.params, v)
+    plus, minus = (both(beside(sign), state.arch, batch.train)[1] for sign in (1, -1))
+    return jax.tree.map(lambda d, p, m: d - rate * (p - m) / (2 * radius), direct, plus, minus)
+
+  val_beta = batch.val_alpha if batch.val_beta is None else batch.val_beta
+  moved = Arch(gradient(batch.val_alpha).alpha, gradient(val_beta).beta)
+  return jax.tree.map(jnp.subtract, state.arch, moved)
+
+
+def test_step_is_that_of_darts(key):
+  search = make(bilevel.second_order())
+  step = jax.jit(search.step)
+  state = jax.jit(search.init)(key)
+  state, _ = step(state, batch_of(key), key)  # fills the momentum
+  batch = batch_of(jax.random.key(1))
+  after, metrics = step(state, batch, key)
+  chex.assert_trees_all_close(after.arch, darts_step(state, batch), atol=1e-4)
+  # The weights and the running averages are those of the step itself; nothing else is kept.
+  (value, stats), gradients = jax.jit(
+    jax.value_and_grad(functools.partial(task_loss, network(), state.batch_stats), has_aux=True)
+  )(state.params, after.arch, batch.train)
+  tx = optimizers.weights_tx(100, learning_rate=0.1, clip_norm=0.5)
+  updates, opt = tx.update(gradients, state.weights_opt, state.params)
+  chex.assert_trees_all_close(after.params, optax.apply_updates(state.params, updates), atol=1e-5)
+  chex.assert_trees_all_close(after.weights_opt, opt, atol=1e-5)
+  chex.assert_trees_all_close(after.batch_stats, stats, atol=1e-5)
+  np.testing.assert_allclose(metrics['train_loss'], value, rtol=1e-5)
+
+
+def two_steps(key, name, backend, devices):
+  search = make(RULES[name])
+  step = parallel.data_parallel(search.step, backend=backend, devices=devices)
+  state = parallel.replicate(jax.jit(search.init)(key), backend, devices)
+  for i in range(2):
+    state, metrics = step(state, batch_of(jax.random.key(i)), key)
+  return jax.device_get((state, metrics))
+
+
+@pytest.mark.parametrize(
+  'name, backends', [('second_order', ('pmap', 'shard_map')), ('exact', ('shard_map',))]
+)
+def test_one_and_four_devices_agree(key, name, backends):
+  one = two_steps(key, name, 'single', jax.devices()[:1])
+  for backend in backends:
+    four = two_steps(key, name, backend, jax.devices())
+    chex.assert_trees_all_close(four, one, atol=2e-4, rtol=2e-3)
+
+
+def test_a_users_rule_may_look_ahead(key):
+  """Here one that descends the training loss of the next weights."""
+
+  def rule(loss_fn, params, arch, batch, virtual_step):
+    to_weights = jax.grad(loss_fn)(params, arch, batch.train)
+    return jax.grad(loss_fn, 1)(virtual_step(params, to_weights), arch, batch.train)
+
+  rule.looks_ahead = True
+  step = lambda params, gradients: params - 0.1 * gradients
+  rng = np.random.default_rng(0)
+  examples = Examples((rng.normal(size=(3, 4)), rng.normal(size=(2, 4))), rng.normal(size=3))
+  arch = Arch({'normal': rng.normal(size=3)}, {'normal': rng.normal(size=2)})
+  weights = rng.normal(size=4)
+  with jax.enable_x64(True):
+    bound = unrolled.with_virtual_step(rule, step)
+    found = bound(quadratic, weights, arch, Batch(examples, None, None))
+  ahead = weights - 0.1 * to_weights(weights, arch, examples)
+  np.testing.assert_allclose(found.alpha['normal'], residuals(ahead, arch, examples)[0])
