@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stretchnas_jax.data import augment, crops, decoding, jitter, splits
+from stretchnas_jax.data import augment, crops, decoding, splits
 from stretchnas_jax.data import feeds as feeds_lib
+from stretchnas_jax.data import jitter as jitter_lib
 from stretchnas_jax.optimization.state import Examples
 
 # Of ImageNet's training images, as torchvision prints them.
@@ -35,7 +36,7 @@ class Options(NamedTuple):
   scale: tuple[float, float] = (0.08, 1.0)  # area of a crop relative to the image's
   ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width of a crop relative to its height
   flip: bool = True
-  jitter: jitter.Strengths | None = jitter.Strengths()  # None: colours stay as they are
+  jitter: jitter_lib.Strengths | None = jitter_lib.Strengths()  # None: colours stay as they are
   mean: tuple[float, ...] = IMAGENET_MEAN
   std: tuple[float, ...] = IMAGENET_STD
   workers: int = 0  # threads that decode; 0: one per core
@@ -137,7 +138,7 @@ class StreamFeed:
   def examples(self, data, part, key, place):
     images, options = part.images, self.options
     if options.jitter and any(options.jitter):
-      images = jitter.color_jitter(key, images, place, options.jitter)
+      images = jitter_lib.color_jitter(key, images, place, options.jitter)
       images = augment.standardize(images, options.mean, options.std)
     else:
       images = augment.normalize(images, options.mean, options.std)

@@ -1,0 +1,1 @@
+"""Measurements of speed: against PyTorch, and as networks grow."""
