@@ -49,8 +49,8 @@ class StreamFeed:
   """A feed of learning, see `feeds`; each field of a chunk is `Pixels`.
 
   In a chunk, B is the share of this process: rows `i * B .. (i + 1) * B` of the global batch for
-  process i. What is asked for is decoded first, then as many steps as the next chunk may have: at
-  most 2 x `length` steps are held, each of `image_size` ** 2 * 3 bytes an image.
+  process i. What is asked for is decoded first, then as many steps as the next chunk may have. At
+  most 3 x `length` steps are held, that chunk included, each of B * `image_size` ** 2 * 3 bytes.
 
   With on_bad_image 'skip', an image that cannot be read is replaced by the next one, in the order
   of the numbers and in a circle, of the same class and the same part.
