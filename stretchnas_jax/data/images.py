@@ -49,8 +49,13 @@ def read(file, size):
   with opened(file, file) as image:
     # A large JPEG is decoded at a fraction of its size, still twice as large as needed.
     image.draft(None, (2 * size, 2 * size))
-    image = to_rgb(ImageOps.exif_transpose(image))
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+    return square(image, size)
+
+
+def square(image, size):
+  """A Pillow image, upright, as uint8 `[size, size, 3]`."""
+  image = to_rgb(ImageOps.exif_transpose(image))
+  return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 @contextlib.contextmanager
