@@ -80,6 +80,11 @@ def normalize(images, mean, std):
   """Scales uint8 images `[..., C]` to 0..1, subtracts `mean` `[C]` and divides by `std` `[C]`."""
   if images.dtype != jnp.uint8:
     raise ValueError(f'images are {images.dtype}; they must be uint8')
+  return standardize(images.astype(jnp.float32) / 255, mean, std)
+
+
+def standardize(images, mean, std):
+  """Subtracts `mean` `[C]` from images `[..., C]` and divides by `std` `[C]`."""
   shape = (1,) * (images.ndim - 1) + (-1,)
   mean, std = (jnp.asarray(x, jnp.float32).reshape(shape) for x in (mean, std))
-  return (images.astype(jnp.float32) / 255 - mean) / std
+  return (images - mean) / std

@@ -36,15 +36,26 @@ def load(path, *, image_size, cache=None, on_bad_image='error'):
     FileNotFoundError, NotADirectoryError, ValueError: say in one sentence what is wrong.
   """
   path = check(path)
+  class_names, files = find_files(path)
+  name = f'folder-{re.sub(r"[^A-Za-z0-9]+", "-", path.name)[:40]}-'
+  name += cache_lib.digest(path.resolve(), image_size)
+  make = lambda: decode(files, class_names, image_size, on_bad_image)
+  return cache_lib.cached(name, fingerprint(files, image_size, on_bad_image), make, cache)
+
+
+def find_files(path):
+  """The names of the classes, and `{'train': [(file, label)]}`, with 'test' if there is any.
+
+  Raises:
+    FileNotFoundError, NotADirectoryError, ValueError: say in one sentence what is wrong.
+  """
+  path = check(path)
   train, test = find_parts(path)
   class_names = find_classes(train)
   files = {'train': list_files(train, class_names)}
   if test:
     files['test'] = list_files(test, class_names, partly=True)
-  name = f'folder-{re.sub(r"[^A-Za-z0-9]+", "-", path.name)[:40]}-'
-  name += cache_lib.digest(path.resolve(), image_size)
-  make = lambda: decode(files, class_names, image_size, on_bad_image)
-  return cache_lib.cached(name, fingerprint(files, image_size, on_bad_image), make, cache)
+  return class_names, files
 
 
 def check(path):

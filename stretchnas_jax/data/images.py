@@ -1,6 +1,7 @@
 """Image files of any kind as square RGB arrays."""
 
 import concurrent.futures
+import contextlib
 import logging
 import os
 
@@ -45,23 +46,30 @@ def read_all(files, size, *, on_bad_image='error'):
 
 def read(file, size):
   """The first frame of an image file, upright, as uint8 `[size, size, 3]`; else ValueError."""
-  try:
-    with Image.open(file) as image:
-      limit = Image.MAX_IMAGE_PIXELS
-      if limit and image.width * image.height > limit:
-        raise ValueError(f'it has more than {limit} pixels')
-      # A large JPEG is decoded at a fraction of its size, still twice as large as needed.
-      image.draft(None, (2 * size, 2 * size))
-      return square(image, size)
-  except Exception as error:  # Pillow raises a dozen unrelated types for broken files
-    reason = ' '.join(str(error).split()) or type(error).__name__
-    raise ValueError(f'{file} is not a readable image ({reason})') from error
+  with opened(file, file) as image:
+    # A large JPEG is decoded at a fraction of its size, still twice as large as needed.
+    image.draft(None, (2 * size, 2 * size))
+    return square(image, size)
 
 
 def square(image, size):
   """A Pillow image, upright, as uint8 `[size, size, 3]`."""
   image = to_rgb(ImageOps.exif_transpose(image))
   return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+
+
+@contextlib.contextmanager
+def opened(file, name):
+  """A Pillow image; whatever fails inside becomes a ValueError that calls the image by `name`."""
+  try:
+    with Image.open(file) as image:
+      limit = Image.MAX_IMAGE_PIXELS
+      if limit and image.width * image.height > limit:
+        raise ValueError(f'it has more than {limit} pixels')
+      yield image
+  except Exception as error:  # Pillow raises a dozen unrelated types for broken files
+    reason = ' '.join(str(error).split()) or type(error).__name__
+    raise ValueError(f'{name} is not a readable image ({reason})') from error
 
 
 def to_rgb(image):

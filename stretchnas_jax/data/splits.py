@@ -137,7 +137,12 @@ def eval_batches(num_examples, batch_size):
 
 def shuffled(size, seed, stream, *numbers):
   """A permutation of `range(size)` that is a function of the arguments alone."""
+  return np.argsort(random_bits(size, seed, stream, *numbers), kind='stable')
+
+
+def random_bits(size, seed, stream, *numbers):
+  """uint64 `[size]`, a function of the arguments alone."""
   entropy = [seed, zlib.crc32(stream.encode()), *numbers]
   bits = np.random.Philox(np.random.SeedSequence(entropy))
   # Unlike the methods of a Generator, raw bits stay the same from one numpy version to the next.
-  return np.argsort(bits.random_raw(size), kind='stable')
+  return bits.random_raw(size)

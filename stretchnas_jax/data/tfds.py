@@ -1,5 +1,6 @@
 """Data sets that TFDS has prepared, read without TensorFlow."""
 
+import logging
 import os
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from stretchnas_jax.data import cache as cache_lib
 
 FORMAT = 1  # of the cached arrays
+BLOCK = 256  # records that are read at once where only their labels are wanted
 
 
 def load(name, *, data_dir=None, cache=None):
@@ -71,3 +73,46 @@ def stack(part, examples):
     f'{part}_images': np.stack(images),
     f'{part}_labels': np.array(labels).astype(np.int32),
   }
+
+
+def open_records(name, split, *, data_dir=None, cache=None):
+  """Random access to a split prepared as array_record, for data sets that no memory holds.
+
+  Args:
+    name: of the data set in TFDS.
+    split: of the data set.
+    data_dir: where it is prepared; None for TFDS' own default.
+    cache: a folder for the labels; None for the user's cache folder.
+
+  Returns:
+    A sequence of examples whose 'image' is the bytes of an image file; their labels, int32 `[N]`,
+    for which every record is read once; and the names of the classes.
+
+  Raises:
+    FileNotFoundError: it is not prepared there; the message says what to do.
+  """
+  import tensorflow_datasets  # slow to import, and only a few runs need it
+
+  builder = tensorflow_datasets.builder(name, data_dir=data_dir)
+  skip = tensorflow_datasets.decode.SkipDecoding()
+  try:
+    source = builder.as_data_source(split=split, decoders={'image': skip})
+  except Exception as error:  # its type depends on what is missing
+    raise FileNotFoundError(
+      f'{name} is not prepared as array_record in {builder.data_dir}, or without its split '
+      f'{split!r}: once, run `pip install "stretchnas_jax[tf]"` and `tfds build {name} '
+      f'--file_format=array_record`, or set data.path to class folders of images'
+    ) from error
+  info = os.path.join(builder.data_dir, 'dataset_info.json')
+  key = cache_lib.digest(FORMAT, builder.data_dir, os.stat(info).st_mtime_ns)
+  entry = f'{name}-{split}-labels-{cache_lib.digest(builder.data_dir)}'
+  labels = cache_lib.cached(entry, key, lambda: {'labels': read_labels(name, split, source)}, cache)
+  return source, labels['labels'], tuple(builder.info.features['label'].names)
+
+
+def read_labels(name, split, source):
+  """int32 `[N]`, from one pass over all records in their order."""
+  logging.info('reading the %d labels of %s (%s), once', len(source), name, split)
+  blocks = [range(i, min(i + BLOCK, len(source))) for i in range(0, len(source), BLOCK)]
+  found = [example['label'] for block in blocks for example in source.__getitems__(list(block))]
+  return np.array(found, np.int32)
