@@ -1,7 +1,5 @@
 """Says what a cell costs and what is in it: `python -m stretchnas_jax.describe DARTS_V2`."""
 
-import math
-
 from stretchnas_jax import app, inputs
 from stretchnas_jax.architecture import genotype as genotype_lib
 from stretchnas_jax.architecture import zoo
@@ -68,17 +66,6 @@ def published_lines(published):
     yield f'note       {note}'
 
 
-def target_of(text):
-  """`'3.5e6'` -> 3500000.0"""
-  try:
-    value = float(text)
-  except ValueError:
-    value = math.nan
-  if not 0 < value < math.inf:
-    raise ValueError(f'--target-params is {text!r}; it must be a positive number, as 3.5e6')
-  return value
-
-
 def describe(cell, *, channels, layers, classes, stem, published=None):
   """All that can be said about a genotype, as text."""
   blocks = [
@@ -95,7 +82,11 @@ def prepare(args):
   cell, channels = inputs.genotype_from(args.genotype), args.channels
   if (target := getattr(args, 'target-params')) is not None:
     channels = sizes.channels_for(
-      cell, target_of(target), num_layers=args.layers, num_classes=args.classes, stem=args.stem
+      cell,
+      inputs.target_of(target),
+      num_layers=args.layers,
+      num_classes=args.classes,
+      stem=args.stem,
     )
   text = describe(
     cell,

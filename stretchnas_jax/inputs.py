@@ -1,6 +1,7 @@
 """What a person names on a command line, as objects."""
 
 import json
+import math
 import pathlib
 
 from stretchnas_jax.architecture import genotype, random_cells, zoo
@@ -84,3 +85,14 @@ def whole_number(text, what, where):
   if not (text.isascii() and text.isdigit() and len(text) < 20):
     raise ValueError(f'{what} in {where!r} is {text!r}; it must be a whole number')
   return int(text)
+
+
+def target_of(text):
+  """A wanted number of parameters: `'3.5e6'` -> 3500000.0"""
+  try:
+    value = float(text)
+  except ValueError:
+    value = math.nan
+  if not 0 < value < math.inf:
+    raise ValueError(f'--target-params is {text!r}; it must be a positive number, as 3.5e6')
+  return value

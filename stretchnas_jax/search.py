@@ -3,12 +3,14 @@
 import functools
 import json
 import logging
+import pathlib
 import sys
 
 import jax
 
 from stretchnas_jax import app, search_plan, search_steps
 from stretchnas_jax import plan as plan_lib
+from stretchnas_jax import seeds as seeds_lib
 from stretchnas_jax.architecture import genotype
 from stretchnas_jax.runtime import checkpoint, parallel, steps
 from stretchnas_jax.runtime import loop as loop_lib
@@ -16,17 +18,21 @@ from stretchnas_jax.runtime import workdir as workdir_lib
 from stretchnas_jax.views import cells
 
 LINES = ('metrics.jsonl', 'genotypes.jsonl')
+OPTIONS = (app.Option('seeds', None, 'as 0,1,2: a search of each, with one compilation'),)
+
+# Fields that may differ from one start to the next of the same run.
+FREE = ('search.steps_per_call', 'checkpoint', 'log')
 
 
 class Run:
   """A search under way in its folder."""
 
-  def __init__(self, plan, folder, checkpoints):
+  def __init__(self, plan, folder, checkpoints, programs):
     self.plan, self.folder, self.checkpoints = plan, folder, checkpoints
+    self.programs, identity = programs, plan_lib.identity_of(plan.feeds)
     self.loop = loop_lib.Loop(
-      folder, checkpoints, plan.settings, plan_lib.identity_of(plan.feeds), LINES
+      folder, checkpoints, plan.settings, identity, LINES, called=programs.called
     )
-    self.programs = search_steps.compile_programs(plan)
 
   def go(self):
     """Runs to the end; returns the result."""
@@ -115,23 +121,23 @@ def report(path, data, result, found, notes):
 def prepare_search(config, workdir, argv=()):
   """Checks everything, the folder last; returns the function that runs the search."""
   plan = search_plan.plan_search(config)
-  folder = workdir_lib.Workdir.open(
-    workdir, config.to_dict(), argv=argv, ignore=('search.steps_per_call', 'checkpoint', 'log')
-  )
+  folder = workdir_lib.Workdir.open(workdir, config.to_dict(), argv=argv, ignore=FREE)
   if folder.finished:
     return functools.partial(finished_result, folder)
   loop_lib.check_resumable(folder, plan_lib.identity_of(plan.feeds))
+  return functools.partial(run_plan, plan, folder)
 
-  def work():
-    if folder.writes:
-      print(search_plan.describe_plan(plan), file=sys.stderr)
-    try:
-      with checkpoint.Checkpoints(folder.path / 'checkpoints', config.checkpoint.keep) as saved:
-        return Run(plan, folder, saved).go()
-    finally:
-      plan.feeds.close()
 
-  return work
+def run_plan(plan, folder, programs=None):
+  """Searches as planned; `programs` are those of an earlier run of the same plan but for its seed."""
+  if folder.writes:
+    print(search_plan.describe_plan(plan), file=sys.stderr)
+  keep = plan.config.checkpoint.keep
+  try:
+    with checkpoint.Checkpoints(folder.path / 'checkpoints', keep) as saved:
+      return Run(plan, folder, saved, programs or search_steps.compile_programs(plan)).go()
+  finally:
+    plan.feeds.close()
 
 
 def finished_result(folder):
@@ -139,12 +145,42 @@ def finished_result(folder):
   return json.loads((folder.path / 'result.json').read_text('utf-8'))
 
 
-def run_search(config, workdir):
+def prepare_seeds(config, workdir, seeds, argv=()):
+  """As `prepare_search`, for a run of each seed in `workdir/seed_0` and so on."""
+  configs = [seeds_lib.with_seed(config, seed) for seed in seeds]
+  plan = search_plan.plan_search(configs[0])
+  folder = seeds_lib.open_folder(workdir, config.to_dict(), seeds, argv, FREE)
+  if seeds_lib.finished(folder, seeds):
+    return functools.partial(finished_result, folder)
+
+  def work():
+    programs, results = search_steps.compile_programs(plan), []
+    for seed_config in configs:
+      path = folder.path / f'seed_{seed_config.seed}'
+      inner = workdir_lib.Workdir.open(path, seed_config.to_dict(), argv=argv, ignore=FREE)
+      if inner.finished:
+        results.append(finished_result(inner))
+        continue
+      # The first plan's programs serve all: they take the key and the batches as arguments.
+      seed_plan = plan if seed_config is configs[0] else search_plan.plan_search(seed_config)
+      loop_lib.check_resumable(inner, plan_lib.identity_of(seed_plan.feeds))
+      results.append(run_plan(seed_plan, inner, programs))
+    summary = seeds_lib.summary(seeds, results, seeds_lib.SEARCHED)
+    folder.write_json('result.json', summary)
+    if folder.writes:
+      print(seeds_lib.report(folder.path, summary), file=sys.stderr)
+    return summary
+
+  return work
+
+
+def run_search(config, workdir, seeds=None):
   """The whole search program as a function.
 
   Args:
     config: a ConfigDict as `config.search_config()` gives, or a config file's `get_config()`.
     workdir: the folder of the run; one that was stopped is resumed.
+    seeds: for several runs, in `workdir/seed_0` and so on; None for one, of `config.seed`.
 
   Returns:
     The content of `result.json`.
@@ -152,15 +188,23 @@ def run_search(config, workdir):
   Raises:
     ValueError, OSError: one sentence that names what is wrong.
   """
-  return prepare_search(config, workdir)()
+  return prepare_any(config, workdir, seeds)()
+
+
+def prepare_any(config, workdir, seed_list=None, argv=()):
+  workdir = pathlib.Path(workdir).absolute()
+  if seed_list is None:
+    return prepare_search(config, workdir, argv)
+  return prepare_seeds(config, workdir, seed_list, argv)
 
 
 def prepare(args):
-  return prepare_search(args.config, args.workdir, args.argv)
+  seed_list = None if args.seeds is None else seeds_lib.parse(args.seeds)
+  return prepare_any(args.config, args.workdir, seed_list, args.argv)
 
 
 def main():
-  app.run(prepare)
+  app.run(prepare, options=OPTIONS)
 
 
 if __name__ == '__main__':

@@ -17,10 +17,11 @@ class Programs(NamedTuple):
   init: Any  # key -> position
   train: Any  # (position, data, batch, key) -> position
   evaluate: Any  # (state, data, part, valid) -> sums
+  called: set  # names of those that have been called
 
 
 def compile_programs(plan):
-  """The `Programs` of a `search_plan.Plan`."""
+  """The `Programs` of a `search_plan.Plan`; those of one seed serve every other."""
   search, backend = plan.search, plan.settings.backend
 
   def step(state, examples, key, *, axis_name):
@@ -31,6 +32,7 @@ def compile_programs(plan):
     jax.jit(lambda key: steps.Position(search.init(key), steps.zero_sums(SUMS))),
     steps.compile_step(step, plan.feeds.train, backend),
     steps.compile_evaluation(search.evaluate, plan.feeds.val, backend),
+    set(),
   )
 
 

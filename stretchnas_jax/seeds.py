@@ -2,8 +2,13 @@
 
 import statistics
 
-FIGURES = ('test_accuracy', 'test_error_percent', 'last_val_accuracy', 'best_val_accuracy')
-SAME = ('epochs', 'params', 'macs', 'flops_ptflops', 'channels', 'num_layers', 'genotype')
+from stretchnas_jax.runtime import workdir as workdir_lib
+
+FIGURES = (
+  'test_accuracy', 'test_error_percent', 'last_val_accuracy', 'best_val_accuracy', 'val_accuracy',
+)  # fmt: skip
+TRAINED = ('epochs', 'params', 'macs', 'flops_ptflops', 'channels', 'num_layers', 'genotype')
+SEARCHED = ('epochs', 'supernet_params')
 
 
 def parse(text):
@@ -17,8 +22,31 @@ def parse(text):
   return seeds
 
 
-def summary(seeds, results):
-  """Means of the figures of `results`, with deviations (n - 1, None for one run) under `*_std`."""
+def with_seed(config, seed):
+  """A copy of a config with another seed."""
+  config = config.copy_and_resolve_references()
+  config.seed = seed
+  return config
+
+
+def open_folder(workdir, fields, seeds, argv, free):
+  """The folder of several runs; it may have been made with other seeds, but not for one run."""
+  path, fields = workdir / 'config.json', {**fields}
+  del fields['seed']
+  known = path.exists() and 'seeds' in workdir_lib.read_object(path)
+  return workdir_lib.Workdir.open(
+    workdir, {**fields, 'seeds': list(seeds)}, argv=argv, ignore=(*free, *('seeds',) * known)
+  )
+
+
+def finished(folder, seeds):
+  """Whether these seeds, and no others, are what the folder's result is made of."""
+  path = folder.path / 'result.json'
+  return folder.finished and workdir_lib.read_object(path).get('seeds') == list(seeds)
+
+
+def summary(seeds, results, same=TRAINED):
+  """Means of the figures of `results`, with deviations (n - 1, None for one run) under `*_std`; `same`: fields of any."""
   found = {}
   for name in FIGURES:
     values = [result[name] for result in results if result.get(name) is not None]
@@ -27,7 +55,7 @@ def summary(seeds, results):
       found[f'{name}_std'] = statistics.stdev(values) if len(values) > 1 else None
   found |= {'n': len(results), 'seeds': list(seeds)}
   found['seconds'] = sum(result['seconds'] for result in results)
-  return {**found, **{name: results[0][name] for name in SAME}, 'runs': list(results)}
+  return {**found, **{name: results[0][name] for name in same}, 'runs': list(results)}
 
 
 def report(path, summary):

@@ -15,6 +15,7 @@ from stretchnas_jax.runtime import workdir as workdir_lib
 OPTIONS = (
   app.Option('genotype', None, 'the cell: a name of the zoo, a file, or the folder of a search'),
   app.Option('seeds', None, 'as 0,1,2: a run of each, and their mean'),
+  app.Option('target-params', None, 'choose C for this number of parameters, as 3.5e6'),
   app.Option('eval-only', False, 'measure the newest checkpoint of the folder, and no more'),
 )
 
@@ -40,10 +41,10 @@ def check_cell(workdir, cell):
     )
 
 
-def prepare_train(config, workdir, genotype, argv=()):
+def prepare_train(config, workdir, genotype, argv=(), target_params=None):
   """Checks everything, the folder last; returns the function that runs the training."""
-  plan = train_plan.plan_train(config, genotype)
-  folder = open_folder(workdir, config, genotype, argv)
+  plan = train_plan.plan_train(config, genotype, target_params=target_params)
+  folder = open_folder(workdir, plan.config, genotype, argv)
   if folder.finished:
     return functools.partial(finished_result, folder)
   loop.check_resumable(folder, train_run.identity_of(plan))
@@ -70,13 +71,13 @@ def finished_result(folder):
 # ---- several seeds -------------------------------------------------------------------------------
 
 
-def prepare_seeds(config, workdir, genotype, seeds, argv=()):
+def prepare_seeds(config, workdir, genotype, seeds, argv=(), target_params=None):
   """As `prepare_train`, for a run of each seed in `workdir/seed_0` and so on."""
-  configs = [with_seed(config, seed) for seed in seeds]
-  plan = train_plan.plan_train(configs[0], genotype)
-  folder = open_seeds(workdir, config, genotype, seeds, argv)
-  result = folder.path / 'result.json'
-  if folder.finished and json.loads(result.read_text('utf-8'))['seeds'] == list(seeds):
+  first = seeds_lib.with_seed(config, seeds[0])
+  plan = train_plan.plan_train(first, genotype, target_params=target_params)
+  configs = [seeds_lib.with_seed(plan.config, seed) for seed in seeds]
+  folder = open_seeds(workdir, plan.config, genotype, seeds, argv)
+  if seeds_lib.finished(folder, seeds):
     return functools.partial(finished_result, folder)
 
   def work():
@@ -101,29 +102,17 @@ def prepare_seeds(config, workdir, genotype, seeds, argv=()):
   return work
 
 
-def with_seed(config, seed):
-  config = config.copy_and_resolve_references()
-  config.seed = seed
-  return config
-
-
 def open_seeds(workdir, config, genotype, seeds, argv):
   """The folder of several runs; it may have been made with other seeds, but not for one run."""
   cell = json.loads(genotype_lib.to_json(genotype))
   check_cell(workdir, cell)
-  path, fields = workdir / 'config.json', config.to_dict()
-  del fields['seed']
-  known = path.exists() and 'seeds' in workdir_lib.read_object(path)
-  return workdir_lib.Workdir.open(
-    workdir, {**fields, 'seeds': list(seeds), 'genotype': cell}, argv=argv,
-    ignore=FREE + ('seeds',) * known,
-  )  # fmt: skip
+  return seeds_lib.open_folder(workdir, {**config.to_dict(), 'genotype': cell}, seeds, argv, FREE)
 
 
 # ---- as a function and as a program --------------------------------------------------------------
 
 
-def run_train(config, workdir, genotype, seeds=None):
+def run_train(config, workdir, genotype, seeds=None, target_params=None):
   """The whole training program as a function.
 
   Args:
@@ -132,6 +121,7 @@ def run_train(config, workdir, genotype, seeds=None):
     genotype: a `Genotype`, or what `--genotype` takes: a name of the zoo, a file, or the folder of
       a search.
     seeds: for several runs, in `workdir/seed_0` and so on; None for one, of `config.seed`.
+    target_params: a number of parameters for which C is chosen, in place of `model.channels`.
 
   Returns:
     The content of `result.json`.
@@ -139,16 +129,16 @@ def run_train(config, workdir, genotype, seeds=None):
   Raises:
     ValueError, OSError: one sentence that names what is wrong.
   """
-  return prepare_any(config, workdir, genotype, seeds)()
+  return prepare_any(config, workdir, genotype, seeds, target_params=target_params)()
 
 
-def prepare_any(config, workdir, genotype, seed_list=None, argv=()):
+def prepare_any(config, workdir, genotype, seed_list=None, argv=(), target_params=None):
   workdir = pathlib.Path(workdir).absolute()
   if not isinstance(genotype, genotype_lib.Genotype):
     genotype = inputs.genotype_from(genotype)
   if seed_list is None:
-    return prepare_train(config, workdir, genotype, argv)
-  return prepare_seeds(config, workdir, genotype, seed_list, argv)
+    return prepare_train(config, workdir, genotype, argv, target_params)
+  return prepare_seeds(config, workdir, genotype, seed_list, argv, target_params)
 
 
 def prepare(args):
@@ -157,7 +147,9 @@ def prepare(args):
   if not args.genotype:
     raise ValueError('--genotype=CELL is required: a name of the zoo, a file, or a search folder')
   seed_list = None if args.seeds is None else seeds_lib.parse(args.seeds)
-  return prepare_any(args.config, args.workdir, args.genotype, seed_list, args.argv)
+  target = getattr(args, 'target-params')
+  target = None if target is None else inputs.target_of(target)
+  return prepare_any(args.config, args.workdir, args.genotype, seed_list, args.argv, target)
 
 
 def main():

@@ -23,13 +23,15 @@ class Plan(NamedTuple):
   sizes: sizes_lib.Sizes  # without the auxiliary head
 
 
-def plan_train(config, genotype, dataset=None):
+def plan_train(config, genotype, dataset=None, target_params=None):
   """Checks a config, loads its data and builds its parts. ValueError names what is wrong.
 
   Args:
     config: a training config.
     genotype: the cell, a `Genotype`.
     dataset: a `sources.Dataset` in place of the one that the config names.
+    target_params: a number of parameters, without the auxiliary head, for which C is chosen; it
+      stands in the plan's config then.
   """
   check_config(config)
   feeds = open_feeds(config, dataset)
@@ -39,6 +41,8 @@ def plan_train(config, genotype, dataset=None):
       f'{feeds.name} has no test images: set config.data.holdout, as 0.1, to keep a part of the '
       'training images apart and measure on it'
     )
+  if target_params is not None:
+    config = with_size(config, genotype, feeds, target_params)
   settings = plan_lib.settings_of(config, config.train, feeds.train.steps_per_epoch)
   net, training = build.train_parts(
     config,
@@ -49,6 +53,20 @@ def plan_train(config, genotype, dataset=None):
   )
   sizes = measure_sizes(config, genotype, len(feeds.class_names), feeds.image_shape)
   return Plan(config, genotype, feeds, net, training, settings, sizes)
+
+
+def with_size(config, genotype, feeds, target_params):
+  """The config with the C whose network comes nearest to a number of parameters."""
+  config = config.copy_and_resolve_references()
+  config.model.channels = sizes_lib.channels_for(
+    genotype,
+    target_params,
+    num_layers=config.model.num_layers,
+    num_classes=len(feeds.class_names),
+    stem=config.model.stem,
+    image_shape=feeds.image_shape,
+  )
+  return config
 
 
 def check_config(config):

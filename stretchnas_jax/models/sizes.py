@@ -140,11 +140,18 @@ def count_flops_ptflops(
 
 
 def channels_for(
-  genotype, target_params, *, num_layers, num_classes, stem='cifar', auxiliary=False
+  genotype,
+  target_params,
+  *,
+  num_layers,
+  num_classes,
+  stem='cifar',
+  auxiliary=False,
+  image_shape=None,
 ):
   """The even C whose network has the number of parameters nearest to `target_params`.
 
-  For comparisons at equal size: "similar parameters by controlling C".
+  For comparisons at equal size: "similar parameters by controlling C". The rest as `count_params`.
   """
   if not 0 < target_params < math.inf:
     raise ValueError(f'target_params is {target_params!r}; it must be a positive number')
@@ -155,6 +162,7 @@ def channels_for(
     num_classes=num_classes,
     stem=stem,
     auxiliary=auxiliary,
+    image_shape=image_shape,
   )
   # Bisection over C / 2, but counts grow about as C ** 2: a guess by that is nearly right at once.
   low, high, half = 0, math.inf, 16
