@@ -7,7 +7,7 @@ import pathlib
 from stretchnas_jax.architecture import genotype, random_cells, zoo
 from stretchnas_jax.runtime import workdir
 
-RANDOM, RANDOM_OPERATIONS = 'random:', 'random_ops:'
+RANDOM, RANDOM_OPERATIONS, BEST = 'random:', 'random_ops:', 'best:'
 
 
 def genotype_from(name_or_path):
@@ -16,8 +16,10 @@ def genotype_from(name_or_path):
   Args:
     name_or_path: a key of `zoo.GENOTYPES`; a file in the native JSON form or in DARTS' text form;
       the workdir of a search, whose `genotype.json` is meant; `WORKDIR@EPOCH`, what the search
-      would have derived after that epoch; `random:SEED`, a cell of the DARTS space; or
-      `random_ops:CELL:SEED`, random operations on the edges of a cell named in any of these ways.
+      would have derived after that epoch; `random:SEED`, a cell of the DARTS space;
+      `random_ops:CELL:SEED`, random operations on the edges of a cell named in any of these ways;
+      or `best:FOLDER`, of the trainings in the folders of FOLDER the cell of the one with the
+      highest validation accuracy at its end.
 
   Returns:
     A `Genotype`.
@@ -38,6 +40,8 @@ def genotype_from(name_or_path):
     return read_file(path)
   if text.startswith((RANDOM, RANDOM_OPERATIONS)):
     return drawn(text)
+  if text.startswith(BEST):
+    return best_of(pathlib.Path(text.removeprefix(BEST)))
   folder, _, epoch = text.rpartition('@')
   if folder:
     return after_epoch(pathlib.Path(folder), epoch)
@@ -64,6 +68,21 @@ def drawn(text):
     raise ValueError(f'{text!r} names no cell or no seed; the form is random_ops:CELL:SEED')
   seed = whole_number(seed, 'the seed', text)
   return random_cells.random_operations(genotype_from(cell), seed)
+
+
+def best_of(folder):
+  """The cell that trained best in `folder/*`, on images held out; all must be done."""
+  paths = sorted(path.parent for path in folder.glob('*/config.json'))
+  if not paths:
+    raise FileNotFoundError(f'{folder} holds no folders of trainings')
+  scores = {}
+  for path in paths:
+    if not (path / 'result.json').is_file():
+      raise FileNotFoundError(f'{path} holds no result.json: its training has not finished')
+    scores[path] = workdir.read_object(path / 'result.json').get('last_val_accuracy')
+    if scores[path] is None:
+      raise ValueError(f'{path} has no last_val_accuracy: set config.data.holdout, as 0.1')
+  return genotype_from(max(paths, key=scores.get))  # the first of equal ones
 
 
 def after_epoch(folder, epoch):

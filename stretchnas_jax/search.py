@@ -129,7 +129,7 @@ def prepare_search(config, workdir, argv=()):
 
 
 def run_plan(plan, folder, programs=None):
-  """Searches as planned; `programs` are those of an earlier run of the same plan but for its seed."""
+  """Searches as planned; `programs` are those of a plan that differs in the seed alone."""
   if folder.writes:
     print(search_plan.describe_plan(plan), file=sys.stderr)
   keep = plan.config.checkpoint.keep

@@ -46,7 +46,13 @@ def finished(folder, seeds):
 
 
 def summary(seeds, results, same=TRAINED):
-  """Means of the figures of `results`, with deviations (n - 1, None for one run) under `*_std`; `same`: fields of any."""
+  """Means of the figures of `results`, with deviations (n - 1, None for one run) under `*_std`.
+
+  Args:
+    seeds: whole numbers.
+    results: of each seed, what its `result.json` holds.
+    same: fields in which the results agree.
+  """
   found = {}
   for name in FIGURES:
     values = [result[name] for result in results if result.get(name) is not None]
