@@ -204,8 +204,9 @@ def one_line(error):
 def usage(prepare, program, config, options, positional):
   """The help text of one program."""
   script = pathlib.Path(program)
-  package = script.suffix == '.py' and script.parent.name == 'stretchnas_jax'
-  name = f'python -m stretchnas_jax.{script.stem}' if package else script.name
+  folder = script.parent.name
+  package = script.suffix == '.py' and folder in ('stretchnas_jax', 'experiments')
+  name = f'python -m {folder}.{script.stem}' if package else script.name
   words = [word.upper() for word in positional]
   rows = [('--config=FILE[:arg]', 'Python file with get_config()')] if config else []
   rows += [('--config.a.b=value', 'another value for a field, after --config')] if config else []

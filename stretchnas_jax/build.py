@@ -7,7 +7,7 @@ from stretchnas_jax.models import network, supernet
 from stretchnas_jax.optimization import bilevel, optimizers, training
 
 TOPOLOGIES = {
-  'none': lambda graph, c: topology.none(graph, by=c.by or 'target'),
+  'none': lambda graph, c: topology.none(graph, by=c.by or 'target', k=c.k),
   'input_pairs': lambda graph, c: topology.input_pairs(graph),
   'output_pairs': lambda graph, c: topology.output_pairs(graph),
   'output_subsets': lambda graph, c: topology.output_subsets(graph, include_empty=c.include_empty),

@@ -35,7 +35,7 @@ def search_config():
   config.topology = ConfigDict(
     {
       'kind': 'output_subsets',
-      'k': 2,  # of k_subsets
+      'k': 2,  # of k_subsets, and of none: the strongest edges of a node that stay
       # Of none and k_subsets: target or source; None: target for none, source for k_subsets.
       'by': config_dict.placeholder(str),
       'include_empty': True,  # of output_subsets

@@ -74,7 +74,7 @@ def test_rules_of_configs():
     ({'topology.kind': 'k_subsets', 'topology.k': 6, 'topology.by': 'target'}, 'k is 6; by target'),
     (
       {'topology.kind': 'none', 'topology.by': 'source', 'space.num_intermediate': 1},
-      "by is 'source', but no node of this graph has two out-edges",
+      'k is 2; by source, no node of this graph has more than 1 edges',
     ),
   ],
 )

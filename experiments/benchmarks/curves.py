@@ -1,24 +1,10 @@
 """Curves in panels side by side, as SVG text."""
 
-from xml.sax.saxutils import escape
+from stretchnas_jax.views.charts import line, text
 
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 210, 230, 34, 34, 14, 40
 COLOURS = ('#7a7a7a', '#0b5fa5', '#b5390e')
 DASHES = ('5 4', '', '')  # the first line is what the others are held against
-
-
-def text(x, y, words, anchor='middle', colour='#1a1a1a'):
-  return (
-    f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">{escape(words)}</text>'
-  )
-
-
-def line(points, colour, dash='', width=2):
-  places = ' '.join(f'{x:.1f},{y:.1f}' for x, y in points)
-  return (
-    f'<polyline points="{places}" fill="none" stroke="{colour}" stroke-width="{width}" '
-    f'stroke-dasharray="{dash}"/>'
-  )
 
 
 def panel(left, axis, values, lines):

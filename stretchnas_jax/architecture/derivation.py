@@ -26,7 +26,7 @@ def derive_cell(space, table, alpha, beta):
   alpha = _checked('alpha', alpha, (len(space.graph.edges), space.num_operations))
   notes = []
   if not len(table.mask):
-    kept = top_k(space, alpha, by=table.by)
+    kept = top_k(space, alpha, table.k, table.by)
   else:
     beta = _checked('beta', beta, table.mask.shape)
     kept = np.asarray(topology.select(beta, table))

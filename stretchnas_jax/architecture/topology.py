@@ -29,11 +29,14 @@ class TopologyTable(NamedTuple):
   mask: np.ndarray  # [R, K], bool: which codes are real
   scale: np.ndarray  # [E], float32, of the merged probabilities; 0 where no code has the edge
   by: str = 'source'  # a row chooses its node's out-edges, or with 'target' the in-edges
+  k: int = 2  # of a table without rows: how many edges of a node stay
 
 
-# `by` is part of the structure, so that a table can also be an argument of a jitted function.
+# `by` and `k` are part of the structure: a table can also be an argument of a jitted function.
 jax.tree_util.register_pytree_node(
-  TopologyTable, lambda table: (table[:3], table.by), lambda by, arrays: TopologyTable(*arrays, by)
+  TopologyTable,
+  lambda table: (table[:3], table[3:]),
+  lambda static, arrays: TopologyTable(*arrays, *static),
 )
 
 
@@ -63,21 +66,19 @@ def _build(graph, by, sizes, scale):
   return TopologyTable(codes, mask, scales, by)
 
 
-def none(graph, by='target'):
+def none(graph, by='target', k=2):
   """No rows: every edge scores 1, and the topology is read off alpha, as in DARTS.
 
-  `by` tells the derivation whose strongest two edges stay: each node's in-edges (DARTS) or
+  `by` tells the derivation whose k strongest edges stay: each node's in-edges (DARTS, k = 2) or
   out-edges (the paper's Table 5).
 
   Raises:
-    ValueError: by source, no node has two such edges.
+    ValueError: no node has k such edges.
   """
-  _check_by(by)
-  if by == 'source' and graph.num_intermediate < 2:
-    raise ValueError("by is 'source', but no node of this graph has two out-edges")
+  _check_k(graph, k, by)
   edges = len(graph.edges)
   codes, mask = np.zeros((0, 0, edges), np.float32), np.zeros((0, 0), bool)
-  return TopologyTable(codes, mask, np.ones(edges, np.float32), by)
+  return TopologyTable(codes, mask, np.ones(edges, np.float32), by, k)
 
 
 def input_pairs(graph):
@@ -108,12 +109,7 @@ def k_subsets(graph, k, by='source'):
   Raises:
     ValueError: no node has k such edges.
   """
-  _check_by(by)
-  if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-    raise ValueError(f'k is {k!r}; it must be a whole number of at least 1')
-  most = graph.num_intermediate + (by == 'target')
-  if k > most:
-    raise ValueError(f'k is {k}; by {by}, no node of this graph has more than {most} edges')
+  _check_k(graph, k, by)
   scale = lambda n: math.comb(n, k) / math.comb(n - 1, k - 1) if by == 'source' else 1.0
   return _build(graph, by, lambda n: [k] if n >= k else [], scale)
 
@@ -195,6 +191,15 @@ def _entering(num_edges):
   runs = np.cumsum([0, *range(2, nodes + 2)])
   columns = np.arange(nodes + 1)
   return np.where(columns < np.diff(runs)[:, None], runs[:-1, None] + columns, num_edges)
+
+
+def _check_k(graph, k, by):
+  _check_by(by)
+  if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+    raise ValueError(f'k is {k!r}; it must be a whole number of at least 1')
+  most = graph.num_intermediate + (by == 'target')
+  if k > most:
+    raise ValueError(f'k is {k}; by {by}, no node of this graph has more than {most} edges')
 
 
 def _check_by(by):

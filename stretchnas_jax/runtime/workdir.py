@@ -19,6 +19,8 @@ import tempfile
 import jax
 import numpy as np
 
+from stretchnas_jax.runtime import machine
+
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'stretchnas_jax')
 TEMPORARY = '.part-'
 
@@ -214,6 +216,7 @@ def record(path, argv):
     'date': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
     'argv': [str(word) for word in argv],
     'versions': {'python': platform.python_version(), **versions()},
+    'machine': machine.facts(),
     'devices': [f'{device.platform}: {device.device_kind}' for device in jax.devices()],
     'git_commit': git_commit(),
   }

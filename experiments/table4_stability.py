@@ -1,0 +1,57 @@
+"""Table 4: the cells that a search would have derived after 20, 30, 40 and 50 epochs.
+
+The paper's three rows of each method are three runs; here they are the seeds.
+
+    python -m experiments.table4_stability run --scale=tiny
+"""
+
+import statistics
+
+from experiments.searches import SEARCHES
+from stretchnas_jax.experiment import Experiment, Paper, Run, main
+
+EPOCHS = (20, 30, 40, 50)
+
+# Test errors, % of the paper's three runs, and their parameters, M, by epoch.
+PAPER = {
+  'DARTS (2nd order)': (
+    ((2.93, 2.88, 3.02, 2.90), (3.05, 3.16, 3.00, 3.41), (2.83, 2.82, 2.87, 2.87)),
+    ((3.6, 3.2, 2.5, 2.3), (3.1, 2.3, 2.3, 2.1), (4.1, 3.0, 2.6, 2.6)),
+  ),
+  'DARTS w/o SC': (
+    ((2.89, 2.94, 2.81, 2.71), (2.91, 2.89, 2.83, 2.69), (2.85, 2.81, 2.73, 2.75)),
+    ((2.0, 1.9, 1.8, 1.8), (2.0, 1.8, 1.8, 1.9), (2.1, 1.9, 1.8, 1.9)),
+  ),
+}
+# Search, layers of the network, wanted size in M.
+METHODS = {'DARTS (2nd order)': ('darts_second', 20, 3.3), 'DARTS w/o SC': ('wo_sc', 8, 1.8)}
+
+
+def published(method, i):
+  """The mean of the paper's runs after its i-th epoch, which prints each of them."""
+  errors, params = ([row[i] for row in rows] for rows in PAPER[method])
+  return Paper(statistics.fmean(errors), statistics.stdev(errors), statistics.fmean(params))
+
+
+RUNS = {
+  f'{cell}_{epoch}': Run(
+    f'{method}, epoch {epoch}', f'{cell}@{epoch}', layers, size, published(method, i), method, epoch
+  )
+  for method, (cell, layers, size) in METHODS.items()
+  for i, epoch in enumerate(EPOCHS)
+}
+
+EXPERIMENT = Experiment(
+  title='Table 4: cells at different epochs of the search',
+  searches=SEARCHES,
+  runs=RUNS,
+  comparisons=(('darts_second_50', 'darts_second_20'), ('wo_sc_50', 'wo_sc_20')),
+  x='epoch of the search, of 50',
+  remarks=(
+    'In the paper the sizes follow the cells; here C is chosen for one size of each method, so that '
+    'cells alone are compared.',
+  ),
+)
+
+if __name__ == '__main__':
+  main(EXPERIMENT)

@@ -1,0 +1,99 @@
+"""How large an experiment is made: as published, for a day on a GPU, or for two CPU cores."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from stretchnas_jax.experiment.spec import CIFAR10, IMAGENET
+
+DIGITS = 'configs/train_digits.py'
+
+
+class Recipe(NamedTuple):
+  """How a network is trained."""
+
+  config: str
+  overrides: Mapping[str, Any] = {}
+
+
+class Scale(NamedTuple):
+  """What is changed of every search and training.
+
+  Attributes:
+    about: one line.
+    seeds: by default.
+    search: overrides of every search.
+    epochs: of a search.
+    layers: paper's number of layers -> ours; those that are not in it stay.
+    params: factor of the numbers of parameters.
+    recipes: the paper's training config -> ours.
+    candidates: how many random cells one is chosen of.
+    candidate_epochs: of the short training that chooses.
+  """
+
+  about: str
+  seeds: tuple[int, ...]
+  search: Mapping[str, Any]
+  epochs: int
+  layers: Mapping[int, int]
+  params: float
+  recipes: Mapping[str, Recipe]
+  candidates: int
+  candidate_epochs: int
+
+
+PAPER = Scale(
+  about='as published: CIFAR-10 and ImageNet, 50 epochs of search, 600 or 250 of training',
+  seeds=(0, 1, 2),
+  search={},
+  epochs=50,
+  layers={},
+  params=1.0,
+  recipes={CIFAR10: Recipe(CIFAR10), IMAGENET: Recipe(IMAGENET)},
+  candidates=24,
+  candidate_epochs=100,
+)
+
+SMALL = Scale(
+  about='CIFAR-10 with 25 epochs of search and 50 of training, half the channels, layers less',
+  seeds=(0, 1, 2),
+  search={'model.channels': 8},
+  epochs=25,
+  layers={8: 5, 12: 8, 14: 8, 16: 11, 20: 14},
+  params=0.25,
+  recipes={
+    CIFAR10: Recipe(CIFAR10, {'train.epochs': 50, 'train.drop_path': 0.1}),
+    # The stem for large images, on CIFAR-10 made larger: what stands in for ImageNet.
+    IMAGENET: Recipe(
+      CIFAR10, {
+        'train.epochs': 50, 'train.drop_path': 0.0, 'train.label_smoothing': 0.1,
+        'data.image_size': 64, 'model.stem': 'imagenet', 'model.auxiliary': False,
+      },
+    ),
+  },
+  candidates=8,
+  candidate_epochs=10,
+)  # fmt: skip
+
+TINY = Scale(
+  about="scikit-learn's digits, 8x8 pixels: every experiment within an hour on two CPU cores",
+  seeds=(0, 1, 2),
+  search={
+    'data.name': 'digits', 'data.image_size': 8, 'data.crop_padding': 1, 'data.flip': False,
+    'model.channels': 4, 'search.batch_size': 32, 'weights.learning_rate': 0.1,
+    # Few steps: the architecture must move faster than over 50 epochs of CIFAR-10.
+    'alpha.learning_rate': 6e-3, 'beta.learning_rate': 3e-2,
+  },
+  epochs=20,
+  layers={8: 3, 12: 4, 14: 4, 16: 5, 20: 6},
+  params=1 / 16,
+  recipes={
+    CIFAR10: Recipe(DIGITS, {'train.epochs': 12}),
+    IMAGENET: Recipe(
+      DIGITS, {'train.epochs': 12, 'data.image_size': 32, 'model.stem': 'imagenet'}
+    ),
+  },
+  candidates=4,
+  candidate_epochs=4,
+)  # fmt: skip
+
+SCALES = {'paper': PAPER, 'small': SMALL, 'tiny': TINY}
