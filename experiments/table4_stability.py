@@ -48,8 +48,8 @@ EXPERIMENT = Experiment(
   comparisons=(('darts_second_50', 'darts_second_20'), ('wo_sc_50', 'wo_sc_20')),
   x='epoch of the search, of 50',
   remarks=(
-    'In the paper the sizes follow the cells; here C is chosen for one size of each method, so that '
-    'cells alone are compared.',
+    'In the paper the sizes follow the cells; here C is chosen for one size of each method, so '
+    'that cells alone are compared.',
   ),
 )
 

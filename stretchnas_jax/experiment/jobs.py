@@ -94,7 +94,8 @@ def run_jobs(experiment, run, setting):
   texts = [cell_text(run, experiment.searches, trial, setting) for trial in found]
   for trial in found:
     yield from candidate_jobs(run, trial, setting)
-  same = len(set(texts)) == 1  # a cell of the zoo: one compilation serves all seeds
+  # A cell of the zoo is the same for all seeds, and one compilation serves them.
+  same = not any(trial.search or trial.candidates for trial in found)
   if same and not setting.split:
     yield train_job(run, texts[0], found, setting, several=True)
     return
