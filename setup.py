@@ -45,6 +45,7 @@ setup(
     'test': TEST,
     'dev': TEST + ['ruff>=0.12'],
     'tensorboard': ['tensorboardX>=2.6.2'],
+    'experiments': ['submitit>=1.5'],  # jobs on a Slurm cluster
     'tf': ['tensorflow-cpu'],
   },
   entry_points={'console_scripts': ['stretchnas = stretchnas_jax.app:main']},

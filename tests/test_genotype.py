@@ -469,6 +469,17 @@ def test_none_counts_in_the_denominator():
   assert derivation.top_k(own, alpha, k=1, by='source').tolist() == [True, True, False, False, True]
 
 
+@pytest.mark.parametrize('k, edges', [(1, 4), (2, 8), (3, 11)])
+def test_a_table_without_rows_says_how_many_edges_stay(k, edges):
+  own = space.darts_space(4, with_none=True)
+  alpha = np.random.default_rng(k).normal(size=(14, 8))
+  kept, _, _ = derivation.derive_cell(own, topology.none(own.graph, k=k), alpha, None)
+  counts = [sum(dst == node for _, _, dst in kept) for node in range(2, 6)]
+  assert counts == [min(k, node) for node in range(2, 6)] and len(kept) == edges
+  with pytest.raises(ValueError, match='k is 6; by target'):
+    topology.none(own.graph, k=6)
+
+
 def test_top_k_keeps_the_first_of_equal_edges_and_all_where_few():
   own = space.darts_space(3)
   kept = derivation.top_k(own, np.zeros((9, 7)), k=3)

@@ -104,3 +104,23 @@ def test_an_epoch_that_is_not_there_is_named(run, epoch, words):
 def test_a_run_that_is_not_there_is_named(tmp_path):
   with pytest.raises(FileNotFoundError, match='x holds no genotypes.jsonl: no search has run'):
     inputs.genotype_from(f'{tmp_path / "x"}@3')
+
+
+def test_the_best_of_several_trainings_is_chosen_by_what_was_held_out(tmp_path):
+  for name, score in (('0', 0.5), ('1', 0.9), ('2', 0.9)):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / 'config.json').write_text('{}')
+    result = {'last_val_accuracy': score, 'best_val_accuracy': 1.0, 'test_accuracy': 1 - score}
+    (tmp_path / name / 'result.json').write_text(json.dumps(result))
+    cell = random_cells.random_cell(int(name))
+    (tmp_path / name / 'genotype.json').write_text(genotype.to_json(cell))
+  best = f'best:{tmp_path}'
+  assert inputs.genotype_from(best) == random_cells.random_cell(1)
+  (tmp_path / '0' / 'result.json').write_text('{}')
+  with pytest.raises(ValueError, match='0 has no last_val_accuracy: set config.data.holdout'):
+    inputs.genotype_from(best)
+  (tmp_path / '0' / 'result.json').unlink()
+  with pytest.raises(FileNotFoundError, match='0 holds no result.json: its training has not'):
+    inputs.genotype_from(best)
+  with pytest.raises(FileNotFoundError, match='holds no folders of trainings'):
+    inputs.genotype_from(f'best:{tmp_path / "nothing"}')

@@ -153,3 +153,16 @@ def test_the_command_line_names_an_error_in_one_line(tmp_path):
   assert done.stderr.count('\n') == 1
   assert 'config.search.batch_size is 5000' in done.stderr
   assert not (tmp_path / 'run').exists()
+
+
+def test_several_seeds_are_the_searches_of_each(finished, tmp_path):
+  path, result = finished
+  summary = stretchnas_jax.run_search(tiny_config(), tmp_path / 'several', seeds=(1, 0))
+  # The programs of the first seed served this one.
+  assert without_clock(tmp_path / 'several' / 'seed_0' / 'metrics.jsonl') == without_clock(
+    path / 'metrics.jsonl'
+  )
+  assert summary['n'] == 2 and summary['runs'][1]['genotype'] == result['genotype']
+  values = [run['val_accuracy'] for run in summary['runs']]
+  assert summary['val_accuracy'] == pytest.approx(sum(values) / 2)
+  assert summary['runs'][0]['seed'] == 1 and 'genotype' not in summary

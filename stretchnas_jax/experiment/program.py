@@ -38,7 +38,7 @@ def main(experiment, name=None, argv=None):
     if args.verb not in VERBS:
       raise ValueError(f'{args.verb!r} is no verb; there are {", ".join(VERBS)}')
     setting, keys = setting_of(args), chosen(experiment, args.only)
-    return lambda: VERBS[args.verb](experiment, name, setting, keys, args)
+    return VERBS[args.verb](experiment, name, setting, keys, args)
 
   prepare.__module__ = '__main__' if name in argv[0] else __name__  # whose docstring is the help
   app.run(prepare, config=False, options=OPTIONS, positional=('verb',), argv=argv)
@@ -71,10 +71,14 @@ def chosen(experiment, only):
   return list(found)
 
 
+# ---- the verbs: each checks and reads, and returns the function that does the work ---------------
+
+
 def list_commands(experiment, name, setting, keys, args):
   """Prints the commands, a comment before what is finished."""
-  for job in jobs_lib.jobs_of(experiment, setting, keys):
-    print(f'# finished: {job.command}' if job.finished else job.command)
+  jobs = jobs_lib.jobs_of(experiment, setting, keys)
+  lines = [f'# finished: {job.command}' if job.finished else job.command for job in jobs]
+  return lambda: print('\n'.join(lines))
 
 
 def run(experiment, name, setting, keys, args):
@@ -83,13 +87,20 @@ def run(experiment, name, setting, keys, args):
   if args.launcher == 'slurm':
     from stretchnas_jax.experiment import slurm
 
-    submitted = slurm.submit(jobs, setting.folder / 'slurm', slurm.parse(args.slurm))
-    for number, job in submitted:
-      print(f'{number}: {job.command}')
-    return
+    executor = slurm.open_executor(setting.folder / 'slurm', slurm.parse(args.slurm))
+    return lambda: submit(slurm, executor, jobs)
+  return lambda: run_here(jobs, setting.folder / 'locks')
+
+
+def submit(slurm, executor, jobs):
+  for number, job in slurm.submit(executor, jobs):
+    print(f'{number}: {job.command}')
+
+
+def run_here(jobs, locks):
   from stretchnas_jax.experiment import running  # loads all that a search needs
 
-  failed = running.run_all(jobs, setting.folder / 'locks')
+  failed = running.run_all(jobs, locks)
   for job in failed:
     print(f'failed: {job.command}', file=sys.stderr)
   if failed:
@@ -101,21 +112,29 @@ def collect(experiment, name, setting, keys, args):
   from stretchnas_jax.experiment import tables
 
   results = results_of(experiment, setting)
-  page, folder = tables.markdown(results), out_folder(setting, args)
-  (folder / f'{name}.json').write_text(json.dumps(results, indent=1) + '\n', 'utf-8')
-  (folder / f'{name}.md').write_text(page, 'utf-8')
-  print(page)
+  page = tables.markdown(results)
+  files = {f'{name}.json': json.dumps(results, indent=1) + '\n', f'{name}.md': page}
+
+  def work():
+    write(out_folder(setting, args), files)
+    print(page)
+
+  return work
 
 
 def plot(experiment, name, setting, keys, args):
   """Writes the plot, and for searches alone their cells too."""
   from stretchnas_jax.experiment import plots
 
+  drawn = plots.draw(experiment, results_of(experiment, setting))
+  files = {f'{name}{ending}.svg': text for ending, text in drawn.items()}
   folder = out_folder(setting, args)
-  for ending, text in plots.draw(experiment, results_of(experiment, setting)).items():
-    path = folder / f'{name}{ending}.svg'
-    path.write_text(text, 'utf-8')
-    print(path)
+
+  def work():
+    write(folder, files)
+    print('\n'.join(str(folder / file) for file in files))
+
+  return work
 
 
 def results_of(experiment, setting):
@@ -125,9 +144,13 @@ def results_of(experiment, setting):
 
 
 def out_folder(setting, args):
-  folder = pathlib.Path(args.out) if args.out else setting.folder / 'results'
+  return pathlib.Path(args.out) if args.out else setting.folder / 'results'
+
+
+def write(folder, files):
   folder.mkdir(parents=True, exist_ok=True)
-  return folder
+  for name, text in files.items():
+    (folder / name).write_text(text, 'utf-8')
 
 
 VERBS = {'list': list_commands, 'run': run, 'collect': collect, 'plot': plot}

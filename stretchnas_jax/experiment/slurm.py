@@ -36,17 +36,13 @@ def parse(text):
   return found
 
 
-def submit(jobs, folder, parameters, cluster='slurm'):
-  """Submits what is not finished, each job after those that it needs.
+def open_executor(folder, parameters, cluster='slurm'):
+  """What jobs are given to.
 
   Args:
-    jobs: `Job`s, each after those that it needs.
     folder: of submitit's scripts and logs.
     parameters: of `submitit.AutoExecutor.update_parameters`, see `parse`.
     cluster: of submitit; 'debug' runs here and now.
-
-  Returns:
-    `[(job id, Job)]`.
 
   Raises:
     ValueError: submitit or Slurm is not there, or it refuses a parameter.
@@ -60,14 +56,26 @@ def submit(jobs, folder, parameters, cluster='slurm'):
     executor.update_parameters(**{'name': 'stretchnas', **parameters})
   except (RuntimeError, NameError) as error:  # what submitit raises for these
     raise ValueError(f'--launcher=slurm: {error}') from error
+  return executor
+
+
+def submit(executor, jobs):
+  """Submits what is not finished, each job after those that it needs.
+
+  Args:
+    executor: of `open_executor`.
+    jobs: `Job`s, each after those that it needs.
+
+  Returns:
+    `[(job id, Job)]`.
+  """
   submitted, ids = [], {}
   for job in jobs:
     if job.finished:
       continue
     after = sorted({ids[need] for need in job.needs if need in ids})
-    if cluster == 'slurm':
-      wanted = {'dependency': f'afterok:{":".join(after)}'} if after else {}
-      executor.update_parameters(slurm_additional_parameters=wanted)
+    wanted = {'dependency': f'afterok:{":".join(after)}'} if after else {}
+    executor.update_parameters(slurm_additional_parameters=wanted)
     queued = executor.submit(Command(job.program, job.words))
     ids |= dict.fromkeys(job.folders, queued.job_id)
     submitted.append((queued.job_id, job))

@@ -10,8 +10,8 @@ HEAD = (
 )  # fmt: skip
 NOTE = (
   'Ours: mean ± standard deviation (n - 1) over seeds, each a search and a training of its own. '
-  'Intervals are of the mean, by bootstrap; with three seeds they are narrower than their name '
-  'says. FLOPs as papers on cells count them.'
+  'Intervals are of the mean, by bootstrap; of three seeds they go from the lowest to the highest, '
+  'and are too narrow for their name. FLOPs as papers on cells count them.'
 )
 
 
