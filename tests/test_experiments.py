@@ -316,6 +316,7 @@ class Stub:
       fake = types.SimpleNamespace(prepare=self.prepare, OPTIONS=module.OPTIONS)
       monkeypatch.setitem(running.PROGRAMS, name, fake)
     monkeypatch.setattr(running.jax, 'clear_caches', lambda: None)
+    monkeypatch.setattr(running.gc, 'collect', lambda: None)
 
   def prepare(self, args):
     if self.fails and self.fails in str(args.workdir):
