@@ -30,11 +30,23 @@ def collect(experiment, setting):
     'as_published': setting.scale is scales.PAPER,
     'date': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
     'seeds': list(setting.seeds),
-    'remarks': list(experiment.remarks),
+    'remarks': [*experiment.remarks, *scaled_down(setting.scale)],
     'made_with': made_with(rows),
     'rows': rows,
     'comparisons': [compare(rows, *pair) for pair in experiment.comparisons],
   }
+
+
+def scaled_down(scale):
+  """What the numbers in the names of rows stand for at this scale."""
+  if scale is scales.PAPER:
+    return []
+  layers = ', '.join(f'{ours} for {paper}' for paper, ours in scale.layers.items())
+  return [
+    f'Names and axes carry the numbers of the paper. Here the layers are {layers}; epoch 50 of a '
+    f'search is {scale.epochs}; wanted parameters are {scale.params:g} of those of the paper; '
+    f'random cells are chosen among {scale.candidates}.'
+  ]
 
 
 def row_of(experiment, run, setting):

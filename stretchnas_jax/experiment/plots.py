@@ -14,16 +14,15 @@ def draw(experiment, results):
     experiment: an `Experiment`.
     results: of `collect.collect`.
   """
-  rows, label = results['rows'], MEASURES[results['measure']]
+  rows, label, as_published = results['rows'], MEASURES[results['measure']], results['as_published']
   found = {}
   if any(row['series'] for row in rows.values()):
-    found[''] = charts.curves(experiment.title, series_of(rows), experiment.x, label)
+    x = experiment.x if as_published else f'{experiment.x} (numbers of the paper)'
+    found[''] = charts.curves(experiment.title, series_of(rows), x, label)
   else:
     # Other data and sizes than the paper's have other errors: rings only where they compare.
-    as_published = results['as_published']
-    found[''] = charts.dots(
-      experiment.title, [dots_of(row, as_published) for row in rows.values()], label
-    )
+    shown = [row for row in rows.values() if as_published or row['status'] != 'of others']
+    found[''] = charts.dots(experiment.title, [dots_of(row, as_published) for row in shown], label)
   if results['measure'] == 'depth':
     found |= drawn_cells(rows)
   return found
