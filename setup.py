@@ -29,6 +29,7 @@ setup(
     'absl-py>=2.1',
     'chex>=0.1.92',
     'flatbuffers>=24.3',  # jax.export asks for it
+    'filelock>=3.12',  # jax takes it for the cache of compiled programs
     'flax>=0.12.8',
     'importlib_resources',  # tensorflow-datasets uses it and does not ask for it
     'jax>=0.10',

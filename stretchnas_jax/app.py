@@ -69,8 +69,8 @@ def run(prepare, *, config=True, workdir=None, options=(), positional=(), argv=N
   try:
     try:
       args = parse(argv, config, options, positional)
-      if config and args.distributed:
-        start_distributed()
+      if config:
+        start_devices(args.distributed)
       work = prepare(args)
     except (ValueError, OSError) as error:
       fail(one_line(error))
@@ -255,11 +255,15 @@ def set_up_logging():
     root.addHandler(Console())
 
 
-def start_distributed():
+def start_devices(distributed):
   import jax  # here, so that --help is quick
 
+  from stretchnas_jax.runtime import compilation
+
+  compilation.use_cache()
   try:
-    jax.distributed.initialize()
+    if distributed:
+      jax.distributed.initialize()
   except (RuntimeError, ValueError) as error:
     raise ValueError(f'--distributed: {one_line(error)}') from error
 

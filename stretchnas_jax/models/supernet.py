@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stretchnas_jax.architecture import space as space_lib
-from stretchnas_jax.models import layout, merged, planes
+from stretchnas_jax.models import initial, layout, merged, planes
 from stretchnas_jax.models import norms as norms_lib
 from stretchnas_jax.models import operations as ops
 
@@ -71,7 +71,7 @@ class SearchCell(nn.Module):
     params = {name: self._convolution(name) for name in names if is_convolution(name)}
     if self.reduction and 'skip_connect' in names:
       shape = (2 * graph.num_intermediate, 1, channels, channels)
-      kernel = self.param('skip_connect', ops.uniform_init(channels), shape)
+      kernel = self.param('skip_connect', initial.uniform(channels), shape)
       params['skip_connect'] = {'pointwise': kernel}
     self.fans = params
     fresh = lambda shape: {'mean': jnp.zeros(shape), 'var': jnp.ones(shape)}
@@ -84,9 +84,9 @@ class SearchCell(nn.Module):
   def _convolution(self, name):
     size, stages = int(name[-1]), 2 if name.startswith('sep') else 1
     lead = (len(self.space.graph.edges), stages, self.channels)
-    depthwise = self.param(f'{name}_depthwise', ops.uniform_init(size * size), (*lead, size, size))
+    depthwise = self.param(f'{name}_depthwise', initial.uniform(size * size), (*lead, size, size))
     pointwise = self.param(
-      f'{name}_pointwise', ops.uniform_init(self.channels), (*lead, self.channels)
+      f'{name}_pointwise', initial.uniform(self.channels), (*lead, self.channels)
     )
     return {'depthwise': depthwise, 'pointwise': pointwise}
 
@@ -114,7 +114,7 @@ class SearchCell(nn.Module):
     """ReLU, 1x1 convolution or factorized reduction to C channels, batch norm."""
     x = jax.nn.relu(x)
     inputs = x.shape[self.layout.channel_axis]
-    kernel = self.param(name, ops.uniform_init(inputs), (inputs, self.channels))
+    kernel = self.param(name, initial.uniform(inputs), (inputs, self.channels))
     if halve:
       half = self.channels // 2
       parts = zip(self.layout.halves(x), (kernel[:, :half], kernel[:, half:]))
@@ -148,9 +148,7 @@ class SearchCell(nn.Module):
       running = self._running(lambda n: source if '_pool_' in n else rows, train)  # noqa: B023
       columns = {n: weights[rows, o] for o, n in enumerate(names) if is_built_in(n) and n != 'none'}
       params = self._fan_params(rows, stride)
-      mixtures, moments = compute_fan(
-        self.form, params, nodes[source], columns, stride, running, axis_name
-      )
+      mixtures, moments = self._fan(params, nodes[source], columns, stride, running, axis_name)
       targets = [graph.edges[e][1] for e in graph.out_edges(source)]
       for i, target in enumerate(targets):
         own = self._own_operations(nodes[source], source, target, weights[start + i], stride, train)
@@ -165,6 +163,14 @@ class SearchCell(nn.Module):
         self.running.value, jax.lax.stop_gradient(batch)
       )
     return jnp.concatenate(nodes[2:], self.layout.channel_axis)
+
+  def _fan(self, params, x, weights, stride, running, axis_name):
+    """As `compute_fan`, where there is something to compute."""
+    if self.is_initializing() or not weights:
+      # Parameters are all there by now, and tracing what is not needed would take seconds.
+      zeros = jnp.zeros_like(x[:, ::stride, ::stride])  # rows and columns, in either layout
+      return [zeros] * self.space.graph.num_intermediate, {}
+    return compute_fan(self.form, params, x, weights, stride, running, axis_name)
 
   def _fan_params(self, rows, stride):
     skip = ('skip_connect',) if stride == 1 else ()
@@ -269,7 +275,7 @@ class Supernet(nn.Module):
     where = FORMS[form][0]
     x = nn.Conv(
       width, (3, 3), use_bias=False, dtype=self.dtype, name='stem',
-      kernel_init=ops.uniform_init(9 * images.shape[-1]),
+      kernel_init=initial.uniform(9 * images.shape[-1]),
     )(images)  # fmt: skip
     x = nn.BatchNorm(
       not train, momentum=norms_lib.MOMENTUM, epsilon=norms_lib.EPSILON, dtype=self.dtype,
@@ -289,6 +295,6 @@ class Supernet(nn.Module):
       after_reduction = reduction
     features = where.global_mean(s1.astype(jnp.promote_types(s1.dtype, jnp.float32)))
     return nn.Dense(
-      self.num_classes, name='classifier', kernel_init=ops.uniform_init(features.shape[-1]),
-      bias_init=ops.uniform_init(features.shape[-1]),
+      self.num_classes, name='classifier', kernel_init=initial.uniform(features.shape[-1]),
+      bias_init=initial.uniform(features.shape[-1]),
     )(features)  # fmt: skip
