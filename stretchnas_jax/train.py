@@ -19,7 +19,7 @@ OPTIONS = (
 )
 
 # Fields that may differ from one start to the next of the same run.
-FREE = ('train.steps_per_call', 'checkpoint', 'log')
+FREE = ('train.steps_per_call', 'data.workers', 'data.on_bad_image', 'checkpoint', 'log')
 
 
 def open_folder(workdir, config, genotype, argv):

@@ -15,6 +15,10 @@ import numpy as np
 GROUP = 8  # images of one task: many enough to hide its cost, few enough to keep all workers busy
 
 
+class UnreadableImage(OSError, ValueError):
+  """An image cannot be read; like a fault of the disk, it comes up long after a run has begun."""
+
+
 class Decoder:
   """Decodes images of one part of a data set with several workers.
 
@@ -68,7 +72,7 @@ class Decoder:
       pixels = self._read(other, read)
       if pixels is not None:
         return pixels
-    raise ValueError(
+    raise UnreadableImage(
       f'{self.encoded.name(number)} is not a readable image, nor is any other of its class'
     )
 
@@ -80,7 +84,8 @@ class Decoder:
       return read(self.encoded.open(number), self.encoded.name(number))
     except ValueError as error:
       if self.on_bad_image == 'error':
-        raise ValueError(f"{error}; set data.on_bad_image to 'skip' to do without it") from error
+        remedy = "set data.on_bad_image to 'skip' to do without it"
+        raise UnreadableImage(f'{error}; {remedy}') from error
       with self._lock:
         if number not in self.bad:
           self.bad.add(number)
@@ -102,7 +107,7 @@ class Work:
     """Waits; uint8 `[B, S, S, 3]` and bool `[B]`, False where an image was left black.
 
     Raises:
-      ValueError: names the first image that cannot be read.
+      UnreadableImage: names the first image that cannot be read.
     """
     for task in self._tasks:
       task.result()
