@@ -6,6 +6,12 @@ from stretchnas_jax.data import encoded, sources, stream
 from stretchnas_jax.data import jitter as jitter_lib
 from stretchnas_jax.runtime import loop, parallel
 
+# Fields that may differ from one start to the next of the same run.
+FREE = (
+  'search.steps_per_call', 'train.steps_per_call', 'data.workers', 'data.on_bad_image',
+  'checkpoint', 'log',
+)  # fmt: skip
+
 
 def is_stream(data):
   """Whether images of a config's group `data` are read as they are needed."""

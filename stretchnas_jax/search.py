@@ -17,9 +17,6 @@ from stretchnas_jax.views import cells
 
 LINES = ('metrics.jsonl', 'genotypes.jsonl')
 
-# Fields that may differ from one start to the next of the same run.
-FREE = ('search.steps_per_call', 'data.workers', 'data.on_bad_image', 'checkpoint', 'log')
-
 # The data sets whose training has a config of another name.
 CONFIGS = {'cifar100': 'cifar10', 'imagenet2012': 'imagenet'}
 
@@ -122,7 +119,7 @@ def report(path, data, result, found, notes):
 def prepare_search(config, workdir, argv=()):
   """Checks everything, the folder last; returns the function that runs the search."""
   plan = search_plan.plan_search(config)
-  folder = workdir_lib.Workdir.open(workdir, config.to_dict(), argv=argv, ignore=FREE)
+  folder = workdir_lib.Workdir.open(workdir, config.to_dict(), argv=argv, ignore=plan_lib.FREE)
   if folder.finished:
     return functools.partial(finished_result, folder)
   loop_lib.check_resumable(folder, plan_lib.identity_of(plan.feeds))

@@ -12,11 +12,9 @@ import threading
 
 import numpy as np
 
+from stretchnas_jax.data import images as images_lib
+
 GROUP = 8  # images of one task: many enough to hide its cost, few enough to keep all workers busy
-
-
-class UnreadableImage(OSError, ValueError):
-  """An image cannot be read; like a fault of the disk, it comes up long after a run has begun."""
 
 
 class Decoder:
@@ -72,7 +70,7 @@ class Decoder:
       pixels = self._read(other, read)
       if pixels is not None:
         return pixels
-    raise UnreadableImage(
+    raise images_lib.BadImage(
       f'{self.encoded.name(number)} is not a readable image, nor is any other of its class'
     )
 
@@ -84,8 +82,9 @@ class Decoder:
       return read(self.encoded.open(number), self.encoded.name(number))
     except ValueError as error:
       if self.on_bad_image == 'error':
-        remedy = "set data.on_bad_image to 'skip' to do without it"
-        raise UnreadableImage(f'{error}; {remedy}') from error
+        raise images_lib.BadImage(
+          f"{error}; set data.on_bad_image to 'skip' to do without it"
+        ) from error
       with self._lock:
         if number not in self.bad:
           self.bad.add(number)
@@ -107,7 +106,7 @@ class Work:
     """Waits; uint8 `[B, S, S, 3]` and bool `[B]`, False where an image was left black.
 
     Raises:
-      UnreadableImage: names the first image that cannot be read.
+      BadImage: names the first image that cannot be read.
     """
     for task in self._tasks:
       task.result()

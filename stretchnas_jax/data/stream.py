@@ -14,6 +14,7 @@ import numpy as np
 
 from stretchnas_jax.data import augment, crops, decoding, splits
 from stretchnas_jax.data import feeds as feeds_lib
+from stretchnas_jax.data import images as images_lib
 from stretchnas_jax.data import jitter as jitter_lib
 from stretchnas_jax.optimization.state import Examples
 
@@ -183,7 +184,7 @@ class StreamEvaluation:
             begun[step] = self._start(step)
         yield self._collect(begun, start, size)
       if self.bad_images == self.count:
-        raise decoding.UnreadableImage(f'none of the {self.count} images to measure on is readable')
+        raise images_lib.BadImage(f'none of the {self.count} images to measure on is readable')
     finally:
       for _, _, work in begun.values():
         work.cancel()
