@@ -17,6 +17,9 @@ from stretchnas_jax.views import cells
 
 LINES = ('metrics.jsonl', 'genotypes.jsonl')
 
+# The data sets whose training has a config of another name.
+CONFIGS = {'cifar100': 'cifar10', 'imagenet2012': 'imagenet'}
+
 
 class Run:
   """A search under way in its folder."""
@@ -88,9 +91,10 @@ class Run:
 
 def train_command(data, path):
   """How the cell of a search on `data`, a config's group, is trained."""
-  name = 'cifar10' if data.name == 'cifar100' else data.name
+  name = CONFIGS.get(data.name, data.name)
   words = [f'python -m stretchnas_jax.train --config=configs/train_{name}.py']
-  words += [f'--config.data.name={data.name}'] * (name != data.name)
+  words += [f'--config.data.name={data.name}'] * (data.name == 'cifar100')
+  words += ['--config.data.stream=True'] * data.stream
   words += [f'--config.data.path={data.path}'] * bool(data.path)
   return ' '.join([*words, f'--workdir={path}-trained', f'--genotype={path / "genotype.json"}'])
 
@@ -115,9 +119,7 @@ def report(path, data, result, found, notes):
 def prepare_search(config, workdir, argv=()):
   """Checks everything, the folder last; returns the function that runs the search."""
   plan = search_plan.plan_search(config)
-  folder = workdir_lib.Workdir.open(
-    workdir, config.to_dict(), argv=argv, ignore=('search.steps_per_call', 'checkpoint', 'log')
-  )
+  folder = workdir_lib.Workdir.open(workdir, config.to_dict(), argv=argv, ignore=plan_lib.FREE)
   if folder.finished:
     return functools.partial(finished_result, folder)
   loop_lib.check_resumable(folder, plan_lib.identity_of(plan.feeds))

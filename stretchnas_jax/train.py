@@ -7,6 +7,7 @@ import re
 import sys
 
 from stretchnas_jax import app, inputs, train_plan, train_run, train_steps, trained
+from stretchnas_jax import plan as plan_lib
 from stretchnas_jax import seeds as seeds_lib
 from stretchnas_jax.architecture import genotype as genotype_lib
 from stretchnas_jax.runtime import checkpoint, loop
@@ -18,16 +19,13 @@ OPTIONS = (
   app.Option('eval-only', False, 'measure the newest checkpoint of the folder, and no more'),
 )
 
-# Fields that may differ from one start to the next of the same run.
-FREE = ('train.steps_per_call', 'checkpoint', 'log')
-
 
 def open_folder(workdir, config, genotype, argv):
   """The run's `Workdir`; a ValueError of one sentence where it is of another cell."""
   cell = json.loads(genotype_lib.to_json(genotype))
   check_cell(workdir, cell)
   return workdir_lib.Workdir.open(
-    workdir, {**config.to_dict(), 'genotype': cell}, argv=argv, ignore=FREE
+    workdir, {**config.to_dict(), 'genotype': cell}, argv=argv, ignore=plan_lib.FREE
   )
 
 
@@ -116,7 +114,7 @@ def open_seeds(workdir, config, genotype, seeds, argv):
   known = path.exists() and 'seeds' in workdir_lib.read_object(path)
   return workdir_lib.Workdir.open(
     workdir, {**fields, 'seeds': list(seeds), 'genotype': cell}, argv=argv,
-    ignore=FREE + ('seeds',) * known,
+    ignore=plan_lib.FREE + ('seeds',) * known,
   )  # fmt: skip
 
 

@@ -94,6 +94,7 @@ CONFIGS = {
   'darts_sc_cifar10': [()],
   'milenas_cifar10': [()],
   'milenas_sc_cifar10': [('8',), ('12',), ('16',)],
+  'milenas_sc_imagenet': [()],
 }
 
 
@@ -147,6 +148,11 @@ def test_a_wrong_argument_of_a_config_is_named(name, arg):
     ('model.channels', 7, 'an even whole number'),
     ('data.name', 'mnist', "config.data.name is 'mnist'; it must be one of digits, folder"),
     ('data.fraction', 0.0, 'above 0 and at most 1'),
+    ('data.crop_scale', 1.5, 'config.data.crop_scale is 1.5; it must be a number above 0 and at'),
+    ('data.jitter', 3.0, 'config.data.jitter is 3.0; .* at most 2.5'),
+    ('data.workers', -1, 'config.data.workers is -1'),
+    ('data.stream', 1, 'config.data.stream is 1 of type int; it must be bool'),
+    ('model.stem', 'large', 'one of cifar, imagenet'),
     ('weights.learning_rate', float('nan'), 'config.weights.learning_rate is nan'),
     ('topology.kind', 'star', 'config.topology.kind'),
     ('parallel.backend', 'mpi', 'pmap, shard_map, single'),

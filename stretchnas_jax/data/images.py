@@ -11,6 +11,10 @@ from PIL import Image, ImageOps
 CHUNK = 1024  # files in flight, so that a broken one stops the reading soon
 
 
+class BadImage(OSError, ValueError):
+  """An image that cannot be read."""
+
+
 def read_all(files, size, *, on_bad_image='error'):
   """Reads and resizes image files with a pool of threads.
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stretchnas_jax.architecture import space as space_lib
-from stretchnas_jax.models import initial, layout, merged, planes
+from stretchnas_jax.models import initial, layout, merged, network, planes
 from stretchnas_jax.models import norms as norms_lib
 from stretchnas_jax.models import operations as ops
 
@@ -213,6 +213,7 @@ class Supernet(nn.Module):
     channels: C of the first cells, even; it doubles at 1/3 and 2/3 of the depth.
     num_layers: number of cells.
     num_classes: number of classes.
+    stem: 'cifar', or 'imagenet' for large images: it divides their side by 8, with 3 C channels.
     form: how a fan is computed: 'merged' (dense convolutions), 'planes' (sums of shifted copies,
       the batch last), or 'auto': the faster one for the platform.
     operations: for each name of `space.primitives` that is not built in, a function
@@ -226,6 +227,7 @@ class Supernet(nn.Module):
   channels: int
   num_layers: int
   num_classes: int
+  stem: str = 'cifar'
   form: str = 'auto'
   operations: Mapping = None
   dtype: jnp.dtype = jnp.float32
@@ -235,6 +237,8 @@ class Supernet(nn.Module):
     ops.check_size('channels', self.channels, even=True)
     ops.check_size('num_layers', self.num_layers)
     ops.check_size('num_classes', self.num_classes)
+    if self.stem not in network.STEMS:
+      raise ValueError(f'stem is {self.stem!r}; allowed are {", ".join(network.STEMS)}')
     if self.form not in ('auto', *FORMS):
       raise ValueError(f'form is {self.form!r}; allowed are auto, {", ".join(FORMS)}')
     missing = [
@@ -268,21 +272,14 @@ class Supernet(nn.Module):
       op_weights = dict.fromkeys(CELL_TYPES, jnp.full((edges, operations), 1 / operations))
     if edge_scores is None:
       edge_scores = dict.fromkeys(CELL_TYPES, jnp.ones(edges))
-    channels, width = self.channels, 3 * self.channels
+    channels = self.channels
     form = self.form
     if form == 'auto':
       form = 'planes' if ops.on_cpu() else 'merged'
     where = FORMS[form][0]
-    x = nn.Conv(
-      width, (3, 3), use_bias=False, dtype=self.dtype, name='stem',
-      kernel_init=initial.uniform(9 * images.shape[-1]),
-    )(images)  # fmt: skip
-    x = nn.BatchNorm(
-      not train, momentum=norms_lib.MOMENTUM, epsilon=norms_lib.EPSILON, dtype=self.dtype,
-      axis_name=self.axis_name, name='stem_norm',
-    )(x)  # fmt: skip
-    s0 = s1 = where.enter(x)
-    after_reduction = False
+    s0, s1 = map(where.enter, self._enter(images, train))
+    # Of the cell before the first: the ImageNet stem halves between its two outputs.
+    after_reduction = self.stem == 'imagenet'
     for layer in range(self.num_layers):
       reduction = layer in self._reductions()
       channels *= 1 + reduction
@@ -298,3 +295,19 @@ class Supernet(nn.Module):
       self.num_classes, name='classifier', kernel_init=initial.uniform(features.shape[-1]),
       bias_init=initial.uniform(features.shape[-1]),
     )(features)  # fmt: skip
+
+  def _enter(self, images, train):
+    """Both inputs of the first cell, `[B, H, W, 3 C]`."""
+    width = 3 * self.channels
+    if self.stem == 'imagenet':
+      stem = network.ImageNetStem(width, self.dtype, self.axis_name, name='stem')
+      return stem(images.astype(self.dtype), train)
+    x = nn.Conv(
+      width, (3, 3), use_bias=False, dtype=self.dtype, name='stem',
+      kernel_init=initial.uniform(9 * images.shape[-1]),
+    )(images)  # fmt: skip
+    x = nn.BatchNorm(
+      not train, momentum=norms_lib.MOMENTUM, epsilon=norms_lib.EPSILON, dtype=self.dtype,
+      axis_name=self.axis_name, name='stem_norm',
+    )(x)  # fmt: skip
+    return x, x
