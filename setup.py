@@ -28,6 +28,7 @@ setup(
   install_requires=[
     'absl-py>=2.1',
     'chex>=0.1.92',
+    'filelock>=3.13',  # one process for each run
     'flatbuffers>=24.3',  # jax.export asks for it
     'flax>=0.12.8',
     'importlib_resources',  # tensorflow-datasets uses it and does not ask for it

@@ -3,7 +3,10 @@
 import jax
 
 from stretchnas_jax.data import sources
-from stretchnas_jax.runtime import loop, parallel
+from stretchnas_jax.runtime import loop, parallel, workdir
+
+# Fields that may differ from one start to the next of the same run.
+FREE = ('search.steps_per_call', 'train.steps_per_call', 'checkpoint', 'log')
 
 
 def load_dataset(data):
@@ -43,13 +46,14 @@ def settings_of(config, group, steps_per_epoch):
   )
 
 
-def identity_of(feeds):
-  """In what the data of a checkpoint must agree."""
+def identity_of(feeds, config):
+  """In what a checkpoint must agree: the data, and the config (a nested dict) as a digest."""
   return {
     'class_names': feeds.class_names,
     'image_shape': feeds.image_shape,
     'mean': feeds.mean,
     'std': feeds.std,
+    'config': workdir.digest(config, FREE),
   }
 
 

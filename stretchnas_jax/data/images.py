@@ -11,6 +11,10 @@ from PIL import Image, ImageOps
 CHUNK = 1024  # files in flight, so that a broken one stops the reading soon
 
 
+class BadImage(OSError, ValueError):
+  """An image that cannot be read."""
+
+
 def read_all(files, size, *, on_bad_image='error'):
   """Reads and resizes image files with a pool of threads.
 
@@ -34,7 +38,7 @@ def read_all(files, size, *, on_bad_image='error'):
       images[i] = read(files[i], size)
     except ValueError as error:
       if on_bad_image == 'error':
-        raise ValueError(f"{error}; set data.on_bad_image to 'skip' to leave it out") from error
+        raise BadImage(f"{error}; set data.on_bad_image to 'skip' to leave it out") from error
       logging.warning('skipped: %s', error)
       readable[i] = False
 
@@ -69,7 +73,7 @@ def opened(file, name):
       yield image
   except Exception as error:  # Pillow raises a dozen unrelated types for broken files
     reason = ' '.join(str(error).split()) or type(error).__name__
-    raise ValueError(f'{name} is not a readable image ({reason})') from error
+    raise BadImage(f'{name} is not a readable image ({reason})') from error
 
 
 def to_rgb(image):
