@@ -82,7 +82,9 @@ class Decoder:
       return read(self.encoded.open(number), self.encoded.name(number))
     except ValueError as error:
       if self.on_bad_image == 'error':
-        raise images_lib.BadImage(f"{error}; set data.on_bad_image to 'skip' to do without it") from error
+        raise images_lib.BadImage(
+          f"{error}; set data.on_bad_image to 'skip' to do without it"
+        ) from error
       with self._lock:
         if number not in self.bad:
           self.bad.add(number)

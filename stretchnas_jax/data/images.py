@@ -2,12 +2,15 @@
 
 import concurrent.futures
 import contextlib
+import functools
 import logging
 import os
 
 import numpy as np
 from PIL import Image, ImageOps
 
+# Pillow looks at what a file holds and not at its name; some of its other formats call programs.
+FORMATS = ('AVIF', 'BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TGA', 'TIFF', 'WEBP')
 CHUNK = 1024  # files in flight, so that a broken one stops the reading soon
 
 
@@ -66,7 +69,7 @@ def square(image, size):
 def opened(file, name):
   """A Pillow image; whatever fails inside becomes a ValueError that calls the image by `name`."""
   try:
-    with Image.open(file) as image:
+    with Image.open(file, formats=known_formats()) as image:
       limit = Image.MAX_IMAGE_PIXELS
       if limit and image.width * image.height > limit:
         raise ValueError(f'it has more than {limit} pixels')
@@ -74,6 +77,13 @@ def opened(file, name):
   except Exception as error:  # Pillow raises a dozen unrelated types for broken files
     reason = ' '.join(str(error).split()) or type(error).__name__
     raise BadImage(f'{name} is not a readable image ({reason})') from error
+
+
+@functools.cache
+def known_formats():
+  """Those of `FORMATS` that this Pillow can read."""
+  Image.init()
+  return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def to_rgb(image):

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import pathlib
+import re
 import zlib
 
 import jax
@@ -48,7 +49,11 @@ class Checkpoints:
       if read_only
       else ocp.CheckpointManagerOptions(
         max_to_keep=keep, enable_async_checkpointing=True, cleanup_tmp_directories=True,
-        async_options=ocp.options.AsyncOptions(post_finalization_callback=self._sync),
+        async_options=ocp.options.AsyncOptions(
+          post_finalization_callback=self._sync,
+          # Else it waits for minutes for a folder that cannot be made.
+          create_directories_asynchronously=False,
+        ),
       )
     )  # fmt: skip
     self._record = self.directory.with_name(f'{self.directory.name}.json')
@@ -123,6 +128,8 @@ class Checkpoints:
       SaveFailed: the save before this one, or the beginning of this one.
     """
     self.wait()
+    if not self.directory.is_dir():  # orbax would make it anew, without those that were in it
+      raise self._failed(step, FileNotFoundError('the folder is not there any more'))
     # Copies of our own: what is written later cannot be touched by the steps that run meanwhile.
     leaves = {path: np.array(raw(leaf)) for path, leaf in flatten(state).items()}
     sums = {path: zlib.crc32(leaf.tobytes()) for path, leaf in leaves.items()}
@@ -239,6 +246,10 @@ class Checkpoints:
         continue
       yield step, meta
 
+  def checksums(self, step):
+    """`{path of a leaf: [shape, type, checksum]}` of a checkpoint, as it was saved."""
+    return self._content(step)['leaves']
+
   def steps(self):
     """Steps of all checkpoints, the newest first."""
     return sorted(self._manager.all_steps(), reverse=True)
@@ -351,4 +362,7 @@ def checksum(content):
 
 def reason(error):
   text = ' '.join(str(error).split())
+  # What the disk said stands at the end of a long sentence of tensorstore.
+  if code := re.search(r"os_error_code='(\d+)'", text):
+    return os.strerror(int(code[1]))
   return f'{type(error).__name__}: {text[:200]}' if text else type(error).__name__
