@@ -5,6 +5,7 @@ import contextlib
 import functools
 import logging
 import os
+import stat
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -69,6 +70,8 @@ def square(image, size):
 def opened(file, name):
   """A Pillow image; whatever fails inside becomes a ValueError that calls the image by `name`."""
   try:
+    if isinstance(file, (str, os.PathLike)) and not stat.S_ISREG(os.stat(file).st_mode):
+      raise ValueError('it is no regular file')  # a pipe would be waited for
     with Image.open(file, formats=known_formats()) as image:
       limit = Image.MAX_IMAGE_PIXELS
       if limit and image.width * image.height > limit:

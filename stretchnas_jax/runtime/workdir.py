@@ -159,7 +159,7 @@ def read(path):
   for line in path.read_bytes().split(b'\n') if path.exists() else ():
     try:
       value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
       continue
     if isinstance(value, dict):
       objects.append(value)
@@ -186,7 +186,7 @@ def plain(value):
 def read_object(path):
   try:
     value = json.loads(path.read_bytes())
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise ValueError(f'{path} is damaged: {error}') from error
   if not isinstance(value, dict):
     raise ValueError(f'{path} is damaged: it holds no JSON object')
