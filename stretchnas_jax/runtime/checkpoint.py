@@ -172,7 +172,7 @@ class Checkpoints:
       Unusable (a ValueError): no checkpoint can be read, `like` has other leaves than what was
         saved, or there were checkpoints once.
     """
-    refused, target = {}, {path: abstract(leaf) for path, leaf in flatten(like).items()}
+    refused, target = self._strays(), {p: abstract(leaf) for p, leaf in flatten(like).items()}
     for step in self.steps():
       try:
         content = self._content(step)
@@ -195,6 +195,11 @@ class Checkpoints:
         f'it back, or delete {self._record} to begin anew'
       )
     return None
+
+  def _strays(self):
+    """Files that stand where a checkpoint belongs, as `{step: error}`."""
+    names = [path.name for path in self.directory.glob('[0-9]*') if not path.is_dir()]
+    return {int(name): Damaged('it is a file') for name in names if name.isdigit()}
 
   def _unusable(self, refused):
     """The error for checkpoints, `{step: error}`, of which none can be restored."""
