@@ -4,6 +4,7 @@ import contextlib
 import gc
 import logging
 import os
+import pathlib
 import resource
 import shutil
 from typing import NamedTuple
@@ -17,6 +18,8 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from stretchnas_jax.runtime import checkpoint
+
+FIXTURES = pathlib.Path(__file__).parent / 'fixtures'
 
 # What orbax was reading when it met damage complains, later, that it was never awaited.
 pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
@@ -333,3 +336,20 @@ def test_an_error_inside_is_not_hidden_by_one_of_closing(tmp_path, monkeypatch, 
     monkeypatch.setattr(manager._manager, 'check_for_errors', lambda: 1 / 0)
     raise KeyError('first')
   assert 'the last checkpoint was not saved' in caplog.text
+
+
+def test_checkpoints_of_earlier_versions_go_on_loading(tmp_path):
+  shutil.copytree(FIXTURES / 'checkpoints_0_1', tmp_path / 'c')
+  like = {
+    'kernel': jnp.zeros((2, 3)), 'half': jnp.zeros(3, jnp.bfloat16), 'key': jax.random.key(0),
+    'none': jnp.zeros((0, 2)),
+  }  # fmt: skip
+  with checkpoint.Checkpoints(tmp_path / 'c') as manager:
+    step, state, meta = manager.restore_latest(like, {'config': 'new', 'class_names': ['a', 'b']})
+    manager.save(6, state)
+  assert step == 5 and meta['seconds'] == 1.5
+  expected = like | {
+    'kernel': jnp.arange(6, dtype=jnp.float32).reshape(2, 3) / 7,
+    'half': jnp.arange(3, dtype=jnp.bfloat16), 'key': jax.random.key(3),
+  }  # fmt: skip
+  assert_same(state, expected)
