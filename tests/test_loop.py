@@ -119,6 +119,17 @@ def test_numbers_that_are_not_finite_are_never_saved(tmp_path, monkeypatch):
   assert list(run.last.saved) == [4]
 
 
+def test_epochs_that_left_no_line_are_named(tmp_path, monkeypatch, caplog):
+  done = run(tmp_path, monkeypatch)
+  (tmp_path / 'metrics.jsonl').write_text('{"step": 20, "epoch": 2}\n')
+  done.checkpoints.restore_latest = lambda like, identity: (20, like, {})
+  done.restore(done.position)
+  assert 'lacks epochs [1] of those that are done' in caplog.text
+  (tmp_path / 'metrics.jsonl').unlink()
+  with pytest.raises(OSError, match='lacks the last epoch of a run that is done'):
+    done.restore(done.position)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
   message = 'train_loss is nan after steps 1 to 1: a lower config.weights.learning_rate'
   with pytest.raises(FloatingPointError, match=message):

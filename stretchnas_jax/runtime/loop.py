@@ -1,6 +1,7 @@
 """The loop on the host that every run goes through: chunks of steps, epochs, checkpoints, stops."""
 
 import contextlib
+import logging
 import math
 import time
 from typing import NamedTuple
@@ -71,10 +72,20 @@ class Loop:
     self._epoch_seconds = meta.get('epoch_seconds', 0.0)
     for lines in self.lines.values():
       lines.cut_back(self.step)
+    self._check_lines()
     writers = [metrics.JsonLines(self.lines['metrics.jsonl'])]
     if self.settings.tensorboard:
       writers.append(metrics.TensorBoard(self.folder.path / 'tensorboard', self.step))
     self._writer = metrics.Writers(*writers)
+
+  def _check_lines(self):
+    """Says which epochs before a resumption have left no line."""
+    path, epochs = self.lines['metrics.jsonl'].path, self.step // self.settings.steps_per_epoch
+    known = {line.get('epoch') for line in workdir_lib.read(path)}
+    if gaps := [epoch for epoch in range(1, epochs + 1) if epoch not in known]:
+      logging.warning('%s lacks epochs %s of those that are done', path, gaps)
+      if self.step == self.settings.num_steps and gaps[-1] == epochs:
+        raise workdir_lib.Refused(f'{path} lacks the last epoch of a run that is done; put it back')
 
   def run(self, feed, train, end_epoch):
     """Runs to the end.
