@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from stretchnas_jax.runtime import checkpoint
+from stretchnas_jax.runtime import checkpoint, leaves
 
 FIXTURES = pathlib.Path(__file__).parent / 'fixtures'
 
@@ -51,7 +51,7 @@ def make_state(seed=0):
 
 
 def raw(leaf):
-  return np.asarray(jax.random.key_data(leaf) if checkpoint.is_key(leaf) else leaf)
+  return np.asarray(jax.random.key_data(leaf) if leaves.is_key(leaf) else leaf)
 
 
 def assert_same(a, b):

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from stretchnas_jax.runtime import checkpoint, files
+from stretchnas_jax.runtime import checkpoint, files, leaves
 
 RESULTS = pathlib.Path(__file__).parents[1] / 'results' / 'reliability'
 STEPS = (10, 20, 30)
@@ -165,7 +165,7 @@ class Warnings(logging.Handler):
 
 def same(a, b):
   """Whether two states are equal bit for bit."""
-  raw = lambda leaf: np.asarray(checkpoint.raw(leaf))
+  raw = lambda leaf: np.asarray(leaves.raw(leaf))
   pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
   return all(x.dtype == y.dtype and raw(x).tobytes() == raw(y).tobytes() for x, y in pairs)
 

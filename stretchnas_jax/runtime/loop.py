@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from stretchnas_jax.runtime import checkpoint, metrics, parallel, signals
+from stretchnas_jax.runtime import checkpoint, leaves, metrics, parallel, signals
 from stretchnas_jax.runtime import workdir as workdir_lib
 
 # A call is cut short where its steps would last longer: a request to stop waits for its end.
@@ -189,9 +189,9 @@ class Loop:
     return (self.step - 1) // per_epoch * per_epoch + done + 1
 
   def _save(self):
-    for path, leaf in checkpoint.flatten(self.position).items():
+    for path, leaf in leaves.flatten(self.position).items():
       # A gradient spoils the weights one step before it spoils the loss.
-      if not np.isfinite(np.asarray(checkpoint.raw(leaf))).all():
+      if not np.isfinite(np.asarray(leaves.raw(leaf))).all():
         check_finite(path.lstrip('.'), math.nan, str(self.step))
     clock = {'seconds': self.seconds, 'epoch_seconds': self._epoch_seconds}
     self.checkpoints.save(self.step, self.position, {**clock, 'identity': self.identity})
