@@ -200,7 +200,10 @@ class Checkpoints:
   def _strays(self):
     """Files that stand where a checkpoint belongs, as `{step: error}`."""
     names = [path.name for path in self.directory.glob('[0-9]*') if not path.is_dir()]
-    return {int(name): Damaged('it is a file') for name in names if name.isdigit()}
+    found = {int(name): Damaged('it is a file') for name in names if name.isdigit()}
+    for step, error in found.items():
+      logging.warning('%s', why(step, error))
+    return found
 
   def _unusable(self, refused):
     """The error for checkpoints, `{step: error}`, of which none can be restored."""
