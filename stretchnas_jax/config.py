@@ -225,18 +225,27 @@ def validate(config, like):
       continue
     if not fits(value, expected):
       raise ValueError(
-        f'config.{field} is {value!r} of type {type(value).__name__}; '
+        f'config.{field} is {shown(value)} of type {type(value).__name__}; '
         f'it must be {expected.__name__}'
       )
     test, allowed = ALLOWED.get(field, (lambda v: True, ''))
     if not test(value):
-      raise ValueError(f'config.{field} is {value!r}; it must be {allowed}')
+      raise ValueError(f'config.{field} is {shown(value)}; it must be {allowed}')
+
+
+def shown(value):
+  """A value as messages show it: not much of it."""
+  text = repr(value)
+  return text if len(text) <= 200 else text[:197] + '...'
 
 
 def updated(config, values):
   """`config` with the fields of a nested dict, as a run's `config.json` holds them, validated."""
   found = config.copy_and_resolve_references()
-  found.update(values)
+  try:
+    found.update(values)
+  except (TypeError, AttributeError, KeyError) as error:  # a group where a value belongs, and so on
+    raise ValueError(f'a field of the config does not fit: {shown(str(error))}') from error
   validate(found, config)
   return found
 

@@ -4,7 +4,7 @@ import jax
 
 from stretchnas_jax.data import encoded, sources, stream
 from stretchnas_jax.data import jitter as jitter_lib
-from stretchnas_jax.runtime import loop, parallel
+from stretchnas_jax.runtime import loop, parallel, workdir
 
 # Fields that may differ from one start to the next of the same run.
 FREE = (
@@ -71,13 +71,14 @@ def settings_of(config, group, steps_per_epoch):
   )
 
 
-def identity_of(feeds):
-  """In what the data of a checkpoint must agree."""
+def identity_of(feeds, config):
+  """In what a checkpoint must agree: the data, and the config (a nested dict) as a digest."""
   return {
     'class_names': feeds.class_names,
     'image_shape': feeds.image_shape,
     'mean': feeds.mean,
     'std': feeds.std,
+    'config': workdir.digest(config, FREE),
   }
 
 

@@ -1,5 +1,6 @@
 """Searches a cell: `python -m stretchnas_jax.search --config=FILE --workdir=DIR`."""
 
+import contextlib
 import functools
 import json
 import logging
@@ -26,9 +27,7 @@ class Run:
 
   def __init__(self, plan, folder, checkpoints):
     self.plan, self.folder, self.checkpoints = plan, folder, checkpoints
-    self.loop = loop_lib.Loop(
-      folder, checkpoints, plan.settings, plan_lib.identity_of(plan.feeds), LINES
-    )
+    self.loop = loop_lib.Loop(folder, checkpoints, plan.settings, identity_of(plan), LINES)
     self.programs = search_steps.compile_programs(plan)
 
   def go(self):
@@ -89,6 +88,11 @@ class Run:
     return result
 
 
+def identity_of(plan):
+  """In what a checkpoint must agree with a search."""
+  return plan_lib.identity_of(plan.feeds, plan.config.to_dict())
+
+
 def train_command(data, path):
   """How the cell of a search on `data`, a config's group, is trained."""
   name = CONFIGS.get(data.name, data.name)
@@ -120,18 +124,19 @@ def prepare_search(config, workdir, argv=()):
   """Checks everything, the folder last; returns the function that runs the search."""
   plan = search_plan.plan_search(config)
   folder = workdir_lib.Workdir.open(workdir, config.to_dict(), argv=argv, ignore=plan_lib.FREE)
-  if folder.finished:
-    return functools.partial(finished_result, folder)
-  loop_lib.check_resumable(folder, plan_lib.identity_of(plan.feeds))
+  with contextlib.ExitStack() as until_work:
+    until_work.enter_context(folder)
+    if folder.finished:
+      return functools.partial(finished_result, folder)
+    loop_lib.check_resumable(folder, identity_of(plan))
+    until_work.pop_all()
 
   def work():
     if folder.writes:
       print(search_plan.describe_plan(plan), file=sys.stderr)
-    try:
-      with checkpoint.Checkpoints(folder.path / 'checkpoints', config.checkpoint.keep) as saved:
-        return Run(plan, folder, saved).go()
-    finally:
-      plan.feeds.close()
+    saved = checkpoint.Checkpoints(folder.path / 'checkpoints', config.checkpoint.keep)
+    with folder, contextlib.closing(plan.feeds), saved:
+      return Run(plan, folder, saved).go()
 
   return work
 

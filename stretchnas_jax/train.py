@@ -1,5 +1,6 @@
 """Trains a cell: `python -m stretchnas_jax.train --config=FILE --workdir=DIR --genotype=CELL`."""
 
+import contextlib
 import functools
 import json
 import pathlib
@@ -32,7 +33,7 @@ def open_folder(workdir, config, genotype, argv):
 def check_cell(workdir, cell):
   path = workdir / 'config.json'
   if path.exists() and workdir_lib.read_object(path).get('genotype', cell) != cell:
-    raise ValueError(
+    raise workdir_lib.Refused(
       f'workdir {workdir} trains another cell than this --genotype: choose another workdir, or '
       'give the cell that is in its genotype.json'
     )
@@ -42,22 +43,25 @@ def prepare_train(config, workdir, genotype, argv=()):
   """Checks everything, the folder last; returns the function that runs the training."""
   plan = train_plan.plan_train(config, genotype)
   folder = open_folder(workdir, config, genotype, argv)
-  if folder.finished:
-    return functools.partial(finished_result, folder)
-  loop.check_resumable(folder, train_run.identity_of(plan))
+  with contextlib.ExitStack() as until_work:
+    until_work.enter_context(folder)
+    if folder.finished:
+      return functools.partial(finished_result, folder)
+    loop.check_resumable(folder, train_run.identity_of(plan))
+    until_work.pop_all()
   return functools.partial(run_plan, plan, folder)
 
 
 def run_plan(plan, folder, programs=None):
-  """Trains as planned; `programs` are those of an earlier run of the same plan but for its seed."""
+  """Trains as planned, and closes the folder.
+
+  `programs` are those of an earlier run of the same plan but for its seed.
+  """
   if folder.writes:
     print(train_plan.describe_plan(plan), file=sys.stderr)
-  keep = plan.config.checkpoint.keep
-  try:
-    with checkpoint.Checkpoints(folder.path / 'checkpoints', keep) as saved:
-      return train_run.Run(plan, folder, saved, programs or train_steps.compile_programs(plan)).go()
-  finally:
-    plan.feeds.close()
+  saved = checkpoint.Checkpoints(folder.path / 'checkpoints', plan.config.checkpoint.keep)
+  with folder, contextlib.closing(plan.feeds), saved:
+    return train_run.Run(plan, folder, saved, programs or train_steps.compile_programs(plan)).go()
 
 
 def finished_result(folder):
@@ -75,28 +79,36 @@ def prepare_seeds(config, workdir, genotype, seeds, argv=()):
   folder = open_seeds(workdir, config, genotype, seeds, argv)
   result = folder.path / 'result.json'
   if folder.finished and json.loads(result.read_text('utf-8'))['seeds'] == list(seeds):
+    folder.close()
     return functools.partial(finished_result, folder)
 
   def work():
-    programs, results = train_steps.compile_programs(plan), []
-    for seed, seed_config in zip(seeds, configs):
-      inner = open_folder(folder.path / f'seed_{seed}', seed_config, genotype, argv)
-      if inner.finished:
-        results.append(finished_result(inner))
-      else:
-        if folder.writes:
-          print(f'seed {seed}', file=sys.stderr)
+    with folder:
+      programs, results = train_steps.compile_programs(plan), []
+      for seed, seed_config in zip(seeds, configs):
         # The first plan's programs serve all: they take the key and the batches as arguments.
-        seed_plan = plan if seed == seeds[0] else train_plan.plan_train(seed_config, genotype)
-        loop.check_resumable(inner, train_run.identity_of(seed_plan))
-        results.append(run_plan(seed_plan, inner, programs))
-    summary = seeds_lib.summary(seeds, results)
-    folder.write_json('result.json', summary)
+        prepared = functools.partial(train_plan.plan_train, seed_config, genotype)
+        get_plan = prepared if seed != seeds[0] else lambda: plan
+        results.append(run_seed(folder, seed, seed_config, genotype, argv, get_plan, programs))
+      summary = seeds_lib.summary(seeds, results)
+      folder.write_json('result.json', summary)
     if folder.writes:
       print(seeds_lib.report(folder.path, summary), file=sys.stderr)
     return summary
 
   return work
+
+
+def run_seed(folder, seed, config, genotype, argv, get_plan, programs):
+  """The result of one seed, from its folder if it is there."""
+  with open_folder(folder.path / f'seed_{seed}', config, genotype, argv) as inner:
+    if inner.finished:
+      return finished_result(inner)
+    if folder.writes:
+      print(f'seed {seed}', file=sys.stderr)
+    plan = get_plan()
+    loop.check_resumable(inner, train_run.identity_of(plan))
+    return run_plan(plan, inner, programs)
 
 
 def with_seed(config, seed):

@@ -131,13 +131,24 @@ def read_run(workdir):
   if not (path / 'checkpoints').is_dir():
     raise FileNotFoundError(f'{path} has no checkpoint yet')
   with checkpoint.Checkpoints(path / 'checkpoints', read_only=True) as saved:
-    _, meta = saved.read_meta() or (0, None)
-    if meta is None:
-      raise FileNotFoundError(f'{path} has no checkpoint yet')
+    meta = own_meta(path, saved, values)
     kind, config, parts, init = rebuild(values, meta['identity'])
     like = jax.eval_shape(init, jax.random.key(0))
-    step, position, meta = saved.restore_latest(like)
+    step, position, meta = saved.restore_latest(like, meta['identity'])
   return Saved(kind, config, parts, position.state, step, meta['identity'])
+
+
+def own_meta(path, saved, values):
+  """The meta of the newest checkpoint that is of the config of this folder."""
+  fields = {name: value for name, value in values.items() if name != 'genotype'}
+  own, found = {'config': workdir_lib.digest(fields, plan_lib.FREE)}, False
+  for _, meta in saved.metas():
+    if isinstance(meta.get('identity'), dict) and not checkpoint.other_name(meta, own):
+      return meta
+    found = True
+  if found:
+    raise checkpoint.Unusable(f'the checkpoints in {path} are not of the run of its config.json')
+  raise FileNotFoundError(f'{path} has no checkpoint yet')
 
 
 def rebuild(values, identity):
