@@ -69,8 +69,8 @@ def run(prepare, *, config=True, workdir=None, options=(), positional=(), argv=N
   try:
     try:
       args = parse(argv, config, options, positional)
-      if config and args.distributed:
-        start_distributed()
+      if config:
+        start_devices(args.distributed)
       work = prepare(args)
     except (ValueError, OSError) as error:
       fail(one_line(error))
@@ -78,6 +78,10 @@ def run(prepare, *, config=True, workdir=None, options=(), positional=(), argv=N
       work()
     except (OSError, FloatingPointError) as error:  # a disk, an image file; numbers that diverged
       fail(one_line(error))
+    except Exception as error:
+      if not is_out_of_memory(error):
+        raise
+      fail(memory_advice(error, getattr(args, 'config', None)))
   except KeyboardInterrupt as stop:
     print(str(stop) or 'interrupted', file=sys.stderr)
     raise SystemExit(getattr(stop, 'exit_code', 130)) from None
@@ -92,6 +96,24 @@ def start_options(config, workdir):
 def fail(text):
   print(f'error: {text}', file=sys.stderr)
   raise SystemExit(2) from None
+
+
+def is_out_of_memory(error):
+  """Whether a device, or the host, had too little memory; JAX has one type for all its errors."""
+  return isinstance(error, MemoryError) or (
+    type(error).__name__ in ('XlaRuntimeError', 'JaxRuntimeError')
+    and 'RESOURCE_EXHAUSTED' in str(error)
+  )
+
+
+def memory_advice(error, config):
+  """The sentence for too little memory: the fields that lower what is needed."""
+  fields = ['model.channels', 'model.num_layers']
+  fields[:0] = [f'{group}.batch_size' for group in ('search', 'train') if group in (config or ())]
+  names = ', '.join(f'config.{name}' for name in fields)
+  return (
+    f'out of memory: lower {names}, or set config.model.dtype to bfloat16 ({one_line(error)[:200]})'
+  )
 
 
 # ---- the command line ----------------------------------------------------------------------------
@@ -236,8 +258,9 @@ class Console(logging.Handler):
     """What happens here is said; from libraries warnings, from loud ones errors."""
     ours = record.name in ('root', '__main__') or record.name.startswith('stretchnas_jax')
     loud = re.search(r'[/\\](orbax|ml_collections)[/\\]', record.pathname)
-    least = logging.ERROR if loud else logging.WARNING
-    return ours or record.levelno >= least
+    # With a trace it is an error that is raised as well, and then said in a line.
+    least = logging.CRITICAL if loud and record.exc_info else logging.ERROR
+    return ours or record.levelno >= (least if loud else logging.WARNING)
 
   def format(self, record):
     level = '' if record.levelno <= logging.INFO else f'{record.levelname.lower()}: '
@@ -256,11 +279,15 @@ def set_up_logging():
     root.addHandler(Console())
 
 
-def start_distributed():
+def start_devices(distributed):
   import jax  # here, so that --help is quick
 
+  from stretchnas_jax.runtime import compilation
+
+  compilation.use_cache()
   try:
-    jax.distributed.initialize()
+    if distributed:
+      jax.distributed.initialize()
   except (RuntimeError, ValueError) as error:
     raise ValueError(f'--distributed: {one_line(error)}') from error
 

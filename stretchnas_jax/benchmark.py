@@ -4,6 +4,7 @@ It runs the very programs that the run itself would, on random images in the sha
 and prints one JSON object on one line; words go to stderr. It needs no data.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -22,6 +23,7 @@ from stretchnas_jax import (
   train_steps,
 )
 from stretchnas_jax import config as config_lib
+from stretchnas_jax import plan as plan_lib
 from stretchnas_jax.data import noise
 from stretchnas_jax.runtime import parallel
 from stretchnas_jax.runtime import workdir as workdir_lib
@@ -35,15 +37,18 @@ OPTIONS = (
 
 
 def random_data(config, like):
-  """(a `Dataset` of noise as a checked config wants it, what was assumed about the real one)."""
+  """(a data set of noise as a checked config wants it, what was assumed about the real one)."""
   config_lib.validate(config, like)
-  data = config.data
-  dataset = noise.dataset(data.name, path=data.path, image_size=data.image_size)
-  if data.name != 'folder':
-    return dataset, {}
-  assumed = {'channels': dataset.train_images.shape[-1]}
-  if not data.path:
-    count, classes = len(dataset.train_images), len(dataset.class_names)
+  data, assumed = config.data, {}
+  if plan_lib.is_stream(data):
+    dataset = noise.encoded_dataset(data.name, path=data.path)
+    assumed['file_pixels'] = 'x'.join(map(str, noise.FILE))
+  else:
+    dataset = noise.dataset(data.name, path=data.path, image_size=data.image_size)
+    if data.name == 'folder':
+      assumed['channels'] = dataset.train_images.shape[-1]
+  if data.name == 'folder' and not data.path:
+    count, classes = len(dataset.train_labels), len(dataset.class_names)
     assumed |= {'train_images': count, 'classes': classes}
   return dataset, assumed
 
@@ -124,10 +129,11 @@ def prepare(args):
       words = ', '.join(f'{value} {name}' for name, value in assumed.items())
       logging.info('assumed of the images: %s', words)
     found = {'config': args.config_file, 'overrides': args.overrides, 'genotype': args.genotype}
-    found |= report(
-      subject, 'search' in args.config, times=args.steps, profile=args.profile,
-      evaluation=args.evaluation,
-    )  # fmt: skip
+    with contextlib.closing(subject):
+      found |= report(
+        subject, 'search' in args.config, times=args.steps, profile=args.profile,
+        evaluation=args.evaluation,
+      )  # fmt: skip
     found |= {
       'assumed': assumed,
       'device': jax.devices()[0].device_kind,

@@ -51,6 +51,7 @@ def search_parts(config, *, num_classes, image_shape, num_steps):
     config.model.channels,
     config.model.num_layers,
     num_classes,
+    stem=config.model.stem,
     form=config.model.form,
     dtype=jnp.dtype(config.model.dtype),
   )

@@ -5,6 +5,14 @@ import numbers
 
 from ml_collections import ConfigDict, config_dict
 
+# Of images that are read as they are needed: the data set imagenet2012, or a folder if it is told.
+STREAM = {
+  'stream': False,  # a folder too large for memory
+  'crop_scale': 0.08,  # smallest part of an image's area that is cropped
+  'jitter': 0.0,  # how far colours change; 1: as in DARTS' recipe for ImageNet
+  'workers': 0,  # threads that decode; 0: one per core
+}
+
 
 def search_config():
   """What a search can be told, with DARTS' hyper-parameters (Liu et al. 2018) as defaults."""
@@ -14,13 +22,14 @@ def search_config():
     {
       'name': 'cifar10',
       'path': config_dict.placeholder(str),  # where the files are, if not where TFDS keeps them
-      'image_size': config_dict.placeholder(int),  # None: as the data set has it
+      'image_size': config_dict.placeholder(int),  # None: as the data set has it; streamed, 224
       'split': 'three_way',  # or two_way: alpha and beta share one validation half
       'fraction': 1.0,  # part of the training images used
-      'crop_padding': 4,
+      'crop_padding': 4,  # in memory; a stream has crop_scale
       'flip': True,
       'cutout': 0,  # side of the square, in pixels; 0: none
       'on_bad_image': 'error',  # or skip
+      **STREAM,
     }
   )
   config.space = ConfigDict({'num_intermediate': 4, 'with_none': False})
@@ -28,6 +37,7 @@ def search_config():
     {
       'channels': 16,
       'num_layers': 8,
+      'stem': 'cifar',  # or imagenet, for large images
       'dtype': 'float32',  # of the computation; parameters stay float32
       'form': 'auto',  # auto merged planes
     }
@@ -77,13 +87,14 @@ def train_config():
     {
       'name': 'cifar10',
       'path': config_dict.placeholder(str),  # where the files are, if not where TFDS keeps them
-      'image_size': config_dict.placeholder(int),  # None: as the data set has it
+      'image_size': config_dict.placeholder(int),  # None: as the data set has it; streamed, 224
       'fraction': 1.0,  # part of the training images used
       'holdout': 0.0,  # part of these that is kept apart for validation
-      'crop_padding': 4,
+      'crop_padding': 4,  # in memory; a stream has crop_scale
       'flip': True,
       'cutout': 16,  # side of the square, in pixels; 0: none
       'on_bad_image': 'error',  # or skip
+      **STREAM,
     }
   )
   config.model = ConfigDict(
@@ -155,6 +166,9 @@ ALLOWED = {
   'data.holdout': below(1),
   'data.crop_padding': whole(0),
   'data.cutout': whole(0),
+  'data.crop_scale': number(0, 1, above=True),
+  'data.jitter': number(0, 2.5),
+  'data.workers': whole(0),
   'data.on_bad_image': one_of('error', 'skip'),
   'space.num_intermediate': (lambda v: v in range(1, 11), 'a whole number from 1 to 10'),
   'model.channels': whole(2, even=True),
@@ -211,18 +225,27 @@ def validate(config, like):
       continue
     if not fits(value, expected):
       raise ValueError(
-        f'config.{field} is {value!r} of type {type(value).__name__}; '
+        f'config.{field} is {shown(value)} of type {type(value).__name__}; '
         f'it must be {expected.__name__}'
       )
     test, allowed = ALLOWED.get(field, (lambda v: True, ''))
     if not test(value):
-      raise ValueError(f'config.{field} is {value!r}; it must be {allowed}')
+      raise ValueError(f'config.{field} is {shown(value)}; it must be {allowed}')
+
+
+def shown(value):
+  """A value as messages show it: not much of it."""
+  text = repr(value)
+  return text if len(text) <= 200 else text[:197] + '...'
 
 
 def updated(config, values):
   """`config` with the fields of a nested dict, as a run's `config.json` holds them, validated."""
   found = config.copy_and_resolve_references()
-  found.update(values)
+  try:
+    found.update(values)
+  except (TypeError, AttributeError, KeyError) as error:  # a group where a value belongs, and so on
+    raise ValueError(f'a field of the config does not fit: {shown(str(error))}') from error
   validate(found, config)
   return found
 

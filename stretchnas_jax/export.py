@@ -14,6 +14,7 @@ from jax import export as jax_export
 
 from stretchnas_jax import app, trained
 from stretchnas_jax.architecture import genotype as genotype_lib
+from stretchnas_jax.runtime import files
 from stretchnas_jax.runtime import workdir as workdir_lib
 
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
@@ -48,8 +49,8 @@ def export_trained(workdir, path, platforms=PLATFORMS):
     'genotype': json.loads(genotype_lib.to_json(info['genotype'])),
     'platforms': list(platforms),
   }
-  workdir_lib.replace(path.with_suffix('.json'), workdir_lib.dumps(described, indent=2).encode())
-  workdir_lib.replace(path, bytes(exported.serialize()))
+  files.replace(path.with_suffix('.json'), workdir_lib.dumps(described, indent=2).encode())
+  files.replace(path, bytes(exported.serialize()))
 
 
 def check_place(path):

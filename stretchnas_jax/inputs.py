@@ -4,9 +4,10 @@ import json
 import math
 import pathlib
 
-from stretchnas_jax.architecture import genotype, random_cells, zoo
+from stretchnas_jax.architecture import genotype, random_cells, texts, zoo
 from stretchnas_jax.runtime import workdir
 
+MAX_BYTES = 4 * texts.MAX_CHARACTERS
 RANDOM, RANDOM_OPERATIONS, BEST = 'random:', 'random_ops:', 'best:'
 
 
@@ -51,6 +52,10 @@ def genotype_from(name_or_path):
 
 def read_file(path):
   """The genotype of a file in either form."""
+  if not path.is_file():
+    raise ValueError(f'{path} is no regular file')
+  if path.stat().st_size > MAX_BYTES:
+    raise ValueError(f'{path} has {path.stat().st_size} bytes; a genotype has at most {MAX_BYTES}')
   try:
     text = path.read_text('utf-8')
     native = text.lstrip()[:1] == '{'

@@ -2,14 +2,42 @@
 
 import jax
 
-from stretchnas_jax.data import sources
-from stretchnas_jax.runtime import loop, parallel
+from stretchnas_jax.data import encoded, sources, stream
+from stretchnas_jax.data import jitter as jitter_lib
+from stretchnas_jax.runtime import loop, parallel, workdir
+
+# Fields that may differ from one start to the next of the same run.
+FREE = (
+  'search.steps_per_call', 'train.steps_per_call', 'data.workers', 'data.on_bad_image',
+  'checkpoint', 'log',
+)  # fmt: skip
+
+
+def is_stream(data):
+  """Whether images of a config's group `data` are read as they are needed."""
+  return data.stream or data.name == encoded.IMAGENET
 
 
 def load_dataset(data):
-  """The data set of a config's group `data`, in memory."""
+  """The data set of a config's group `data`: in memory, or, of a stream, where it is."""
+  if is_stream(data):
+    return encoded.load(data.name, path=data.path)
   return sources.load(
     data.name, path=data.path, image_size=data.image_size, on_bad_image=data.on_bad_image
+  )
+
+
+def stream_options(data):
+  """What becomes of the images of a stream."""
+  strengths = jitter_lib.Strengths(*[data.jitter * most for most in jitter_lib.Strengths()])
+  return stream.Options(
+    image_size=data.image_size or stream.IMAGE_SIZE,
+    scale=(data.crop_scale, 1.0),
+    flip=data.flip,
+    jitter=strengths if data.jitter else None,
+    cutout=data.cutout,
+    workers=data.workers,
+    on_bad_image=data.on_bad_image,
   )
 
 
@@ -43,13 +71,14 @@ def settings_of(config, group, steps_per_epoch):
   )
 
 
-def identity_of(feeds):
-  """In what the data of a checkpoint must agree."""
+def identity_of(feeds, config):
+  """In what a checkpoint must agree: the data, and the config (a nested dict) as a digest."""
   return {
     'class_names': feeds.class_names,
     'image_shape': feeds.image_shape,
     'mean': feeds.mean,
     'std': feeds.std,
+    'config': workdir.digest(config, FREE),
   }
 
 

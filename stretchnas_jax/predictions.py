@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from stretchnas_jax.data import crops
 from stretchnas_jax.data import images as images_lib
 
 
@@ -21,7 +22,7 @@ def predict(loaded, images, batch_size=256):
   Args:
     loaded: what `load_trained` gave.
     images: an array as its `apply_fn` takes, or a list of image files or Pillow images, which are
-      scaled as the images of a class folder are.
+      scaled as the images are on which the network was measured.
     batch_size: how many are computed at once.
 
   Returns:
@@ -29,7 +30,7 @@ def predict(loaded, images, batch_size=256):
   """
   apply_fn, variables, info = loaded
   if not hasattr(images, 'dtype'):
-    images = read_all(images, info['image_shape'])
+    images = read_all(images, info['image_shape'], info['stream'])
   compiled = jax.jit(apply_fn)  # of the same function: compiles once
   size = min(batch_size, max(len(images), 1))
   logits = []
@@ -43,13 +44,19 @@ def predict(loaded, images, batch_size=256):
   return Predictions([names[i] for i in best], np.asarray(jax.nn.softmax(logits)))
 
 
-def read_all(images, image_shape):
-  """Image files or Pillow images as uint8 `[N, H, W, C]`."""
+def read_all(images, image_shape, center=False):
+  """Image files or Pillow images as uint8 `[N, H, W, C]`, scaled as a whole or their centres."""
   size, _, channels = image_shape
-  pixels = [
-    images_lib.square(image, size) if hasattr(image, 'convert') else images_lib.read(image, size)
-    for image in images
-  ]
+  pixels = [read(image, size, center) for image in images]
   pixels = np.stack(pixels) if pixels else np.zeros((0, size, size, 3), np.uint8)
   # Of a grey image all three channels are the same.
   return pixels if channels == 3 else pixels[..., :1]
+
+
+def read(image, size, center):
+  """An image file or a Pillow image as uint8 `[size, size, 3]`."""
+  if hasattr(image, 'convert'):
+    return crops.center(image.copy(), size) if center else images_lib.square(image, size)
+  if center:
+    return crops.read_center(image, size, name=image)
+  return images_lib.read(image, size)

@@ -1,5 +1,6 @@
 """Searches a cell: `python -m stretchnas_jax.search --config=FILE --workdir=DIR`."""
 
+import contextlib
 import functools
 import json
 import logging
@@ -20,8 +21,8 @@ from stretchnas_jax.views import cells
 LINES = ('metrics.jsonl', 'genotypes.jsonl')
 OPTIONS = (app.Option('seeds', None, 'as 0,1,2: a search of each, with one compilation'),)
 
-# Fields that may differ from one start to the next of the same run.
-FREE = ('search.steps_per_call', 'checkpoint', 'log')
+# The data sets whose training has a config of another name.
+CONFIGS = {'cifar100': 'cifar10', 'imagenet2012': 'imagenet'}
 
 
 class Run:
@@ -29,9 +30,9 @@ class Run:
 
   def __init__(self, plan, folder, checkpoints, programs):
     self.plan, self.folder, self.checkpoints = plan, folder, checkpoints
-    self.programs, identity = programs, plan_lib.identity_of(plan.feeds)
+    self.programs = programs
     self.loop = loop_lib.Loop(
-      folder, checkpoints, plan.settings, identity, LINES, called=programs.called
+      folder, checkpoints, plan.settings, identity_of(plan), LINES, called=programs.called
     )
 
   def go(self):
@@ -92,11 +93,17 @@ class Run:
     return result
 
 
+def identity_of(plan):
+  """In what a checkpoint must agree with a search."""
+  return plan_lib.identity_of(plan.feeds, plan.config.to_dict())
+
+
 def train_command(data, path):
   """How the cell of a search on `data`, a config's group, is trained."""
-  name = 'cifar10' if data.name == 'cifar100' else data.name
+  name = CONFIGS.get(data.name, data.name)
   words = [f'python -m stretchnas_jax.train --config=configs/train_{name}.py']
-  words += [f'--config.data.name={data.name}'] * (name != data.name)
+  words += [f'--config.data.name={data.name}'] * (data.name == 'cifar100')
+  words += ['--config.data.stream=True'] * data.stream
   words += [f'--config.data.path={data.path}'] * bool(data.path)
   return ' '.join([*words, f'--workdir={path}-trained', f'--genotype={path / "genotype.json"}'])
 
@@ -121,23 +128,26 @@ def report(path, data, result, found, notes):
 def prepare_search(config, workdir, argv=()):
   """Checks everything, the folder last; returns the function that runs the search."""
   plan = search_plan.plan_search(config)
-  folder = workdir_lib.Workdir.open(workdir, config.to_dict(), argv=argv, ignore=FREE)
-  if folder.finished:
-    return functools.partial(finished_result, folder)
-  loop_lib.check_resumable(folder, plan_lib.identity_of(plan.feeds))
+  folder = workdir_lib.Workdir.open(workdir, config.to_dict(), argv=argv, ignore=plan_lib.FREE)
+  with contextlib.ExitStack() as until_work:
+    until_work.enter_context(folder)
+    if folder.finished:
+      return functools.partial(finished_result, folder)
+    loop_lib.check_resumable(folder, identity_of(plan))
+    until_work.pop_all()
   return functools.partial(run_plan, plan, folder)
 
 
 def run_plan(plan, folder, programs=None):
-  """Searches as planned; `programs` are those of a plan that differs in the seed alone."""
+  """Searches as planned, and closes the folder.
+
+  `programs` are those of a plan that differs in the seed alone.
+  """
   if folder.writes:
     print(search_plan.describe_plan(plan), file=sys.stderr)
-  keep = plan.config.checkpoint.keep
-  try:
-    with checkpoint.Checkpoints(folder.path / 'checkpoints', keep) as saved:
-      return Run(plan, folder, saved, programs or search_steps.compile_programs(plan)).go()
-  finally:
-    plan.feeds.close()
+  saved = checkpoint.Checkpoints(folder.path / 'checkpoints', plan.config.checkpoint.keep)
+  with folder, contextlib.closing(plan.feeds), saved:
+    return Run(plan, folder, saved, programs or search_steps.compile_programs(plan)).go()
 
 
 def finished_result(folder):
@@ -149,29 +159,37 @@ def prepare_seeds(config, workdir, seeds, argv=()):
   """As `prepare_search`, for a run of each seed in `workdir/seed_0` and so on."""
   configs = [seeds_lib.with_seed(config, seed) for seed in seeds]
   plan = search_plan.plan_search(configs[0])
-  folder = seeds_lib.open_folder(workdir, config.to_dict(), seeds, argv, FREE)
+  folder = seeds_lib.open_folder(workdir, config.to_dict(), seeds, argv, plan_lib.FREE)
   if seeds_lib.finished(folder, seeds):
+    folder.close()
     return functools.partial(finished_result, folder)
 
   def work():
-    programs, results = search_steps.compile_programs(plan), []
-    for seed_config in configs:
-      path = folder.path / f'seed_{seed_config.seed}'
-      inner = workdir_lib.Workdir.open(path, seed_config.to_dict(), argv=argv, ignore=FREE)
-      if inner.finished:
-        results.append(finished_result(inner))
-        continue
+    with folder:
       # The first plan's programs serve all: they take the key and the batches as arguments.
-      seed_plan = plan if seed_config is configs[0] else search_plan.plan_search(seed_config)
-      loop_lib.check_resumable(inner, plan_lib.identity_of(seed_plan.feeds))
-      results.append(run_plan(seed_plan, inner, programs))
-    summary = seeds_lib.summary(seeds, results, seeds_lib.SEARCHED)
-    folder.write_json('result.json', summary)
+      programs, results = search_steps.compile_programs(plan), []
+      for seed_config in configs:
+        get_plan = functools.partial(search_plan.plan_search, seed_config)
+        get_plan = (lambda: plan) if seed_config is configs[0] else get_plan
+        results.append(run_seed(folder, seed_config, argv, get_plan, programs))
+      summary = seeds_lib.summary(seeds, results, seeds_lib.SEARCHED)
+      folder.write_json('result.json', summary)
     if folder.writes:
       print(seeds_lib.report(folder.path, summary), file=sys.stderr)
     return summary
 
   return work
+
+
+def run_seed(folder, config, argv, get_plan, programs):
+  """The result of one seed, from its folder if it is there."""
+  path = folder.path / f'seed_{config.seed}'
+  with workdir_lib.Workdir.open(path, config.to_dict(), argv=argv, ignore=plan_lib.FREE) as inner:
+    if inner.finished:
+      return finished_result(inner)
+    plan = get_plan()
+    loop_lib.check_resumable(inner, identity_of(plan))
+    return run_plan(plan, inner, programs)
 
 
 def run_search(config, workdir, seeds=None):

@@ -6,7 +6,7 @@ from stretchnas_jax import build
 from stretchnas_jax import config as config_lib
 from stretchnas_jax import plan as plan_lib
 from stretchnas_jax.data import feeds as feeds_lib
-from stretchnas_jax.data import splits
+from stretchnas_jax.data import splits, stream
 from stretchnas_jax.models import sizes
 from stretchnas_jax.runtime import loop
 
@@ -27,7 +27,8 @@ def plan_search(config, dataset=None):
 
   Args:
     config: a search config.
-    dataset: a `sources.Dataset` in place of the one that the config names.
+    dataset: a data set in place of the one that the config names, a `sources.Dataset` or, of a
+      stream, an `encoded.EncodedDataset`.
   """
   config_lib.validate(config, config_lib.search_config())
   plan_lib.check_devices('search.batch_size', config.search.batch_size, config.parallel.backend)
@@ -50,6 +51,9 @@ def open_feeds(config, dataset=None):
     dataset.train_labels, split=data.split, fraction=data.fraction, seed=config.seed
   )
   plan_lib.check_batch('search.batch_size', batch_size, min(len(part) for part in parts))
+  if plan_lib.is_stream(data):
+    options = plan_lib.stream_options(data)
+    return stream.search_feeds(dataset, parts, batch_size, options, seed=config.seed)
   return feeds_lib.search_feeds(
     dataset, parts, batch_size, seed=config.seed,
     crop_padding=data.crop_padding, flip=data.flip, cutout=data.cutout,
@@ -65,6 +69,7 @@ def describe_plan(plan):
     channels=plan.net.channels,
     num_layers=plan.net.num_layers,
     num_classes=plan.net.num_classes,
+    stem=plan.net.stem,
     image_channels=plan.feeds.image_shape[-1],
   )
   codes = int(plan.table.mask.sum())
@@ -73,8 +78,8 @@ def describe_plan(plan):
       plan_lib.describe_data(plan.feeds),
       f'space     {graph.num_intermediate} nodes, {len(graph.edges)} edges, '
       f'{operations} operations; topology {config.topology.kind}, {codes} codes',
-      f'supernet  {plan.net.num_layers} cells, C {plan.net.channels}, {params:,} weights, '
-      f'{config.model.dtype}',
+      f'supernet  {plan.net.num_layers} cells, C {plan.net.channels}, {plan.net.stem} stem, '
+      f'{params:,} weights, {config.model.dtype}',
       f'learning  {config.rule.kind}, {settings.epochs} epochs of {settings.steps_per_epoch} '
       f'steps, batch {settings.batch_size}',
       plan_lib.describe_devices(settings.backend),

@@ -6,9 +6,8 @@ import time
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from stretchnas_jax.runtime import loop, measure, parallel
+from stretchnas_jax.runtime import loop, measure, parallel, steps
 
 # A call of fewer steps would be timed with the host's work for it, which a run does once for many.
 LEAST_SECONDS = 0.5
@@ -29,8 +28,12 @@ class Subject(NamedTuple):
   seed: int
   feed: Any  # of learning
   init: Any  # key -> position
-  train: Any  # (position, data, chunk, key, count) -> position
+  train: Any  # (position, data, batch, key) -> position
   evaluations: tuple[Evaluation, ...]
+
+  def close(self):
+    for feed in (self.feed, *(evaluation.feed for evaluation in self.evaluations)):
+      feed.close()
 
 
 class Timer:
@@ -42,12 +45,18 @@ class Timer:
     self.position = parallel.replicate(subject.init(init_key), settings.backend)
     self.data = parallel.replicate(subject.feed.data, settings.backend)
     self.longest_call = min(settings.steps_per_call, settings.steps_per_epoch)
+    self.step = 0
 
   def run(self, count):
     """So many steps, in one call; returns the seconds that they take."""
     begin, subject = time.perf_counter(), self.subject
-    chunk = subject.feed.chunk(0, 0, count, self.longest_call)
-    self.position = subject.train(self.position, self.data, chunk, self.key, np.int32(count))
+    # Each call goes on where the last one ended, as a stream works ahead of the steps.
+    epoch, done = divmod(self.step, subject.settings.steps_per_epoch)
+    if done + count > subject.settings.steps_per_epoch:
+      epoch, done = epoch + 1, 0
+    chunk = subject.feed.chunk(epoch, done, count, self.longest_call)
+    self.step = epoch * subject.settings.steps_per_epoch + done + count
+    self.position = steps.run_chunk(subject.train, self.position, self.data, chunk, self.key, count)
     float(self.position.sums['train_loss'])  # waits for the steps
     return time.perf_counter() - begin
 
@@ -83,13 +92,19 @@ class Timer:
     feed = evaluation.feed
     shared = feed.data is self.subject.feed.data
     data = self.data if shared else parallel.replicate(feed.data, self.subject.settings.backend)
+    begin = time.perf_counter()
     some = next(iter(feed.chunks(batches)))
+    reading = time.perf_counter() - begin
     first, again = (self._evaluate(evaluation.program, data, *some) for _ in range(2))
-    return first, again * feed.count / some[1].size
+    # The next batches are read while the devices compute: the slower of the two counts.
+    return first, max(again, reading) * feed.count / some[1].size
 
   def _evaluate(self, program, data, part, valid):
     begin = time.perf_counter()
-    parallel.fetch(program(self.position.state, data, part, valid))
+    state = self.position.state
+    parallel.fetch(
+      [program(state, data, steps.one_of(part, t), valid[t]) for t in range(len(valid))]
+    )
     return time.perf_counter() - begin
 
 

@@ -1,5 +1,6 @@
 """Trains a cell: `python -m stretchnas_jax.train --config=FILE --workdir=DIR --genotype=CELL`."""
 
+import contextlib
 import functools
 import json
 import pathlib
@@ -7,6 +8,7 @@ import re
 import sys
 
 from stretchnas_jax import app, inputs, train_plan, train_run, train_steps, trained
+from stretchnas_jax import plan as plan_lib
 from stretchnas_jax import seeds as seeds_lib
 from stretchnas_jax.architecture import genotype as genotype_lib
 from stretchnas_jax.runtime import checkpoint, loop
@@ -19,23 +21,20 @@ OPTIONS = (
   app.Option('eval-only', False, 'measure the newest checkpoint of the folder, and no more'),
 )
 
-# Fields that may differ from one start to the next of the same run.
-FREE = ('train.steps_per_call', 'checkpoint', 'log')
-
 
 def open_folder(workdir, config, genotype, argv):
   """The run's `Workdir`; a ValueError of one sentence where it is of another cell."""
   cell = json.loads(genotype_lib.to_json(genotype))
   check_cell(workdir, cell)
   return workdir_lib.Workdir.open(
-    workdir, {**config.to_dict(), 'genotype': cell}, argv=argv, ignore=FREE
+    workdir, {**config.to_dict(), 'genotype': cell}, argv=argv, ignore=plan_lib.FREE
   )
 
 
 def check_cell(workdir, cell):
   path = workdir / 'config.json'
   if path.exists() and workdir_lib.read_object(path).get('genotype', cell) != cell:
-    raise ValueError(
+    raise workdir_lib.Refused(
       f'workdir {workdir} trains another cell than this --genotype: choose another workdir, or '
       'give the cell that is in its genotype.json'
     )
@@ -45,22 +44,25 @@ def prepare_train(config, workdir, genotype, argv=(), target_params=None):
   """Checks everything, the folder last; returns the function that runs the training."""
   plan = train_plan.plan_train(config, genotype, target_params=target_params)
   folder = open_folder(workdir, plan.config, genotype, argv)
-  if folder.finished:
-    return functools.partial(finished_result, folder)
-  loop.check_resumable(folder, train_run.identity_of(plan))
+  with contextlib.ExitStack() as until_work:
+    until_work.enter_context(folder)
+    if folder.finished:
+      return functools.partial(finished_result, folder)
+    loop.check_resumable(folder, train_run.identity_of(plan))
+    until_work.pop_all()
   return functools.partial(run_plan, plan, folder)
 
 
 def run_plan(plan, folder, programs=None):
-  """Trains as planned; `programs` are those of an earlier run of the same plan but for its seed."""
+  """Trains as planned, and closes the folder.
+
+  `programs` are those of an earlier run of the same plan but for its seed.
+  """
   if folder.writes:
     print(train_plan.describe_plan(plan), file=sys.stderr)
-  keep = plan.config.checkpoint.keep
-  try:
-    with checkpoint.Checkpoints(folder.path / 'checkpoints', keep) as saved:
-      return train_run.Run(plan, folder, saved, programs or train_steps.compile_programs(plan)).go()
-  finally:
-    plan.feeds.close()
+  saved = checkpoint.Checkpoints(folder.path / 'checkpoints', plan.config.checkpoint.keep)
+  with folder, contextlib.closing(plan.feeds), saved:
+    return train_run.Run(plan, folder, saved, programs or train_steps.compile_programs(plan)).go()
 
 
 def finished_result(folder):
@@ -78,23 +80,19 @@ def prepare_seeds(config, workdir, genotype, seeds, argv=(), target_params=None)
   configs = [seeds_lib.with_seed(plan.config, seed) for seed in seeds]
   folder = open_seeds(workdir, plan.config, genotype, seeds, argv)
   if seeds_lib.finished(folder, seeds):
+    folder.close()
     return functools.partial(finished_result, folder)
 
   def work():
-    programs, results = train_steps.compile_programs(plan), []
-    for seed, seed_config in zip(seeds, configs):
-      inner = open_folder(folder.path / f'seed_{seed}', seed_config, genotype, argv)
-      if inner.finished:
-        results.append(finished_result(inner))
-      else:
-        if folder.writes:
-          print(f'seed {seed}', file=sys.stderr)
+    with folder:
+      programs, results = train_steps.compile_programs(plan), []
+      for seed, seed_config in zip(seeds, configs):
         # The first plan's programs serve all: they take the key and the batches as arguments.
-        seed_plan = plan if seed == seeds[0] else train_plan.plan_train(seed_config, genotype)
-        loop.check_resumable(inner, train_run.identity_of(seed_plan))
-        results.append(run_plan(seed_plan, inner, programs))
-    summary = seeds_lib.summary(seeds, results)
-    folder.write_json('result.json', summary)
+        prepared = functools.partial(train_plan.plan_train, seed_config, genotype)
+        get_plan = prepared if seed != seeds[0] else lambda: plan
+        results.append(run_seed(folder, seed, seed_config, genotype, argv, get_plan, programs))
+      summary = seeds_lib.summary(seeds, results)
+      folder.write_json('result.json', summary)
     if folder.writes:
       print(seeds_lib.report(folder.path, summary), file=sys.stderr)
     return summary
@@ -102,11 +100,24 @@ def prepare_seeds(config, workdir, genotype, seeds, argv=(), target_params=None)
   return work
 
 
+def run_seed(folder, seed, config, genotype, argv, get_plan, programs):
+  """The result of one seed, from its folder if it is there."""
+  with open_folder(folder.path / f'seed_{seed}', config, genotype, argv) as inner:
+    if inner.finished:
+      return finished_result(inner)
+    if folder.writes:
+      print(f'seed {seed}', file=sys.stderr)
+    plan = get_plan()
+    loop.check_resumable(inner, train_run.identity_of(plan))
+    return run_plan(plan, inner, programs)
+
+
 def open_seeds(workdir, config, genotype, seeds, argv):
   """The folder of several runs; it may have been made with other seeds, but not for one run."""
   cell = json.loads(genotype_lib.to_json(genotype))
   check_cell(workdir, cell)
-  return seeds_lib.open_folder(workdir, {**config.to_dict(), 'genotype': cell}, seeds, argv, FREE)
+  fields = {**config.to_dict(), 'genotype': cell}
+  return seeds_lib.open_folder(workdir, fields, seeds, argv, plan_lib.FREE)
 
 
 # ---- as a function and as a program --------------------------------------------------------------

@@ -7,6 +7,7 @@ from stretchnas_jax import config as config_lib
 from stretchnas_jax import plan as plan_lib
 from stretchnas_jax.architecture import genotype as genotype_lib
 from stretchnas_jax.data import feeds as feeds_lib
+from stretchnas_jax.data import stream
 from stretchnas_jax.models import sizes as sizes_lib
 from stretchnas_jax.runtime import loop
 
@@ -29,7 +30,8 @@ def plan_train(config, genotype, dataset=None, target_params=None):
   Args:
     config: a training config.
     genotype: the cell, a `Genotype`.
-    dataset: a `sources.Dataset` in place of the one that the config names.
+    dataset: a data set in place of the one that the config names, a `sources.Dataset` or, of a
+      stream, an `encoded.EncodedDataset`.
     target_params: a number of parameters, without the auxiliary head, for which C is chosen; it
       stands in the plan's config then.
   """
@@ -84,10 +86,14 @@ def open_feeds(config, dataset=None):
   """The data of a training, in its parts."""
   data, batch_size = config.data, config.train.batch_size
   dataset = dataset or plan_lib.load_dataset(data)
-  feeds = feeds_lib.train_feeds(
-    dataset, batch_size, fraction=data.fraction, holdout=data.holdout, seed=config.seed,
-    crop_padding=data.crop_padding, flip=data.flip, cutout=data.cutout,
-  )  # fmt: skip
+  used = {'fraction': data.fraction, 'holdout': data.holdout, 'seed': config.seed}
+  if plan_lib.is_stream(data):
+    feeds = stream.train_feeds(dataset, batch_size, plan_lib.stream_options(data), **used)
+  else:
+    feeds = feeds_lib.train_feeds(
+      dataset, batch_size, **used,
+      crop_padding=data.crop_padding, flip=data.flip, cutout=data.cutout,
+    )  # fmt: skip
   plan_lib.check_batch('train.batch_size', batch_size, feeds.sizes['train'])
   if data.holdout and feeds.val is None:
     raise ValueError(

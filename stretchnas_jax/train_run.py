@@ -85,7 +85,7 @@ class Run:
 def identity_of(plan):
   """In what a checkpoint must agree with a training."""
   cell = json.loads(genotype_lib.to_json(plan.genotype))
-  return {'genotype': cell, **plan_lib.identity_of(plan.feeds)}
+  return {'genotype': cell, **plan_lib.identity_of(plan.feeds, plan.config.to_dict())}
 
 
 def accuracies(lines):

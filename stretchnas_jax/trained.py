@@ -10,6 +10,7 @@ import numpy as np
 
 from stretchnas_jax import build, search_steps, train_plan, train_steps
 from stretchnas_jax import config as config_lib
+from stretchnas_jax import plan as plan_lib
 from stretchnas_jax.architecture import genotype as genotype_lib
 from stretchnas_jax.architecture import topology
 from stretchnas_jax.data import augment
@@ -18,7 +19,8 @@ from stretchnas_jax.runtime import workdir as workdir_lib
 
 # Fields in which the config of an evaluation may differ from that of the run.
 FREE = (
-  'data.path', 'train.batch_size', 'train.steps_per_call', 'parallel', 'checkpoint', 'log', 'seed',
+  'data.path', 'data.workers', 'data.on_bad_image', 'train.batch_size', 'train.steps_per_call',
+  'parallel', 'checkpoint', 'log', 'seed',
 )  # fmt: skip
 
 
@@ -45,7 +47,8 @@ def load_trained(workdir):
     `info['image_shape']`: uint8, or floating-point numbers from 0 to 1; it scales uint8 to 0..1,
     then subtracts the mean and divides by the standard deviation of the training images, as in
     training. `variables` is a pytree of numpy arrays. `info` has `kind` ('train' or 'search'),
-    `class_names`, `image_shape`, `mean`, `std`, `genotype` (of a search, the one that its alpha and
+    `class_names`, `image_shape`, `mean`, `std`, `stream` (whether it was measured on the centres of
+    images, as streams give them), `genotype` (of a search, the one that its alpha and
     beta give), `config` (a dict), `step` and `metrics` (the last line of metrics, or None).
 
   Raises:
@@ -71,6 +74,7 @@ def load_trained(workdir):
     'image_shape': image_shape,
     'mean': mean,
     'std': std,
+    'stream': plan_lib.is_stream(saved.config.data),
     'genotype': cell,
     'config': saved.config.to_dict(),
     'step': saved.step,
@@ -127,13 +131,24 @@ def read_run(workdir):
   if not (path / 'checkpoints').is_dir():
     raise FileNotFoundError(f'{path} has no checkpoint yet')
   with checkpoint.Checkpoints(path / 'checkpoints', read_only=True) as saved:
-    _, meta = saved.read_meta() or (0, None)
-    if meta is None:
-      raise FileNotFoundError(f'{path} has no checkpoint yet')
+    meta = own_meta(path, saved, values)
     kind, config, parts, init = rebuild(values, meta['identity'])
     like = jax.eval_shape(init, jax.random.key(0))
-    step, position, meta = saved.restore_latest(like)
+    step, position, meta = saved.restore_latest(like, meta['identity'])
   return Saved(kind, config, parts, position.state, step, meta['identity'])
+
+
+def own_meta(path, saved, values):
+  """The meta of the newest checkpoint that is of the config of this folder."""
+  fields = {name: value for name, value in values.items() if name != 'genotype'}
+  own, found = {'config': workdir_lib.digest(fields, plan_lib.FREE)}, False
+  for _, meta in saved.metas():
+    if isinstance(meta.get('identity'), dict) and not checkpoint.other_name(meta, own):
+      return meta
+    found = True
+  if found:
+    raise checkpoint.Unusable(f'the checkpoints in {path} are not of the run of its config.json')
+  raise FileNotFoundError(f'{path} has no checkpoint yet')
 
 
 def rebuild(values, identity):
@@ -178,20 +193,12 @@ def prepare_evaluation(workdir, config=None):
   check_data(saved.identity, feeds)
 
   def work():
-    print(json.dumps(evaluate(saved, feeds, config or saved.config)))
+    try:
+      print(json.dumps(evaluate(saved, feeds, config or saved.config)))
+    finally:
+      feeds.close()
 
   return work
-
-
-# What does not change what is measured.
-MEASURING = (
-  'data.path',
-  'train.batch_size',
-  'train.steps_per_call',
-  'parallel',
-  'checkpoint',
-  'log',
-)
 
 
 def check_data(identity, feeds):
@@ -226,7 +233,7 @@ def evaluate(saved, feeds, config):
       data = parallel.replicate(feed.data, backend)
       values = steps.measure(program, state, data, feed, config.train.steps_per_call)
       found |= {f'{part}_accuracy': values['accuracy'], f'{part}_loss': values['loss']}
-      found[f'{part}_images'] = feed.count
+      found[f'{part}_images'] = values['count']
   if 'test_accuracy' in found:
     found['test_error_percent'] = 100 * (1 - found['test_accuracy'])
   return found

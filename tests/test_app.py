@@ -248,6 +248,21 @@ def test_what_the_world_does_to_a_run_is_said_in_one_line(error, text, capsys):
   assert stop.value.code == 2 and capsys.readouterr().err == text
 
 
+def test_too_little_memory_is_said_with_the_fields_that_help(capsys):
+  def work():
+    jax.numpy.zeros(2**50, 'int8').block_until_ready()
+
+  config = {'search': {}}
+  prepare = lambda args: setattr(args, 'config', config) or work
+  with pytest.raises(SystemExit) as stop:
+    app.run(prepare, config=False, argv=['prog'])
+  err = capsys.readouterr().err
+  assert stop.value.code == 2 and err.count('\n') == 1
+  fields = 'config.search.batch_size, config.model.channels, config.model.num_layers'
+  assert err.startswith(f'error: out of memory: lower {fields}, or set config.model.dtype to bfl')
+  assert '1125899906842624 bytes' in err
+
+
 def test_the_command_finds_its_programs(monkeypatch, capsys):
   called = []
   module = types.SimpleNamespace(main=lambda: called.append(list(sys.argv)))

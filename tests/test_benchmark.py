@@ -3,6 +3,7 @@
 import gzip
 import json
 import pathlib
+import threading
 
 import jax
 import numpy as np
@@ -69,6 +70,15 @@ def test_cifar_needs_no_data(capsys):
   assert found['hours_for_whole_search'] == pytest.approx(seconds / 3600, rel=1e-2)
 
 
+def test_imagenet_is_read_from_files_of_noise(capsys):
+  tiny = TINY | {'data.image_size': 16, 'data.fraction': 0.001, 'data.workers': 2}
+  run('milenas_sc_imagenet.py', '--steps=1', tiny=tiny)
+  found, err = printed(capsys)
+  assert 'imagenet2012: 16x16x3, 1000 classes; train 427' in err and 'imagenet stem' in err
+  assert found['assumed'] == {'file_pixels': '500x375'} and found['evaluation_seconds'] > 0
+  assert not [t for t in threading.enumerate() if t.name.startswith('decode')]
+
+
 def test_a_training_has_names_of_its_own(capsys):
   tiny = {f: v for f, v in TINY.items() if f.split('.')[0] in ('model', 'parallel', 'data')}
   del tiny['model.form']
@@ -113,16 +123,18 @@ def test_a_folder_that_is_not_named_is_assumed():
 
 def test_the_clock_waits_for_the_steps_and_counts_them():
   """A subject whose step does nothing but count shows which calls were made."""
-  calls = []
+  calls, steps = [], []
 
   class Feed:
     data = ()
 
     def chunk(self, epoch, start, count, length):
+      calls.append((epoch, start, count, length))
       return {'train': np.zeros((length, 8))}
 
-  def train(position, data, chunk, key, count):
-    calls.append((int(count), len(chunk['train'])))
+  def train(position, data, batch, key):
+    assert batch['train'].shape == (8,)
+    steps.append(batch)
     return position
 
   class State:
@@ -136,8 +148,10 @@ def test_the_clock_waits_for_the_steps_and_counts_them():
   timer = timing.Timer(subject)
   timer.position = Position
   found = timer.time_steps(3)
-  # Two calls of one step, then calls as long as the chunk of an epoch of 5 steps allows.
-  assert calls == [(1, 5), (1, 5)] + [(5, 5)] * 3
+  # Two calls of one step, then calls as long as the chunk of an epoch of 5 steps allows, each in
+  # an epoch that has them.
+  assert calls == [(0, 0, 1, 5), (0, 1, 1, 5)] + [(epoch, 0, 5, 5) for epoch in (1, 2, 3)]
+  assert len(steps) == 2 + 3 * 5
   assert found['steps_per_measurement'] == 5 and len(found['step_seconds']) == 3
 
 

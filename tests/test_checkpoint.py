@@ -1,7 +1,11 @@
 """Checkpoints: exact, checked, and never silently absent."""
 
+import contextlib
 import gc
 import logging
+import os
+import pathlib
+import resource
 import shutil
 from typing import NamedTuple
 
@@ -9,10 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from stretchnas_jax.runtime import checkpoint
+from stretchnas_jax.runtime import checkpoint, leaves
+
+FIXTURES = pathlib.Path(__file__).parent / 'fixtures'
 
 # What orbax was reading when it met damage complains, later, that it was never awaited.
 pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
@@ -44,7 +51,7 @@ def make_state(seed=0):
 
 
 def raw(leaf):
-  return np.asarray(jax.random.key_data(leaf) if checkpoint.is_key(leaf) else leaf)
+  return np.asarray(jax.random.key_data(leaf) if leaves.is_key(leaf) else leaf)
 
 
 def assert_same(a, b):
@@ -203,10 +210,125 @@ def test_a_step_that_is_there_cannot_be_saved_again(tmp_path):
 def test_a_save_that_fails_in_the_background_is_heard_of(tmp_path, monkeypatch):
   manager = checkpoint.Checkpoints(tmp_path / 'c')
   monkeypatch.setattr(manager._manager, 'check_for_errors', lambda: 1 / 0)
-  with pytest.raises(ZeroDivisionError):
+  with pytest.raises(checkpoint.SaveFailed, match='division by zero'):
     manager.save(1, make_state())
-  with pytest.raises(ZeroDivisionError):
+  with pytest.raises(checkpoint.SaveFailed, match='division by zero'):
     manager.close()
+
+
+def full_disk(path, monkeypatch):
+  """Files can have so many bytes and no more."""
+  most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+  monkeypatch.setattr(resource, 'undo', (resource.RLIMIT_FSIZE, (most, most)), raising=False)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (1000, most))
+
+
+def a_dead_thread(path, monkeypatch):
+  monkeypatch.setattr(ocp.CheckpointManager, 'save', lambda *args, **kwargs: True)
+
+
+FAILURES = {
+  'full disk': (full_disk, 'File too large'),
+  'folder deleted': (lambda path, _: shutil.rmtree(path), 'not there any more'),
+  'a file in its place': (lambda path, _: shutil.rmtree(path) or path.touch(), 'not there any mo'),
+  'dead thread': (a_dead_thread, 'its folder is not there'),
+}
+
+
+@pytest.mark.parametrize('how', FAILURES)
+@pytest.mark.parametrize('at_the_end', [False, True])
+def test_a_save_that_fails_is_heard_of_by_the_next_one(tmp_path, monkeypatch, how, at_the_end):
+  fail, words = FAILURES[how]
+  path = saved(tmp_path / 'c', [1])
+  manager = checkpoint.Checkpoints(path)
+  fail(path, monkeypatch)
+  try:
+    with pytest.raises(checkpoint.SaveFailed, match=f'step 2 could not be saved in .*{words}') as e:
+      manager.save(2, make_state(2))
+      manager.close() if at_the_end else manager.save(3, make_state(3))
+  finally:
+    if how == 'full disk':
+      resource.setrlimit(*resource.undo)
+    monkeypatch.undo()
+  with contextlib.suppress(checkpoint.SaveFailed):
+    manager.close()
+  text = str(e.value)
+  assert len(text) < 400 and '\n' not in text
+  if path.is_dir():
+    assert 'that of step 1 stays: the same command goes on from there' in text
+    with checkpoint.Checkpoints(path) as manager:
+      step, state, _ = manager.restore_latest(make_state(9))
+    assert step == 1
+    assert_same(state, make_state(1))
+  else:
+    assert 'there is none before it' in text
+
+
+def test_all_of_a_checkpoint_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+  done, sync, rename = [], os.fsync, os.rename
+
+  def synced(handle):
+    done.append(('sync', os.readlink(f'/proc/self/fd/{handle}')))
+    sync(handle)
+
+  def renamed(old, new, **kwargs):
+    done.append(('rename', str(new)))
+    rename(old, new, **kwargs)
+
+  monkeypatch.setattr(os, 'fsync', synced)
+  monkeypatch.setattr(os, 'rename', renamed)
+  path = tmp_path / 'c'
+  with checkpoint.Checkpoints(path) as manager:
+    manager.save(7, make_state())
+  named = done.index(('rename', str(path / '7')))
+  before = {p.replace('7.orbax-checkpoint-tmp', '7') for what, p in done[:named] if what == 'sync'}
+  everything = {str(p) for p in (path / '7').rglob('*')} | {str(path / '7')}
+  # Only the mark that orbax sets last, and does not need, comes after.
+  assert everything - before == {str(path / '7' / 'commit_success.txt')}
+  assert ('sync', str(path)) in done[named:]
+
+
+def test_where_all_are_gone_a_run_does_not_begin_anew(tmp_path):
+  path = saved(tmp_path / 'c', [1, 2])
+  shutil.rmtree(path)
+  manager, message = checkpoint.Checkpoints(path), 'checkpoint of step 2 was saved .* has none now'
+  with manager, pytest.raises(ValueError, match=message):
+    manager.restore_latest(make_state())
+  (tmp_path / 'c.json').unlink()
+  with checkpoint.Checkpoints(path) as manager:
+    assert manager.restore_latest(make_state()) is None
+
+
+def test_one_that_is_gone_is_named(tmp_path, caplog):
+  path = saved(tmp_path / 'c', [1, 2])
+  shutil.rmtree(path / '2')
+  with checkpoint.Checkpoints(path) as manager:
+    assert manager.restore_latest(make_state())[0] == 1
+  assert 'checkpoint 2 was saved, and is not there any more' in caplog.text
+
+
+def test_those_of_other_runs_are_set_aside_and_none_of_them_is_used(tmp_path, caplog):
+  own, other = {'identity': {'config': 'a'}}, {'identity': {'config': 'b'}}
+  for name, meta in (('c', own), ('d', other)):
+    with checkpoint.Checkpoints(tmp_path / name) as manager:
+      for step in (1, 2, 3):
+        manager.save(step, make_state(step), meta)
+  path = tmp_path / 'c'
+  shutil.rmtree(path / '3')
+  shutil.copytree(tmp_path / 'd' / '3', path / '3')
+  shutil.copytree(path / '1', path / '4')  # an older one of its own
+  with checkpoint.Checkpoints(path) as manager:
+    step, state, _ = manager.restore_latest(make_state(9), own['identity'])
+    assert step == 2 and manager.steps() == [2, 1]
+    assert_same(state, make_state(2))
+    manager.save(3, make_state(3), own)
+  assert 'checkpoint 4 is another one: it was saved as that of step 1' in caplog.text
+  assert 'checkpoint 3 is of a run with another config' in caplog.text
+  assert {p.name for p in (tmp_path / 'c-set-aside').iterdir()} == {'3.0', '4.0'}
+  with checkpoint.Checkpoints(tmp_path / 'd') as manager:
+    with pytest.raises(ValueError, match='checkpoint 3 is of a run with another config'):
+      manager.restore_latest(make_state(9), own['identity'])
+    assert manager.steps() == [3, 2, 1]
 
 
 def test_an_error_inside_is_not_hidden_by_one_of_closing(tmp_path, monkeypatch, caplog):
@@ -214,3 +336,20 @@ def test_an_error_inside_is_not_hidden_by_one_of_closing(tmp_path, monkeypatch, 
     monkeypatch.setattr(manager._manager, 'check_for_errors', lambda: 1 / 0)
     raise KeyError('first')
   assert 'the last checkpoint was not saved' in caplog.text
+
+
+def test_checkpoints_of_earlier_versions_go_on_loading(tmp_path):
+  shutil.copytree(FIXTURES / 'checkpoints_0_1', tmp_path / 'c')
+  like = {
+    'kernel': jnp.zeros((2, 3)), 'half': jnp.zeros(3, jnp.bfloat16), 'key': jax.random.key(0),
+    'none': jnp.zeros((0, 2)),
+  }  # fmt: skip
+  with checkpoint.Checkpoints(tmp_path / 'c') as manager:
+    step, state, meta = manager.restore_latest(like, {'config': 'new', 'class_names': ['a', 'b']})
+    manager.save(6, state)
+  assert step == 5 and meta['seconds'] == 1.5
+  expected = like | {
+    'kernel': jnp.arange(6, dtype=jnp.float32).reshape(2, 3) / 7,
+    'half': jnp.arange(3, dtype=jnp.bfloat16), 'key': jax.random.key(3),
+  }  # fmt: skip
+  assert_same(state, expected)

@@ -58,6 +58,56 @@ def test_a_library_stays_where_it_belongs(library, allowed):
   assert users <= allowed
 
 
+# What runs code that it is given, or makes any object that it is told to.
+FORBIDDEN = {
+  'eval', 'exec', 'compile', '__import__', 'os.system', 'os.popen', 'pickle.load', 'pickle.loads',
+  'pickle.Unpickler', 'marshal.load', 'marshal.loads', 'shelve.open', 'joblib.load', 'torch.load',
+  'pandas.read_pickle', 'yaml.load', 'yaml.unsafe_load', 'yaml.full_load', 'dill.load',
+  'dill.loads', 'cloudpickle.load', 'cloudpickle.loads',
+}  # fmt: skip
+
+
+def dangers(text):
+  """Calls in a program that give way to a stranger's code."""
+  for node in ast.walk(ast.parse(text)):
+    if isinstance(node, ast.ImportFrom):
+      yield from {f'{node.module}.{alias.name}' for alias in node.names} & FORBIDDEN
+    if not isinstance(node, ast.Call):
+      continue
+    called, keywords = ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords}
+    if called in FORBIDDEN or keywords.get('shell', 'False') != 'False':
+      yield called
+    if called in ('np.load', 'numpy.load') and keywords.get('allow_pickle') != 'False':
+      yield called
+
+
+@pytest.mark.parametrize('folder', ['stretchnas_jax', 'configs', 'experiments'])
+def test_nothing_here_runs_the_code_of_strangers(folder):
+  for path in (ROOT / folder).rglob('*.py'):
+    assert not list(dangers(path.read_text('utf-8'))), path
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    'eval(x)', 'exec("1")', 'pickle.load(f)', 'from pickle import loads', 'np.load(f)',
+    'np.load(f, allow_pickle=True)', 'torch.load(f)', 'yaml.load(f)', 'pickle.Unpickler(f)',
+    'subprocess.run(x, shell=True)',
+  ],
+)  # fmt: skip
+def test_the_test_for_such_code_finds_it(text):
+  assert list(dangers(text))
+
+
+def test_the_one_unpickler_makes_arrays_and_nothing_else():
+  users = {p.name for p in PACKAGE.rglob('*.py') if 'pickle' in set(imports(p))}
+  assert users == {'cifar.py'}
+  tree = ast.parse((PACKAGE / 'data' / 'cifar.py').read_text('utf-8'))
+  found = [n for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.bases]
+  unpickler = next(c for c in found if 'pickle.Unpickler' in map(ast.unparse, c.bases))
+  assert 'find_class' in {n.name for n in unpickler.body if isinstance(n, ast.FunctionDef)}
+
+
 def test_architecture_knows_neither_flax_nor_optax():
   for path in (PACKAGE / 'architecture').glob('*.py'):
     assert not {module.split('.')[0] for module in imports(path)} & {'flax', 'optax', 'orbax'}
@@ -94,6 +144,7 @@ CONFIGS = {
   'darts_sc_cifar10': [()],
   'milenas_cifar10': [()],
   'milenas_sc_cifar10': [('8',), ('12',), ('16',)],
+  'milenas_sc_imagenet': [()],
 }
 
 
@@ -147,6 +198,11 @@ def test_a_wrong_argument_of_a_config_is_named(name, arg):
     ('model.channels', 7, 'an even whole number'),
     ('data.name', 'mnist', "config.data.name is 'mnist'; it must be one of digits, folder"),
     ('data.fraction', 0.0, 'above 0 and at most 1'),
+    ('data.crop_scale', 1.5, 'config.data.crop_scale is 1.5; it must be a number above 0 and at'),
+    ('data.jitter', 3.0, 'config.data.jitter is 3.0; .* at most 2.5'),
+    ('data.workers', -1, 'config.data.workers is -1'),
+    ('data.stream', 1, 'config.data.stream is 1 of type int; it must be bool'),
+    ('model.stem', 'large', 'one of cifar, imagenet'),
     ('weights.learning_rate', float('nan'), 'config.weights.learning_rate is nan'),
     ('topology.kind', 'star', 'config.topology.kind'),
     ('parallel.backend', 'mpi', 'pmap, shard_map, single'),

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from stretchnas_jax.optimization.state import Arch
 from stretchnas_jax.runtime import loop, signals, steps, workdir
 
 
@@ -27,8 +28,11 @@ class Saved:
   def __init__(self):
     self.saved = {}
 
-  def restore_latest(self, like):
+  def restore_latest(self, like, identity):
     return None
+
+  def wait(self):
+    pass
 
   def save(self, step, state, meta):
     self.saved[step] = meta
@@ -37,7 +41,7 @@ class Saved:
     return list(self.saved)
 
 
-def run(tmp_path, monkeypatch, *, seconds=0.001, every=0, kill_at=None, loss=1.0):
+def run(tmp_path, monkeypatch, *, seconds=0.001, every=0, kill_at=None, loss=1.0, spoil=None):
   """All chunks that were asked for, and what was saved: two epochs of 10 steps."""
   clock, chunks, saved = [0.0], [], Saved()
   monkeypatch.setattr(loop.time, 'perf_counter', lambda: clock[0])
@@ -52,6 +56,8 @@ def run(tmp_path, monkeypatch, *, seconds=0.001, every=0, kill_at=None, loss=1.0
       os.kill(os.getpid(), signal.SIGTERM)
     chunks.append(chunk)
     clock[0] += seconds * count
+    if spoil is not None and len(chunks) == 4:
+      return spoil
     return steps.Position(State(0), {'train_loss': position.sums['train_loss'] + loss * count})
 
   subject = loop.Loop(workdir.Workdir(tmp_path), saved, settings, {'who': 'test'})
@@ -100,7 +106,32 @@ def test_a_request_to_stop_saves_once_and_at_the_end_is_not_heard(tmp_path, monk
   assert run(tmp_path, monkeypatch, kill_at=5).step == 20
 
 
+def test_numbers_that_are_not_finite_are_never_saved(tmp_path, monkeypatch):
+  """The loss is spoilt in step 5, and the weights, by a gradient, in step 4."""
+  bad_loss = steps.Position(State(0), {'train_loss': np.float32(np.nan)})
+  with pytest.raises(FloatingPointError, match='train_loss is nan after steps 5 to 8'):
+    run(tmp_path, monkeypatch, every=4, spoil=bad_loss)
+  assert list(run.last.saved) == [4]
+  arch = Arch({'normal': np.float32([1, np.inf])}, {})
+  bad_state = steps.Position(arch, {'train_loss': np.float32(8)})
+  with pytest.raises(FloatingPointError, match='alpha.* after steps 8: .*config.alpha.learning'):
+    run(tmp_path, monkeypatch, every=4, spoil=bad_state)
+  assert list(run.last.saved) == [4]
+
+
+def test_epochs_that_left_no_line_are_named(tmp_path, monkeypatch, caplog):
+  done = run(tmp_path, monkeypatch)
+  (tmp_path / 'metrics.jsonl').write_text('{"step": 20, "epoch": 2}\n')
+  done.checkpoints.restore_latest = lambda like, identity: (20, like, {})
+  done.restore(done.position)
+  assert 'lacks epochs [1] of those that are done' in caplog.text
+  (tmp_path / 'metrics.jsonl').unlink()
+  with pytest.raises(OSError, match='lacks the last epoch of a run that is done'):
+    done.restore(done.position)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
-  with pytest.raises(FloatingPointError, match='train_loss is nan in the epoch that ends at st'):
+  message = 'train_loss is nan after steps 1 to 1: a lower config.weights.learning_rate'
+  with pytest.raises(FloatingPointError, match=message):
     run(tmp_path, monkeypatch, loss=float('nan'))
   assert run.last.saved == {} and not (tmp_path / 'metrics.jsonl').exists()

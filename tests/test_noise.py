@@ -43,3 +43,12 @@ def test_what_is_not_there_is_named(tmp_path):
     noise.size_of('mnist')
   with pytest.raises(FileNotFoundError, match='there is no such folder'):
     noise.size_of('folder', str(tmp_path / 'nowhere'))
+
+
+def test_imagenet_of_noise_is_files_in_no_memory():
+  data = noise.encoded_dataset('imagenet2012')
+  assert len(data.train_labels) == 1_281_167 and len(data.test.labels) == 50_000
+  assert len(data.class_names) == 1000 and data.train_labels.max() == 999
+  with Image.open(data.train.open(7)) as image:
+    assert image.format == 'JPEG' and image.size == noise.FILE
+  assert 90_000 < len(data.train.file) < 140_000  # those of ImageNet have 110 kB on average

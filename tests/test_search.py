@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+import filelock
 import jax
 import numpy as np
 import pytest
@@ -123,6 +124,14 @@ def test_a_finished_search_is_left_alone(finished, capsys):
 def test_a_folder_of_another_config_is_refused(finished):
   with pytest.raises(ValueError, match='search.epochs=2, now 3'):
     stretchnas_jax.run_search(tiny_config(**{'search.epochs': 3}), finished[0])
+
+
+def test_a_search_under_way_keeps_others_out(finished):
+  path = finished[0]
+  before = (path / 'run.json').read_bytes()
+  with filelock.FileLock(path / '.lock'), pytest.raises(ValueError, match='in use by another proc'):
+    stretchnas_jax.run_search(tiny_config(), path)
+  assert (path / 'run.json').read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -260,6 +260,7 @@ def test_another_cell_is_refused_by_the_folder_and_by_its_checkpoints(finished, 
   config = tiny_config(**{'train.epochs': 3})
   folder = train.open_folder(tmp_path / 'run', config, OTHER, ())
   shutil.copytree(finished[0] / 'checkpoints', folder.path / 'checkpoints')
+  folder.close()
   with pytest.raises(ValueError, match='are of a run with another genotype: choose another work'):
     stretchnas_jax.run_train(config, tmp_path / 'run', OTHER)
 

@@ -3,6 +3,9 @@
 import json
 import math
 import os
+import resource
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -81,6 +84,64 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
   assert os.listdir(tmp_path) == ['thesis.tex']
   with pytest.raises(ValueError, match='is a file'):
     make(tmp_path / 'thesis.tex')
+
+
+HOLD = """
+import sys, filelock
+lock = filelock.FileLock(sys.argv[1])
+lock.acquire()
+print('held', flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path):
+  make(tmp_path).close()
+  before = contents(tmp_path)
+  command = [sys.executable, '-c', HOLD, str(tmp_path / workdir.LOCK)]
+  pipe = subprocess.PIPE
+  with subprocess.Popen(command, stdin=pipe, stdout=pipe) as holder:
+    assert holder.stdout.readline() == b'held\n'
+    with pytest.raises(OSError, match='is in use by another process: wait until') as caught:
+      make(tmp_path)
+    assert isinstance(caught.value, ValueError) and contents(tmp_path) == before
+    holder.kill()
+  make(tmp_path).close()
+
+
+def test_a_folder_is_locked_until_it_is_closed(tmp_path):
+  with make(tmp_path) as run:
+    with pytest.raises(ValueError, match='in use'):
+      make(tmp_path)
+    with pytest.raises(ValueError, match='was made with'):
+      make(tmp_path, {'seed': 3})
+    run.write_text('a', 'x')
+  make(tmp_path).close()
+  with pytest.raises(ValueError, match='was made with'):
+    make(tmp_path, {'seed': 3})
+  make(tmp_path).close()
+
+
+def test_a_line_for_which_there_is_no_room_is_an_error(tmp_path, monkeypatch):
+  most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+  lines = make(tmp_path).lines('m.jsonl')
+  try:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30, most))
+    lines.append({'step': 1})
+    with pytest.raises(OSError, match='no room for a whole line'):
+      lines.append({'step': 2, 'text': 'x' * 30})
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+  lines.cut_back(5)
+  assert workdir.read(lines.path) == [{'step': 1}]
+
+
+def test_a_digest_is_of_the_fields_that_matter():
+  digest = lambda config: workdir.digest(config, ('log', 'search.calls'))
+  config = {'seed': 0, 'log': {'board': True}, 'search': {'calls': 3, 'sizes': (1, 2)}}
+  same = {'search': {'sizes': [1, 2], 'calls': 4}, 'log': {'board': False}, 'seed': 0}
+  assert digest(config) == digest(same)
+  assert digest(config) != digest({**config, 'seed': 1}) != digest({**config, 'seed': 0.0})
 
 
 def test_an_empty_folder_and_one_of_a_start_that_was_killed_are_taken(tmp_path):

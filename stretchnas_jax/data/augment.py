@@ -76,6 +76,17 @@ def cut_out(image, center, size):
   return jnp.where(hole, 0.0, image)
 
 
+def cut_out_each(key, images, positions, size):
+  """Sets a square of each image of `[B, H, W, C]` to 0; arguments as of `augment`."""
+  height, width = images.shape[1:3]
+
+  def one(image, position):
+    chance = draw(key, position, height=height, width=width, crop_padding=0)
+    return cut_out(image, chance.center, size)
+
+  return jax.vmap(one)(images, positions)
+
+
 def normalize(images, mean, std):
   """Scales uint8 images `[..., C]` to 0..1, subtracts `mean` `[C]` and divides by `std` `[C]`."""
   if images.dtype != jnp.uint8:

@@ -125,12 +125,17 @@ def read_center(file, size, *, name):
     ValueError: names the image, which cannot be read.
   """
   with images_lib.opened(file, name) as image:
-    image = upright(image)
-    shorter = min(image.size)
-    scaled = [round(size * 256 / 224) * side // shorter for side in image.size]
-    image = image.resize(scaled, Image.Resampling.BILINEAR)
-    left, top = (round((side - size) / 2) for side in image.size)
-    return np.asarray(image.crop((left, top, left + size, top + size)))
+    return center(image, size)
+
+
+def center(image, size):
+  """As `read_center`, of a Pillow image, which it may turn upright in place."""
+  image = upright(image)
+  shorter = min(image.size)
+  scaled = [round(size * 256 / 224) * side // shorter for side in image.size]
+  image = image.resize(scaled, Image.Resampling.BILINEAR)
+  left, top = (round((side - size) / 2) for side in image.size)
+  return np.asarray(image.crop((left, top, left + size, top + size)))
 
 
 def upright(image):

@@ -12,6 +12,8 @@ import threading
 
 import numpy as np
 
+from stretchnas_jax.data import images as images_lib
+
 GROUP = 8  # images of one task: many enough to hide its cost, few enough to keep all workers busy
 
 
@@ -68,7 +70,7 @@ class Decoder:
       pixels = self._read(other, read)
       if pixels is not None:
         return pixels
-    raise ValueError(
+    raise images_lib.BadImage(
       f'{self.encoded.name(number)} is not a readable image, nor is any other of its class'
     )
 
@@ -80,7 +82,9 @@ class Decoder:
       return read(self.encoded.open(number), self.encoded.name(number))
     except ValueError as error:
       if self.on_bad_image == 'error':
-        raise ValueError(f"{error}; set data.on_bad_image to 'skip' to do without it") from error
+        raise images_lib.BadImage(
+          f"{error}; set data.on_bad_image to 'skip' to do without it"
+        ) from error
       with self._lock:
         if number not in self.bad:
           self.bad.add(number)
@@ -102,7 +106,7 @@ class Work:
     """Waits; uint8 `[B, S, S, 3]` and bool `[B]`, False where an image was left black.
 
     Raises:
-      ValueError: names the first image that cannot be read.
+      BadImage: names the first image that cannot be read.
     """
     for task in self._tasks:
       task.result()

@@ -56,6 +56,11 @@ class EncodedDataset(NamedTuple):
   test: Files | Records | None  # None where no test images were given
   class_names: tuple[str, ...]  # M
 
+  @property
+  def train_labels(self):
+    """int32 `[N]`"""
+    return self.train.labels
+
 
 def load(name, *, path=None, cache=None):
   """Finds the images and the labels of a data set and reads no image.

@@ -2,13 +2,21 @@
 
 import concurrent.futures
 import contextlib
+import functools
 import logging
 import os
+import stat
 
 import numpy as np
 from PIL import Image, ImageOps
 
+# Pillow looks at what a file holds and not at its name; some of its other formats call programs.
+FORMATS = ('AVIF', 'BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TGA', 'TIFF', 'WEBP')
 CHUNK = 1024  # files in flight, so that a broken one stops the reading soon
+
+
+class BadImage(OSError, ValueError):
+  """An image that cannot be read."""
 
 
 def read_all(files, size, *, on_bad_image='error'):
@@ -34,7 +42,7 @@ def read_all(files, size, *, on_bad_image='error'):
       images[i] = read(files[i], size)
     except ValueError as error:
       if on_bad_image == 'error':
-        raise ValueError(f"{error}; set data.on_bad_image to 'skip' to leave it out") from error
+        raise BadImage(f"{error}; set data.on_bad_image to 'skip' to leave it out") from error
       logging.warning('skipped: %s', error)
       readable[i] = False
 
@@ -62,14 +70,23 @@ def square(image, size):
 def opened(file, name):
   """A Pillow image; whatever fails inside becomes a ValueError that calls the image by `name`."""
   try:
-    with Image.open(file) as image:
+    if isinstance(file, (str, os.PathLike)) and not stat.S_ISREG(os.stat(file).st_mode):
+      raise ValueError('it is no regular file')  # a pipe would be waited for
+    with Image.open(file, formats=known_formats()) as image:
       limit = Image.MAX_IMAGE_PIXELS
       if limit and image.width * image.height > limit:
         raise ValueError(f'it has more than {limit} pixels')
       yield image
   except Exception as error:  # Pillow raises a dozen unrelated types for broken files
     reason = ' '.join(str(error).split()) or type(error).__name__
-    raise ValueError(f'{name} is not a readable image ({reason})') from error
+    raise BadImage(f'{name} is not a readable image ({reason})') from error
+
+
+@functools.cache
+def known_formats():
+  """Those of `FORMATS` that this Pillow can read."""
+  Image.init()
+  return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def to_rgb(image):

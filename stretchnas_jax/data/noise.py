@@ -1,12 +1,14 @@
 """Random images in the shape of a data set, for those who ask what something costs."""
 
+import io
 import os
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
+from stretchnas_jax.data import encoded, sources
 from stretchnas_jax.data import folder as folder_lib
-from stretchnas_jax.data import sources
 
 
 class Size(NamedTuple):
@@ -23,9 +25,24 @@ SIZES = {
   'digits': Size(1437, 360, 16, 1, 10),
   'cifar10': Size(50_000, 10_000, 32, 3, 10),
   'cifar100': Size(50_000, 10_000, 32, 3, 100),
+  'imagenet2012': Size(1_281_167, 50_000, 224, 3, 1000),
 }
 # Of a folder that was not named; the program that uses it has to say so.
 FOLDER = Size(10_000, 2_000, 32, 3, 10)
+FILE = (500, 375)  # width and height of an image file: the most frequent ones of ImageNet
+
+
+class SameImage(NamedTuple):
+  """As `encoded.Files`, but every image is the same."""
+
+  file: bytes
+  labels: np.ndarray  # int32 [N]
+
+  def open(self, i):
+    return io.BytesIO(self.file)
+
+  def name(self, i):
+    return f'noise {i}'
 
 
 def size_of(name, path=None):
@@ -69,3 +86,22 @@ def dataset(name, *, path=None, image_size=None, seed=0):
   # Those of uniform bytes, so that they need not be counted.
   statistics = np.full(size.channels, 0.5, np.float32), np.full(size.channels, 0.289, np.float32)
   return sources.make_dataset(name, arrays, names, statistics)
+
+
+def encoded_dataset(name, *, path=None, seed=0):
+  """An `encoded.EncodedDataset` as large as the one of that name; arguments as of `dataset`."""
+  size, file = size_of(name, path), jpeg(np.random.default_rng(seed))
+  parts = [
+    SameImage(file, np.arange(count, dtype=np.int32) % size.classes) if count else None
+    for count in (size.train, size.test)
+  ]
+  return encoded.EncodedDataset(name, *parts, tuple(map(str, range(size.classes))))
+
+
+def jpeg(noise):
+  """A JPEG file that takes about as long to decode as one of ImageNet, of about 110 kB."""
+  width, height = FILE
+  coarse = noise.integers(0, 256, (height // 3, width // 3, 3), np.uint8)
+  file = io.BytesIO()
+  Image.fromarray(coarse).resize(FILE, Image.Resampling.BICUBIC).save(file, 'JPEG', quality=90)
+  return file.getvalue()

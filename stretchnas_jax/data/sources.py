@@ -113,8 +113,9 @@ def make_dataset(name, arrays, class_names, statistics=None):
   for part in 'train', 'test':
     pictures, labels = arrays.get(f'{part}_images'), arrays.get(f'{part}_labels')
     if pictures is not None:
-      labels = np.asarray(labels, np.int32)
+      labels = np.asarray(labels)
       check_part(f'{name} ({part})', pictures, labels, len(class_names))
+      labels = labels.astype(np.int32)  # only now: it would turn 2**32 into 0
     parts |= {f'{part}_images': pictures, f'{part}_labels': labels}
   mean, std = statistics or channel_statistics(parts['train_images'])
   return Dataset(name, class_names=class_names, mean=mean, std=std, **parts)
@@ -127,6 +128,8 @@ def check_part(what, pictures, labels, num_classes):
     )
   if not len(labels) or labels.shape != pictures.shape[:1]:
     raise ValueError(f'{what} has {len(pictures)} images and {len(labels)} labels')
+  if labels.dtype.kind not in 'iu':
+    raise ValueError(f'{what} has labels that are not whole numbers, or too large ones')
   if labels.min() < 0 or labels.max() >= num_classes:
     raise ValueError(f'{what} has labels outside 0 .. {num_classes - 1}')
 

@@ -14,12 +14,14 @@ import numpy as np
 
 from stretchnas_jax.data import augment, crops, decoding, splits
 from stretchnas_jax.data import feeds as feeds_lib
+from stretchnas_jax.data import images as images_lib
 from stretchnas_jax.data import jitter as jitter_lib
 from stretchnas_jax.optimization.state import Examples
 
 # Of ImageNet's training images, as torchvision prints them.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGE_SIZE = 224
 
 
 class Pixels(NamedTuple):
@@ -32,11 +34,12 @@ class Pixels(NamedTuple):
 class Options(NamedTuple):
   """What becomes of the images of a stream, and who does it."""
 
-  image_size: int = 224
+  image_size: int = IMAGE_SIZE
   scale: tuple[float, float] = (0.08, 1.0)  # area of a crop relative to the image's
   ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width of a crop relative to its height
   flip: bool = True
   jitter: jitter_lib.Strengths | None = jitter_lib.Strengths()  # None: colours stay as they are
+  cutout: int = 0  # side of the square, in pixels; 0: none
   mean: tuple[float, ...] = IMAGENET_MEAN
   std: tuple[float, ...] = IMAGENET_STD
   workers: int = 0  # threads that decode; 0: one per core
@@ -142,6 +145,8 @@ class StreamFeed:
       images = augment.standardize(images, options.mean, options.std)
     else:
       images = augment.normalize(images, options.mean, options.std)
+    if options.cutout:
+      images = augment.cut_out_each(key, images, place, options.cutout)
     return Examples(images, part.labels)
 
   def close(self):
@@ -151,7 +156,8 @@ class StreamFeed:
 class StreamEvaluation:
   """A feed of evaluation, see `feeds`: the centre of every image; a part is `Pixels`.
 
-  With on_bad_image 'skip', an image that cannot be read counts for nothing: its valid is 0.
+  With on_bad_image 'skip', an image that cannot be read counts for nothing: its valid is 0. At
+  least one must be readable.
   """
 
   data = ()
@@ -177,6 +183,8 @@ class StreamEvaluation:
           if step not in begun:
             begun[step] = self._start(step)
         yield self._collect(begun, start, size)
+      if self.bad_images == self.count:
+        raise images_lib.BadImage(f'none of the {self.count} images to measure on is readable')
     finally:
       for _, _, work in begun.values():
         work.cancel()

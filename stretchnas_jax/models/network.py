@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from stretchnas_jax.architecture import genotype as genotype_lib
+from stretchnas_jax.models import initial
 from stretchnas_jax.models import operations as ops
 
 STEMS = ('cifar', 'imagenet')
@@ -72,7 +73,7 @@ class AuxiliaryHead(nn.Module):
 
 def classify(features, num_classes):
   """A linear layer in float32."""
-  init = ops.uniform_init(features.shape[-1])
+  init = initial.uniform(features.shape[-1])
   dense = nn.Dense(
     num_classes, dtype=jnp.float32, kernel_init=init, bias_init=init, name='classifier'
   )

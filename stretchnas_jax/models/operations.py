@@ -12,17 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from stretchnas_jax.models import layout, pools
+from stretchnas_jax.models import initial, layout, pools
 from stretchnas_jax.models import norms as norms_lib
-
-
-def uniform_init(fan_in):
-  """PyTorch's default for convolutions and linear maps: uniform in +-1/sqrt(fan_in)."""
-
-  def init(key, shape, dtype=jnp.float32):
-    return jax.random.uniform(key, shape, dtype, -1.0, 1.0) * fan_in**-0.5
-
-  return init
 
 
 def check_size(name, value, even=False):
@@ -97,7 +88,7 @@ class Conv(nn.Module):
   def __call__(self, x):
     inputs = 1 if self.depthwise else x.shape[-1]
     shape = (*self.size, inputs, self.features)
-    kernel = self.param('kernel', uniform_init(inputs * self.size[0] * self.size[1]), shape)
+    kernel = self.param('kernel', initial.uniform(inputs * self.size[0] * self.size[1]), shape)
     x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
     padding = tuple((self.dilation * (size - 1) // 2,) * 2 for size in self.size)
     if self.depthwise and on_cpu():

@@ -59,115 +59,148 @@ def tap_sums(x, g, size, stride, dilation):
   return jnp.stack(lax.reduce(tuple(terms), tuple(zeros), add, (1, 2, 3)), -1)
 
 
-def per_edge(f, *arrays):
-  """`f` over the leading axis, in a loop: XLA would fuse what is around it into its own loops.
+def per_edge(f, arrays):
+  """`f` of a tree of arrays, over their leading axis, in a loop.
 
-  A single edge is cut into two halves of its channels, as a loop of one turn is no loop to XLA.
+  XLA would fuse what stands around a sum of shifted copies into it, and then not vectorise it; it
+  fuses nothing into a loop. A single edge is cut into two halves of its channels, as a loop of one
+  turn is no loop to XLA.
   """
-  if len(arrays[0]) > 1:
-    return lax.map(lambda slices: f(*slices), arrays)
-  halved = [a.reshape(2, -1, *a.shape[2:]) for a in arrays]
-  y = lax.map(lambda slices: f(*slices), tuple(halved))
-  return y.reshape(1, -1, *y.shape[2:])
+  if len(jax.tree.leaves(arrays)[0]) > 1:
+    return lax.map(f, arrays)
+  halved = jax.tree.map(lambda a: a.reshape(2, -1, *a.shape[2:]), arrays)
+  return jax.tree.map(lambda y: y.reshape(1, -1, *y.shape[2:]), lax.map(f, halved))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def depthwise(kernels, x, stride=1, dilation=1):
-  """A depthwise convolution on each of the n edges of a fan.
+def depthwise(kernels, xs, stride, dilations):
+  """Several depthwise convolutions on each of the n edges of a fan, all in one loop over edges.
 
   Args:
-    kernels: `[n, C, k, k]`, k odd; C even.
-    x: `[n, C, H, W, B]`, or `[1, C, H, W, B]`, the same for all edges.
+    kernels: o arrays `[n, C, k, k]`, k odd; C even.
+    xs: what they are applied to: o arrays `[n, C, H, W, B]`, or a single `[1, C, H, W, B]` that
+      serves all of them.
     stride: 1 or 2.
-    dilation: distance of the kernel's pixels.
+    dilations: o distances of a kernel's pixels.
 
   Returns:
-    `[n, C, ceil(H / stride), ceil(W / stride), B]`.
+    o arrays `[n, C, ceil(H / stride), ceil(W / stride), B]`.
   """
-  if len(x) == len(kernels):
-    return per_edge(lambda k, x: shifted_sum(k, x, stride, dilation), kernels, x)
-  return per_edge(lambda k: shifted_sum(k, x[0], stride, dilation), kernels)
+  return _depthwise(kernels, xs, stride, dilations)
 
 
-def _depthwise_forward(kernels, x, stride, dilation):
-  return depthwise(kernels, x, stride, dilation), (kernels, x)
+# Jitted by themselves only so that equal ones are traced once.
 
 
-def _depthwise_backward(stride, dilation, saved, g):
-  kernels, x = saved
-  size = kernels.shape[-1]
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _depthwise(kernels, xs, stride, dilations):
+  def edge(kernels, xs):
+    xs = xs * len(kernels) if len(xs) < len(kernels) else xs
+    return tuple(shifted_sum(k, x, stride, d) for k, x, d in zip(kernels, xs, dilations))
+
+  if len(xs[0]) == len(kernels[0]):
+    return per_edge(lambda slices: edge(*slices), (kernels, xs))
+  return per_edge(lambda kernels: edge(kernels, (xs[0][0],)), kernels)
+
+
+def _depthwise_forward(kernels, xs, stride, dilations):
+  return _depthwise(kernels, xs, stride, dilations), (kernels, xs)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _depthwise_backward(stride, dilations, saved, gs):
+  kernels, xs = saved
   # Every output goes back to where it came from, through the mirrored kernel.
   spread = lambda length, out: (0, length - (out - 1) * stride - 1, stride - 1)
-  sides = [spread(*pair) for pair in zip(x.shape[2:4], g.shape[2:4])]
+  sides = [spread(*pair) for pair in zip(xs[0].shape[2:4], gs[0].shape[2:4])]
 
-  def to_x(kernel, g):
+  def to_x(kernel, g, dilation):
     apart = lax.pad(g, jnp.zeros((), g.dtype), [(0, 0, 0), *sides, (0, 0, 0)])
     return shifted_sum(kernel[..., ::-1, ::-1], apart, 1, dilation)
 
-  if len(x) == len(kernels):
-    for_x = per_edge(to_x, kernels, g)
-    taps = per_edge(lambda x, g: tap_sums(x, g, size, stride, dilation), x, g)
-  else:
-    add = lambda total, slices: (total + to_x(*slices), None)
-    for_x = lax.scan(add, jnp.zeros_like(x[0]), (kernels, g))[0][None]
-    taps = per_edge(lambda g: tap_sums(x[0], g, size, stride, dilation), g)
-  return taps.reshape(kernels.shape).astype(kernels.dtype), for_x
+  def edge(kernels, xs, gs):
+    for_xs = tuple(to_x(*args) for args in zip(kernels, gs, dilations))
+    for_xs = (sum(for_xs),) if len(xs) < len(kernels) else for_xs
+    xs = xs * len(kernels) if len(xs) < len(kernels) else xs
+    taps = [
+      tap_sums(x, g, k.shape[-1], stride, d).reshape(k.shape).astype(k.dtype)
+      for k, x, g, d in zip(kernels, xs, gs, dilations)
+    ]
+    return tuple(taps), for_xs
+
+  if len(xs[0]) == len(kernels[0]):
+    return per_edge(lambda slices: edge(*slices), (kernels, xs, gs))
+
+  def add(total, slices):
+    taps, (for_x,) = edge(slices[0], (xs[0][0],), slices[1])
+    return total + for_x, taps
+
+  total, taps = lax.scan(add, jnp.zeros_like(xs[0][0]), (kernels, gs))
+  return taps, (total[None],)
 
 
 depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 
-def fold_batch_norm(z, pointwise, name, norms, weight=None):
-  """`weight * batch_norm(pointwise' z)` as the affine map `a z + b`.
+def fold_batch_norm(zs, pointwise, names, norms, weight=1.0):
+  """`weight * batch_norm(pointwise' z)` as the affine map `a z + b`, for o operations at once.
 
   The moments of `pointwise' z` follow from those of z, so that it is never computed for them.
 
   Args:
-    z: `[n, C, N]`, or `[C, N]` where it is the same for all edges.
-    pointwise: `[n, C, D]`.
-    name: of the batch norm.
+    zs: o feature maps `[n, C, N]`, or `[C, N]` where it is the same for all edges.
+    pointwise: `[n, o, C, D]`.
+    names: of the o batch norms.
     norms: the `BatchNorms` of this fan.
-    weight: `[n]` or None for ones.
+    weight: `[n, o]` or a number.
 
   Returns:
-    a `[n, D, C]` and b `[n, D, 1]`.
+    a `[n, o, D, C]` and b `[n, o, D, 1]`.
   """
 
   def measure():
-    n = z.shape[-1]
-    mean = product('...cm,m->...c', z, jnp.full((n,), 1 / n, z.dtype))
-    second = product('...cm,...dm->...cd', z, z) / n
+    size = zs[0].shape[-1]
+    ones = jnp.full((size,), 1 / size, zs[0].dtype)
+    mean = jnp.stack([product('...cm,m->...c', z, ones) for z in zs], -2)
+    second = jnp.stack([product('...cm,...dm->...cd', z, z) for z in zs], -3) / size
     square = jnp.einsum('...cd,...ce,...de->...e', second, pointwise, pointwise)
     return jnp.einsum('...cd,...c->...d', pointwise, mean), square
 
-  mean, scale = norms(name, measure)
-  if weight is not None:
-    scale = scale * weight[:, None]
-  a = pointwise.swapaxes(1, 2) * scale[..., None]
-  return a.astype(z.dtype), -(scale * mean)[..., None].astype(z.dtype)
+  mean, scale = norms.group(names, measure)
+  scale = scale * jnp.expand_dims(weight, -1)
+  a = pointwise.swapaxes(-1, -2) * scale[..., None]
+  return a.astype(zs[0].dtype), -(scale * mean)[..., None].astype(zs[0].dtype)
 
 
-def affine(z, pointwise, name, norms, weight=None):
-  """`weight * batch_norm(pointwise' z)`, planes `[n, C, H, W, B]` as z is."""
-  a, b = fold_batch_norm(flat(z), pointwise, name, norms, weight)
-  return (a @ flat(z) + b).reshape(z.shape)
-
-
-def convolved(params, name, r, weight, stride, norms):
-  """One separable or dilated convolution on all edges of a fan; r is the node after ReLU."""
-  r = r[None]
-  depth, point = params[name]['depthwise'], params[name]['pointwise']
-  if name.startswith('dil'):
-    return affine(depthwise(depth[:, 0], r, stride, 2), point[:, 0], name, norms, weight)
-  first = affine(depthwise(depth[:, 0], r, stride), point[:, 0], name + '_first', norms)
-  return affine(depthwise(depth[:, 1], relu(first)), point[:, 1], name, norms, weight)
+def convolutions(params, r, weights, stride, norms):
+  """The mixture of separable and dilated convolutions; r is the node after ReLU."""
+  names = [name for name in weights if 'conv' in name]
+  if not names:
+    return 0.0
+  twice = [name for name in names if name.startswith('sep')]
+  depth = lambda name, stage: params[name]['depthwise'][:, stage]
+  points = lambda names, stage: jnp.stack([params[n]['pointwise'][:, stage] for n in names], 1)
+  dilations = tuple(1 if name in twice else 2 for name in names)
+  zs = depthwise(tuple(depth(name, 0) for name in names), (r[None],), stride, dilations)
+  zs, shape = dict(zip(names, zs)), zs[0].shape
+  if twice:
+    first = tuple(name + '_first' for name in twice)
+    inputs = [flat(zs[name]) for name in twice]
+    a, b = fold_batch_norm(inputs, points(twice, 0), first, norms)
+    middle = tuple(relu(a[:, o] @ z + b[:, o]).reshape(shape) for o, z in enumerate(inputs))
+    kernels = tuple(depth(name, 1) for name in twice)
+    zs |= zip(twice, depthwise(kernels, middle, 1, (1,) * len(twice)))
+  inputs = [flat(zs[name]) for name in names]
+  weight = jnp.stack([weights[name] for name in names], 1)
+  a, b = fold_batch_norm(inputs, points(names, -1), names, norms, weight)
+  return (sum(a[:, o] @ z for o, z in enumerate(inputs)) + b.sum(1)).reshape(shape)
 
 
 def strided_skip(kernel, r, weight, norms):
   """The factorized reductions of a fan: even positions give half of the channels, odd the rest.
 
   Args:
-    kernel: `[n, C, D]`.
+    kernel: `[n, 1, C, D]`.
     r: the node after ReLU, `[C, H, W, B]`.
     weight: `[n]`.
     norms: the `BatchNorms` of this fan.
@@ -175,9 +208,9 @@ def strided_skip(kernel, r, weight, norms):
   even, odd = layout.Planes.halves(r)
   z = jnp.concatenate([flat(even), flat(odd)])
   is_even = np.arange(kernel.shape[-1]) < kernel.shape[-1] // 2
-  both = jnp.concatenate([kernel * is_even, kernel * ~is_even], 1)
-  a, b = fold_batch_norm(z, both, 'skip_connect', norms, weight)
-  return (a @ z + b).reshape(-1, kernel.shape[-1], *even.shape[1:])
+  both = jnp.concatenate([kernel * is_even, kernel * ~is_even], 2)
+  a, b = fold_batch_norm([z], both, ['skip_connect'], norms, weight[:, None])
+  return (a[:, 0] @ z + b[:, 0]).reshape(-1, kernel.shape[-1], *even.shape[1:])
 
 
 def shared(x, weights, stride, norms):
@@ -196,13 +229,8 @@ def shared(x, weights, stride, norms):
 
 def fan(params, x, weights, stride, norms):
   """As `merged.fan`, over planes: x `[C, H, W, B]` -> `[n, C, H / stride, W / stride, B]`."""
-  r, total = relu(x), shared(x, weights, stride, norms)
-  for name, weight in weights.items():
-    if name == 'skip_connect' and stride == 2:
-      total += strided_skip(params[name]['pointwise'][:, 0], r, weight, norms)
-    elif 'conv' in name:
-      total += convolved(params, name, r, weight, stride, norms)
-  if isinstance(total, float):  # no operation of ours in this space
-    like = jax.eval_shape(lambda x: x[:, ::stride, ::stride], x)
-    return jnp.zeros((len(next(iter(weights.values()), ())), *like.shape), x.dtype)
+  r = relu(x)
+  total = shared(x, weights, stride, norms) + convolutions(params, r, weights, stride, norms)
+  if stride == 2 and (weight := weights.get('skip_connect')) is not None:
+    total += strided_skip(params['skip_connect']['pointwise'], r, weight, norms)
   return total

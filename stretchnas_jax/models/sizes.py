@@ -173,7 +173,9 @@ def channels_for(
   return 2 * min((low or high, high), key=lambda half: abs(count(half) - target_params))
 
 
-def count_supernet_params(space, *, channels, num_layers, num_classes, image_channels=3):
+def count_supernet_params(
+  space, *, channels, num_layers, num_classes, image_channels=3, stem='cifar'
+):
   """Number of weights of a `Supernet`, without alpha, beta and running averages."""
-  net = supernet.Supernet(space, channels, num_layers, num_classes)
+  net = supernet.Supernet(space, channels, num_layers, num_classes, stem)
   return count_leaves(shapes_of(net, (32, 32, image_channels))['params'])

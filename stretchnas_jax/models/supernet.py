@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stretchnas_jax.architecture import space as space_lib
-from stretchnas_jax.models import layout, merged, planes
+from stretchnas_jax.models import initial, layout, merged, network, planes
 from stretchnas_jax.models import norms as norms_lib
 from stretchnas_jax.models import operations as ops
 
@@ -71,7 +71,7 @@ class SearchCell(nn.Module):
     params = {name: self._convolution(name) for name in names if is_convolution(name)}
     if self.reduction and 'skip_connect' in names:
       shape = (2 * graph.num_intermediate, 1, channels, channels)
-      kernel = self.param('skip_connect', ops.uniform_init(channels), shape)
+      kernel = self.param('skip_connect', initial.uniform(channels), shape)
       params['skip_connect'] = {'pointwise': kernel}
     self.fans = params
     fresh = lambda shape: {'mean': jnp.zeros(shape), 'var': jnp.ones(shape)}
@@ -84,9 +84,9 @@ class SearchCell(nn.Module):
   def _convolution(self, name):
     size, stages = int(name[-1]), 2 if name.startswith('sep') else 1
     lead = (len(self.space.graph.edges), stages, self.channels)
-    depthwise = self.param(f'{name}_depthwise', ops.uniform_init(size * size), (*lead, size, size))
+    depthwise = self.param(f'{name}_depthwise', initial.uniform(size * size), (*lead, size, size))
     pointwise = self.param(
-      f'{name}_pointwise', ops.uniform_init(self.channels), (*lead, self.channels)
+      f'{name}_pointwise', initial.uniform(self.channels), (*lead, self.channels)
     )
     return {'depthwise': depthwise, 'pointwise': pointwise}
 
@@ -114,7 +114,7 @@ class SearchCell(nn.Module):
     """ReLU, 1x1 convolution or factorized reduction to C channels, batch norm."""
     x = jax.nn.relu(x)
     inputs = x.shape[self.layout.channel_axis]
-    kernel = self.param(name, ops.uniform_init(inputs), (inputs, self.channels))
+    kernel = self.param(name, initial.uniform(inputs), (inputs, self.channels))
     if halve:
       half = self.channels // 2
       parts = zip(self.layout.halves(x), (kernel[:, :half], kernel[:, half:]))
@@ -148,9 +148,7 @@ class SearchCell(nn.Module):
       running = self._running(lambda n: source if '_pool_' in n else rows, train)  # noqa: B023
       columns = {n: weights[rows, o] for o, n in enumerate(names) if is_built_in(n) and n != 'none'}
       params = self._fan_params(rows, stride)
-      mixtures, moments = compute_fan(
-        self.form, params, nodes[source], columns, stride, running, axis_name
-      )
+      mixtures, moments = self._fan(params, nodes[source], columns, stride, running, axis_name)
       targets = [graph.edges[e][1] for e in graph.out_edges(source)]
       for i, target in enumerate(targets):
         own = self._own_operations(nodes[source], source, target, weights[start + i], stride, train)
@@ -165,6 +163,14 @@ class SearchCell(nn.Module):
         self.running.value, jax.lax.stop_gradient(batch)
       )
     return jnp.concatenate(nodes[2:], self.layout.channel_axis)
+
+  def _fan(self, params, x, weights, stride, running, axis_name):
+    """As `compute_fan`, where there is something to compute."""
+    if self.is_initializing() or not weights:
+      # Parameters are all there by now, and tracing what is not needed would take seconds.
+      zeros = jnp.zeros_like(x[:, ::stride, ::stride])  # rows and columns, in either layout
+      return [zeros] * self.space.graph.num_intermediate, {}
+    return compute_fan(self.form, params, x, weights, stride, running, axis_name)
 
   def _fan_params(self, rows, stride):
     skip = ('skip_connect',) if stride == 1 else ()
@@ -207,6 +213,7 @@ class Supernet(nn.Module):
     channels: C of the first cells, even; it doubles at 1/3 and 2/3 of the depth.
     num_layers: number of cells.
     num_classes: number of classes.
+    stem: 'cifar', or 'imagenet' for large images: it divides their side by 8, with 3 C channels.
     form: how a fan is computed: 'merged' (dense convolutions), 'planes' (sums of shifted copies,
       the batch last), or 'auto': the faster one for the platform.
     operations: for each name of `space.primitives` that is not built in, a function
@@ -220,6 +227,7 @@ class Supernet(nn.Module):
   channels: int
   num_layers: int
   num_classes: int
+  stem: str = 'cifar'
   form: str = 'auto'
   operations: Mapping = None
   dtype: jnp.dtype = jnp.float32
@@ -229,6 +237,8 @@ class Supernet(nn.Module):
     ops.check_size('channels', self.channels, even=True)
     ops.check_size('num_layers', self.num_layers)
     ops.check_size('num_classes', self.num_classes)
+    if self.stem not in network.STEMS:
+      raise ValueError(f'stem is {self.stem!r}; allowed are {", ".join(network.STEMS)}')
     if self.form not in ('auto', *FORMS):
       raise ValueError(f'form is {self.form!r}; allowed are auto, {", ".join(FORMS)}')
     missing = [
@@ -262,21 +272,14 @@ class Supernet(nn.Module):
       op_weights = dict.fromkeys(CELL_TYPES, jnp.full((edges, operations), 1 / operations))
     if edge_scores is None:
       edge_scores = dict.fromkeys(CELL_TYPES, jnp.ones(edges))
-    channels, width = self.channels, 3 * self.channels
+    channels = self.channels
     form = self.form
     if form == 'auto':
       form = 'planes' if ops.on_cpu() else 'merged'
     where = FORMS[form][0]
-    x = nn.Conv(
-      width, (3, 3), use_bias=False, dtype=self.dtype, name='stem',
-      kernel_init=ops.uniform_init(9 * images.shape[-1]),
-    )(images)  # fmt: skip
-    x = nn.BatchNorm(
-      not train, momentum=norms_lib.MOMENTUM, epsilon=norms_lib.EPSILON, dtype=self.dtype,
-      axis_name=self.axis_name, name='stem_norm',
-    )(x)  # fmt: skip
-    s0 = s1 = where.enter(x)
-    after_reduction = False
+    s0, s1 = map(where.enter, self._enter(images, train))
+    # Of the cell before the first: the ImageNet stem halves between its two outputs.
+    after_reduction = self.stem == 'imagenet'
     for layer in range(self.num_layers):
       reduction = layer in self._reductions()
       channels *= 1 + reduction
@@ -289,6 +292,22 @@ class Supernet(nn.Module):
       after_reduction = reduction
     features = where.global_mean(s1.astype(jnp.promote_types(s1.dtype, jnp.float32)))
     return nn.Dense(
-      self.num_classes, name='classifier', kernel_init=ops.uniform_init(features.shape[-1]),
-      bias_init=ops.uniform_init(features.shape[-1]),
+      self.num_classes, name='classifier', kernel_init=initial.uniform(features.shape[-1]),
+      bias_init=initial.uniform(features.shape[-1]),
     )(features)  # fmt: skip
+
+  def _enter(self, images, train):
+    """Both inputs of the first cell, `[B, H, W, 3 C]`."""
+    width = 3 * self.channels
+    if self.stem == 'imagenet':
+      stem = network.ImageNetStem(width, self.dtype, self.axis_name, name='stem')
+      return stem(images.astype(self.dtype), train)
+    x = nn.Conv(
+      width, (3, 3), use_bias=False, dtype=self.dtype, name='stem',
+      kernel_init=initial.uniform(9 * images.shape[-1]),
+    )(images)  # fmt: skip
+    x = nn.BatchNorm(
+      not train, momentum=norms_lib.MOMENTUM, epsilon=norms_lib.EPSILON, dtype=self.dtype,
+      axis_name=self.axis_name, name='stem_norm',
+    )(x)  # fmt: skip
+    return x, x

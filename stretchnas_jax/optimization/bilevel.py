@@ -16,6 +16,7 @@ import optax
 from jax import lax
 
 from stretchnas_jax.architecture import genotype, relaxation, topology
+from stretchnas_jax.models import initial
 from stretchnas_jax.optimization import unrolled
 from stretchnas_jax.optimization.state import Arch, SearchState
 
@@ -122,7 +123,7 @@ def make_search(
 
   def init(key):
     for_net, *for_arch = jax.random.split(key, 5)
-    variables = net.init(for_net, jnp.zeros((2, *image_shape)))
+    variables = initial.init(net, for_net, jnp.zeros((2, *image_shape)))
     shape = (len(net.space.graph.edges), len(net.space.primitives))
     alpha = {c: 1e-3 * jax.random.normal(k, shape) for c, k in zip(cells, for_arch[:2])}
     beta = {c: topology.init_beta(k, table) for c, k in zip(cells, for_arch[2:])}

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from stretchnas_jax.models import initial
 from stretchnas_jax.optimization import bilevel
 
 
@@ -56,7 +57,7 @@ def make_training(
   """
 
   def init(key):
-    variables = net.init(key, jnp.zeros((2, *image_shape)))
+    variables = initial.init(net, key, jnp.zeros((2, *image_shape)))
     params, batch_stats = variables['params'], variables['batch_stats']
     return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, tx.init(params))
 

@@ -1,22 +1,42 @@
 """Saves and restores the state of a run. The one file that imports orbax.
 
 Every leaf has a checksum, since a flipped bit restores without a word. A checkpoint that is damaged
-is passed over for the one before; a run with checkpoints of which none can be read does not
-silently begin anew.
+or of another run is passed over for the one before; a run with checkpoints of which none can be
+read does not silently begin anew. A save that fails is an error of the next one, or of the end.
 """
 
+import contextlib
+import itertools
 import json
 import logging
+import os
 import pathlib
+import re
 import zlib
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+
+from stretchnas_jax.runtime import files
+from stretchnas_jax.runtime.leaves import abstract, describe, flatten, raw, wrap
 
 
 class Damaged(Exception):
   """A checkpoint whose content is not what was saved."""
+
+
+class Mismatch(Exception):
+  """A whole checkpoint of another state, or of another run."""
+
+
+class SaveFailed(OSError):
+  """A checkpoint that was not saved; the one before it stays."""
+
+
+class Unusable(OSError, ValueError):
+  """Checkpoints of which none can be restored."""
 
 
 class Checkpoints:
@@ -29,9 +49,16 @@ class Checkpoints:
       ocp.CheckpointManagerOptions(create=False, enable_async_checkpointing=False)
       if read_only
       else ocp.CheckpointManagerOptions(
-        max_to_keep=keep, enable_async_checkpointing=True, cleanup_tmp_directories=True
+        max_to_keep=keep, enable_async_checkpointing=True, cleanup_tmp_directories=True,
+        async_options=ocp.options.AsyncOptions(
+          post_finalization_callback=self._sync,
+          # Else it waits for minutes for a folder that cannot be made.
+          create_directories_asynchronously=False,
+        ),
       )
-    )
+    )  # fmt: skip
+    self._record = self.directory.with_name(f'{self.directory.name}.json')
+    self._saving = None
     self._manager = ocp.CheckpointManager(self.directory, options=options)
 
   def __enter__(self):
@@ -47,12 +74,47 @@ class Checkpoints:
       logging.warning('the last checkpoint was not saved: %s', failure)
 
   def close(self):
-    """Waits for the save under way; raises what went wrong in it."""
+    """Waits for the save under way; SaveFailed if it went wrong."""
+    try:
+      self.wait()
+    except SaveFailed:
+      with contextlib.suppress(Exception):  # of the same cause, and later
+        self._manager.close()
+      raise
+    self._manager.close()
+
+  def wait(self):
+    """Waits for the save under way, until it is on the disk; SaveFailed if it went wrong."""
+    step = self._saving
     try:
       self._manager.wait_until_finished()
       self._manager.check_for_errors()
+      # Whatever orbax says: a thread may have died, or the folder may have gone.
+      if step is not None and not (self.directory / str(step)).is_dir():
+        raise FileNotFoundError('its folder is not there')
+      if step is not None and jax.process_index() == 0:
+        files.sync(self.directory)
+        files.replace(self._record, json.dumps({'newest': step}).encode())
+    except Exception as error:  # orbax hands on what its libraries raise
+      raise self._failed(step, error) from error
     finally:
-      self._manager.close()
+      self._saving = None
+
+  def _sync(self):
+    """Before a checkpoint gets its name: orbax leaves some files and all folders unsynced."""
+    if jax.process_index() == 0:
+      for folder in self.directory.glob(f'{self._saving}.*'):
+        files.sync_tree(folder)
+
+  def _failed(self, step, error):
+    """What is to be said of a save that went wrong."""
+    names = os.listdir(self.directory) if self.directory.is_dir() else ()
+    before = max((int(name) for name in names if name.isdigit() and name != str(step)), default=0)
+    stays = f'that of step {before} stays: the same command goes on from there'
+    return SaveFailed(
+      f'the checkpoint of step {step} could not be saved in {self.directory} ({reason(error)}); '
+      f'{stays if before else "there is none before it"}'
+    )
 
   def save(self, step, state, meta=None):
     """Saves in the background; the arrays may change or be donated once this returns.
@@ -64,75 +126,138 @@ class Checkpoints:
 
     Raises:
       ValueError: there is a checkpoint of this or a later step.
-      Exception: the save before this one has failed.
+      SaveFailed: the save before this one, or the beginning of this one.
     """
-    self._manager.wait_until_finished()
-    self._manager.check_for_errors()
+    self.wait()
+    if not self.directory.is_dir():  # orbax would make it anew, without those that were in it
+      raise self._failed(step, FileNotFoundError('the folder is not there any more'))
     # Copies of our own: what is written later cannot be touched by the steps that run meanwhile.
     leaves = {path: np.array(raw(leaf)) for path, leaf in flatten(state).items()}
     sums = {path: zlib.crc32(leaf.tobytes()) for path, leaf in leaves.items()}
     described = {path: [*describe(leaf), sums[path]] for path, leaf in flatten(state).items()}
-    content = {'meta': meta or {}, 'leaves': described}
-    saved = self._manager.save(
-      step,
-      args=ocp.args.Composite(
-        # orbax refuses empty arrays, such as the beta of a search without a topology.
-        state=ocp.args.StandardSave({path: x for path, x in leaves.items() if x.size}),
-        meta=ocp.args.JsonSave({'content': content, 'crc': checksum(content)}),
-      ),
-    )
+    content = {'step': step, 'meta': meta or {}, 'leaves': described}
+    self._saving = step
+    try:
+      saved = self._manager.save(
+        step,
+        args=ocp.args.Composite(
+          # orbax refuses empty arrays, such as the beta of a search without a topology.
+          state=ocp.args.StandardSave({path: x for path, x in leaves.items() if x.size}),
+          meta=ocp.args.JsonSave({'content': content, 'crc': checksum(content)}),
+        ),
+      )
+    except Exception as error:
+      raise self._failed(step, error) from error
     if not saved:
+      self._saving = None
       raise ValueError(
         f'no checkpoint was saved at step {step}: {self.directory} already has one of step '
         f'{self._manager.latest_step()}'
       )
 
-  def restore_latest(self, like):
-    """The newest checkpoint that is whole.
+  def restore_latest(self, like, identity=None):
+    """The newest checkpoint that is whole, and of this run.
 
-    Newer ones that are damaged are deleted, so that their steps can be saved again.
+    Newer ones are set aside, in a folder beside that of the checkpoints, so that their steps can be
+    saved again.
 
     Args:
       like: a state of the same structure, shapes and types, of arrays or ShapeDtypeStructs; the
         restored leaves are placed on devices as these are.
+      identity: in what a checkpoint's `meta['identity']` must agree, as far as it has these names.
 
     Returns:
       `(step, state, meta)`, or None where there are no checkpoints.
 
     Raises:
-      ValueError: `like` has other leaves than what was saved, or no checkpoint can be read.
+      Unusable (a ValueError): no checkpoint can be read, `like` has other leaves than what was
+        saved, or there were checkpoints once.
     """
-    broken, target = [], {path: abstract(leaf) for path, leaf in flatten(like).items()}
+    refused, target = self._strays(), {p: abstract(leaf) for p, leaf in flatten(like).items()}
     for step in self.steps():
       try:
         content = self._content(step)
+        check_own(step, content, identity or {})
         check_alike(step, content['leaves'], like)
         leaves = self._leaves(step, content['leaves'], target)
-      except Mismatch as error:
-        raise ValueError(str(error)) from None
       except Exception as error:  # the type depends on which file is damaged, and how
-        logging.warning('checkpoint %d is damaged (%s)', step, reason(error))
-        broken.append(step)
+        refused[step] = error
+        logging.warning('%s', why(step, error))
         continue
-      for damaged in () if self.read_only else broken:
-        self._manager.delete(damaged)
+      self._set_aside(refused)
+      self._name_missing(step, refused)
       restored = [wrap(leaves[path], leaf) for path, leaf in flatten(like).items()]
       return step, jax.tree.unflatten(jax.tree.structure(like), restored), content['meta']
-    if broken:
-      raise ValueError(
-        f'none of the checkpoints in {self.directory} can be restored (steps {broken}); '
-        'move them away to begin anew'
+    if refused:
+      raise self._unusable(refused)
+    if not self.read_only and (newest := self._newest_saved()):
+      raise Unusable(
+        f'the checkpoint of step {newest} was saved in {self.directory}, which has none now: put '
+        f'it back, or delete {self._record} to begin anew'
       )
     return None
 
+  def _strays(self):
+    """Files that stand where a checkpoint belongs, as `{step: error}`."""
+    names = [path.name for path in self.directory.glob('[0-9]*') if not path.is_dir()]
+    found = {int(name): Damaged('it is a file') for name in names if name.isdigit()}
+    for step, error in found.items():
+      logging.warning('%s', why(step, error))
+    return found
+
+  def _unusable(self, refused):
+    """The error for checkpoints, `{step: error}`, of which none can be restored."""
+    if all(isinstance(error, Mismatch) for error in refused.values()):
+      return Unusable(str(next(iter(refused.values()))))
+    return Unusable(
+      f'none of the checkpoints in {self.directory} can be restored (steps {list(refused)}); '
+      'move them away to begin anew'
+    )
+
+  def _set_aside(self, steps):
+    """Moves checkpoints out of the way; nothing is deleted that someone may miss."""
+    if self.read_only or not steps:
+      return
+    aside = self.directory.with_name(f'{self.directory.name}-set-aside')
+    if jax.process_index() == 0:
+      aside.mkdir(exist_ok=True)
+      for step in steps:
+        places = (aside / f'{step}.{i}' for i in itertools.count())
+        os.rename(self.directory / str(step), next(p for p in places if not p.exists()))
+      logging.warning('checkpoints %s are moved to %s', sorted(steps), aside)
+    if jax.process_count() > 1:
+      multihost_utils.sync_global_devices('set aside')
+    self._manager.reload()
+
+  def _name_missing(self, step, refused):
+    newest = self._newest_saved()
+    if newest > max([step, *refused]):
+      logging.warning('checkpoint %d was saved, and is not there any more', newest)
+
+  def _newest_saved(self):
+    """The step of the newest checkpoint that is known to have been saved; 0 for none."""
+    try:
+      return int(json.loads(self._record.read_bytes())['newest'])
+    except (OSError, ValueError, KeyError, TypeError):
+      return 0
+
   def read_meta(self):
     """`(step, meta)` of the newest checkpoint whose meta can be read, or None."""
+    return next(self.metas(), None)
+
+  def metas(self):
+    """`(step, meta)` of all checkpoints whose meta can be read, the newest first."""
     for step in self.steps():
       try:
-        return step, self._content(step)['meta']
+        meta = self._content(step)['meta']
       except Exception as error:
-        logging.warning('checkpoint %d is damaged (%s)', step, reason(error))
-    return None
+        logging.warning('%s', why(step, error))
+        continue
+      yield step, meta
+
+  def checksums(self, step):
+    """`{path of a leaf: [shape, type, checksum]}` of a checkpoint, as it was saved."""
+    return self._content(step)['leaves']
 
   def steps(self):
     """Steps of all checkpoints, the newest first."""
@@ -143,7 +268,10 @@ class Checkpoints:
     stored = self._manager.restore(step, args=args).meta
     if stored['crc'] != checksum(stored['content']):
       raise Damaged('the checksum of its description is wrong')
-    return stored['content']
+    content = stored['content']
+    if not (isinstance(content['meta'], dict) and isinstance(content['leaves'], dict)):
+      raise Damaged('its description holds something else')
+    return content
 
   def _leaves(self, step, described, target):
     """The numbers of all leaves, checked."""
@@ -159,47 +287,28 @@ class Checkpoints:
     }
 
 
-class Mismatch(Exception):
-  """A whole checkpoint of another state."""
+def why(step, error):
+  """Why a checkpoint is passed over."""
+  if isinstance(error, Mismatch):
+    return str(error)
+  return f'checkpoint {step} is damaged ({reason(error)})'
 
 
-def flatten(tree):
-  """`{"['params']['kernel']": leaf, ...}`"""
-  return {jax.tree_util.keystr(path): x for path, x in jax.tree_util.tree_leaves_with_path(tree)}
+def check_own(step, content, identity):
+  """Raises Mismatch for a checkpoint of another step or of another run."""
+  if (saved_as := content.get('step', step)) != step:
+    raise Mismatch(f'checkpoint {step} is another one: it was saved as that of step {saved_as}')
+  if name := other_name(content['meta'], identity):
+    raise Mismatch(f'checkpoint {step} is of a run with another {name}')
 
 
-def is_key(leaf):
-  return hasattr(leaf, 'dtype') and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+def other_name(meta, identity):
+  """The first name in which the identity that `meta` holds differs, or None.
 
-
-def raw(leaf):
-  """A leaf as numbers: a typed key as its words."""
-  return jax.random.key_data(leaf) if is_key(leaf) else leaf
-
-
-def wrap(numbers, like):
-  if not is_key(like):
-    return numbers
-  kinds = []
-  jax.eval_shape(lambda key: kinds.append(jax.random.key_impl(key)), like)
-  return jax.random.wrap_key_data(numbers, impl=kinds[0])
-
-
-def describe(leaf):
-  """`(shape, name of the type)`"""
-  leaf = leaf if hasattr(leaf, 'dtype') else np.asarray(leaf)
-  return list(leaf.shape), str(leaf.dtype)
-
-
-def abstract(leaf):
-  """What orbax is to restore for a leaf: numbers, and where they go."""
-  leaf = leaf if hasattr(leaf, 'dtype') else np.asarray(leaf)
-  sharding = getattr(leaf, 'sharding', None)
-  numbers = jax.eval_shape(jax.random.key_data, leaf) if is_key(leaf) else leaf
-  if sharding is not None and is_key(leaf) and isinstance(leaf, jax.Array):
-    sharding = jax.random.key_data(leaf).sharding
-  default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  return jax.ShapeDtypeStruct(numbers.shape, numbers.dtype, sharding=sharding or default)
+  Names that only one of the two has are passed over: earlier versions knew fewer.
+  """
+  saved = meta.get('identity', {})
+  return next((n for n, value in saved.items() if n in identity and value != identity[n]), None)
 
 
 def check_alike(step, described, like):
@@ -223,4 +332,7 @@ def checksum(content):
 
 def reason(error):
   text = ' '.join(str(error).split())
+  # What the disk said stands at the end of a long sentence of tensorstore.
+  if code := re.search(r"os_error_code='(\d+)'", text):
+    return os.strerror(int(code[1]))
   return f'{type(error).__name__}: {text[:200]}' if text else type(error).__name__

@@ -1,6 +1,7 @@
 """The loop on the host that every run goes through: chunks of steps, epochs, checkpoints, stops."""
 
 import contextlib
+import logging
 import math
 import time
 from typing import NamedTuple
@@ -8,7 +9,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from stretchnas_jax.runtime import checkpoint, metrics, parallel, signals
+from stretchnas_jax.runtime import checkpoint, leaves, metrics, parallel, signals
 from stretchnas_jax.runtime import workdir as workdir_lib
 
 # A call is cut short where its steps would last longer: a request to stop waits for its end.
@@ -65,16 +66,26 @@ class Loop:
   def restore(self, position):
     """Starts from the newest checkpoint, or from `position`; what came after it is cut away."""
     position = parallel.replicate(position, self.settings.backend)
-    restored = self.checkpoints.restore_latest(position)
+    restored = self.checkpoints.restore_latest(position, self.identity)
     self.step, self.position, meta = restored or (0, position, {})
     self.seconds = meta.get('seconds', 0.0)
     self._epoch_seconds = meta.get('epoch_seconds', 0.0)
     for lines in self.lines.values():
       lines.cut_back(self.step)
+    self._check_lines()
     writers = [metrics.JsonLines(self.lines['metrics.jsonl'])]
     if self.settings.tensorboard:
       writers.append(metrics.TensorBoard(self.folder.path / 'tensorboard', self.step))
     self._writer = metrics.Writers(*writers)
+
+  def _check_lines(self):
+    """Says which epochs before a resumption have left no line."""
+    path, epochs = self.lines['metrics.jsonl'].path, self.step // self.settings.steps_per_epoch
+    known = {line.get('epoch') for line in workdir_lib.read(path)}
+    if gaps := [epoch for epoch in range(1, epochs + 1) if epoch not in known]:
+      logging.warning('%s lacks epochs %s of those that are done', path, gaps)
+      if self.step == self.settings.num_steps and gaps[-1] == epochs:
+        raise workdir_lib.Refused(f'{path} lacks the last epoch of a run that is done; put it back')
 
   def run(self, feed, train, end_epoch):
     """Runs to the end.
@@ -87,7 +98,9 @@ class Loop:
 
     Raises:
       signals.Stopped: a signal asked for it; the state is saved.
-      FloatingPointError: a loss is not finite.
+      FloatingPointError: a loss, or something in the state, is not finite; the last checkpoint is
+        from before.
+      checkpoint.SaveFailed: a checkpoint was not saved; the one before it stays.
     """
     settings = self.settings
     self.progress = metrics.Progress(
@@ -117,6 +130,7 @@ class Loop:
     seconds = time.perf_counter() - begin
     self._step_seconds = None if first else seconds / count
     self.step += count
+    check_finite('train_loss', loss, f'{self._after(done)} to {self.step}')
     self.seconds += seconds
     self._epoch_seconds += seconds
     if self.step % per_epoch:
@@ -160,20 +174,32 @@ class Loop:
       'evaluation_seconds': time.perf_counter() - begin,
     }
     line |= {**more, **clock}
-    check_finite(line)
+    for name, value in line.items():
+      if name.endswith('_loss') and value is not None:
+        check_finite(name, value, f'{self._after(0)} to {self.step}')
     self._writer.write_scalars(self.step, line)
     self.progress.update(self.step, loss=line['train_loss'], **shown)
     self._epoch_seconds, self._last = 0.0, line
     zeros = jax.tree.map(np.zeros_like, sums)
     self.position = self.position._replace(sums=parallel.replicate(zeros, settings.backend))
 
+  def _after(self, done):
+    """The step after the first `done` ones of the epoch that ends or goes on at `step`."""
+    per_epoch = self.settings.steps_per_epoch
+    return (self.step - 1) // per_epoch * per_epoch + done + 1
+
   def _save(self):
+    for path, leaf in leaves.flatten(self.position).items():
+      # A gradient spoils the weights one step before it spoils the loss.
+      if not np.isfinite(np.asarray(leaves.raw(leaf))).all():
+        check_finite(path.lstrip('.'), math.nan, str(self.step))
     clock = {'seconds': self.seconds, 'epoch_seconds': self._epoch_seconds}
     self.checkpoints.save(self.step, self.position, {**clock, 'identity': self.identity})
 
   def _stop(self, number):
     if self.step not in self.checkpoints.steps():
       self._save()
+    self.checkpoints.wait()  # a save that fails must not be called saved
     raise signals.Stopped(
       f'stopped at step {self.step} of {self.settings.num_steps}, which is saved in '
       f'{self.folder.path}; the same command goes on from there',
@@ -186,21 +212,21 @@ def check_resumable(folder, identity):
   path = folder.path / 'checkpoints'
   if not path.is_dir():
     return
-  with checkpoint.Checkpoints(path, read_only=True) as saved:
-    _, meta = saved.read_meta() or (0, {})
   identity = workdir_lib.plain(identity)
-  for name, value in meta.get('identity', {}).items():
-    if value != identity.get(name):
-      raise ValueError(
-        f'the checkpoints in {path} are of a run with another {name}: choose another workdir'
-      )
+  with checkpoint.Checkpoints(path, read_only=True) as saved:
+    others = [checkpoint.other_name(meta, identity) for _, meta in saved.metas()]
+  # One of another run among those of this one is passed over later.
+  if others and all(others):
+    raise workdir_lib.Refused(
+      f'the checkpoints in {path} are of a run with another {others[0]}: choose another workdir'
+    )
 
 
-def check_finite(line):
+def check_finite(name, value, steps):
   """Stops a run whose numbers have left the finite ones; the last checkpoint stays."""
-  for name, value in line.items():
-    if name.endswith('_loss') and value is not None and not math.isfinite(value):
-      raise FloatingPointError(
-        f'{name} is {value} in the epoch that ends at step {line["step"]}; '
-        'a lower config.weights.learning_rate is the likely remedy'
-      )
+  if not math.isfinite(value):
+    group = next((g for g in ('alpha', 'beta') if f'.{g}' in name), 'weights')
+    raise FloatingPointError(
+      f'{name} is {value} after steps {steps}: a lower config.{group}.learning_rate is the likely '
+      'remedy; the last checkpoint is from before'
+    )

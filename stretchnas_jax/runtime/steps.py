@@ -85,7 +85,10 @@ def place(feed, other, placed, backend):
 
 
 def measure(program, state, data, feed, length):
-  """Mean loss and accuracy over all of a feed of evaluation, `length` batches at once."""
+  """Mean loss and accuracy over all of a feed of evaluation, `length` batches at once.
+
+  Images that cannot be read count for nothing: `count` says of how many images it is the mean.
+  """
   totals = {'loss': 0.0, 'correct': 0.0, 'count': 0.0}
   for part, valid in feed.chunks(length):
     sent = [program(state, data, one_of(part, t), valid[t]) for t in range(len(valid))]
@@ -94,4 +97,5 @@ def measure(program, state, data, feed, length):
   return {
     'loss': totals['loss'] / totals['count'],
     'accuracy': totals['correct'] / totals['count'],
+    'count': round(totals['count']),
   }

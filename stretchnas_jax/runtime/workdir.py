@@ -10,19 +10,24 @@ import importlib.metadata
 import json
 import logging
 import math
-import os
 import pathlib
 import platform
 import subprocess
-import tempfile
+import zlib
 
+import filelock
 import jax
 import numpy as np
 
 from stretchnas_jax.runtime import machine
+from stretchnas_jax.runtime.files import TEMPORARY, append, replace
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'stretchnas_jax')
-TEMPORARY = '.part-'
+LOCK = '.lock'
+
+
+class Refused(OSError, ValueError):
+  """A folder that a run cannot have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +37,12 @@ class Workdir:
   Attributes:
     path: an absolute Path.
     writes: whether this process writes.
+    lock: what keeps other processes out, until `close` or the end of this process.
   """
 
   path: pathlib.Path
   writes: bool = True
+  lock: filelock.BaseFileLock | None = None
 
   @classmethod
   def open(cls, path, config, *, argv, ignore=()):
@@ -48,24 +55,37 @@ class Workdir:
       ignore: fields, or groups of them, that may differ: `('log', 'checkpoint.keep')`.
 
     Returns:
-      A `Workdir`.
+      A `Workdir`, which keeps other processes out until it is closed; also a context manager.
 
     Raises:
-      ValueError: another config made it, or it is no run; nothing has been changed then.
+      ValueError: another config made it, it is no run, or another process works in it; nothing has
+        been changed then.
       OSError: it cannot be read or made.
     """
     path = pathlib.Path(path).absolute()
-    if path.exists() and not path.is_dir():
-      raise ValueError(f'workdir {path} is a file')
     config = json.loads(dumps(config))
-    if (path / 'config.json').exists():
-      check_same(path, read_object(path / 'config.json'), config, ignore)
-    elif path.is_dir() and any(not p.name.startswith(TEMPORARY) for p in path.iterdir()):
-      raise ValueError(f'workdir {path} is not empty, and it is no run: it has no config.json')
-    workdir = cls(path, jax.process_index() == 0)
-    workdir.write_json('config.json', config)
-    workdir.write_json('run.json', record(path / 'run.json', argv))
+    check_place(path, config, ignore)
+    writes = jax.process_index() == 0
+    workdir = cls(path, writes, acquire(path) if writes else None)
+    try:
+      check_place(path, config, ignore)  # once more, now that nobody else can write
+      workdir.write_json('config.json', config)
+      workdir.write_json('run.json', record(path / 'run.json', argv))
+    except BaseException:
+      workdir.close()
+      raise
     return workdir
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self.close()
+
+  def close(self):
+    """Lets other processes in."""
+    if self.lock is not None:
+      self.lock.release()
 
   @property
   def finished(self):
@@ -98,9 +118,7 @@ class Lines:
   def append(self, values):
     """Adds one object; numbers that JSON lacks (NaN, infinities) become null."""
     if self.writes:
-      # In one write: a reader never sees two halves of two lines in one.
-      with open(self.path, 'ab', buffering=0) as file:
-        file.write(f'{dumps(values)}\n'.encode())
+      append(self.path, f'{dumps(values)}\n'.encode())
 
   def cut_back(self, step):
     """Drops torn lines and those of later steps, as a run that resumes from `step` must."""
@@ -112,6 +130,29 @@ class Lines:
       replace(self.path, text)
 
 
+def acquire(path):
+  """Makes the folder if need be and locks it; the system lets go of a dead process's lock."""
+  path.mkdir(parents=True, exist_ok=True)
+  lock = filelock.FileLock(path / LOCK)
+  try:
+    lock.acquire(timeout=0)
+  except filelock.Timeout:
+    raise Refused(
+      f'workdir {path} is in use by another process: wait until it ends, or choose another workdir'
+    ) from None
+  return lock
+
+
+def check_place(path, config, ignore):
+  """Refuses a folder that is no run, or the run of another config."""
+  if path.exists() and not path.is_dir():
+    raise Refused(f'workdir {path} is a file')
+  if (path / 'config.json').exists():
+    check_same(path, read_object(path / 'config.json'), config, ignore)
+  elif path.is_dir() and any(not p.name.startswith((TEMPORARY, LOCK)) for p in path.iterdir()):
+    raise Refused(f'workdir {path} is not empty, and it is no run: it has no config.json')
+
+
 def read(path):
   """All whole objects of a JSON lines file, in order; [] where there is no file."""
   path = pathlib.Path(path)
@@ -119,37 +160,11 @@ def read(path):
   for line in path.read_bytes().split(b'\n') if path.exists() else ():
     try:
       value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
       continue
     if isinstance(value, dict):
       objects.append(value)
   return objects
-
-
-def replace(path, data):
-  """Writes beside `path`, then renames; waits until the disk has both."""
-  handle, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
-  try:
-    with os.fdopen(handle, 'wb') as file:
-      file.write(data)
-      file.flush()
-      os.fsync(file.fileno())
-    os.chmod(temporary, 0o666 & ~current_umask())
-    os.replace(temporary, path)
-  except BaseException:
-    os.unlink(temporary)
-    raise
-  folder = os.open(path.parent, os.O_RDONLY)
-  try:
-    os.fsync(folder)
-  finally:
-    os.close(folder)
-
-
-def current_umask():
-  mask = os.umask(0)
-  os.umask(mask)
-  return mask
 
 
 def dumps(value, indent=None):
@@ -172,7 +187,7 @@ def plain(value):
 def read_object(path):
   try:
     value = json.loads(path.read_bytes())
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise ValueError(f'{path} is damaged: {error}') from error
   if not isinstance(value, dict):
     raise ValueError(f'{path} is damaged: it holds no JSON object')
@@ -186,14 +201,25 @@ def check_same(path, old, new, ignore):
   differences = [
     f'{field}={shown(old, field)}, now {shown(new, field)}'
     for field in sorted(old.keys() | new.keys())
-    if shown(old, field) != shown(new, field)
-    and not any(field == name or field.startswith(f'{name}.') for name in ignore)
+    if shown(old, field) != shown(new, field) and not is_among(field, ignore)
   ]
   if differences:
-    raise ValueError(
+    raise Refused(
       f'workdir {path} was made with {"; ".join(differences)}: '
       'choose another workdir, or give the fields their old values'
     )
+
+
+def digest(config, ignore):
+  """A short text that changes with every field of a config but those in `ignore`."""
+  flat = flatten(json.loads(dumps(config)))
+  kept = {field: value for field, value in flat.items() if not is_among(field, ignore)}
+  return f'{zlib.crc32(json.dumps(kept, sort_keys=True).encode()):08x}'
+
+
+def is_among(field, names):
+  """Whether a field, or the group that it is in, is named."""
+  return any(field == name or field.startswith(f'{name}.') for name in names)
 
 
 def flatten(values, prefix=''):

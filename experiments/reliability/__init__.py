@@ -1,0 +1,1 @@
+"""Campaigns against runs: damage, kills and hostile input, with what came of them."""
