@@ -1,5 +1,6 @@
 """What should not be there: one sentence, never a traceback, a hang or code that is run."""
 
+import logging
 import json
 import os
 import resource
@@ -20,6 +21,15 @@ from stretchnas_jax.views import cells
 pytestmark = pytest.mark.filterwarnings('ignore')  # of Pillow, about what it is given
 
 
+@pytest.fixture
+def quiet():
+  """No log records: file names in them need not be text, which pytest-xdist could not send."""
+  logging.disable()
+  yield
+  logging.disable(logging.NOTSET)
+
+
+@pytest.mark.usefixtures('quiet')
 @pytest.mark.parametrize('block', range(8))
 def test_readers_read_or_refuse(block):
   for seed in range(100 * block, 100 * block + 100):
