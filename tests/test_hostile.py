@@ -1,7 +1,7 @@
 """What should not be there: one sentence, never a traceback, a hang or code that is run."""
 
-import logging
 import json
+import logging
 import os
 import resource
 import xml.etree.ElementTree as ElementTree
