@@ -44,9 +44,9 @@ def exact_lines(result):
     'the ends of both over the distance from the start. The logits of the evaluation are from the '
     "same weights and averages. PyTorch's running variances are unbiased, ours are not: they are "
     'compared after that factor, (n - 1) / n with n pixels a channel.', '',
-    'In float32 rounding puts a few of the millions of ReLU inputs on the other side of 0, and '
-    'each takes its whole gradient along: the last column is what that does to PyTorch alone. In '
-    'float64 none changes sides; what is left is our classifier, which is float32 throughout.', '',
+    'Float64 says whether both compute the same. What float32 adds is rounding, amplified by the '
+    'steps, presumably where a ReLU input near 0 changes sides; the last column is how far PyTorch '
+    'alone is led by it.', '',
   ]  # fmt: skip
 
 
@@ -59,9 +59,8 @@ def training_lines(result):
     '| cell | n | test accuracy | test loss |', '|---|---|---|---|',
   ]  # fmt: skip
   for name, cell in result['cells'].items():
-    accuracy = f'{cell["test_accuracy"]:.4f} ± {cell["test_accuracy_std"]:.4f}'
-    loss = f'{cell["test_loss"]:.4f} ± {cell["test_loss_std"]:.4f}'
-    lines.append(f'| {name} | {cell["n"]} | {accuracy} | {loss} |')
+    figures = f'{spread(cell, "test_accuracy")} | {spread(cell, "test_loss")}'
+    lines.append(f'| {name} | {cell["n"]} | {figures} |')
   lines += ['', 'Means and standard deviations (n - 1). The first row less the second:', '']
   for name, test in result['ours_less_peer'].items():
     lines.append(
@@ -70,3 +69,9 @@ def training_lines(result):
       f'{"within" if test["within_noise"] else "beyond"} the noise'
     )
   return [*lines, '']
+
+
+def spread(cell, name):
+  """Mean, and deviation where there is one."""
+  deviation = cell[f'{name}_std']
+  return f'{cell[name]:.4f}' + ('' if deviation is None else f' ± {deviation:.4f}')
