@@ -168,13 +168,14 @@ def summary(runs):
 
 
 def compare(ours, peer, name):
-  """Difference of two means with its standard error, and Welch's test of it."""
+  """Difference of two means, its standard error and 95 % interval, and Welch's test of it."""
   values = [[run[name] for run in side['runs']] for side in (ours, peer)]
   test = stats.ttest_ind(*values, equal_var=False)
   error = sum(statistics.variance(side) / len(side) for side in values) ** 0.5
   return {
     'difference': ours[name] - peer[name],
     'standard_error': error,
+    'interval': [float(bound) for bound in test.confidence_interval(0.95)],
     't': float(test.statistic),
     'degrees_of_freedom': float(test.df),
     'p': float(test.pvalue),

@@ -65,7 +65,8 @@ def training_lines(result):
   for name, test in result['ours_less_peer'].items():
     lines.append(
       f'- {name.replace("_", " ")} {test["difference"]:+.4f}, standard error '
-      f'{test["standard_error"]:.4f}; t {test["t"]:.2f}, p {test["p"]:.2f} (Welch): '
+      f'{test["standard_error"]:.4f}, 95 % interval {test["interval"][0]:+.4f} to '
+      f'{test["interval"][1]:+.4f}; t {test["t"]:.2f}, p {test["p"]:.2f} (Welch): '
       f'{"within" if test["within_noise"] else "beyond"} the noise'
     )
   return [*lines, '']
