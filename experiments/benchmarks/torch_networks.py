@@ -203,5 +203,9 @@ def supernet(channels, layers, nodes, names=OPERATIONS, lean=False, **sizes):
 
 
 def evaluation_network(name, channels, layers, **sizes):
-  genotype = json.loads(ZOO.read_text('utf-8'))[name]
+  return fixed_network(json.loads(ZOO.read_text('utf-8'))[name], channels, layers, **sizes)
+
+
+def fixed_network(genotype, channels, layers, **sizes):
+  """As `evaluation_network`, of a genotype as its JSON form holds it."""
   return Network(channels, layers, functools.partial(FixedCell, genotype=genotype), **sizes)

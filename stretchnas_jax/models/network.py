@@ -72,11 +72,10 @@ class AuxiliaryHead(nn.Module):
 
 
 def classify(features, num_classes):
-  """A linear layer in float32."""
+  """A linear layer in float32, or in float64 where the features are."""
   init = initial.uniform(features.shape[-1])
-  dense = nn.Dense(
-    num_classes, dtype=jnp.float32, kernel_init=init, bias_init=init, name='classifier'
-  )
+  dtype = jnp.promote_types(features.dtype, jnp.float32)
+  dense = nn.Dense(num_classes, dtype=dtype, kernel_init=init, bias_init=init, name='classifier')
   return dense(features)
 
 
