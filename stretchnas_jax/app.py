@@ -277,6 +277,14 @@ def set_up_logging():
     root.removeHandler(handler)
   if not any(isinstance(handler, Console) for handler in root.handlers):
     root.addHandler(Console())
+  if sys.unraisablehook is not show_unraisable:
+    show_unraisable.before, sys.unraisablehook = sys.unraisablehook, show_unraisable
+
+
+def show_unraisable(what):
+  """As ever, but for what tensorstore's threads say, once a save has failed, of the loop it had."""
+  if not (what.exc_type is RuntimeError and str(what.exc_value) == 'Event loop is closed'):
+    show_unraisable.before(what)
 
 
 def start_devices(distributed):

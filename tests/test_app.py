@@ -263,6 +263,17 @@ def test_too_little_memory_is_said_with_the_fields_that_help(capsys):
   assert '1125899906842624 bytes' in err
 
 
+def test_threads_of_a_failed_save_are_quiet_and_other_errors_are_not(monkeypatch):
+  shown = []
+  monkeypatch.setattr(sys, 'unraisablehook', lambda what: shown.append(str(what.exc_value)))
+  app.set_up_logging()
+  app.set_up_logging()
+  for text in ('Event loop is closed', 'another'):
+    error = RuntimeError(text)
+    sys.unraisablehook(types.SimpleNamespace(exc_type=RuntimeError, exc_value=error))
+  assert shown == ['another']
+
+
 def test_the_command_finds_its_programs(monkeypatch, capsys):
   called = []
   module = types.SimpleNamespace(main=lambda: called.append(list(sys.argv)))
