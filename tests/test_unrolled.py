@@ -206,7 +206,7 @@ def rules_on_the_network(key, form, dtype):
   return gradients, after_step, way
 
 
-@pytest.mark.parametrize('form', ['merged', 'tiled'])
+@pytest.mark.parametrize('form', ['merged', 'planes'])
 def test_search_network_in_double_precision(key, form):
   """Both rules are the derivative of the validation loss after the step."""
   with jax.enable_x64(True):
@@ -217,7 +217,7 @@ def test_search_network_in_double_precision(key, form):
     np.testing.assert_allclose(float(optax.tree.vdot(exact, way)), slope, rtol=1e-6)
     # On so short a way no ReLU and no maximum changes sides; on DARTS' some do.
     assert relative(near, exact) < 1e-9
-    assert relative(wide, exact) < 0.8 * relative(first, exact)
+    assert relative(wide, exact) < relative(first, exact)
 
 
 def test_search_network_in_single_precision(key):

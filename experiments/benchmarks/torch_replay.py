@@ -207,4 +207,8 @@ def replay(arrays):
 
 
 if __name__ == '__main__':
-  print(json.dumps({**replay(dict(np.load(sys.argv[1]))), 'torch': torch.__version__}))
+  print(
+    json.dumps(
+      {**replay(dict(np.load(sys.argv[1], allow_pickle=False))), 'torch': torch.__version__}
+    )
+  )

@@ -94,7 +94,7 @@ def measure(net, data, batch=500):
 
 
 def run_training(a):
-  data = dict(np.load(a.data))
+  data = dict(np.load(a.data, allow_pickle=False))
   torch.manual_seed(a.seed)
   net = networks.evaluation_network(a.genotype, a.channels, a.layers, auxiliary=a.auxiliary)
   begin = time.perf_counter()
