@@ -1,7 +1,7 @@
 """Stretchable cells on scikit-learn's handwritten digits: the whole method in a few minutes.
 
 Mixed-level search (Eq. 18) over all subsets of out-edges (Eq. 11-13) with the penalty r(beta), on
-1,437 images of 8 x 8 pixels in three parts. Two CPU cores need about four minutes, compilation
+1,437 images of 8 x 8 pixels in three parts. Two CPU cores need about three minutes, compilation
 included, for a validation accuracy of 0.98.
 
     python -m stretchnas_jax.search --config=configs/digits.py --workdir=runs/digits
