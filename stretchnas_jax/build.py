@@ -53,6 +53,7 @@ def search_parts(config, *, num_classes, image_shape, num_steps):
     num_classes,
     stem=config.model.stem,
     form=config.model.form,
+    remat=config.model.remat,
     dtype=jnp.dtype(config.model.dtype),
   )
   table = TOPOLOGIES[config.topology.kind](net.space.graph, config.topology)

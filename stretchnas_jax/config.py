@@ -40,6 +40,7 @@ def search_config():
       'stem': 'cifar',  # or imagenet, for large images
       'dtype': 'float32',  # of the computation; parameters stay float32
       'form': 'auto',  # auto merged planes
+      'remat': False,  # less memory, slower steps
     }
   )
   config.topology = ConfigDict(

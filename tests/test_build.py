@@ -56,7 +56,7 @@ def test_every_topology_derives(kind, k, by):
 
 def test_rules_of_configs():
   make = lambda kind: build.RULES[kind](config_lib.search_config().rule)
-  assert make('second_order').weights_ahead.keywords == {'step_size': 0.01}
+  assert make('second_order').derivative.keywords == {'step_size': 0.01}
   assert make('exact_second_order') == bilevel.exact_second_order()
   assert set(build.RULES) == {
     'first_order', 'second_order', 'exact_second_order', 'mixed', 'one_level'

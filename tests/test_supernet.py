@@ -9,8 +9,8 @@ import pytest
 import reference
 
 from stretchnas_jax.architecture import graph, space
-from stretchnas_jax.models import layout as layout_lib
-from stretchnas_jax.models import merged, norms, planes, supernet
+from stretchnas_jax.models import fans as fans_lib
+from stretchnas_jax.models import supernet
 
 DARTS = space.DARTS_PRIMITIVES
 
@@ -57,15 +57,17 @@ def reference_fan(params, x, weights, stride):
   )
 
 
-def merged_fan(params, x, weights, stride):
-  return merged.fan(params, x, weights, stride, norms.BatchNorms())
+def own_fan(form, params, x, weights, stride):
+  """The fan of a cell's second input."""
+  layout, add_fans = supernet.FORMS[form]
+  targets = range(2, 2 + len(next(iter(weights.values()))))
+  fans = fans_lib.Fans(1, tuple((1, target) for target in targets), 0, stride)
+  nodes = [layout.enter(x)] * 2 + [0.0] * len(targets)
+  nodes, _ = add_fans(fans, params, nodes, weights, None, None)
+  return jnp.stack([layout.leave(node) for node in nodes[2:]])
 
 
-def planes_fan(params, x, weights, stride):
-  x = layout_lib.Planes.enter(x)
-  return jax.vmap(layout_lib.Planes.leave)(
-    planes.fan(params, x, weights, stride, norms.BatchNorms())
-  )
+merged_fan, planes_fan = (functools.partial(own_fan, form) for form in ('merged', 'planes'))
 
 
 def outputs_and_gradients(fan, case, cotangent, stride):
@@ -146,6 +148,27 @@ def test_networks_equal_the_reference(x64):
     for form in ('merged', 'planes'):
       found = loss_and_gradients(functools.partial(ours, form), *case)
       assert furthest(found, expected) < (1e-10 if x64 else 1e-5), form
+
+
+@pytest.mark.parametrize('form', ['merged', 'planes'])
+def test_remat_changes_memory_and_no_result(form):
+  net = supernet.Supernet(space.darts_space(2), 4, 3, 3, form=form)
+  params, *args = network_case(net, (8, 8, 3), jnp.float32)
+  stats = jax.jit(net.init)(jax.random.key(0), args[0])['batch_stats']
+
+  def run(net):
+    def loss(params):
+      variables = {'params': params, 'batch_stats': stats}
+      logits, updated = net.apply(variables, *args, train=True, mutable=['batch_stats'])
+      return (logits**2).sum(), updated
+
+    compiled = jax.jit(jax.value_and_grad(loss, has_aux=True)).lower(params).compile()
+    return compiled(params), compiled.memory_analysis().temp_size_in_bytes
+
+  (expected, kept), (found, memory) = run(net), run(net.clone(remat=True))
+  assert furthest(found, expected) < 1e-5
+  # Planes keep little beside the outputs of cells as it is: no gain in so small a network.
+  assert form == 'planes' or memory < kept
 
 
 def test_darts_supernet_has_the_published_number_of_weights():

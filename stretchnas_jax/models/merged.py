@@ -5,6 +5,7 @@ non-linearity, so the two kernels are multiplied into one dense kernel, and the 
 output channels side by side: one convolution for each operation instead of two for each edge.
 """
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.nn import relu
@@ -95,3 +96,31 @@ def fan(params, x, weights, stride, norms):
     columns = jnp.stack([weights[name] for name in pools]).astype(x.dtype)
     out += jnp.einsum('bhwsc,sn->bhwnc', jnp.stack(maps, -2), columns)
   return jnp.moveaxis(out, 3, 0)
+
+
+def add_fans(fans, params, nodes, weights, running, axis_name):
+  """Adds the mixtures of the fan of one node to the nodes where its edges end.
+
+  Args:
+    fans: a `Fans` of one node and E edges.
+    params: as for `fan`.
+    nodes: the S + 2 nodes of a cell, `[B, H, W, C]`, 0.0 where no edge has arrived yet.
+    weights: as for `fan`.
+    running: as for `BatchNorms`, `[1, C]` for pools and `[E, C]` for the rest, or None.
+    axis_name: the parallel axis over which a batch is spread, or None.
+
+  Returns:
+    The nodes, and the moments of the batch norms as `running` has them; `{}` where that is given.
+  """
+  own = lambda change: (
+    lambda norms: {
+      name: jax.tree.map(change, norms[name]) if fans.shares(name) else norms[name]
+      for name in norms
+    }
+  )
+  norms = norms_lib.BatchNorms(running and own(lambda a: a[0])(running), axis_name)
+  nodes = list(nodes)
+  mixtures = fan(params, nodes[fans.first], weights, fans.stride, norms)
+  for (_, target), mixture in zip(fans.edges, mixtures):
+    nodes[target] += mixture
+  return nodes, own(lambda a: a[None])(norms.batch)

@@ -1,13 +1,13 @@
-"""The mixed operations of a fan over planes `[C, H, W, B]`: the form for a CPU.
+"""The mixed operation of one edge over planes `[C, H, W, B]`: the form for a CPU.
 
-A search step at C 16, 8 layers, S 4, batch 16 took 1.56 s on two cores, where PyTorch took 4.14 s
-and, tuned, 1.78 s (`experiments/results/benchmarks/compare.json`), for three reasons:
+Faster than a convolution of its own for each operation, for four reasons:
 - a depthwise convolution, and its gradient for the image, is a sum of weighted shifted copies in
   one loop over the batch, which vectorises; the gradient for the kernel sums all its taps in one
   pass over the image;
 - batch norm after a linear map needs only the second moments of what enters the map, so that it,
   and the weight of the operation, fold into the pointwise matrix: nothing is normalised;
-- pools are computed once for all edges of a fan.
+- pools are computed once for all edges that leave a node;
+- a cell is a loop over its edges (`walk`).
 """
 
 import functools
@@ -60,66 +60,57 @@ def tap_sums(x, g, size, stride, dilation):
   return jnp.stack(lax.reduce(tuple(terms), tuple(zeros), add, (1, 2, 3)), -1)
 
 
-def per_edge(f, arrays):
-  """`f` of a tree of arrays, over their leading axis, in a loop.
+def halved(f, arrays):
+  """`f` of a tree of arrays `[C, ...]`, C even, half of the channels at a time, in a loop.
 
   XLA would fuse what stands around a sum of shifted copies into it, and then not vectorise it; it
-  fuses nothing into a loop. A single edge is cut into two halves of its channels, as a loop of one
-  turn is no loop to XLA.
+  fuses nothing into a loop.
   """
-  if len(jax.tree.leaves(arrays)[0]) > 1:
-    return lax.map(f, arrays)
-  halved = jax.tree.map(lambda a: a.reshape(2, -1, *a.shape[2:]), arrays)
-  return jax.tree.map(lambda y: y.reshape(1, -1, *y.shape[2:]), lax.map(f, halved))
+  arrays = jax.tree.map(lambda a: a.reshape(2, -1, *a.shape[1:]), arrays)
+  return jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:]), lax.map(f, arrays))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def depthwise(kernels, xs, stride, dilations):
-  """Several depthwise convolutions on each of the n edges of a fan, all in one loop over edges.
+  """Several depthwise convolutions in one loop.
 
   Args:
-    kernels: o arrays `[n, C, k, k]`, k odd; C even.
-    xs: what they are applied to: o arrays `[n, C, H, W, B]`, or a single `[1, C, H, W, B]` that
-      serves all of them.
+    kernels: o arrays `[C, k, k]`, k odd; C even.
+    xs: what they are applied to: o arrays `[C, H, W, B]`, or a single one that serves all of them.
     stride: 1 or 2.
     dilations: o distances of a kernel's pixels.
 
   Returns:
-    o arrays `[n, C, ceil(H / stride), ceil(W / stride), B]`.
+    o arrays `[C, ceil(H / stride), ceil(W / stride), B]`.
   """
   return _depthwise(kernels, xs, stride, dilations)
 
 
-# Jitted by themselves only so that equal ones are traced once.
-
-
-@functools.partial(jax.jit, static_argnums=(2, 3))
 def _depthwise(kernels, xs, stride, dilations):
-  def edge(kernels, xs):
+  def half(arrays):
+    kernels, xs = arrays
     xs = xs * len(kernels) if len(xs) < len(kernels) else xs
     return tuple(shifted_sum(k, x, stride, d) for k, x, d in zip(kernels, xs, dilations))
 
-  if len(xs[0]) == len(kernels[0]):
-    return per_edge(lambda slices: edge(*slices), (kernels, xs))
-  return per_edge(lambda kernels: edge(kernels, (xs[0][0],)), kernels)
+  return halved(half, (kernels, xs))
 
 
 def _depthwise_forward(kernels, xs, stride, dilations):
   return _depthwise(kernels, xs, stride, dilations), (kernels, xs)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
 def _depthwise_backward(stride, dilations, saved, gs):
   kernels, xs = saved
   # Every output goes back to where it came from, through the mirrored kernel.
   spread = lambda length, out: (0, length - (out - 1) * stride - 1, stride - 1)
-  sides = [spread(*pair) for pair in zip(xs[0].shape[2:4], gs[0].shape[2:4])]
+  sides = [spread(*pair) for pair in zip(xs[0].shape[1:3], gs[0].shape[1:3])]
 
   def to_x(kernel, g, dilation):
     apart = lax.pad(g, jnp.zeros((), g.dtype), [(0, 0, 0), *sides, (0, 0, 0)])
     return shifted_sum(kernel[..., ::-1, ::-1], apart, 1, dilation)
 
-  def edge(kernels, xs, gs):
+  def half(arrays):
+    kernels, xs, gs = arrays
     for_xs = tuple(to_x(*args) for args in zip(kernels, gs, dilations))
     for_xs = (sum(for_xs),) if len(xs) < len(kernels) else for_xs
     xs = xs * len(kernels) if len(xs) < len(kernels) else xs
@@ -129,15 +120,7 @@ def _depthwise_backward(stride, dilations, saved, gs):
     ]
     return tuple(taps), for_xs
 
-  if len(xs[0]) == len(kernels[0]):
-    return per_edge(lambda slices: edge(*slices), (kernels, xs, gs))
-
-  def add(total, slices):
-    taps, (for_x,) = edge(slices[0], (xs[0][0],), slices[1])
-    return total + for_x, taps
-
-  total, taps = lax.scan(add, jnp.zeros_like(xs[0][0]), (kernels, gs))
-  return taps, (total[None],)
+  return halved(half, (kernels, xs, gs))
 
 
 depthwise.defvjp(_depthwise_forward, _depthwise_backward)
@@ -149,27 +132,27 @@ def fold_batch_norm(zs, pointwise, names, norms, weight=1.0):
   The moments of `pointwise' z` follow from those of z, so that it is never computed for them.
 
   Args:
-    zs: o feature maps `[n, C, N]`, or `[C, N]` where it is the same for all edges.
-    pointwise: `[n, o, C, D]`.
+    zs: o feature maps `[C, N]`.
+    pointwise: `[o, C, D]`.
     names: of the o batch norms.
-    norms: the `BatchNorms` of this fan.
-    weight: `[n, o]` or a number.
+    norms: their `BatchNorms`.
+    weight: `[o]` or a number.
 
   Returns:
-    a `[n, o, D, C]` and b `[n, o, D, 1]`.
+    a `[o, D, C]` and b `[o, D, 1]`.
   """
 
   def measure():
     size = zs[0].shape[-1]
     ones = jnp.full((size,), 1 / size, zs[0].dtype)
-    mean = jnp.stack([product('...cm,m->...c', z, ones) for z in zs], -2)
-    second = jnp.stack([product('...cm,...dm->...cd', z, z) for z in zs], -3) / size
-    square = jnp.einsum('...cd,...ce,...de->...e', second, pointwise, pointwise)
-    return jnp.einsum('...cd,...c->...d', pointwise, mean), square
+    mean = jnp.stack([product('cm,m->c', z, ones) for z in zs])
+    second = jnp.stack([product('cm,dm->cd', z, z) for z in zs]) / size
+    square = jnp.einsum('ocd,oce,ode->oe', second, pointwise, pointwise)
+    return jnp.einsum('ocd,oc->od', pointwise, mean), square
 
   mean, scale = norms.group(names, measure)
   scale = scale * jnp.expand_dims(weight, -1)
-  a = pointwise.swapaxes(-1, -2) * scale[..., None]
+  a = pointwise.swapaxes(1, 2) * scale[..., None]
   return a.astype(zs[0].dtype), -(scale * mean)[..., None].astype(zs[0].dtype)
 
 
@@ -179,59 +162,77 @@ def convolutions(params, r, weights, stride, norms):
   if not names:
     return 0.0
   twice = [name for name in names if name.startswith('sep')]
-  depth = lambda name, stage: params[name]['depthwise'][:, stage]
-  points = lambda names, stage: jnp.stack([params[n]['pointwise'][:, stage] for n in names], 1)
+  depth = lambda name, stage: params[name]['depthwise'][stage]
+  points = lambda names, stage: jnp.stack([params[n]['pointwise'][stage] for n in names])
   dilations = tuple(1 if name in twice else 2 for name in names)
-  zs = depthwise(tuple(depth(name, 0) for name in names), (r[None],), stride, dilations)
+  zs = depthwise(tuple(depth(name, 0) for name in names), (r,), stride, dilations)
   zs, shape = dict(zip(names, zs)), zs[0].shape
   if twice:
     first = tuple(name + '_first' for name in twice)
     inputs = [flat(zs[name]) for name in twice]
     a, b = fold_batch_norm(inputs, points(twice, 0), first, norms)
-    middle = tuple(relu(a[:, o] @ z + b[:, o]).reshape(shape) for o, z in enumerate(inputs))
+    middle = tuple(relu(a[o] @ z + b[o]).reshape(shape) for o, z in enumerate(inputs))
     kernels = tuple(depth(name, 1) for name in twice)
     zs |= zip(twice, depthwise(kernels, middle, 1, (1,) * len(twice)))
   inputs = [flat(zs[name]) for name in names]
-  weight = jnp.stack([weights[name] for name in names], 1)
+  weight = jnp.stack([weights[name] for name in names])
   a, b = fold_batch_norm(inputs, points(names, -1), names, norms, weight)
-  return (sum(a[:, o] @ z for o, z in enumerate(inputs)) + b.sum(1)).reshape(shape)
+  return (sum(a[o] @ z for o, z in enumerate(inputs)) + b.sum(0)).reshape(shape)
 
 
 def strided_skip(kernel, r, weight, norms):
-  """The factorized reductions of a fan: even positions give half of the channels, odd the rest.
+  """A factorized reduction: even positions give half of the channels, odd the rest.
 
   Args:
-    kernel: `[n, 1, C, D]`.
+    kernel: `[1, C, D]`.
     r: the node after ReLU, `[C, H, W, B]`.
-    weight: `[n]`.
-    norms: the `BatchNorms` of this fan.
+    weight: a number.
+    norms: the `BatchNorms` of this edge.
   """
   even, odd = layout.Planes.halves(r)
   z = jnp.concatenate([flat(even), flat(odd)])
   is_even = np.arange(kernel.shape[-1]) < kernel.shape[-1] // 2
-  both = jnp.concatenate([kernel * is_even, kernel * ~is_even], 2)
-  a, b = fold_batch_norm([z], both, ['skip_connect'], norms, weight[:, None])
-  return (a[:, 0] @ z + b[:, 0]).reshape(-1, kernel.shape[-1], *even.shape[1:])
+  both = jnp.concatenate([kernel * is_even, kernel * ~is_even], 1)
+  a, b = fold_batch_norm([z], both, ['skip_connect'], norms, weight)
+  return (a[0] @ z + b[0]).reshape(-1, *even.shape[1:])
+
+
+def edge(params, r, weights, stride, norms):
+  """The mixture of what an edge has for itself, all operations with parameters.
+
+  Args:
+    params: `{operation: {'depthwise': [stages, C, k, k], 'pointwise': [stages, C, C]}}`, and
+      `{'skip_connect': {'pointwise': [1, C, C]}}` at stride 2.
+    r: the node that it leaves, after ReLU, `[C, H, W, B]`.
+    weights: `{operation: a number}`, operation weight times edge score, float32.
+    stride: 1 or 2.
+    norms: the `BatchNorms` of this edge.
+
+  Returns:
+    `[C, ceil(H / stride), ceil(W / stride), B]`.
+  """
+  total = convolutions(params, r, weights, stride, norms)
+  if 'skip_connect' in weights:
+    skip = params['skip_connect']['pointwise']
+    total += strided_skip(skip, r, weights['skip_connect'], norms)
+  return total
 
 
 def shared(x, weights, stride, norms):
-  """The mixture of what all edges share: pools and, at stride 1, the node itself."""
-  names = [name for name in weights if '_pool_' in name]
-  maps = [layout.Planes.normalize(pooled(x, name, stride), name, norms) for name in names]
-  if stride == 1 and 'skip_connect' in weights:
-    maps, names = maps + [x], names + ['skip_connect']
-  if not maps:
-    return 0.0
-  columns = jnp.stack([weights[name] for name in names]).astype(x.dtype)
+  """The mixtures of what all edges of a node share: pools and, at stride 1, the node itself.
+
+  Args:
+    x: the node, `[C, H, W, B]`.
+    weights: `{operation: [S]}`, one number for each node that an edge could end in.
+    stride: 1 or 2.
+    norms: the `BatchNorms` of this node.
+
+  Returns:
+    `[S, C, ceil(H / stride), ceil(W / stride), B]`.
+  """
+  own = lambda name: layout.Planes.normalize(pooled(x, name, stride), name, norms)
+  maps = [x if name == 'skip_connect' else own(name) for name in weights]
+  columns = jnp.stack(list(weights.values())).astype(x.dtype)
   # A product, not a sum over s: its gradients, sums over n, are products too and as fast.
   mixture = jnp.einsum('sn,sm->nm', columns, jnp.stack(maps).reshape(len(maps), -1))
   return mixture.reshape(-1, *maps[0].shape)
-
-
-def fan(params, x, weights, stride, norms):
-  """As `merged.fan`, over planes: x `[C, H, W, B]` -> `[n, C, H / stride, W / stride, B]`."""
-  r = relu(x)
-  total = shared(x, weights, stride, norms) + convolutions(params, r, weights, stride, norms)
-  if stride == 2 and (weight := weights.get('skip_connect')) is not None:
-    total += strided_skip(params['skip_connect']['pointwise'], r, weight, norms)
-  return total

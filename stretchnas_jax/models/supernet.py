@@ -1,7 +1,8 @@
 """The search network: every candidate operation on every edge of every cell.
 
-All edges that leave a node, a *fan*, are computed at once (`merged` or `planes`); what the mixture
-weighs with, operation weights `[E, O]` and edge scores `[E]`, are arguments and no parameters.
+The edges that leave a node, a *fan*, share what they can (`merged`, or `walk` over planes). What
+the mixture weighs with, operation weights `[E, O]` and edge scores `[E]`, are arguments and no
+parameters.
 """
 
 import functools
@@ -14,12 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from stretchnas_jax.architecture import space as space_lib
-from stretchnas_jax.models import initial, layout, merged, network, planes
+from stretchnas_jax.models import fans as fans_lib
+from stretchnas_jax.models import initial, layout, merged, network, walk
 from stretchnas_jax.models import norms as norms_lib
 from stretchnas_jax.models import operations as ops
 
 CELL_TYPES = ('normal', 'reduce')
-FORMS = {'merged': (layout.Plain, merged.fan), 'planes': (layout.Planes, planes.fan)}
+FORMS = {'merged': (layout.Plain, merged.add_fans), 'planes': (layout.Planes, walk.add_fans)}
 
 
 def is_convolution(name):
@@ -32,12 +34,11 @@ def is_built_in(name):
   return name in space_lib.DARTS_PRIMITIVES or is_convolution(name)
 
 
-# Jitted by itself only so that equal fans are traced once.
-@functools.partial(jax.jit, static_argnums=(0, 4, 6))
-def compute_fan(form, params, x, weights, stride, running, axis_name):
-  """The mixtures of a fan, and the moments of its batch norms (see `norms.BatchNorms`)."""
-  norms = norms_lib.BatchNorms(running, axis_name)
-  return FORMS[form][1](params, x, weights, stride, norms), norms.batch
+# Jitted by itself only so that equal fans and cells are traced once.
+@functools.partial(jax.jit, static_argnums=(0, 1, 6))
+def add_fans(form, fans, params, nodes, weights, running, axis_name):
+  """As `merged.add_fans` or `walk.add_fans`, whichever the form has."""
+  return FORMS[form][1](fans, params, nodes, weights, running, axis_name)
 
 
 class SearchCell(nn.Module):
@@ -103,12 +104,15 @@ class SearchCell(nn.Module):
         shapes[name] = (2 * graph.num_intermediate, channels)
     return shapes
 
-  def _running(self, index, train):
-    """The rows `index(name)` of the stored averages; None where the batch's moments count."""
-    if train:
-      return None
-    running = self.running.value
-    return {n: jax.tree.map(lambda a, n=n: a[index(n)], running[n]) for n in running}
+  def _running(self, fans):
+    """The stored averages of some fans."""
+    sources = slice(fans.first, fans.first + len(fans.bounds) - 1)
+    rows = lambda name: sources if fans.shares(name) else fans.rows
+    return {
+      name: jax.tree.map(lambda a, name=name: a[rows(name)], averages)
+      for name, averages in self.running.value.items()
+      if not name.startswith('entry') and (name != 'skip_connect' or fans.stride == 2)
+    }
 
   def _enter(self, x, name, norms, halve):
     """ReLU, 1x1 convolution or factorized reduction to C channels, batch norm."""
@@ -133,76 +137,57 @@ class SearchCell(nn.Module):
       edge_scores: `[E]`, float32.
       train: normalise with the moments of the batch, and update the running averages.
     """
-    graph, names = self.space.graph, self.space.primitives
     axis_name = None if self.is_initializing() else self.axis_name
-    entry_norms = norms_lib.BatchNorms(self._running(lambda name: ..., train), axis_name)
+    entry_norms = norms_lib.BatchNorms(None if train else self.running.value, axis_name)
     nodes = [
       self._enter(s0, 'entry0', entry_norms, self.after_reduction),
       self._enter(s1, 'entry1', entry_norms, False),
     ]
-    weights = (op_weights * edge_scores[:, None])[self.by_source]
-    sums, seen, start = [0.0] * graph.num_intermediate, [], 0
-    for source in range(graph.num_intermediate + 1):
-      stride = 2 if self.reduction and source < 2 else 1
-      rows = slice(start, start + len(graph.out_edges(source)))
-      running = self._running(lambda n: source if '_pool_' in n else rows, train)  # noqa: B023
-      columns = {n: weights[rows, o] for o, n in enumerate(names) if is_built_in(n) and n != 'none'}
-      params = self._fan_params(rows, stride)
-      mixtures, moments = self._fan(params, nodes[source], columns, stride, running, axis_name)
-      targets = [graph.edges[e][1] for e in graph.out_edges(source)]
-      for i, target in enumerate(targets):
-        own = self._own_operations(nodes[source], source, target, weights[start + i], stride, train)
-        sums[target - 2] += mixtures[i] + own
+    nodes += [0.0] * self.space.graph.num_intermediate
+    weights, seen = (op_weights * edge_scores[:, None])[self.by_source], []
+    for fans in self._fans():
+      nodes, moments = self._add_fans(fans, nodes, weights, train, axis_name)
+      nodes = self._add_own_operations(fans, nodes, weights, train)
       seen.append(moments)
-      start = rows.stop
-      if source:
-        nodes.append(sums[source - 1])
     if train and not self.is_initializing() and self.is_mutable_collection('batch_stats'):
-      batch = entry_norms.batch | gather_moments(seen)
+      batch = entry_norms.batch | fans_lib.gather_moments(seen)
       self.running.value = norms_lib.update_running(
         self.running.value, jax.lax.stop_gradient(batch)
       )
     return jnp.concatenate(nodes[2:], self.layout.channel_axis)
 
-  def _fan(self, params, x, weights, stride, running, axis_name):
-    """As `compute_fan`, where there is something to compute."""
-    if self.is_initializing() or not weights:
-      # Parameters are all there by now, and tracing what is not needed would take seconds.
-      zeros = jnp.zeros_like(x[:, ::stride, ::stride])  # rows and columns, in either layout
-      return [zeros] * self.space.graph.num_intermediate, {}
-    return compute_fan(self.form, params, x, weights, stride, running, axis_name)
+  def _fans(self):
+    """In one form as many as have a stride in common, as long as nothing stands between them."""
+    together = self.form == 'planes' and all(map(is_built_in, self.space.primitives))
+    return fans_lib.fans_of(self.space.graph, self.reduction, together)
 
-  def _fan_params(self, rows, stride):
-    skip = ('skip_connect',) if stride == 1 else ()
-    return {
+  def _add_fans(self, fans, nodes, weights, train, axis_name):
+    """As `add_fans`, where there is something to compute."""
+    rows, names = fans.rows, self.space.primitives
+    columns = {n: weights[rows, o] for o, n in enumerate(names) if is_built_in(n) and n != 'none'}
+    if self.is_initializing() or not columns:
+      # Parameters are all there by now, and tracing what is not needed would take seconds.
+      x = nodes[fans.first]
+      zeros = jnp.zeros_like(x[:, :: fans.stride, :: fans.stride])  # in either layout
+      return [*nodes[:2], *(node + zeros for node in nodes[2:])], {}
+    params = {
       name: jax.tree.map(lambda a: a[rows], arrays)
       for name, arrays in self.fans.items()
-      if name not in skip
+      if not fans.shares(name)
     }
+    running = None if train else self._running(fans)
+    return add_fans(self.form, fans, params, nodes, columns, running, axis_name)
 
-  def _own_operations(self, x, source, target, weights, stride, train):
-    """The weighted sum of what the user's own modules make of one edge; 0 without such."""
-    total = 0.0
-    for name, weight in zip(self.space.primitives, weights):
-      if is_built_in(name):
-        continue
-      module = self.operations[name](self.channels, stride)
-      module = module.copy(name=f'{name}_{source}_{target}')
-      y = module(self.layout.leave(x), train)
-      total += weight.astype(x.dtype) * self.layout.enter(y)
-    return total
-
-
-def gather_moments(seen):
-  """Moments of every fan in turn -> one row an edge, or one row a node for the pools."""
-  names = dict.fromkeys(name for batch in seen for name in batch)
-  return {
-    name: jax.tree.map(
-      lambda *parts, name=name: (jnp.stack if '_pool_' in name else jnp.concatenate)(parts),
-      *[batch[name] for batch in seen if name in batch],
-    )
-    for name in names
-  }
+  def _add_own_operations(self, fans, nodes, weights, train):
+    """Adds the weighted sums of what the user's own modules make of each edge."""
+    for (source, target), row in zip(fans.edges, weights[fans.rows]):
+      for name, weight in zip(self.space.primitives, row):
+        if is_built_in(name):
+          continue
+        module = self.operations[name](self.channels, fans.stride)
+        y = module.copy(name=f'{name}_{source}_{target}')(self.layout.leave(nodes[source]), train)
+        nodes[target] += weight.astype(y.dtype) * self.layout.enter(y)
+    return nodes
 
 
 class Supernet(nn.Module):
@@ -219,6 +204,8 @@ class Supernet(nn.Module):
     operations: for each name of `space.primitives` that is not built in, a function
       `(channels, stride) -> linen module` whose call `module(x, train)` maps
       `[B, H, W, C]` to `[B, ceil(H / stride), ceil(W / stride), C]`.
+    remat: keep only the outputs of cells for the gradient, and compute a cell again when its turn
+      comes: less memory, more time.
     dtype: of the computation. Parameters, batch statistics, mixture weights and logits are float32.
     axis_name: the parallel axis over which batch statistics are taken, or None.
   """
@@ -230,6 +217,7 @@ class Supernet(nn.Module):
   stem: str = 'cifar'
   form: str = 'auto'
   operations: Mapping = None
+  remat: bool = False
   dtype: jnp.dtype = jnp.float32
   axis_name: str | None = None
 
@@ -277,13 +265,14 @@ class Supernet(nn.Module):
     if form == 'auto':
       form = 'planes' if ops.on_cpu() else 'merged'
     where = FORMS[form][0]
+    build = nn.remat(SearchCell, static_argnums=(5,)) if self.remat else SearchCell  # 5: train
     s0, s1 = map(where.enter, self._enter(images, train))
     # Of the cell before the first: the ImageNet stem halves between its two outputs.
     after_reduction = self.stem == 'imagenet'
     for layer in range(self.num_layers):
       reduction = layer in self._reductions()
       channels *= 1 + reduction
-      cell = SearchCell(
+      cell = build(
         self.space, channels, reduction, after_reduction, form, self.operations, self.dtype,
         self.axis_name, name=f'cell_{layer}',
       )  # fmt: skip

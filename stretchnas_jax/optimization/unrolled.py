@@ -25,20 +25,26 @@ class SecondOrderRule(NamedTuple):
   """Gradients of the validation loss after the next step of the weights.
 
   Attributes:
-    weights_ahead: `(loss_fn, params, arch, examples, virtual_step) -> (w', pull_back)`, where
-      `pull_back` takes a gradient for w' to that for the architecture.
+    derivative: `(function, point, direction) -> d function(point + t direction) / dt`, of the
+      architecture's gradients along a direction of the weights: a product with the Hessian.
   """
 
-  weights_ahead: Callable
+  derivative: Callable
 
   looks_ahead = True
 
   def __call__(self, loss_fn, params, arch, batch, virtual_step):
-    ahead, pull_back = self.weights_ahead(loss_fn, params, arch, batch.train, virtual_step)
+    gradients = jax.grad(loss_fn)(params, arch, batch.train)
+    ahead, transpose = jax.vjp(functools.partial(virtual_step, params), gradients)
+    to_arch = lambda params: jax.grad(loss_fn, 1)(params, arch, batch.train)
 
     def gradient(examples):
       to_weights, direct = jax.grad(loss_fn, (0, 1))(ahead, arch, examples)
-      return jax.tree.map(jnp.add, direct, pull_back(to_weights))
+      # For plain SGD `-learning_rate * to_weights`. The mean over devices that `virtual_step` takes
+      # is its own transpose, so that every device has the same direction.
+      (direction,) = transpose(to_weights)
+      through_weights = self.derivative(to_arch, params, direction)
+      return jax.tree.map(jnp.add, direct, through_weights)
 
     if batch.val_beta is None:
       return gradient(batch.val_alpha)
@@ -64,34 +70,17 @@ def second_order(step_size=0.01):
 
 
 def exact_second_order():
-  """The same gradients by automatic differentiation through the step: more memory, no error."""
+  """The same gradients by automatic differentiation: more memory, no error."""
   return SecondOrderRule(differentiated)
 
 
-def differenced(loss_fn, params, arch, examples, virtual_step, step_size):
-  """w', and its derivative from the training loss's gradients at two points beside w."""
-  gradients = jax.grad(loss_fn)(params, arch, examples)
-  ahead, transpose = jax.vjp(functools.partial(virtual_step, params), gradients)
-  to_arch = lambda params: jax.grad(loss_fn, 1)(params, arch, examples)
-
-  def pull_back(to_weights):
-    # For plain SGD `-learning_rate * to_weights`. The mean over devices that `virtual_step` takes
-    # is its own transpose, so that every device has the same direction.
-    (direction,) = transpose(to_weights)
-    return directional_derivative(to_arch, params, direction, step_size)
-
-  return ahead, pull_back
+def differentiated(function, point, direction):
+  """`d function(point + t direction) / dt` at t = 0, as it is defined."""
+  return jax.jvp(function, (point,), (direction,))[1]
 
 
-def differentiated(loss_fn, params, arch, examples, virtual_step):
-  """w' and its derivative as they are defined."""
-  step = lambda arch: virtual_step(params, jax.grad(loss_fn)(params, arch, examples))
-  ahead, transpose = jax.vjp(step, arch)
-  return ahead, lambda to_weights: transpose(to_weights)[0]
-
-
-def directional_derivative(function, point, direction, step_size):
-  """`d function(point + t direction) / dt` at t = 0, from two points `step_size` away."""
+def differenced(function, point, direction, step_size):
+  """The same from two points `step_size` away."""
   norm = optax.tree.norm(direction)
   step = step_size / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny)
 
