@@ -10,8 +10,8 @@ from stretchnas_jax.architecture import genotype as genotype_lib
 from stretchnas_jax.optimization.state import Examples
 
 
-def steps(config, cell, images, labels, seed=0):
-  """Makes a training step with each batch, from the weights that the seed gives.
+def steps(config, cell, images, labels, seeds=(0,)):
+  """Makes a training step with each batch, from the weights that each seed gives.
 
   Args:
     config: a training config, without drop path and with as many epochs as steps; its `model.dtype`
@@ -19,30 +19,38 @@ def steps(config, cell, images, labels, seed=0):
     cell: a `Genotype`.
     images: `[T, B, H, W, C]`, normalised; a step each of T.
     labels: int32 `[T, B]`, 0 to 9.
-    seed: of the first weights.
+    seeds: of the first weights.
 
   Returns:
-    A dict of arrays: what was given; all weights and running averages before and after, under
-    `start/` and `end/`; `logits` and `auxiliary_logits` of the first step, `loss` `[T]` without the
-    auxiliary head's, and `evaluation_logits` of the first batch at the end.
+    For each seed a dict of arrays: what was given; all weights and running averages before, after
+    the first step and after the last, under `start/`, `first/` and `end/`; `logits` and
+    `auxiliary_logits` of the first step, `loss` `[T]` without the auxiliary head's, and
+    `evaluation_logits` of the first batch at the end.
   """
   net, training = build.train_parts(
     config, cell, num_classes=10, image_shape=images.shape[2:], steps_per_epoch=1
   )
   images = images.astype(net.dtype)
-  state, step = jax.jit(training.init)(jax.random.key(seed)), jax.jit(training.step)
-  state = jax.tree.map(lambda x: x.astype(net.dtype) if x.dtype == jnp.float32 else x, state)
-  arrays = {'images': images, 'labels': labels, 'genotype': np.array(genotype_lib.to_json(cell))}
-  arrays |= {'channels': net.channels, 'layers': net.num_layers, 'auxiliary': net.auxiliary}
-  arrays |= first_logits(net, state, images[0]) | named('start', state)
+  given = {'images': images, 'labels': labels, 'genotype': np.array(genotype_lib.to_json(cell))}
+  given |= {'channels': net.channels, 'layers': net.num_layers, 'auxiliary': net.auxiliary}
+  run = jax.jit(training.init), jax.jit(training.step), jax.jit(net.apply), first_logits(net)
+  return [{**given, **record(*run, net.dtype, images, labels, seed)} for seed in seeds]
+
+
+def record(init, step, apply, logits, dtype, images, labels, seed):
+  """What `steps` gives for one seed, without what was given."""
+  state = init(jax.random.key(seed))
+  state = jax.tree.map(lambda x: x.astype(dtype) if x.dtype == jnp.float32 else x, state)
+  arrays = logits(variables(state), images[0]) | named('start', state)
   losses = []
   for batch in map(Examples, images, labels):
     state, values = step(state, batch, jax.random.key(0))
+    if not losses:
+      arrays |= named('first', state)
     losses.append(values['train_loss'])
-  arrays['evaluation_logits'] = jax.jit(net.apply)(variables(state), images[0])
-  return {
-    name: np.asarray(a) for name, a in {**arrays, **named('end', state), 'loss': losses}.items()
-  }
+  arrays |= named('end', state)
+  arrays |= {'loss': losses, 'evaluation_logits': apply(variables(state), images[0])}
+  return {name: np.asarray(array) for name, array in arrays.items()}
 
 
 def variables(state):
@@ -57,9 +65,8 @@ def named(folder, state):
   return found
 
 
-def first_logits(net, state, images):
+def first_logits(net):
+  """A function `(variables, images) -> {name: logits}`, in training."""
   run = jax.jit(lambda v, x: net.apply(v, x, train=True, mutable=['batch_stats'])[0])
-  logits = run(variables(state), images)
-  if not net.auxiliary:
-    return {'logits': logits}
-  return {'logits': logits[0], 'auxiliary_logits': logits[1]}
+  names = ('logits', 'auxiliary_logits')[: 1 + net.auxiliary]
+  return lambda *args: dict(zip(names, run(*args) if net.auxiliary else [run(*args)]))

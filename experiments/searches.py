@@ -4,6 +4,7 @@ Experiments that use the same one share its runs. `layers` are those of the supe
 """
 
 from stretchnas_jax.experiment import Search
+from stretchnas_jax.experiment.spec import IMAGENET_SEARCH
 
 DARTS, PAIRS = 'configs/darts_cifar10.py', 'configs/darts_wo_sc_cifar10.py'
 SC, MILENAS_SC = 'configs/darts_sc_cifar10.py', 'configs/milenas_sc_cifar10.py'
@@ -23,6 +24,9 @@ SEARCHES = {
   'milenas_sc_16': Search(f'{MILENAS_SC}:16', 16),
   'milenas_sc_20': Search(f'{MILENAS_SC}:16', 20),
 }
+
+# Table 2: 3 % of ImageNet itself, four intermediate nodes.
+SEARCHES |= {'milenas_sc_8_imagenet': Search(IMAGENET_SEARCH, 8)}
 
 # Table 3: DARTS with as many layers in search as in evaluation; "7 nodes" are four intermediate
 # ones, "9 nodes" six. Eight layers with four are `darts_second`.

@@ -19,10 +19,13 @@ from stretchnas_jax.runtime import workdir as workdir_lib
 
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
 
-OPTIONS = (app.Option('out', 'model.stablehlo', 'where to'),)
+OPTIONS = (
+  app.Option('out', 'model.stablehlo', 'where to'),
+  app.Option('best', False, 'the weights of the best epoch, of a training with data.holdout'),
+)
 
 
-def export_trained(workdir, path, platforms=PLATFORMS):
+def export_trained(workdir, path, platforms=PLATFORMS, best=False):
   """Writes the network of a run as a program that needs jax and nothing of this package.
 
   The program maps uint8 images `[B, H, W, C]`, B free, to float32 logits `[B, num_classes]`;
@@ -33,12 +36,13 @@ def export_trained(workdir, path, platforms=PLATFORMS):
     workdir: the folder of a training or a search, finished or not.
     path: where to.
     platforms: on which kinds of devices it is to run.
+    best: as of `load_trained`.
 
   Raises:
     ValueError, OSError: the folder holds no run or no checkpoint, or there is no place at `path`.
   """
   path = check_place(path)
-  apply_fn, variables, info = trained.load_trained(workdir)
+  apply_fn, variables, info = trained.load_trained(workdir, best)
   (batch,) = jax_export.symbolic_shape('batch')
   images = jax.ShapeDtypeStruct((batch, *info['image_shape']), jnp.uint8)
   program = jax.jit(lambda images: apply_fn(variables, images))
@@ -64,10 +68,10 @@ def check_place(path):
 
 def prepare(args):
   check_place(args.out)
-  trained.read_run(args.workdir)
+  trained.read_run(args.workdir, args.best)
 
   def work():
-    export_trained(args.workdir, args.out)
+    export_trained(args.workdir, args.out, best=args.best)
     logging.info('wrote %s', args.out)
 
   return work

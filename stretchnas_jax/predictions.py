@@ -12,11 +12,11 @@ from stretchnas_jax.data import images as images_lib
 class Predictions(NamedTuple):
   """What a network says about N images."""
 
-  classes: list[str]  # N names, the most probable ones
+  classes: list  # N names, the most probable ones; or N lists of names, the most probable first
   probabilities: np.ndarray  # float32 [N, number of classes]
 
 
-def predict(loaded, images, batch_size=256):
+def predict(loaded, images, batch_size=256, top=None):
   """Classes of images.
 
   Args:
@@ -24,11 +24,14 @@ def predict(loaded, images, batch_size=256):
     images: an array as its `apply_fn` takes, or a list of image files or Pillow images, which are
       scaled as the images are on which the network was measured.
     batch_size: how many are computed at once.
+    top: how many classes are named of each image, as 5; None for the name of one.
 
   Returns:
     `Predictions`.
   """
   apply_fn, variables, info = loaded
+  if top is not None and top not in range(1, len(info['class_names']) + 1):
+    raise ValueError(f'top is {top!r}; there are {len(info["class_names"])} classes')
   if not hasattr(images, 'dtype'):
     images = read_all(images, info['image_shape'], info['stream'])
   compiled = jax.jit(apply_fn)  # of the same function: compiles once
@@ -40,8 +43,11 @@ def predict(loaded, images, batch_size=256):
     logits.append(np.asarray(compiled(variables, filled))[: len(part)])
   names = info['class_names']
   logits = np.concatenate(logits or [np.zeros((0, len(names)), np.float32)])
-  best = logits.argmax(-1)
-  return Predictions([names[i] for i in best], np.asarray(jax.nn.softmax(logits)))
+  ranked = np.argsort(-logits, axis=-1, kind='stable')
+  classes = [[names[i] for i in row] for row in ranked[:, : top or 1]]
+  if top is None:
+    classes = [row[0] for row in classes]
+  return Predictions(classes, np.asarray(jax.nn.softmax(logits)))
 
 
 def read_all(images, image_shape, center=False):

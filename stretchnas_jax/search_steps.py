@@ -20,6 +20,11 @@ class Programs(NamedTuple):
   called: set  # names of those that have been called
 
 
+def first_position(search, key):
+  """The `Position` before the first step."""
+  return steps.Position(search.init(key), steps.zero_sums(SUMS))
+
+
 def compile_programs(plan):
   """The `Programs` of a `search_plan.Plan`; those of one seed serve every other."""
   search, backend = plan.search, plan.settings.backend
@@ -29,7 +34,7 @@ def compile_programs(plan):
     return search.step(state, batch, key, axis_name=axis_name)
 
   return Programs(
-    jax.jit(lambda key: steps.Position(search.init(key), steps.zero_sums(SUMS))),
+    jax.jit(lambda key: first_position(search, key)),
     steps.compile_step(step, plan.feeds.train, backend),
     steps.compile_evaluation(search.evaluate, plan.feeds.val, backend),
     set(),

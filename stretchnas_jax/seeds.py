@@ -5,7 +5,8 @@ import statistics
 from stretchnas_jax.runtime import workdir as workdir_lib
 
 FIGURES = (
-  'test_accuracy', 'test_error_percent', 'last_val_accuracy', 'best_val_accuracy', 'val_accuracy',
+  'test_accuracy', 'test_error_percent', 'test_top5_accuracy', 'test_top5_error_percent',
+  'last_val_accuracy', 'best_val_accuracy', 'val_accuracy',
 )  # fmt: skip
 TRAINED = ('epochs', 'params', 'macs', 'flops_ptflops', 'channels', 'num_layers', 'genotype')
 SEARCHED = ('epochs', 'supernet_params')

@@ -19,6 +19,7 @@ OPTIONS = (
   app.Option('seeds', None, 'as 0,1,2: a run of each, and their mean'),
   app.Option('target-params', None, 'choose C for this number of parameters, as 3.5e6'),
   app.Option('eval-only', False, 'measure the newest checkpoint of the folder, and no more'),
+  app.Option('best', False, 'with --eval-only: measure the weights of the best epoch'),
 )
 
 
@@ -154,7 +155,9 @@ def prepare_any(config, workdir, genotype, seed_list=None, argv=(), target_param
 
 def prepare(args):
   if getattr(args, 'eval-only'):
-    return trained.prepare_evaluation(args.workdir, getattr(args, 'config', None))
+    return trained.prepare_evaluation(args.workdir, getattr(args, 'config', None), args.best)
+  if args.best:
+    raise ValueError('--best is for --eval-only; a training always ends with its last weights')
   if not args.genotype:
     raise ValueError('--genotype=CELL is required: a name of the zoo, a file, or a search folder')
   seed_list = None if args.seeds is None else seeds_lib.parse(args.seeds)

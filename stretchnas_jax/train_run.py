@@ -5,7 +5,9 @@ import json
 import jax
 
 from stretchnas_jax import plan as plan_lib
+from stretchnas_jax import train_steps
 from stretchnas_jax.architecture import genotype as genotype_lib
+from stretchnas_jax.optimization import training
 from stretchnas_jax.runtime import loop as loop_lib
 from stretchnas_jax.runtime import parallel, steps
 from stretchnas_jax.runtime import workdir as workdir_lib
@@ -40,28 +42,40 @@ class Run:
     """Validates where there is a hold-out; looks at the test images when they are due."""
     more, shown, train = {}, {}, self.plan.config.train
     if self.plan.feeds.val is not None:
-      val = self.measure('val', state)
-      more |= {'val_loss': val['loss'], 'val_accuracy': val['accuracy']}
-      shown['val'] = val['accuracy']
-    more |= {'test_loss': None, 'test_accuracy': None}
+      more |= self.measure('val', state)
+      shown['val'] = more['val_accuracy']
+      self.keep_best(state, more['val_accuracy'])
+    more |= dict.fromkeys(f'test_{name}' for name in self.measures)
     due = line['epoch'] == train.epochs or train.test_every_epoch
     if due and self.plan.feeds.test is not None:
-      test = self.measure('test', state)
-      more |= {'test_loss': test['loss'], 'test_accuracy': test['accuracy']}
-      shown['test'] = test['accuracy']
+      more |= self.measure('test', state)
+      shown['test'] = more['test_accuracy']
     return more, shown
 
+  @property
+  def measures(self):
+    """What is measured of a part of the data."""
+    many = self.plan.net.num_classes >= training.TOP5_CLASSES
+    return ('loss', 'accuracy', *('top5_accuracy',) * many)
+
+  def keep_best(self, state, accuracy):
+    """Keeps the weights, in the checkpoints to come, if they are the most accurate so far."""
+    position, backend = self.loop.position, self.plan.settings.backend
+    best = train_steps.better(position.best, state, accuracy)
+    self.loop.position = position._replace(best=parallel.replicate(best, backend))
+
   def measure(self, part, state):
-    """Loss and accuracy on 'val' or 'test'."""
+    """Loss and accuracies on 'val' or 'test', under the names of the lines of metrics."""
     feeds, settings = self.plan.feeds, self.plan.settings
     feed = getattr(feeds, part)
     if part not in self.data:
       learning = self.data['train']
       self.data[part] = steps.place(feed, feeds.train, learning, settings.backend)
     with self.loop.compiling(f'the evaluation ({part})'):
-      return steps.measure(
+      found = steps.measure(
         getattr(self.programs, part), state, self.data[part], feed, settings.steps_per_call
       )
+    return {f'{part}_{name}': found[name] for name in self.measures}
 
   def finish(self):
     """Writes `result.json`, which marks the run as done."""
@@ -95,6 +109,8 @@ def accuracies(lines):
     'test_accuracy': test,
     'test_error_percent': None if test is None else 100 * (1 - test),
   }
+  if (top5 := lines[-1].get('test_top5_accuracy')) is not None:
+    found |= {'test_top5_accuracy': top5, 'test_top5_error_percent': 100 * (1 - top5)}
   if 'val_accuracy' in lines[-1]:
     best = max(lines, key=lambda line: line['val_accuracy'])  # the first of equal ones
     found |= {
@@ -111,6 +127,8 @@ def report(path, result):
   if result['test_accuracy'] is not None:
     words += [f'test accuracy {result["test_accuracy"]:.4f} (error '
               f'{result["test_error_percent"]:.2f} %)']  # fmt: skip
+  if 'test_top5_accuracy' in result:
+    words += [f'top-5 {result["test_top5_accuracy"]:.4f}']
   if 'best_epoch' in result:
     words += [
       f'validation accuracy {result["last_val_accuracy"]:.4f} at the end, '

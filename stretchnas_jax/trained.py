@@ -1,5 +1,6 @@
 """What a run has learned, for use: `load_trained`, and the evaluation of a checkpoint."""
 
+import functools
 import json
 import pathlib
 from typing import Any, NamedTuple
@@ -35,11 +36,13 @@ class Saved(NamedTuple):
   identity: dict  # class_names image_shape mean std [genotype]
 
 
-def load_trained(workdir):
+def load_trained(workdir, best=False):
   """The network of a training, or the supernet of a search, with its newest weights.
 
   Args:
     workdir: the folder of a run, finished or not.
+    best: the weights after the epoch with the highest validation accuracy so far, of a training
+      with `data.holdout`.
 
   Returns:
     `(apply_fn, variables, info)`. `apply_fn(variables, images)` gives float32 logits
@@ -52,9 +55,9 @@ def load_trained(workdir):
     beta give), `config` (a dict), `step` and `metrics` (the last line of metrics, or None).
 
   Raises:
-    ValueError, OSError: the folder holds no run or no checkpoint.
+    ValueError, OSError: the folder holds no run or no checkpoint, or no best weights.
   """
-  saved = read_run(workdir)
+  saved = read_run(workdir, best)
   identity, state = saved.identity, parallel.fetch(saved.state)
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
   if saved.kind == 'search':
@@ -119,8 +122,8 @@ def standardize(images, image_shape, mean, std):
 # ---- reading a run -------------------------------------------------------------------------------
 
 
-def read_run(workdir):
-  """The `Saved` of a folder; changes nothing in it."""
+def read_run(workdir, best=False):
+  """The `Saved` of a folder, or with `best` of its best epoch; changes nothing in it."""
   path = pathlib.Path(workdir).absolute()
   if not (path / 'config.json').is_file():
     raise FileNotFoundError(f'{path} is no run: it has no config.json')
@@ -135,7 +138,20 @@ def read_run(workdir):
     kind, config, parts, init = rebuild(values, meta['identity'])
     like = jax.eval_shape(init, jax.random.key(0))
     step, position, meta = saved.restore_latest(like, meta['identity'])
-  return Saved(kind, config, parts, position.state, step, meta['identity'])
+  found = Saved(kind, config, parts, position.state, step, meta['identity'])
+  return with_best(path, found, position.best) if best else found
+
+
+def with_best(path, saved, best):
+  """A `Saved` with the weights of its best epoch."""
+  if best is None:
+    raise ValueError(
+      f'{path} has no best epoch: only a training with config.data.holdout, as 0.1, keeps one'
+    )
+  if best.accuracy < 0:
+    raise ValueError(f'{path} has no best epoch yet: none is done')
+  state = saved.state._replace(params=best.params, batch_stats=best.batch_stats, step=best.step)
+  return saved._replace(state=state, step=int(best.step))
 
 
 def own_meta(path, saved, values):
@@ -167,21 +183,30 @@ def rebuild(values, identity):
     parts = build.train_parts(config, genotype, steps_per_epoch=1, **shapes)
   else:
     parts = build.search_parts(config, num_steps=1, **shapes)
-  sums = {'train': train_steps.SUMS, 'search': search_steps.SUMS}[kind]
-  return kind, config, parts, lambda key: steps.Position(parts[-1].init(key), steps.zero_sums(sums))
+  return kind, config, parts, functools.partial(INITIAL[kind], config, parts[-1])
+
+
+# Kind -> (config, training or search, key) -> the `steps.Position` before the first step.
+INITIAL = {
+  'search': lambda config, search, key: search_steps.first_position(search, key),
+  'train': lambda config, training, key: train_steps.first_position(
+    training, key, keep_best=config.data.holdout > 0
+  ),
+}
 
 
 # ---- the evaluation of a checkpoint --------------------------------------------------------------
 
 
-def prepare_evaluation(workdir, config=None):
+def prepare_evaluation(workdir, config=None, best=False):
   """Checks that a checkpoint can be measured; returns the function that does, and prints a line.
 
   Args:
     workdir: the folder of a training.
     config: where the data are now, and how it is measured; None for the config of the run.
+    best: measure the weights of the best epoch, as of `load_trained`.
   """
-  saved = read_run(workdir)
+  saved = read_run(workdir, best)
   if saved.kind != 'train':
     raise ValueError(f'{workdir} is a search; --eval-only measures a training')
   if config is not None:
@@ -232,8 +257,9 @@ def evaluate(saved, feeds, config):
       program = steps.compile_evaluation(training.evaluate, feed, backend)
       data = parallel.replicate(feed.data, backend)
       values = steps.measure(program, state, data, feed, config.train.steps_per_call)
-      found |= {f'{part}_accuracy': values['accuracy'], f'{part}_loss': values['loss']}
-      found[f'{part}_images'] = values['count']
-  if 'test_accuracy' in found:
-    found['test_error_percent'] = 100 * (1 - found['test_accuracy'])
+      found[f'{part}_images'] = values.pop('count')
+      found |= {f'{part}_{name}': value for name, value in values.items()}
+  for name in 'test', 'test_top5':
+    if f'{name}_accuracy' in found:
+      found[f'{name}_error_percent'] = 100 * (1 - found[f'{name}_accuracy'])
   return found

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import statistics
@@ -13,10 +14,11 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from test_house import load_config
 
 import stretchnas_jax
+from stretchnas_jax import app, sizes, train, train_plan, train_steps, trained
 from stretchnas_jax import config as config_lib
-from stretchnas_jax import sizes, train, train_plan, train_steps, trained
 from stretchnas_jax.architecture import genotype
 from stretchnas_jax.data import feeds
 from stretchnas_jax.runtime import loop, parallel, signals, steps, workdir
@@ -128,8 +130,47 @@ def test_a_stopped_training_ends_bit_for_bit_as_one_that_was_not(
   name = 'metrics.jsonl'
   assert without_clock(tmp_path / 'run' / name) == without_clock(finished[0] / name)
   assert {**result, 'seconds': 0} == {**finished[1], 'seconds': 0}
-  states = [trained.read_run(path).state for path in (tmp_path / 'run', finished[0])]
-  jax.tree.map(np.testing.assert_array_equal, *states)
+  for best in False, True:
+    states = [trained.read_run(path, best).state for path in (tmp_path / 'run', finished[0])]
+    jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+def test_the_weights_of_the_best_epoch_are_kept(tmp_path, monkeypatch, capsys):
+  """Of three epochs the second and the third are the best, equally; a crash comes between them."""
+  measure, accuracies = train.train_run.Run.measure, {3: 0.5, 6: 0.9, 9: 0.9}
+
+  def measured(self, part, state):
+    found = measure(self, part, state)
+    return found | {'val_accuracy': accuracies[int(state.step)]} if part == 'val' else found
+
+  monkeypatch.setattr(train.train_run.Run, 'measure', measured)
+  config, run = tiny_config(**{'train.epochs': 3, 'train.steps_per_call': 1}), tmp_path / 'run'
+  advance, seen = loop.Loop.advance, []
+
+  def crash_in_third_epoch(self, *args):
+    seen.append(1)
+    if len(seen) == 8:
+      raise RuntimeError('crash')
+    return advance(self, *args)
+
+  monkeypatch.setattr(loop.Loop, 'advance', crash_in_third_epoch)
+  with pytest.raises(RuntimeError):
+    stretchnas_jax.run_train(config, run, CELL)
+  shutil.copytree(run, tmp_path / 'second')
+  monkeypatch.setattr(loop.Loop, 'advance', advance)
+  result = stretchnas_jax.run_train(config, run, CELL)
+  assert (result['best_epoch'], result['best_val_accuracy']) == (2, 0.9)
+  _, second, _ = stretchnas_jax.load_trained(tmp_path / 'second')  # the newest ones there
+  _, best, info = stretchnas_jax.load_trained(run, best=True)
+  jax.tree.map(np.testing.assert_array_equal, best, second)
+  assert info['step'] == 6 and info['metrics']['epoch'] == 2
+  _, last, info = stretchnas_jax.load_trained(run)
+  assert info['step'] == 9
+  differs = jax.tree.map(lambda a, b: bool((a != b).any()), best, last)
+  assert all(jax.tree.leaves(differs['params']))
+  capsys.readouterr()
+  trained.prepare_evaluation(run, best=True)()
+  assert json.loads(capsys.readouterr().out)['step'] == 6
 
 
 def test_a_finished_training_is_left_alone(finished, capsys):
@@ -265,11 +306,47 @@ def test_another_cell_is_refused_by_the_folder_and_by_its_checkpoints(finished, 
     stretchnas_jax.run_train(config, tmp_path / 'run', OTHER)
 
 
+def start(words, capsys):
+  """Runs the program as from a command line; its last line of stderr, and the exit code."""
+  with pytest.raises(SystemExit) as stop:
+    app.run(train.prepare, workdir=True, options=train.OPTIONS, argv=['train', *words])
+  error = capsys.readouterr().err
+  assert 'Traceback' not in error
+  return error.splitlines()[-1], stop.value.code
+
+
+def words_of(config, path, cell):
+  default = flat(load_config(ROOT / 'configs' / 'train_digits.py'))
+  words = [f'--config={ROOT}/configs/train_digits.py']
+  words += [f'--config.{f}={v}' for f, v in flat(config).items() if v != default[f]]
+  return [*words, f'--workdir={path}', f'--genotype={cell}']
+
+
+@pytest.mark.parametrize(
+  'fields, cell, text',
+  [
+    ({}, 'unknown', "cell.json: .*'max_pool_9x9'"),
+    ({}, 'other', 'trains another cell than this --genotype'),
+    ({'model.channels': 7}, 'own', 'config.model.channels is 7; it must be an even whole'),
+    ({'model.channels': 4}, 'own', 'model.channels'),
+    ({'model.auxiliary': True}, 'own', 'images of 8x8 reach the auxiliary head'),
+    ({'data.image_size': 12}, 'own', 'data.image_size'),
+  ],
+)
+def test_errors_are_a_sentence_and_exit_code_2(finished, tmp_path, capsys, fields, cell, text):
+  path = tmp_path / 'cell.json'
+  text_of = {'own': genotype.to_json(CELL), 'other': genotype.to_json(OTHER)}
+  text_of['unknown'] = text_of['own'].replace('max_pool_3x3', 'max_pool_9x9')
+  path.write_text(text_of[cell])
+  said, code = start(words_of(tiny_config(**fields), finished[0], path), capsys)
+  assert code == 2 and re.match(f'error: .*{text}', said), said
+
+
 def write_classes(path, names):
   for i, name in enumerate(names):
     (path / name).mkdir(parents=True)
     for k in range(8):
-      Image.new('RGB', (8, 8), (30 * k, 100 * i, 0)).save(path / name / f'{k}.png')
+      Image.new('RGB', (8, 8), (30 * k, 100 * i % 256, 0)).save(path / name / f'{k}.png')
 
 
 def test_data_without_test_images_need_a_holdout_and_keep_their_classes(tmp_path, monkeypatch):
@@ -287,6 +364,38 @@ def test_data_without_test_images_need_a_holdout_and_keep_their_classes(tmp_path
   other = tiny_config(**{**fields, 'data.path': str(tmp_path / 'three')})
   with pytest.raises(ValueError, match='folder has 3 classes; the run was made with 2'):
     trained.prepare_evaluation(tmp_path / 'run', other)
+  (tmp_path / 'run' / 'result.json').unlink()  # as if it had been stopped
+  write_classes(tmp_path / 'two', ['c'])
+  with pytest.raises(ValueError, match='are of a run with another class_names: choose another'):
+    stretchnas_jax.run_train(tiny_config(**fields), tmp_path / 'run', CELL)
+
+
+def test_the_top_5_accuracy_of_many_classes(tmp_path, monkeypatch, capsys):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  names = [f'class_{i:02}' for i in range(12)]
+  for part in 'train', 'test':
+    write_classes(tmp_path / 'images' / part, names)
+  fields = {
+    'data.name': 'folder', 'data.path': str(tmp_path / 'images'), 'data.fraction': 1.0,
+    'train.batch_size': 24, 'train.epochs': 1,
+  }  # fmt: skip
+  config = tiny_config(**fields)
+  summary = stretchnas_jax.run_train(config, tmp_path / 'runs', CELL, seeds=(0,))
+  (result,), run = summary['runs'], tmp_path / 'runs' / 'seed_0'
+  files = [(name, path) for name in names for path in (tmp_path / 'images/test' / name).iterdir()]
+  loaded = stretchnas_jax.load_trained(run)
+  found = stretchnas_jax.predict(loaded, [path for _, path in files], top=5)
+  right = np.mean([name in five for (name, _), five in zip(files, found.classes)])
+  assert {len(set(five)) for five in found.classes} == {5} and 0 < right < 1
+  assert result['test_top5_accuracy'] == summary['test_top5_accuracy'] == pytest.approx(right)
+  assert result['test_top5_error_percent'] == pytest.approx(100 - 100 * right)
+  (line,) = workdir.read(run / 'metrics.jsonl')
+  assert line['val_top5_accuracy'] >= line['val_accuracy']
+  capsys.readouterr()
+  trained.prepare_evaluation(run)()
+  assert json.loads(capsys.readouterr().out)['test_top5_accuracy'] == result['test_top5_accuracy']
+  with pytest.raises(ValueError, match='top is 13; there are 12 classes'):
+    stretchnas_jax.predict(loaded, [], top=13)
 
 
 @pytest.mark.parametrize('text', ['', '0,,1', '0,x', '-1', '1,1', '0.5'])

@@ -129,6 +129,14 @@ def test_what_holds_no_run_is_named(tmp_path):
   assert [p.name for p in tmp_path.iterdir()] == ['config.json']
 
 
+def test_there_is_no_best_epoch_without_a_holdout(trained, searched, tmp_path):
+  for path in trained[0], searched[0]:
+    with pytest.raises(ValueError, match='has no best epoch: only a training with config.data.hol'):
+      stretchnas_jax.load_trained(path, best=True)
+  with pytest.raises(ValueError, match='has no best epoch'):
+    export.export_trained(trained[0], tmp_path / 'model.stablehlo', best=True)
+
+
 def test_predictions_of_arrays_files_and_pictures_agree(trained, digits, tmp_path):
   loaded = stretchnas_jax.load_trained(trained[0])
   images = digits.test_images[:7]

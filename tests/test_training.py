@@ -10,6 +10,7 @@ import stretchnas_jax as snas
 from stretchnas_jax import build
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.optimization import optimizers
+from stretchnas_jax.optimization import training as training_lib
 
 EDGES = (('sep_conv_3x3', 0, 2), ('skip_connect', 1, 2))
 CELL = snas.Genotype(EDGES, (2,), EDGES, (2,))
@@ -78,6 +79,30 @@ def test_drop_path_grows_with_the_epoch(key):
     losses[name] = [float(step(at(n), examples, key)[1]['train_loss']) for n in (0, 1, 2, 7)]
   assert losses['dropping'][:2] == pytest.approx(losses['plain'][:2], rel=1e-6)
   assert all(abs(a - b) > 1e-4 for a, b in zip(losses['dropping'][2:], losses['plain'][2:]))
+
+
+def test_the_top_5_are_the_first_of_a_stable_order():
+  logits = np.random.default_rng(0).integers(0, 4, (50, 12)).astype(np.float32)  # many are equal
+  labels = np.arange(50) % 12
+  order = np.argsort(-logits, kind='stable')[:, :5]
+  expected = [float(label in row) for label, row in zip(labels, order)]
+  assert 5 < sum(expected) < 45
+  np.testing.assert_array_equal(training_lib.in_top5(jnp.array(logits), labels), expected)
+
+
+@pytest.mark.parametrize('classes', [10, 11])
+def test_the_top_5_are_counted_of_more_than_ten_classes(classes, key):
+  net = snas.FixedNetwork(CELL, 2, 1, classes)
+  training = snas.make_training(net, optax.sgd(0.1), image_shape=(8, 8, 3))
+  state, images = jax.jit(training.init)(key), jax.random.normal(key, (6, 8, 8, 3))
+  labels, valid = jnp.arange(6), jnp.array([1.0, 1, 0, 1, 1, 0])
+  sums = jax.jit(training.evaluate)(state, snas.Examples(images, labels), valid)
+  logits = net.apply({'params': state.params, 'batch_stats': state.batch_stats}, images)
+  expected = {'correct': (logits.argmax(-1) == labels) @ valid, 'count': 4}
+  if classes == 11:
+    ranks = (logits > logits[jnp.arange(6), labels][:, None]).sum(-1)
+    expected['correct_top5'] = (ranks < 5) @ valid
+  assert {name: float(x) for name, x in sums.items() if name != 'loss'} == expected
 
 
 def test_schedules():

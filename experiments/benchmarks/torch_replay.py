@@ -1,8 +1,8 @@
 """Our training steps made again in PyTorch, for `experiments.agreement`; prints one JSON line.
 
-    python -m experiments.benchmarks.torch_replay steps.npz
+    python -m experiments.benchmarks.torch_replay steps.npz ...
 
-The file is that of `experiments.exact`; its float64 is made again in float64.
+The files hold what `experiments.exact` gives, each of one seed.
 """
 
 import json
@@ -119,7 +119,7 @@ def run(arrays, dtype):
     dtype: of PyTorch.
 
   Returns:
-    The same figures as in `arrays`, and under `end` all weights and running averages.
+    The same figures as in `arrays`, and under `first` and `end` all weights and running averages.
   """
   net = network(arrays).to(dtype)
   load(net, under(arrays, 'start'))
@@ -138,13 +138,19 @@ def run(arrays, dtype):
     found['loss'].append(loss.item())
     set_rate(optimizer, step, count)
     darts.update(weights, optimizer, total)
-  found['end'] = {name: value.numpy().copy() for name, value in tensors_of(net).items()}
+    if step == 0:
+      found['first'] = copies(net)
+  found['end'] = copies(net)
   for name, number in counts.items():
     found['end'][f'{name}/var'] = biased(found['end'][f'{name}/var'], number, count)
   load(net, under(arrays, 'end'))
   with torch.no_grad():
     found['evaluation_logits'] = net.eval()(images[0], (0.0, 0.0))[0].numpy()
   return found
+
+
+def copies(net):
+  return {name: value.numpy().copy() for name, value in tensors_of(net).items()}
 
 
 def network(arrays):
@@ -185,10 +191,12 @@ def differences(a, b, start):
   Returns:
     A dict: of the logits of the first step and its auxiliary head, of the losses of all steps, of
     weights and running averages after them (each the largest of any array), of the way that all
-    weights together went, and of the evaluation's logits, which are both from the weights of `a`.
+    weights together went in the first step and in all, and of the evaluation's logits, which are
+    both from the weights of our end.
   """
   names = 'logits', 'auxiliary_logits', 'loss', 'evaluation_logits'
   found = {name: difference(a[name], b[name]) for name in names if name in a}
+  found['first_movement'] = distance(a['first'], b['first']) / distance(a['first'], start)
   a, b = a['end'], b['end']
   groups = {'weights': ('kernel', 'scale', 'bias')}
   groups |= {'running_means': ('mean',), 'running_variances': ('var',)}
@@ -197,18 +205,15 @@ def differences(a, b, start):
 
 
 def replay(arrays):
-  """`differences` of our steps from PyTorch's, and of its float32 from its own float64."""
-  start, double = under(arrays, 'start'), arrays['images'].dtype == np.float64
-  same = run(arrays, torch.float64 if double else torch.float32)
-  found = {'ours': differences({**arrays, 'end': under(arrays, 'end')}, same, start)}
-  if not double:
-    found['rounding'] = differences(run(arrays, torch.float64), same, start)
+  """`differences` from PyTorch's float64: of our steps, and where these are float32 of its own."""
+  exact, start = run(arrays, torch.float64), under(arrays, 'start')
+  ours = {**arrays, **{name: under(arrays, name) for name in ('first', 'end')}}
+  found = {'ours': differences(ours, exact, start)}
+  if arrays['images'].dtype == np.float32:
+    found['pytorch'] = differences(run(arrays, torch.float32), exact, start)
   return found
 
 
 if __name__ == '__main__':
-  print(
-    json.dumps(
-      {**replay(dict(np.load(sys.argv[1], allow_pickle=False))), 'torch': torch.__version__}
-    )
-  )
+  replays = [replay(dict(np.load(path, allow_pickle=False))) for path in sys.argv[1:]]
+  print(json.dumps({'replays': replays, 'torch': torch.__version__}))

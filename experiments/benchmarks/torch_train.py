@@ -9,7 +9,6 @@ numpy.
 import argparse
 import json
 import math
-import os
 import time
 
 import numpy as np
@@ -121,7 +120,6 @@ def parse(argv=None):
 
 def main(argv=None):
   a = parse(argv)
-  torch.set_num_threads(os.cpu_count())
   print(json.dumps({**run_training(a), 'torch': torch.__version__}))
 
 

@@ -57,6 +57,7 @@ def row_of(experiment, run, setting):
       found.append(result)
       settings_ = settings_ or configs(trial)
   values = [result['value'] for result in found]
+  top5 = statistics.summary(r['top5'] for r in found if r.get('top5') is not None)
   ranked = found if experiment.measure == 'test_error_percent' else ()
   best = min(ranked, key=lambda result: result['value'], default=None)
   target = None if run.params is None else run.params * setting.scale.params * 1e6
@@ -73,6 +74,7 @@ def row_of(experiment, run, setting):
     'status': status(run, len(found), len(setting.seeds)),
     **statistics.summary(values)._asdict(),
     'best': best and {'value': best['value'], 'seed': best['seed']},
+    'top5': {'mean': top5.mean, 'std': top5.std},
     'target_params': target,
     'params_off': target and max((abs(r['params'] / target - 1) for r in found), default=None),
     **{name: mean(name) for name in (*SIZES, 'search_hours', 'train_hours')},
@@ -103,6 +105,7 @@ def trial_result(measure, run, trial):
   if run.layers is not None:
     found |= {name: result[name] for name in SIZES}
     found |= {'train_hours': result['seconds'] / 3600}
+    found |= {'top5': result.get('test_top5_error_percent')}
   if trial.search or trial.candidates:
     folders = [*((trial.search,) if trial.search else ()), *trial.candidates]
     seconds = [read(folder / 'result.json')['seconds'] for folder in folders]

@@ -6,6 +6,7 @@ import shlex
 from typing import NamedTuple
 
 from stretchnas_jax.experiment import scales
+from stretchnas_jax.experiment.spec import IMAGENET, IMAGENET_SEARCH
 
 HOLDOUT = 0.1  # of the training images, for choosing among candidates
 
@@ -42,6 +43,7 @@ class Setting(NamedTuple):
     folder: of all runs; experiments that use the same folder share their searches and trainings.
     seeds: whole numbers.
     data_path: where the images are, or None.
+    imagenet_path: where those of ImageNet are, or None.
     split: whether each seed is a command of its own.
   """
 
@@ -49,6 +51,7 @@ class Setting(NamedTuple):
   folder: pathlib.Path
   seeds: tuple[int, ...]
   data_path: str | None = None
+  imagenet_path: str | None = None
   split: bool = False
 
 
@@ -149,7 +152,10 @@ def scaled_epoch(epoch, scale):
 
 def search_jobs(name, search, setting):
   scale, folder = setting.scale, setting.folder / 'searches' / name
-  fields = {**search.overrides, **scale.search, **data_field(setting)}
+  fields = {**search.overrides, **scale.search}
+  if search.config == IMAGENET_SEARCH:
+    fields |= scale.imagenet_search
+  fields |= data_field(setting, search.config, fields)
   fields['model.num_layers'] = scale.layers.get(search.layers, search.layers)
   fields['search.epochs'] = scale.epochs
   groups = [(seed,) for seed in setting.seeds] if setting.split else [setting.seeds]
@@ -187,15 +193,18 @@ def train_job(run, cell, trials_, setting, several):
 def train_words(run, cell, folder, setting, more):
   scale = setting.scale
   recipe = scale.recipes[run.recipe]
-  fields = {**recipe.overrides, **data_field(setting), **more}
+  fields = {**recipe.overrides, **data_field(setting, recipe.config, recipe.overrides), **more}
   fields['model.num_layers'] = scale.layers.get(run.layers, run.layers)
   words = (f'--config={recipe.config}', f'--workdir={folder}', f'--genotype={cell}')
   target = f'--target-params={run.params * scale.params * 1e6:.6g}'
   return (*words, target, *override_words(fields))
 
 
-def data_field(setting):
-  return {} if setting.data_path is None else {'data.path': setting.data_path}
+def data_field(setting, config, fields):
+  """Where the images are, if the setting tells it."""
+  imagenet = config in (IMAGENET, IMAGENET_SEARCH) and 'data.name' not in fields
+  path = setting.imagenet_path if imagenet else setting.data_path
+  return {} if path is None else {'data.path': path}
 
 
 def seeds_word(seeds):

@@ -17,6 +17,7 @@ OPTIONS = (
   app.Option('seeds', None, 'as 0,1,2; default: those of the scale'),
   app.Option('folder', None, 'of all runs; default: runs/experiments/SCALE'),
   app.Option('data-path', None, 'where the images are, as data.path of the configs'),
+  app.Option('imagenet-path', None, 'where those of ImageNet are, likewise'),
   app.Option('launcher', 'local', 'local (here, one after another) or slurm (needs submitit)'),
   app.Option('slurm', None, 'of submitit, as slurm_partition=gpu,gpus_per_node=1,timeout_min=600'),
   app.Option('out', None, 'folder of the table and the plot; default: FOLDER/results'),
@@ -56,6 +57,7 @@ def setting_of(args):
     pathlib.Path(args.folder or f'runs/experiments/{args.scale}'),
     scale.seeds if args.seeds is None else seeds_lib.parse(args.seeds),
     getattr(args, 'data-path'),
+    getattr(args, 'imagenet-path'),
     split=args.launcher == 'slurm',
   )
 

@@ -22,6 +22,7 @@ class Scale(NamedTuple):
     about: one line.
     seeds: by default.
     search: overrides of every search.
+    imagenet_search: further ones of the search on ImageNet.
     epochs: of a search.
     layers: paper's number of layers -> ours; those that are not in it stay.
     params: factor of the numbers of parameters.
@@ -33,6 +34,7 @@ class Scale(NamedTuple):
   about: str
   seeds: tuple[int, ...]
   search: Mapping[str, Any]
+  imagenet_search: Mapping[str, Any]
   epochs: int
   layers: Mapping[int, int]
   params: float
@@ -45,6 +47,7 @@ PAPER = Scale(
   about='as published: CIFAR-10 and ImageNet, 50 epochs of search, 600 or 250 of training',
   seeds=(0, 1, 2),
   search={},
+  imagenet_search={},
   epochs=50,
   layers={},
   params=1.0,
@@ -57,6 +60,10 @@ SMALL = Scale(
   about='CIFAR-10 with 25 epochs of search and 50 of training, half the channels, layers less',
   seeds=(0, 1, 2),
   search={'model.channels': 8},
+  imagenet_search={
+    'data.name': 'cifar10', 'data.image_size': 64, 'data.fraction': 1.0,
+    'search.steps_per_call': 50,
+  },
   epochs=25,
   layers={8: 5, 12: 8, 14: 8, 16: 11, 20: 14},
   params=0.25,
@@ -82,6 +89,9 @@ TINY = Scale(
     'model.channels': 4, 'search.batch_size': 32, 'weights.learning_rate': 0.1,
     # Few steps: the architecture must move faster than over 50 epochs of CIFAR-10.
     'alpha.learning_rate': 6e-3, 'beta.learning_rate': 3e-2,
+  },
+  imagenet_search={
+    'data.image_size': 32, 'data.fraction': 1.0, 'search.steps_per_call': 50,
   },
   epochs=20,
   layers={8: 3, 12: 4, 14: 4, 16: 5, 20: 6},

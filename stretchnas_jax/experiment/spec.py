@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 
 CIFAR10, IMAGENET = 'configs/train_cifar10.py', 'configs/train_imagenet.py'
 
+# The only search whose images are those of ImageNet.
+IMAGENET_SEARCH = 'configs/milenas_sc_imagenet.py'
+
 # What is measured of a run -> what it is called.
 MEASURES = {
   'test_error_percent': 'test error, %',
@@ -28,6 +31,7 @@ class Paper(NamedTuple):
   params: float | None = None  # millions
   flops: float | None = None  # millions, as papers on cells count
   days: float | None = None  # of search, on a GTX 1080 Ti
+  top5: float | None = None  # error, %
 
 
 class Run(NamedTuple):

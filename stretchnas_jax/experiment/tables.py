@@ -8,6 +8,7 @@ HEAD = (
   'ours: params, M', 'paper: FLOPs, M', 'ours: FLOPs, M', 'ours: MACs, M',
   'paper: search, GPU days', 'ours: search, h',
 )  # fmt: skip
+TOP5 = ('paper: top-5 error, %', 'ours: top-5 error, %')
 NOTE = (
   'Ours: mean ± standard deviation (n - 1) over seeds, each a search and a training of its own. '
   'Intervals are of the mean, by bootstrap; of three seeds they go from the lowest to the highest, '
@@ -16,12 +17,13 @@ NOTE = (
 
 
 def markdown(results):
-  """The page of what `collect.collect` gives."""
+  """The page of what `collect.collect` gives; top-5 errors where the paper prints some."""
   rows = results['rows']
+  top5 = any(row['paper']['top5'] is not None for row in rows.values())
   parts = [
     f'# {results["title"]}',
     f'{MEASURES[results["measure"]]}. Scale: {results["scale"]}. {results["date"][:10]}.',
-    table(HEAD, [cells(row) for row in rows.values()]),
+    table(HEAD + TOP5 * top5, [cells(row) + top5_cells(row) * top5 for row in rows.values()]),
     NOTE,
   ]
   if results['comparisons']:
@@ -57,6 +59,11 @@ def cells(row):
     number(paper['days']),
     number(row['search_hours']),
   ]
+
+
+def top5_cells(row):
+  ours = row['top5']
+  return [spread(row['paper']['top5'], None), spread(ours['mean'], ours['std'])]
 
 
 def params(row):

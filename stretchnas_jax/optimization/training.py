@@ -11,6 +11,8 @@ from jax import lax
 from stretchnas_jax.models import initial
 from stretchnas_jax.optimization import bilevel
 
+TOP5_CLASSES = 11  # fewest classes of which the top-5 accuracy says something
+
 
 class TrainState(NamedTuple):
   """A training between two steps."""
@@ -88,10 +90,18 @@ def make_training(
 
   def evaluate(state, examples, valid, *, axis_name=None):
     variables = {'params': state.params, 'batch_stats': state.batch_stats}
-    sums = bilevel.evaluation_sums(net.apply(variables, examples.images), examples.labels, valid)
+    logits = net.apply(variables, examples.images)
+    sums = bilevel.evaluation_sums(logits, examples.labels, valid)
+    if net.num_classes >= TOP5_CLASSES:
+      sums['correct_top5'] = (in_top5(logits, examples.labels) * valid).sum()
     return sums if axis_name is None else lax.psum(sums, axis_name)
 
   return Training(init, step, evaluate)
+
+
+def in_top5(logits, labels):
+  """1 where the label `[B]` is among the five largest of the logits `[B, M]`, else 0; float32."""
+  return (lax.top_k(logits, 5)[1] == labels[:, None]).any(-1).astype(jnp.float32)
 
 
 def smoothed_loss(logits, labels, smoothing):

@@ -19,6 +19,7 @@ class Position(NamedTuple):
 
   state: Any  # with a field `step`
   sums: dict[str, jax.Array]
+  best: Any = None  # what is kept of an earlier step; no step sees it
 
 
 def zero_sums(names):
@@ -55,9 +56,10 @@ def compile_step(step, feed, backend):
 
 def run_chunk(program, position, data, chunk, key, count):
   """The first `count` steps of a chunk of a feed; does not wait for them."""
+  best, position = position.best, position._replace(best=None)
   for t in range(count):
     position = program(position, data, one_of(chunk, t), key)
-  return position
+  return position._replace(best=best)
 
 
 def one_of(chunk, t):
@@ -65,7 +67,7 @@ def one_of(chunk, t):
 
 
 def compile_evaluation(evaluate, feed, backend):
-  """`(state, data, part [B, ...], valid [B]) -> {'loss', 'correct', 'count'}`, sums of a batch.
+  """`(state, data, part [B, ...], valid [B]) -> {'loss', 'correct', ...}`, sums of a batch.
 
   Args:
     evaluate: `evaluate(state, examples, valid, *, axis_name) -> sums`.
@@ -85,17 +87,20 @@ def place(feed, other, placed, backend):
 
 
 def measure(program, state, data, feed, length):
-  """Mean loss and accuracy over all of a feed of evaluation, `length` batches at once.
+  """Means over all of a feed of evaluation, `length` batches at once.
 
-  Images that cannot be read count for nothing: `count` says of how many images it is the mean.
+  Images that cannot be read count for nothing.
+
+  Returns:
+    `loss`, `accuracy`, `top5_accuracy` where the program counts it, and of how many images these
+    are the means, `count`.
   """
-  totals = {'loss': 0.0, 'correct': 0.0, 'count': 0.0}
+  totals = {}
   for part, valid in feed.chunks(length):
     sent = [program(state, data, one_of(part, t), valid[t]) for t in range(len(valid))]
     for sums in parallel.fetch(sent):
-      totals = {name: total + float(sums[name]) for name, total in totals.items()}
-  return {
-    'loss': totals['loss'] / totals['count'],
-    'accuracy': totals['correct'] / totals['count'],
-    'count': round(totals['count']),
-  }
+      totals = {name: totals.get(name, 0.0) + float(value) for name, value in sums.items()}
+  means = {name: totals[name] / totals['count'] for name in totals}
+  names = {'loss': 'loss', 'correct': 'accuracy', 'correct_top5': 'top5_accuracy'}
+  found = {names[name]: mean for name, mean in means.items() if name in names}
+  return {**found, 'count': round(totals['count'])}
