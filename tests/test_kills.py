@@ -1,4 +1,4 @@
-"""A search that is killed, three times and for real, ends as one in another process that was not."""
+"""A search that is killed, thrice and for real, ends as one in another process that was not."""
 
 import signal
 

@@ -3,9 +3,8 @@
 A run is started, killed (kill -9) and started again, five times, until it may end. What it leaves
 must be, bit for bit, what a run leaves that was never stopped: metrics but for the clock,
 genotypes, the checksums of all leaves of the last state. The first kill comes before the first
-checkpoint is there, the second while the run resumes, the others anywhere after that; half of
-the runs are asked to stop by a signal besides. Runs are kept as they end, and the same command goes on
-after them.
+checkpoint is there, the third while the run restores one, the others anywhere; half of the runs are
+asked to stop by a signal besides. Runs are kept as they end: the same command goes on after them.
 """
 
 import argparse

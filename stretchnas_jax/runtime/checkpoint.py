@@ -100,6 +100,14 @@ class Checkpoints:
     finally:
       self._saving = None
 
+  def _check_folder(self, step):
+    """SaveFailed where it has gone: orbax would make it anew, without those that were in it."""
+    try:
+      if not self.directory.is_dir():
+        raise FileNotFoundError('the folder is not there any more')
+    except OSError as error:
+      raise self._failed(step, error) from error
+
   def _sync(self):
     """Before a checkpoint gets its name: orbax leaves some files and all folders unsynced."""
     if jax.process_index() == 0:
@@ -108,7 +116,9 @@ class Checkpoints:
 
   def _failed(self, step, error):
     """What is to be said of a save that went wrong."""
-    names = os.listdir(self.directory) if self.directory.is_dir() else ()
+    names = ()
+    with contextlib.suppress(OSError):  # a disk that fails may not even say this
+      names = os.listdir(self.directory)
     before = max((int(name) for name in names if name.isdigit() and name != str(step)), default=0)
     stays = f'that of step {before} stays: the same command goes on from there'
     return SaveFailed(
@@ -129,8 +139,7 @@ class Checkpoints:
       SaveFailed: the save before this one, or the beginning of this one.
     """
     self.wait()
-    if not self.directory.is_dir():  # orbax would make it anew, without those that were in it
-      raise self._failed(step, FileNotFoundError('the folder is not there any more'))
+    self._check_folder(step)
     # Copies of our own: what is written later cannot be touched by the steps that run meanwhile.
     leaves = {path: np.array(raw(leaf)) for path, leaf in flatten(state).items()}
     sums = {path: zlib.crc32(leaf.tobytes()) for path, leaf in leaves.items()}
