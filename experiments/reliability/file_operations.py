@@ -37,7 +37,7 @@ FAULTS = {
 FREES = {'unlink', 'unlinkat', 'rmdir'}
 GOOD = ('new', 'new, and said', 'previous, and said', 'new, dead', 'previous, dead')
 CONTEXT = multiprocessing.get_context('forkserver')
-CONTEXT.set_forkserver_preload([__name__])
+CONTEXT.set_forkserver_preload(['experiments.reliability.file_operations'])
 
 
 def save_on_demand(channel):

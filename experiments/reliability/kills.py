@@ -29,7 +29,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 KILLS_PER_RUN = 5
 # Each start is a process of its own, forked from one that has only imported what it needs.
 CONTEXT = multiprocessing.get_context('forkserver')
-CONTEXT.set_forkserver_preload([__name__, 'sklearn.datasets'])
+CONTEXT.set_forkserver_preload(['experiments.reliability.kills', 'sklearn.datasets'])
 
 COMMON = """
 from stretchnas_jax import config as config_lib
