@@ -22,6 +22,9 @@ from jax.experimental import multihost_utils
 from stretchnas_jax.runtime import files
 from stretchnas_jax.runtime.leaves import abstract, describe, flatten, raw, wrap
 
+# Without one of these nothing of a checkpoint can be read.
+NEEDED = ('state/manifest.ocdbt', 'state/_METADATA', 'meta/metadata')
+
 
 class Damaged(Exception):
   """A checkpoint whose content is not what was saved."""
@@ -51,7 +54,7 @@ class Checkpoints:
       else ocp.CheckpointManagerOptions(
         max_to_keep=keep, enable_async_checkpointing=True, cleanup_tmp_directories=True,
         async_options=ocp.options.AsyncOptions(
-          post_finalization_callback=self._sync,
+          post_finalization_callback=self._finish,
           # Else it waits for minutes for a folder that cannot be made.
           create_directories_asynchronously=False,
         ),
@@ -108,11 +111,18 @@ class Checkpoints:
     except OSError as error:
       raise self._failed(step, error) from error
 
-  def _sync(self):
-    """Before a checkpoint gets its name: orbax leaves some files and all folders unsynced."""
-    if jax.process_index() == 0:
-      for folder in self.directory.glob(f'{self._saving}.*'):
-        files.sync_tree(folder)
+  def _finish(self):
+    """Before a checkpoint gets its name: orbax leaves some files and all folders unsynced.
+
+    It also takes a folder that it cannot list for an empty one, and goes on without its files.
+    """
+    if jax.process_index() != 0:
+      return
+    names = [n for n in os.listdir(self.directory) if n.startswith(f'{self._saving}.')]
+    for place in [self.directory / name for name in names]:
+      if missing := [name for name in NEEDED if not (place / name).is_file()]:
+        raise FileNotFoundError(f'{missing[0]} was not written')
+      files.sync_tree(place)
 
   def _failed(self, step, error):
     """What is to be said of a save that went wrong."""

@@ -46,7 +46,11 @@ def sync(path):
 
 def sync_tree(folder):
   """Waits until the disk has all that a folder holds, and at last its names."""
-  for place, _, names in os.walk(folder, topdown=False):
+
+  def fail(error):
+    raise error
+
+  for place, _, names in os.walk(folder, topdown=False, onerror=fail):
     for name in names:
       sync(os.path.join(place, name))
     sync(place)
