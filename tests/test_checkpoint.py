@@ -298,10 +298,10 @@ def test_a_checkpoint_that_lacks_a_file_gets_no_name(tmp_path, monkeypatch):
     rename(old, new, **kwargs)
 
   path = saved(tmp_path / 'c', [1])
-  with pytest.raises(checkpoint.SaveFailed, match='state/manifest.ocdbt was not written'):
-    with checkpoint.Checkpoints(path) as manager:
-      monkeypatch.setattr(os, 'rename', renamed)
-      manager.save(2, make_state(2))
+  manager, words = checkpoint.Checkpoints(path), 'state/manifest.ocdbt was not written'
+  with pytest.raises(checkpoint.SaveFailed, match=words), manager:
+    monkeypatch.setattr(os, 'rename', renamed)
+    manager.save(2, make_state(2))
   with checkpoint.Checkpoints(path) as manager:
     assert manager.steps() == [1]
 

@@ -22,7 +22,7 @@ import threading
 import time
 
 from experiments.reliability import damage, interception, provenance
-from stretchnas_jax.runtime import checkpoint, workdir
+from stretchnas_jax.runtime import checkpoint
 
 PREVIOUS, NEW, KEEP = 20, 30, 2
 # Whether reads and the like are failed too, whether all later operations fail as well, and how.
@@ -210,7 +210,7 @@ def main():
   if why := interception.available():
     raise SystemExit(f'error: {why}')
   before = provenance.load('file_operations')
-  found = before['by_fault'] if before.get('commit') == workdir.git_commit() else {}
+  found = before['by_fault'] if before.get('commit') == provenance.commit() else {}
   with tempfile.TemporaryDirectory() as folder:
     silence()
     with Campaign(folder) as campaign:

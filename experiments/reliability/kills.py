@@ -276,7 +276,7 @@ def campaign(folder, kills, seed):
       found = kill_run(program, pathlib.Path(place) / 'run', rng, ask=index % 4 > 1)
       if not found['good']:
         print(pathlib.Path(place, 'run.log').read_text(), flush=True)
-    runs.append({**found, 'seconds': round(time.time() - begin), 'commit': workdir.git_commit()})
+    runs.append({**found, 'seconds': round(time.time() - begin), 'commit': provenance.commit()})
     keep(runs)
 
 

@@ -3,10 +3,12 @@
 import datetime
 import json
 import pathlib
+import subprocess
 
 from stretchnas_jax.runtime import files, machine, workdir
 
-RESULTS = pathlib.Path(__file__).parents[1] / 'results' / 'reliability'
+ROOT = pathlib.Path(__file__).parents[2]
+RESULTS = ROOT / 'experiments' / 'results' / 'reliability'
 VERSIONS = ('jax', 'jaxlib', 'orbax-checkpoint', 'tensorstore', 'numpy')
 
 
@@ -17,7 +19,7 @@ def save(name, found, each=()):
     'date': now.date().isoformat(),
     'machine': machine.facts(),
     'versions': {n: v for n, v in workdir.versions(VERSIONS).items() if v},
-    'commit': workdir.git_commit(),
+    'commit': commit(),
     **found,
   }
   text = json.dumps(head, indent=1)
@@ -26,6 +28,15 @@ def save(name, found, each=()):
     text = f'{text[:-2]},\n "each": [\n  {lines}\n ]\n}}'
   RESULTS.mkdir(parents=True, exist_ok=True)
   files.replace(RESULTS / f'{name}.json', f'{text}\n'.encode())
+
+
+def commit():
+  """The commit of the sources, with `-dirty` for edited ones; results may change meanwhile."""
+  git = ['git', '-C', str(ROOT)]
+  answer = subprocess.run([*git, 'rev-parse', 'HEAD'], capture_output=True, text=True)
+  edited = [*git, 'diff', '--quiet', 'HEAD', '--', 'stretchnas_jax', 'experiments/reliability']
+  dirty = '-dirty' if subprocess.run(edited).returncode else ''
+  return answer.stdout.strip() + dirty if answer.returncode == 0 else None
 
 
 def load(name):

@@ -354,4 +354,6 @@ def reason(error):
   # What the disk said stands at the end of a long sentence of tensorstore.
   if code := re.search(r"os_error_code='(\d+)'", text):
     return os.strerror(int(code[1]))
+  if isinstance(error, OSError) and error.errno:
+    return os.strerror(error.errno)
   return f'{type(error).__name__}: {text[:200]}' if text else type(error).__name__
