@@ -8,7 +8,6 @@ and, once there is room, go on by the same command and end as a run that always 
 import argparse
 import collections
 import contextlib
-import json
 import os
 import pathlib
 import shutil
@@ -111,17 +110,20 @@ def main():
   file_operations.silence()
   with tempfile.TemporaryDirectory() as temporary:
     folder = pathlib.Path(temporary)
-    found = {'saves': saves(folder)}
-    print(json.dumps(found), flush=True)
-    programs = pathlib.Path(args.folder or temporary)
-    runs = []
+    found, runs = saves(folder), []
+    keep(found, runs)
     for kind in 'train', 'search':
-      program = kills.Program(kind, programs / kind)
+      program = kills.Program(kind, pathlib.Path(args.folder or temporary) / kind)
       for share in 0.1, 0.3, 0.5, 0.7, 0.9:
         runs.append(run_with_room(program, folder / f'{kind}_{share}', share))
-        print(json.dumps(runs[-1]), flush=True)
+        keep(found, runs)
+
+
+def keep(found, runs):
+  """Writes what is known so far."""
   good = sum(run['good'] for run in runs)
-  provenance.save('full_disk', {**found, 'runs': len(runs), 'runs_good': good}, runs)
+  provenance.save('full_disk', {'saves': found, 'runs': len(runs), 'runs_good': good}, runs)
+  print(found, *runs[-1:], flush=True)
 
 
 if __name__ == '__main__':
