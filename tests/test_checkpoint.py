@@ -288,6 +288,24 @@ def test_all_of_a_checkpoint_is_on_the_disk_before_it_has_its_name(tmp_path, mon
   assert ('sync', str(path)) in done[named:]
 
 
+def test_a_checkpoint_that_lacks_a_file_gets_no_name(tmp_path, monkeypatch):
+  rename = os.rename
+
+  def renamed(old, new, **kwargs):
+    # As if orbax could not list the folder: it would take it for an empty one.
+    if str(new).endswith('/state'):
+      os.unlink(f'{old}/manifest.ocdbt')
+    rename(old, new, **kwargs)
+
+  path = saved(tmp_path / 'c', [1])
+  manager, words = checkpoint.Checkpoints(path), 'state/manifest.ocdbt was not written'
+  with pytest.raises(checkpoint.SaveFailed, match=words), manager:
+    monkeypatch.setattr(os, 'rename', renamed)
+    manager.save(2, make_state(2))
+  with checkpoint.Checkpoints(path) as manager:
+    assert manager.steps() == [1]
+
+
 def test_where_all_are_gone_a_run_does_not_begin_anew(tmp_path):
   path = saved(tmp_path / 'c', [1, 2])
   shutil.rmtree(path)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import pathlib
 import resource
 import subprocess
 import sys
@@ -134,6 +135,12 @@ def test_a_line_for_which_there_is_no_room_is_an_error(tmp_path, monkeypatch):
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
   lines.cut_back(5)
   assert workdir.read(lines.path) == [{'step': 1}]
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='there is no device that is full')
+def test_a_disk_that_is_full_is_said_with_the_name_of_the_file():
+  with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+    workdir.Lines(pathlib.Path('/dev/full')).append({'step': 1})
 
 
 def test_a_digest_is_of_the_fields_that_matter():

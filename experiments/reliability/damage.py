@@ -2,12 +2,11 @@
 
 Each damage is dealt to a fresh copy of the same three checkpoints. What is restored must be, bit
 for bit, what was saved: the newest where the damage did no harm, else the one before it, and the
-newest must then be named in the log.
+newest must then be named in the log. The same command goes on after what has been done.
 """
 
 import argparse
 import collections
-import json
 import logging
 import pathlib
 import shutil
@@ -20,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from stretchnas_jax.runtime import checkpoint, files, leaves
+from experiments.reliability import provenance
+from stretchnas_jax.runtime import checkpoint, leaves
 
-RESULTS = pathlib.Path(__file__).parents[1] / 'results' / 'reliability'
 STEPS = (10, 20, 30)
 IDENTITY = {'config': 'this run'}
 
@@ -36,7 +35,9 @@ class State(NamedTuple):
 
 def make_state(step):
   keys = jax.random.split(jax.random.key(step), 3)
-  params = {'kernel': jax.random.normal(keys[0], (40, 50)), 'bias': jnp.arange(7.0) + step}
+  # Not drawn by JAX: two processes may compile that in two ways, which differ in a last bit.
+  kernel = jnp.asarray(np.random.default_rng(step).normal(size=(40, 50)), jnp.float32)
+  params = {'kernel': kernel, 'bias': jnp.arange(7.0) + step}
   return State(jnp.int32(step), params, optax.adam(0.1).init(params), keys)
 
 
@@ -220,25 +221,37 @@ def main():
   parser.add_argument('--seed', type=int, default=0)
   args = parser.parse_args()
   logging.getLogger('absl').setLevel(logging.CRITICAL)
-  begin, counts = time.time(), collections.defaultdict(collections.Counter)
+  found = provenance.load('damage')
+  found = found if found.get('seed') == args.seed else {'damages': 0, 'by_damage': {}, 'seconds': 0}
   with tempfile.TemporaryDirectory() as folder:
     states = make_runs(pathlib.Path(folder))
-    for i in range(args.number):
-      name, result = trial(pathlib.Path(folder), states, args.seed + i)
-      counts[name][result] += 1
-      if result not in GOOD:
-        print(f'seed {args.seed + i}: {name}: {result}', flush=True)
+    while found['damages'] < args.number:
+      number = min(50, args.number - found['damages'])
+      found = more(found, pathlib.Path(folder), states, args.seed, number)
+      print(found['damages'], found['outcomes'], 'bad:', found['bad'], flush=True)
+
+
+def more(found, folder, states, seed, number):
+  """Adds so many damages to what is known, and writes it."""
+  begin, counts = time.time(), collections.defaultdict(collections.Counter)
+  counts |= {name: collections.Counter(results) for name, results in found['by_damage'].items()}
+  first = seed + found['damages']
+  for i in range(first, first + number):
+    name, result = trial(folder, states, i)
+    counts[name][result] += 1
+    if result not in GOOD:
+      print(f'seed {i}: {name}: {result}', flush=True)
   totals = sum(counts.values(), collections.Counter())
   found = {
-    'damages': args.number,
+    'seed': seed,
+    'damages': found['damages'] + number,
     'outcomes': dict(totals),
     'bad': sum(n for result, n in totals.items() if result not in GOOD),
     'by_damage': {name: dict(results) for name, results in sorted(counts.items())},
-    'seconds': round(time.time() - begin, 1),
+    'seconds': round(found['seconds'] + time.time() - begin),
   }
-  RESULTS.mkdir(parents=True, exist_ok=True)
-  files.replace(RESULTS / 'damage.json', (json.dumps(found, indent=2) + '\n').encode())
-  print(json.dumps(found['outcomes']), 'bad:', found['bad'])
+  provenance.save('damage', found)
+  return found
 
 
 if __name__ == '__main__':

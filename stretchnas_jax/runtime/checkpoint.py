@@ -22,6 +22,9 @@ from jax.experimental import multihost_utils
 from stretchnas_jax.runtime import files
 from stretchnas_jax.runtime.leaves import abstract, describe, flatten, raw, wrap
 
+# Without one of these nothing of a checkpoint can be read.
+NEEDED = ('state/manifest.ocdbt', 'state/_METADATA', 'meta/metadata')
+
 
 class Damaged(Exception):
   """A checkpoint whose content is not what was saved."""
@@ -51,7 +54,7 @@ class Checkpoints:
       else ocp.CheckpointManagerOptions(
         max_to_keep=keep, enable_async_checkpointing=True, cleanup_tmp_directories=True,
         async_options=ocp.options.AsyncOptions(
-          post_finalization_callback=self._sync,
+          post_finalization_callback=self._finish,
           # Else it waits for minutes for a folder that cannot be made.
           create_directories_asynchronously=False,
         ),
@@ -100,15 +103,32 @@ class Checkpoints:
     finally:
       self._saving = None
 
-  def _sync(self):
-    """Before a checkpoint gets its name: orbax leaves some files and all folders unsynced."""
-    if jax.process_index() == 0:
-      for folder in self.directory.glob(f'{self._saving}.*'):
-        files.sync_tree(folder)
+  def _check_folder(self, step):
+    """SaveFailed where it has gone: orbax would make it anew, without those that were in it."""
+    try:
+      if not self.directory.is_dir():
+        raise FileNotFoundError('the folder is not there any more')
+    except OSError as error:
+      raise self._failed(step, error) from error
+
+  def _finish(self):
+    """Before a checkpoint gets its name: orbax leaves some files and all folders unsynced.
+
+    It also takes a folder that it cannot list for an empty one, and goes on without its files.
+    """
+    if jax.process_index() != 0:
+      return
+    names = [n for n in os.listdir(self.directory) if n.startswith(f'{self._saving}.')]
+    for place in [self.directory / name for name in names]:
+      if missing := [name for name in NEEDED if not (place / name).is_file()]:
+        raise FileNotFoundError(f'{missing[0]} was not written')
+      files.sync_tree(place)
 
   def _failed(self, step, error):
     """What is to be said of a save that went wrong."""
-    names = os.listdir(self.directory) if self.directory.is_dir() else ()
+    names = ()
+    with contextlib.suppress(OSError):  # a disk that fails may not even say this
+      names = os.listdir(self.directory)
     before = max((int(name) for name in names if name.isdigit() and name != str(step)), default=0)
     stays = f'that of step {before} stays: the same command goes on from there'
     return SaveFailed(
@@ -129,8 +149,7 @@ class Checkpoints:
       SaveFailed: the save before this one, or the beginning of this one.
     """
     self.wait()
-    if not self.directory.is_dir():  # orbax would make it anew, without those that were in it
-      raise self._failed(step, FileNotFoundError('the folder is not there any more'))
+    self._check_folder(step)
     # Copies of our own: what is written later cannot be touched by the steps that run meanwhile.
     leaves = {path: np.array(raw(leaf)) for path, leaf in flatten(state).items()}
     sums = {path: zlib.crc32(leaf.tobytes()) for path, leaf in leaves.items()}
@@ -335,4 +354,6 @@ def reason(error):
   # What the disk said stands at the end of a long sentence of tensorstore.
   if code := re.search(r"os_error_code='(\d+)'", text):
     return os.strerror(int(code[1]))
+  if isinstance(error, OSError) and error.errno:
+    return os.strerror(error.errno)
   return f'{type(error).__name__}: {text[:200]}' if text else type(error).__name__

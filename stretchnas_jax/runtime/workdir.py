@@ -249,9 +249,10 @@ def record(path, argv):
   return {**now, 'starts': [*starts, now]}
 
 
-def versions():
+def versions(packages=PACKAGES):
+  """`{name: version}` of packages; None for one that is not installed."""
   found = {}
-  for name in PACKAGES:
+  for name in packages:
     try:
       found[name] = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
