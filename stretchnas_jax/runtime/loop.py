@@ -65,16 +65,16 @@ class Loop:
 
   def restore(self, position):
     """Starts from the newest checkpoint, or from `position`; what came after it is cut away."""
-    position = parallel.replicate(position, self.settings.backend)
     restored = self.checkpoints.restore_latest(position, self.identity)
-    self.step, self.position, meta = restored or (0, position, {})
+    self.step, position, meta = restored or (0, position, {})
+    self.position = parallel.replicate(position, self.settings.backend)
     self.seconds = meta.get('seconds', 0.0)
     self._epoch_seconds = meta.get('epoch_seconds', 0.0)
     for lines in self.lines.values():
       lines.cut_back(self.step)
     self._check_lines()
     writers = [metrics.JsonLines(self.lines['metrics.jsonl'])]
-    if self.settings.tensorboard:
+    if self.settings.tensorboard and self.folder.writes:
       writers.append(metrics.TensorBoard(self.folder.path / 'tensorboard', self.step))
     self._writer = metrics.Writers(*writers)
 
