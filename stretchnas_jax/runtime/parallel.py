@@ -10,6 +10,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -79,6 +80,11 @@ def check_backend(backend):
 def process():
   """(number of this process, how many there are)"""
   return jax.process_index(), jax.process_count()
+
+
+def largest(number):
+  """The largest of a whole number over all processes, each of which must ask."""
+  return int(multihost_utils.process_allgather(np.int32(number)).max())
 
 
 def all_devices(devices=None):

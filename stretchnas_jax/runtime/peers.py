@@ -4,7 +4,8 @@ Every process holds a connection to process 0, over which both say once a second
 process that dies lets go of its connection, and one that hangs falls silent. Silence is counted in
 beats of one's own and not by the clock: who was asleep itself blames nobody.
 
-JAX's own watch ends a process as well, but after longer, and without a name.
+JAX's own watch goes by the clock and gives no name; it is set to an hour, and only ends what this
+one did not.
 """
 
 import contextlib
@@ -26,6 +27,7 @@ from jax.experimental import multihost_utils
 EXIT_CODE = 3  # of a process that stops since another one is lost
 BEAT = 1.0  # seconds
 SILENCE = 40  # beats without a word after which a process is taken to hang
+JAX_PATIENCE = 3600  # seconds of JAX's own watch
 PATIENCE = 300  # seconds for all processes to connect
 LAST_WORDS = 2.0  # seconds that are left for what is to be said at an end
 
@@ -213,10 +215,12 @@ def join(where):
   # Its own answer to SIGTERM would keep this program's from being heard.
   jax.config.update('jax_enable_preemption_service', False)
   if given is None:
-    jax.distributed.initialize()
+    jax.distributed.initialize(heartbeat_timeout_seconds=JAX_PATIENCE)
   else:
     address, count, index = given
-    jax.distributed.initialize(address, num_processes=count, process_id=index)
+    jax.distributed.initialize(
+      address, num_processes=count, process_id=index, heartbeat_timeout_seconds=JAX_PATIENCE
+    )
   if jax.process_count() == 1:
     return contextlib.nullcontext()
   address = given[0] if given else distributed.global_state.coordinator_address
