@@ -44,7 +44,7 @@ class Run:
     data = parallel.replicate(feeds.train.data, self.plan.settings.backend)
     self.val_data = steps.place(feeds.val, feeds.train, data, self.plan.settings.backend)
     train = lambda position, chunk, count: steps.run_chunk(
-      self.programs.train, position, data, chunk, step_key, count
+      self.programs.train, position, data, chunk, step_key, count, loop.tell_memory
     )
     loop.run(feeds.train, train, self.end_epoch)
     return self.finish()

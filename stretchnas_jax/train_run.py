@@ -32,7 +32,7 @@ class Run:
     step_key = parallel.replicate(step_key, self.plan.settings.backend)
     data = self.data['train'] = parallel.replicate(feeds.train.data, self.plan.settings.backend)
     train = lambda position, chunk, count: steps.run_chunk(
-      programs.train, position, data, chunk, step_key, count
+      programs.train, position, data, chunk, step_key, count, loop.tell_memory
     )
     loop.run(feeds.train, train, self.end_epoch)
     return self.finish()

@@ -3,7 +3,8 @@
 Three processes train a tiny cell together. One of them is killed (kill -9, `dead`) or stopped
 (SIGSTOP, `stuck`) at a random instant, the first included. The others must name it and end, each
 with an exit code that is not 0, and so must a stopped one that is woken later. The same command
-goes on; after five losses it may end, bit for bit as a job that lost nobody.
+goes on; after five losses it may end, bit for bit as a job that lost nobody. A campaign that was
+interrupted goes on from its file of results.
 """
 
 import argparse
@@ -135,11 +136,16 @@ def lose_some(folder, name, how, expected, window, rng, losses):
   return found | ({'words': [text[-3000:] for text in job.words()]} if any(codes) else {})
 
 
-def campaign(folder, how, count, rng, epochs=40, losses=LOSSES_PER_RUN):
+def real(runs):
+  """The losses of some runs, but for signals that came when the work was done already."""
+  return [one for run in runs for one in run['losses'] if any(one['codes'])]
+
+
+def campaign(folder, how, count, seed=0, runs=(), epochs=40, losses=LOSSES_PER_RUN):
   expected, window = prepare(folder, epochs)
-  runs = []
-  while (missing := count - sum(len(run['losses']) for run in runs)) > 0:
-    name = f'run_{len(runs)}'
+  runs = list(runs)
+  while (missing := count - len(real(runs))) > 0:
+    name, rng = f'run_{len(runs)}', np.random.default_rng([seed, len(runs)])
     runs.append(lose_some(folder, name, how, expected, window, rng, min(losses, missing)))
     print(json.dumps({name: value for name, value in runs[-1].items() if name != 'losses'}))
   return runs
@@ -147,9 +153,10 @@ def campaign(folder, how, count, rng, epochs=40, losses=LOSSES_PER_RUN):
 
 def summary(runs, how):
   """What a campaign has found."""
-  losses = [one for run in runs for one in run['losses']]
+  losses = real(runs)
   return {
     'losses': len(losses),
+    'after_the_work_was_done': sum(len(run['losses']) for run in runs) - len(losses),
     'good': sum(one['good'] for one in losses),
     'limit_seconds': LIMITS[how],
     'longest_seconds': max(one['seconds'] for one in losses),
@@ -169,12 +176,12 @@ def main():
   parser.add_argument('--count', type=int, default=20)
   parser.add_argument('--seed', type=int, default=0)
   args = parser.parse_args()
-  rng, begin = np.random.default_rng(args.seed), time.time()
-  with tempfile.TemporaryDirectory() as folder:
-    runs = campaign(pathlib.Path(folder), args.how, args.count, rng)
-  found = summary(runs, args.how) | {'seconds': round(time.time() - begin)}
-  hosts.RESULTS.mkdir(parents=True, exist_ok=True)
   path = hosts.RESULTS / f'{args.how}.json'
+  runs = json.loads(path.read_text('utf-8'))['each'] if path.exists() else []
+  with tempfile.TemporaryDirectory() as folder:
+    runs = campaign(pathlib.Path(folder), args.how, args.count, args.seed, runs)
+  found = summary(runs, args.how)
+  hosts.RESULTS.mkdir(parents=True, exist_ok=True)
   files.replace(path, (json.dumps(found, indent=1) + '\n').encode())
   print({name: value for name, value in found.items() if name != 'each'})
 

@@ -159,6 +159,18 @@ class Loop:
     self._compiled.add(what)
     return self.progress.compiling(what, steps_inside)
 
+  def tell_memory(self, program, *args):
+    """Says before the first step what memory it will take, as its compiler has it."""
+    if 'memory' in self._compiled:
+      return
+    self._compiled.add('memory')
+    if memory := program.memory(*args):
+      mega = lambda size: f'{size / 2**20:,.0f} MB'
+      self.progress.message(
+        f'memory    {mega(memory.total)} on each device: {mega(memory.temporary)} for feature maps '
+        f'and gradients, {mega(memory.arguments)} for images, weights and optimisers'
+      )
+
   @property
   def last(self):
     """The line of the last epoch, also where that was before this start."""

@@ -6,6 +6,7 @@ function for one device. Of a batch each process has its share, in the order of 
 """
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,27 +34,29 @@ def data_parallel(
     donate: the arguments whose memory is reused.
 
   Returns:
-    A function of the same arguments, a batch being this process's share of it. It raises ValueError
-    where that does not divide by the number of this process's devices.
+    A `Program`, a function of the same arguments, a batch being this process's share of it. It
+    raises ValueError where that does not divide by the number of this process's devices.
   """
   check_backend(backend)
   devices = all_devices(devices)
   if backend == 'single':
-    return jax.jit(functools.partial(step, axis_name=None), donate_argnums=donate)
+    return Program(jax.jit(functools.partial(step, axis_name=None), donate_argnums=donate))
   bound = functools.partial(step, axis_name=axis_name)
   if backend == 'pmap':
     mapped = jax.pmap(
       bound, axis_name, in_axes=in_axes, out_axes=None, donate_argnums=donate, devices=devices
     )
     count = len(local(devices))
-    return lambda *args: mapped(*[split(arg, axis, count) for arg, axis in zip(args, in_axes)])
+    return Program(
+      mapped, lambda *args: [split(arg, axis, count) for arg, axis in zip(args, in_axes)]
+    )
   specs = tuple(P() if axis is None else P(*[None] * axis, axis_name) for axis in in_axes)
   mesh = mesh_of(devices, axis_name)
   # The step takes its means explicitly; tracking of what varies would refuse its custom gradients.
   mapped = jax.shard_map(bound, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=False)
   compiled = jax.jit(mapped, donate_argnums=donate)
 
-  def run(*args):
+  def arrange(*args):
     for arg, axis in zip(args, in_axes):
       check_divisible(arg, axis, len(local(devices)))
     if len(local(devices)) < len(devices):
@@ -61,9 +64,41 @@ def data_parallel(
         arg if axis is None else join_shares(arg, NamedSharding(mesh, spec))
         for arg, axis, spec in zip(args, in_axes, specs)
       ]
-    return compiled(*args)
+    return args
 
-  return run
+  return Program(compiled, arrange)
+
+
+class Memory(NamedTuple):
+  """Bytes on each device while a program runs."""
+
+  arguments: int  # and results
+  temporary: int  # what the program needs meanwhile: feature maps, gradients
+
+  @property
+  def total(self):
+    return self.arguments + self.temporary
+
+
+class Program:
+  """A step that runs on all devices, see `data_parallel`."""
+
+  def __init__(self, compiled, arrange=lambda *args: args):
+    self._compiled, self._arrange = compiled, arrange
+
+  def __call__(self, *args):
+    return self._compiled(*self._arrange(*args))
+
+  def memory(self, *args):
+    """The `Memory` of a call with these arguments, as its compiler has it; None if it says nothing.
+
+    Compiles, and does not run; the call itself does not compile once more.
+    """
+    found = self._compiled.lower(*self._arrange(*args)).compile().memory_analysis()
+    if found is None:
+      return None
+    held = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
+    return Memory(held, found.temp_size_in_bytes)
 
 
 def check_backend(backend):
