@@ -1,9 +1,10 @@
 """One search on many numbers of devices: `python -m experiments.reliability.hosts`.
 
 1, 2, 4 and 8 simulated devices in one process and two processes of 4, under pmap and shard_map, are
-compared with one device: the cell, the metrics of every epoch, the last state. A search that is
-killed after each epoch goes on with another number of devices each time. Whatever a process that is
-not the first one writes into the folder of the run is counted, by strace where there is one.
+compared with one device: the cell, the metrics of every epoch, the last state; so is one device
+that computes in bfloat16. A search that is killed after each epoch goes on with another number of
+devices each time. Whatever a process that is not the first one writes into the folder of the run is
+counted, by strace where there is one.
 """
 
 import json
@@ -105,11 +106,11 @@ def free_port():
     return server.getsockname()[1]
 
 
-def search(path, backend, layout, **options):
+def search(path, backend, layout, words=(), **options):
   """A `Job` that searches."""
   config = path.parent / 'search.py'
   config.write_text(CONFIG)
-  words = [f'--config={config}', f'--config.parallel.backend={backend}']
+  words = [f'--config={config}', f'--config.parallel.backend={backend}', *words]
   return Job('search', path, words, *layout, **options)
 
 
@@ -174,6 +175,27 @@ def matrix(folder):
   return rows, expected
 
 
+def half(folder, expected):
+  """How far a search in bfloat16 is from one in float32, both on one device."""
+  path = folder / 'bfloat16'
+  with search(path, 'single', (1, 1), words=['--config.model.dtype=bfloat16']) as job:
+    finish(job)
+  lines, cell, arrays = left_by(path)
+  relative = lambda name: max(
+    abs(line[name] / other[name] - 1) for line, other in zip(lines, expected[0], strict=True)
+  )
+  apart = lambda name: max(
+    float(np.max(np.abs(arrays[path] - expected[2][path])))
+    for path in arrays
+    if path.startswith(f'.arch.{name}')
+  )
+  row = {'same_cell': cell == expected[1], 'alpha_apart': apart('alpha')}
+  row |= {'beta_apart': apart('beta'), 'train_loss_apart': relative('train_loss')}
+  row |= {'val_loss_apart': relative('val_loss')}
+  print(json.dumps(row), flush=True)
+  return row
+
+
 def moves(folder, expected, backend='pmap', layouts=((1, 8), (2, 4), (1, 1), (1, 4))):
   """One search, on other devices after each epoch: killed, and started again."""
   path, text = folder / f'moves_{backend}', []
@@ -215,6 +237,7 @@ def main():
     found = {
       'search': {'epochs': EPOCHS, 'steps': 4 * EPOCHS},
       'matrix': rows,
+      'bfloat16': half(folder, expected),
       'moves': [moves(folder, expected, backend) for backend in ('pmap', 'shard_map')],
       'writes_of_the_second_process': writes(folder),
       'seconds': round(time.time() - begin),
