@@ -4,6 +4,7 @@ A program is a function `prepare(args)` that checks everything and returns the f
 the work: an error of the user is found, and said in one line, before anything long begins.
 """
 
+import contextlib
 import importlib
 import logging
 import os
@@ -57,7 +58,7 @@ def run(prepare, *, config=True, workdir=None, options=(), positional=(), argv=N
 
   Raises:
     SystemExit: 0 after `--help`, 2 for an error of the user, 130 for an interruption, 143 for a
-      request to end (SIGTERM).
+      request to end (SIGTERM). In a job of several processes 3 where another one is lost.
   """
   argv = list(sys.argv if argv is None else argv)
   workdir = config if workdir is None else workdir
@@ -67,21 +68,23 @@ def run(prepare, *, config=True, workdir=None, options=(), positional=(), argv=N
     raise SystemExit(0)
   set_up_logging()
   try:
-    try:
-      args = parse(argv, config, options, positional)
-      if config:
-        start_devices(args.distributed)
-      work = prepare(args)
-    except (ValueError, OSError) as error:
-      fail(one_line(error))
-    try:
-      work()
-    except (OSError, FloatingPointError) as error:  # a disk, an image file; numbers that diverged
-      fail(one_line(error))
-    except Exception as error:
-      if not is_out_of_memory(error):
-        raise
-      fail(memory_advice(error, getattr(args, 'config', None)))
+    # Whatever this process ends with, the others of its job are told.
+    with contextlib.ExitStack() as job:
+      try:
+        args = parse(argv, config, options, positional)
+        if config:
+          job.enter_context(start_devices(args.distributed))
+        work = prepare(args)
+      except (ValueError, OSError) as error:
+        fail(one_line(error))
+      try:
+        work()
+      except (OSError, FloatingPointError) as error:  # a disk, an image; numbers that diverged
+        fail(one_line(error))
+      except Exception as error:
+        if not is_out_of_memory(error):
+          raise
+        fail(memory_advice(error, getattr(args, 'config', None)))
   except KeyboardInterrupt as stop:
     print(str(stop) or 'interrupted', file=sys.stderr)
     raise SystemExit(getattr(stop, 'exit_code', 130)) from None
@@ -89,13 +92,18 @@ def run(prepare, *, config=True, workdir=None, options=(), positional=(), argv=N
 
 def start_options(config, workdir):
   folder = Option('workdir', None, 'folder of the run; the same command on it again resumes')
-  several = Option('distributed', False, 'join the other processes of this job first')
+  several = Option(
+    'distributed', None, 'join the other processes of this job first; alone, as Slurm or the like '
+    'has started them, or =ADDRESS:PORT,COUNT,INDEX'
+  )  # fmt: skip
   return (folder,) * workdir + (several,) * config
 
 
 def fail(text):
   print(f'error: {text}', file=sys.stderr)
-  raise SystemExit(2) from None
+  stop = SystemExit(2)
+  stop.text = text
+  raise stop from None
 
 
 def is_out_of_memory(error):
@@ -129,13 +137,14 @@ def parse(argv, config, options, positional):
   source = find_config(argv) if config else None
   if config:
     config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=argv)
+  words = ['--distributed=auto' if word == '--distributed' else word for word in argv]
   try:
     # Else an earlier config file of this process would lend its names to the next one.
     sys.modules.pop('config_config', None)
     with warnings.catch_warnings():
       # ml_collections loads config files in a way that Python wants to drop.
       warnings.filterwarnings('ignore', r'.*load_module\(\)', DeprecationWarning)
-      words = values(argv)[1:]
+      words = values(words)[1:]
     found = read_config(values, source) if config else {}
   except Exception as error:  # a config file is a program: anything may come out of it
     text = source and config_error(error, source) or override_error(error, argv)
@@ -288,15 +297,13 @@ def show_unraisable(what):
 
 
 def start_devices(distributed):
-  import jax  # here, so that --help is quick
-
-  from stretchnas_jax.runtime import compilation
+  """A context in which this process works, with the others of its job if `distributed` says so."""
+  from stretchnas_jax.runtime import compilation, peers  # here, so that --help is quick
 
   compilation.use_cache()
   try:
-    if distributed:
-      jax.distributed.initialize()
-  except (RuntimeError, ValueError) as error:
+    return peers.join(distributed) if distributed else contextlib.nullcontext()
+  except (RuntimeError, ValueError, OSError) as error:
     raise ValueError(f'--distributed: {one_line(error)}') from error
 
 

@@ -30,6 +30,7 @@ def load_dataset(data):
 def stream_options(data):
   """What becomes of the images of a stream."""
   strengths = jitter_lib.Strengths(*[data.jitter * most for most in jitter_lib.Strengths()])
+  index, count = parallel.process()
   return stream.Options(
     image_size=data.image_size or stream.IMAGE_SIZE,
     scale=(data.crop_scale, 1.0),
@@ -38,11 +39,14 @@ def stream_options(data):
     cutout=data.cutout,
     workers=data.workers,
     on_bad_image=data.on_bad_image,
+    process_index=index,
+    process_count=count,
   )
 
 
 def check_devices(field, batch_size, backend):
   """ValueError unless a batch of that size divides by the number of devices."""
+  parallel.check_backend(backend)
   devices = parallel.device_count(backend)
   if batch_size % devices:
     raise ValueError(

@@ -40,10 +40,11 @@ class Run:
     feeds, loop = self.plan.feeds, self.loop
     init_key, step_key = jax.random.split(jax.random.key(self.plan.config.seed))
     loop.restore(self.programs.init(init_key))
+    step_key = parallel.replicate(step_key, self.plan.settings.backend)
     data = parallel.replicate(feeds.train.data, self.plan.settings.backend)
     self.val_data = steps.place(feeds.val, feeds.train, data, self.plan.settings.backend)
     train = lambda position, chunk, count: steps.run_chunk(
-      self.programs.train, position, data, chunk, step_key, count
+      self.programs.train, position, data, chunk, step_key, count, loop.tell_memory
     )
     loop.run(feeds.train, train, self.end_epoch)
     return self.finish()

@@ -8,7 +8,7 @@ from stretchnas_jax import plan as plan_lib
 from stretchnas_jax.data import feeds as feeds_lib
 from stretchnas_jax.data import splits, stream
 from stretchnas_jax.models import sizes
-from stretchnas_jax.runtime import loop
+from stretchnas_jax.runtime import loop, parallel
 
 
 class Plan(NamedTuple):
@@ -55,7 +55,7 @@ def open_feeds(config, dataset=None):
     options = plan_lib.stream_options(data)
     return stream.search_feeds(dataset, parts, batch_size, options, seed=config.seed)
   return feeds_lib.search_feeds(
-    dataset, parts, batch_size, seed=config.seed,
+    dataset, parts, batch_size, seed=config.seed, process=parallel.process(),
     crop_padding=data.crop_padding, flip=data.flip, cutout=data.cutout,
   )  # fmt: skip
 

@@ -42,6 +42,7 @@ class Timer:
   def __init__(self, subject):
     self.subject, settings = subject, subject.settings
     init_key, self.key = jax.random.split(jax.random.key(subject.seed))
+    self.key = parallel.replicate(self.key, settings.backend)
     self.position = parallel.replicate(subject.init(init_key), settings.backend)
     self.data = parallel.replicate(subject.feed.data, settings.backend)
     self.longest_call = min(settings.steps_per_call, settings.steps_per_epoch)

@@ -9,7 +9,7 @@ from stretchnas_jax.architecture import genotype as genotype_lib
 from stretchnas_jax.data import feeds as feeds_lib
 from stretchnas_jax.data import stream
 from stretchnas_jax.models import sizes as sizes_lib
-from stretchnas_jax.runtime import loop
+from stretchnas_jax.runtime import loop, parallel
 
 
 class Plan(NamedTuple):
@@ -91,7 +91,7 @@ def open_feeds(config, dataset=None):
     feeds = stream.train_feeds(dataset, batch_size, plan_lib.stream_options(data), **used)
   else:
     feeds = feeds_lib.train_feeds(
-      dataset, batch_size, **used,
+      dataset, batch_size, **used, process=parallel.process(),
       crop_padding=data.crop_padding, flip=data.flip, cutout=data.cutout,
     )  # fmt: skip
   plan_lib.check_batch('train.batch_size', batch_size, feeds.sizes['train'])

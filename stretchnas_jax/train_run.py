@@ -31,9 +31,10 @@ class Run:
     loop.restore(programs.init(init_key))
     self.folder.write_text('genotype.json', genotype_lib.to_json(self.plan.genotype))
     self.folder.write_text('cells.svg', cells.svg(self.plan.genotype))
+    step_key = parallel.replicate(step_key, self.plan.settings.backend)
     data = self.data['train'] = parallel.replicate(feeds.train.data, self.plan.settings.backend)
     train = lambda position, chunk, count: steps.run_chunk(
-      programs.train, position, data, chunk, step_key, count
+      programs.train, position, data, chunk, step_key, count, loop.tell_memory
     )
     loop.run(feeds.train, train, self.end_epoch)
     return self.finish()

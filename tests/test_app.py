@@ -91,7 +91,7 @@ def test_a_config_with_overrides_and_options():
   assert args.overrides == {'search.epochs': 2, 'flag': False, 'sizes': (5, 6)}
   assert args.config_file == 'conf.py:large' and args.workdir == pathlib.Path('runs/x')
   assert (args.steps, args.rate, args.quiet, args.genotype) == (7, 0.5, True, 'g.json')
-  assert args.cell == 'a_word' and args.distributed is False and args.argv[0] == 'prog'
+  assert args.cell == 'a_word' and args.distributed is None and args.argv[0] == 'prog'
 
 
 def test_values_may_follow_a_space():
@@ -194,12 +194,12 @@ def test_an_interruption_is_one_line(capsys):
 
 def test_distributed_starts_before_anything_else(monkeypatch, capsys):
   order = []
-  monkeypatch.setattr(jax.distributed, 'initialize', lambda: order.append('distributed'))
+  monkeypatch.setattr(jax.distributed, 'initialize', lambda **kwargs: order.append('distributed'))
   words = ['prog', '--config=conf.py', '--workdir=w', '--distributed']
   app.run(lambda args: order.append('prepare') or (lambda: order.append('work')), argv=words)
   assert order == ['distributed', 'prepare', 'work']
 
-  def fail():
+  def fail(**kwargs):
     raise RuntimeError('no coordinator')
 
   monkeypatch.setattr(jax.distributed, 'initialize', fail)

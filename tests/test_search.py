@@ -12,7 +12,7 @@ import pytest
 
 import stretchnas_jax
 from stretchnas_jax import config as config_lib
-from stretchnas_jax import search_plan, search_steps
+from stretchnas_jax import search_plan, search_steps, trained
 from stretchnas_jax.architecture import genotype
 from stretchnas_jax.runtime import checkpoint, loop, workdir
 
@@ -108,6 +108,24 @@ def test_a_stopped_search_ends_bit_for_bit_as_one_that_was_not(
   expected_step, expected, _ = last_state(finished[0], tiny_config())
   assert step == expected_step
   jax.tree.map(np.testing.assert_array_equal, state, expected)
+
+
+def test_a_search_in_bfloat16_stays_near_float32(finished, tmp_path):
+  """Two epochs: losses, and alpha and beta, which stay float32 themselves."""
+  half = tiny_config(**{'model.dtype': 'bfloat16'})
+  stretchnas_jax.run_search(half, tmp_path / 'run')
+  lines, expected = (
+    workdir.read(path / 'metrics.jsonl') for path in (tmp_path / 'run', finished[0])
+  )
+  for line, other in zip(lines, expected, strict=True):
+    assert line['train_loss'] == pytest.approx(other['train_loss'], rel=1e-3)
+    assert line['train_loss'] != other['train_loss']
+    assert line['val_loss'] == pytest.approx(other['val_loss'], rel=1e-3)
+  arch, other = (trained.read_run(path).state.arch for path in (tmp_path / 'run', finished[0]))
+  assert {x.dtype for x in jax.tree.leaves(arch)} == {np.dtype('float32')}
+  # In 6 steps Adam has moved each of them by up to 6 x 3e-4.
+  apart = jax.tree.map(lambda x, y: float(np.abs(x - y).max()), arch, other)
+  assert 0 < max(jax.tree.leaves(apart)) <= 1e-3, apart
 
 
 def test_a_finished_search_is_left_alone(finished, capsys):

@@ -30,7 +30,7 @@ def test_a_second_interrupt_stops_at_once():
   assert not isinstance(stop.value, signals.Stopped)
 
 
-def test_another_thread_and_a_job_of_several_processes_set_up_nothing():
+def test_another_thread_sets_up_nothing():
   before, seen = signal.getsignal(signal.SIGINT), []
 
   def look():
@@ -40,9 +40,7 @@ def test_another_thread_and_a_job_of_several_processes_set_up_nothing():
   thread = threading.Thread(target=look)
   thread.start()
   thread.join()
-  with signals.stop_requests(enabled=False) as request:
-    seen.append((signal.getsignal(signal.SIGINT), request.number))
-  assert seen == [(before, None)] * 2
+  assert seen == [(before, None)]
 
 
 @pytest.mark.parametrize('number, code', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -24,8 +24,9 @@ and a feed of evaluation, that gives every image of a part once, has
                        the Examples of one batch, on the device, jittable
     close()
 
-The fields of learning are 'train', and in a search also 'val_alpha' and 'val_beta'. B is the global
-batch: what is compiled splits axis 1 of a chunk over the devices, one step at a time.
+The fields of learning are 'train', and in a search also 'val_alpha' and 'val_beta'. B is the share
+of this process: rows `i * B .. (i + 1) * B` of the global batch for process i. What is compiled
+splits axis 1 of a chunk over the process's devices, one step at a time.
 """
 
 from collections.abc import Callable
@@ -75,16 +76,22 @@ class ArrayFeed:
     *,
     seed: int,
     augment: Callable,
+    process: tuple[int, int] = (0, 1),
   ):
     """Takes what an epoch is made of.
 
     Args:
       data: all images.
       parts: `{field: indices}`; an epoch is one pass over 'train', without its last, smaller batch.
-      batch_size: B.
+      batch_size: of the global batch.
       seed: of the order.
       augment: `(key, images uint8 [B, H, W, C], positions [B]) -> images`, float.
+      process: number of this process, and how many there are.
+
+    Raises:
+      ValueError: the batch does not divide by the number of processes.
     """
+    self._own = own_rows(batch_size, *process)
     self.data, self.parts, self.batch_size = data, parts, batch_size
     self.seed, self.augment = seed, augment
     self.steps_per_epoch = len(parts['train']) // batch_size
@@ -93,7 +100,7 @@ class ArrayFeed:
   def chunk(self, epoch, start, count, length):
     if epoch != self._epoch:
       self._epoch, self._batches = epoch, self._order(epoch)
-    cut = lambda rows: fill_up(rows[start : start + count], length)
+    cut = lambda rows: fill_up(rows[start : start + count, self._own], length)
     return {field: cut(rows) for field, rows in self._batches.items()}
 
   def _order(self, epoch):
@@ -114,10 +121,12 @@ class ArrayFeed:
 class ArrayEvaluation:
   """Every image of a part once, normalised on the device."""
 
-  def __init__(self, data: Arrays, indices, batch_size, *, mean, std):
+  def __init__(self, data: Arrays, indices, batch_size, *, mean, std, process=(0, 1)):
     self.data, self.count, self.statistics = data, len(indices), (mean, std)
+    own = own_rows(batch_size, *process)
     places, valid = splits.eval_batches(len(indices), batch_size)
-    self._rows, self._valid = np.asarray(indices)[places].astype(np.int32), np.float32(valid)
+    rows = np.asarray(indices)[places].astype(np.int32)
+    self._rows, self._valid = rows[:, own], np.float32(valid)[:, own]
 
   def chunks(self, length):
     for start, size in even_chunks(len(self._rows), length):
@@ -129,6 +138,16 @@ class ArrayEvaluation:
 
   def close(self):
     """Nothing works ahead."""
+
+
+def own_rows(batch_size, index, count):
+  """The rows of the global batch that process `index` of `count` has, as a slice."""
+  own, rest = divmod(batch_size, count)
+  if rest:
+    raise ValueError(
+      f'the batch size is {batch_size}; it must be a multiple of the {count} processes'
+    )
+  return slice(index * own, (index + 1) * own)
 
 
 def fill_up(rows, length):
@@ -143,14 +162,15 @@ def even_chunks(total, most):
   return [(i * size, size) for i in range(number)]
 
 
-def search_feeds(dataset, parts, batch_size, *, seed, **augmentation):
+def search_feeds(dataset, parts, batch_size, *, seed, process=(0, 1), **augmentation):
   """Feeds of a search on a data set in memory.
 
   Args:
     dataset: a `sources.Dataset`.
     parts: `splits.Parts`; where alpha and beta share a part, only 'val_alpha' is a field.
-    batch_size: B.
+    batch_size: of the global batch.
     seed: of the order.
+    process: number of this process, and how many there are.
     **augmentation: `crop_padding`, `flip` and `cutout` of `augment.augment`.
   """
   data = Arrays(dataset.train_images, dataset.train_labels)
@@ -158,37 +178,45 @@ def search_feeds(dataset, parts, batch_size, *, seed, **augmentation):
   if parts.val_beta is parts.val_alpha:
     del fields['val_beta']
   validation = np.unique(np.concatenate([parts.val_alpha, parts.val_beta]))
-  val = array_evaluation(dataset, data, validation, batch_size)
-  return make_feeds(dataset, data, fields, batch_size, seed, augmentation, val=val)
+  val = array_evaluation(dataset, data, validation, batch_size, process)
+  return make_feeds(dataset, data, fields, batch_size, seed, augmentation, process, val=val)
 
 
-def train_feeds(dataset, batch_size, *, fraction, holdout, seed, **augmentation):
+def train_feeds(dataset, batch_size, *, fraction, holdout, seed, process=(0, 1), **augmentation):
   """Feeds of a training on a data set in memory; arguments as of `search_feeds`.
 
   Args:
     dataset: a `sources.Dataset`.
-    batch_size: B.
+    batch_size: of the global batch.
     fraction: the part of the training images that is used at all.
     holdout: the part of these that is kept apart for validation: the same images for every seed.
     seed: of the order.
+    process: number of this process, and how many there are.
     **augmentation: `crop_padding`, `flip` and `cutout` of `augment.augment`.
   """
   data = Arrays(dataset.train_images, dataset.train_labels)
   train, validation = splits.hold_out(dataset.train_labels, fraction=fraction, holdout=holdout)
-  val = array_evaluation(dataset, data, validation, batch_size) if len(validation) else None
-  test = None
+  val = test = None
+  if len(validation):
+    val = array_evaluation(dataset, data, validation, batch_size, process)
   if dataset.test_images is not None:
     images = Arrays(dataset.test_images, dataset.test_labels)
-    test = array_evaluation(dataset, images, np.arange(len(images.labels)), batch_size)
+    test = array_evaluation(dataset, images, np.arange(len(images.labels)), batch_size, process)
   fields = {'train': train}
-  return make_feeds(dataset, data, fields, batch_size, seed, augmentation, val=val, test=test)
+  return make_feeds(
+    dataset, data, fields, batch_size, seed, augmentation, process, val=val, test=test
+  )
 
 
-def array_evaluation(dataset, data, indices, batch_size):
-  return ArrayEvaluation(data, indices, batch_size, mean=dataset.mean, std=dataset.std)
+def array_evaluation(dataset, data, indices, batch_size, process):
+  return ArrayEvaluation(
+    data, indices, batch_size, mean=dataset.mean, std=dataset.std, process=process
+  )
 
 
-def make_feeds(dataset, data, parts, batch_size, seed, augmentation, *, val=None, test=None):
+def make_feeds(
+  dataset, data, parts, batch_size, seed, augmentation, process, *, val=None, test=None
+):
   mean, std = dataset.mean, dataset.std
   draw = lambda key, images, place: augment.augment(
     key, images, place, mean=mean, std=std, **augmentation
@@ -198,5 +226,5 @@ def make_feeds(dataset, data, parts, batch_size, seed, augmentation, *, val=None
   sizes |= {name: feed.count for name, feed in measured.items() if feed is not None}
   return Feeds(
     dataset.name, dataset.train_images.shape[1:], dataset.class_names, mean, std, sizes,
-    ArrayFeed(data, parts, batch_size, seed=seed, augment=draw), val, test,
+    ArrayFeed(data, parts, batch_size, seed=seed, augment=draw, process=process), val, test,
   )  # fmt: skip

@@ -51,9 +51,8 @@ class Options(NamedTuple):
 class StreamFeed:
   """A feed of learning, see `feeds`; each field of a chunk is `Pixels`.
 
-  In a chunk, B is the share of this process: rows `i * B .. (i + 1) * B` of the global batch for
-  process i. What is asked for is decoded first, then as many steps as the next chunk may have. At
-  most 3 x `length` steps are held, that chunk included, each of B * `image_size` ** 2 * 3 bytes.
+  What is asked for is decoded first, then as many steps as the next chunk may have. At most 3 x
+  `length` steps are held, that chunk included, each of B * `image_size` ** 2 * 3 bytes.
 
   With on_bad_image 'skip', an image that cannot be read is replaced by the next one, in the order
   of the numbers and in a circle, of the same class and the same part.
@@ -216,13 +215,7 @@ class StreamEvaluation:
 
 def own_rows(batch_size, options):
   """The rows of the global batch that this process decodes, as a slice."""
-  own, rest = divmod(batch_size, options.process_count)
-  if rest:
-    raise ValueError(
-      f'the batch size is {batch_size}; it must be a multiple of the {options.process_count} '
-      'processes'
-    )
-  return slice(options.process_index * own, (options.process_index + 1) * own)
+  return feeds_lib.own_rows(batch_size, options.process_index, options.process_count)
 
 
 def make_decoder(encoded, options):

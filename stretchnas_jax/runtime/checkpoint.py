@@ -3,6 +3,8 @@
 Every leaf has a checksum, since a flipped bit restores without a word. A checkpoint that is damaged
 or of another run is passed over for the one before; a run with checkpoints of which none can be
 read does not silently begin anew. A save that fails is an error of the next one, or of the end.
+
+Of several processes the first one saves, since all hold the same state, and each reads for itself.
 """
 
 import contextlib
@@ -46,13 +48,29 @@ class Checkpoints:
   """The checkpoints in one folder; a context manager that waits for the last save at its end."""
 
   def __init__(self, directory, keep=3, read_only=False):
-    """`keep` newest ones stay; older ones are deleted. With `read_only` nothing is changed."""
-    self.directory, self.read_only = pathlib.Path(directory).absolute(), read_only
+    """`keep` newest ones stay; older ones are deleted. With `read_only` nothing is changed.
+
+    Without `read_only`, all processes of a job must do this together.
+    """
+    index, count = jax.process_index(), jax.process_count()
+    self.directory, self.shared = pathlib.Path(directory).absolute(), count > 1 and not read_only
+    self.read_only = read_only or index > 0
+    if not self.read_only:
+      self.directory.mkdir(parents=True, exist_ok=True)
+    if self.shared:
+      multihost_utils.sync_global_devices('checkpoints')
+    # Each manager is of one process, and waits for no other.
+    alone = ocp.options.MultiprocessingOptions(
+      primary_host=index, active_processes={index}, barrier_sync_key_prefix=f'process_{index}'
+    )
     options = (
-      ocp.CheckpointManagerOptions(create=False, enable_async_checkpointing=False)
-      if read_only
+      ocp.CheckpointManagerOptions(
+        create=False, enable_async_checkpointing=False, multiprocessing_options=alone
+      )
+      if self.read_only
       else ocp.CheckpointManagerOptions(
-        max_to_keep=keep, enable_async_checkpointing=True, cleanup_tmp_directories=True,
+        max_to_keep=keep, create=False, enable_async_checkpointing=True,
+        cleanup_tmp_directories=True, multiprocessing_options=alone,
         async_options=ocp.options.AsyncOptions(
           post_finalization_callback=self._finish,
           # Else it waits for minutes for a folder that cannot be made.
@@ -95,7 +113,7 @@ class Checkpoints:
       # Whatever orbax says: a thread may have died, or the folder may have gone.
       if step is not None and not (self.directory / str(step)).is_dir():
         raise FileNotFoundError('its folder is not there')
-      if step is not None and jax.process_index() == 0:
+      if step is not None:
         files.sync(self.directory)
         files.replace(self._record, json.dumps({'newest': step}).encode())
     except Exception as error:  # orbax hands on what its libraries raise
@@ -116,8 +134,6 @@ class Checkpoints:
 
     It also takes a folder that it cannot list for an empty one, and goes on without its files.
     """
-    if jax.process_index() != 0:
-      return
     names = [n for n in os.listdir(self.directory) if n.startswith(f'{self._saving}.')]
     for place in [self.directory / name for name in names]:
       if missing := [name for name in NEEDED if not (place / name).is_file()]:
@@ -139,6 +155,8 @@ class Checkpoints:
   def save(self, step, state, meta=None):
     """Saves in the background; the arrays may change or be donated once this returns.
 
+    In a process that is not the first one this does nothing.
+
     Args:
       step: a whole number, above that of every checkpoint there is.
       state: a pytree of arrays, typed keys among them.
@@ -148,6 +166,8 @@ class Checkpoints:
       ValueError: there is a checkpoint of this or a later step.
       SaveFailed: the save before this one, or the beginning of this one.
     """
+    if self.read_only:
+      return
     self.wait()
     self._check_folder(step)
     # Copies of our own: what is written later cannot be touched by the steps that run meanwhile.
@@ -178,7 +198,7 @@ class Checkpoints:
     """The newest checkpoint that is whole, and of this run.
 
     Newer ones are set aside, in a folder beside that of the checkpoints, so that their steps can be
-    saved again.
+    saved again. In a job of several processes all read the one that the first process has found.
 
     Args:
       like: a state of the same structure, shapes and types, of arrays or ShapeDtypeStructs; the
@@ -192,21 +212,28 @@ class Checkpoints:
       Unusable (a ValueError): no checkpoint can be read, `like` has other leaves than what was
         saved, or there were checkpoints once.
     """
-    refused, target = self._strays(), {p: abstract(leaf) for p, leaf in flatten(like).items()}
+    if not self.shared:
+      return self._find(like, identity or {})
+    if self.read_only:
+      step = told()
+      self._manager.reload()
+      return self._restore(step, like, identity or {}) if step else None
+    found = self._find(like, identity or {})
+    told(found[0] if found else 0)
+    return found
+
+  def _find(self, like, identity):
+    refused = self._strays()
     for step in self.steps():
       try:
-        content = self._content(step)
-        check_own(step, content, identity or {})
-        check_alike(step, content['leaves'], like)
-        leaves = self._leaves(step, content['leaves'], target)
+        found = self._restore(step, like, identity)
       except Exception as error:  # the type depends on which file is damaged, and how
         refused[step] = error
         logging.warning('%s', why(step, error))
         continue
       self._set_aside(refused)
       self._name_missing(step, refused)
-      restored = [wrap(leaves[path], leaf) for path, leaf in flatten(like).items()]
-      return step, jax.tree.unflatten(jax.tree.structure(like), restored), content['meta']
+      return found
     if refused:
       raise self._unusable(refused)
     if not self.read_only and (newest := self._newest_saved()):
@@ -215,6 +242,15 @@ class Checkpoints:
         f'it back, or delete {self._record} to begin anew'
       )
     return None
+
+  def _restore(self, step, like, identity):
+    """What `restore_latest` gives, of one checkpoint."""
+    content, target = self._content(step), {p: abstract(leaf) for p, leaf in flatten(like).items()}
+    check_own(step, content, identity)
+    check_alike(step, content['leaves'], like)
+    leaves = self._leaves(step, content['leaves'], target)
+    restored = [wrap(leaves[path], leaf) for path, leaf in flatten(like).items()]
+    return step, jax.tree.unflatten(jax.tree.structure(like), restored), content['meta']
 
   def _strays(self):
     """Files that stand where a checkpoint belongs, as `{step: error}`."""
@@ -238,14 +274,11 @@ class Checkpoints:
     if self.read_only or not steps:
       return
     aside = self.directory.with_name(f'{self.directory.name}-set-aside')
-    if jax.process_index() == 0:
-      aside.mkdir(exist_ok=True)
-      for step in steps:
-        places = (aside / f'{step}.{i}' for i in itertools.count())
-        os.rename(self.directory / str(step), next(p for p in places if not p.exists()))
-      logging.warning('checkpoints %s are moved to %s', sorted(steps), aside)
-    if jax.process_count() > 1:
-      multihost_utils.sync_global_devices('set aside')
+    aside.mkdir(exist_ok=True)
+    for step in steps:
+      places = (aside / f'{step}.{i}' for i in itertools.count())
+      os.rename(self.directory / str(step), next(p for p in places if not p.exists()))
+    logging.warning('checkpoints %s are moved to %s', sorted(steps), aside)
     self._manager.reload()
 
   def _name_missing(self, step, refused):
@@ -304,6 +337,11 @@ class Checkpoints:
     return leaves | {
       p: jax.device_put(np.zeros(x.shape, x.dtype), x.sharding) for p, x in empty.items()
     }
+
+
+def told(step=0):
+  """The step that the first process tells to all others."""
+  return int(multihost_utils.broadcast_one_to_all(np.int32(step)))
 
 
 def why(step, error):

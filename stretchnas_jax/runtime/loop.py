@@ -65,16 +65,16 @@ class Loop:
 
   def restore(self, position):
     """Starts from the newest checkpoint, or from `position`; what came after it is cut away."""
-    position = parallel.replicate(position, self.settings.backend)
     restored = self.checkpoints.restore_latest(position, self.identity)
-    self.step, self.position, meta = restored or (0, position, {})
+    self.step, position, meta = restored or (0, position, {})
+    self.position = parallel.replicate(position, self.settings.backend)
     self.seconds = meta.get('seconds', 0.0)
     self._epoch_seconds = meta.get('epoch_seconds', 0.0)
     for lines in self.lines.values():
       lines.cut_back(self.step)
     self._check_lines()
     writers = [metrics.JsonLines(self.lines['metrics.jsonl'])]
-    if self.settings.tensorboard:
+    if self.settings.tensorboard and self.folder.writes:
       writers.append(metrics.TensorBoard(self.folder.path / 'tensorboard', self.step))
     self._writer = metrics.Writers(*writers)
 
@@ -109,17 +109,25 @@ class Loop:
     )  # fmt: skip
     if self.step:
       self.progress.message(f'resumed at step {self.step} of {settings.num_steps}')
-    # One process of several cannot stop alone: the others would wait for it.
-    with signals.stop_requests(jax.process_count() == 1) as request, self.progress:
+    when = b'the steps under way' if jax.process_count() == 1 else b'the next checkpoint'
+    with signals.stop_requests(when) as request, self.progress:
       while self.step < settings.num_steps:
         self.advance(feed, train, end_epoch)
-        if request.number is not None and self.step < settings.num_steps:
-          self._stop(request.number)
+        number = self._asked(request)
+        if number and self.step < settings.num_steps:
+          self._stop(number)
     self._writer.close()
+
+  def _asked(self, request):
+    """The signal by which a run is to stop now, or 0."""
+    if jax.process_count() == 1:
+      return request.number or 0
+    # One process of several cannot stop alone, and they ask each other where all of them come by.
+    return parallel.largest(request.number or 0) if self._saves_here() else 0
 
   def advance(self, feed, train, end_epoch):
     """Some steps, up to the next call, checkpoint or end of an epoch, and what is due then."""
-    per_epoch, every = self.settings.steps_per_epoch, self.settings.every_steps
+    per_epoch = self.settings.steps_per_epoch
     epoch, done = divmod(self.step, per_epoch)
     count, first = self._count(done), 'the step' not in self._compiled
     begin = time.perf_counter()
@@ -137,8 +145,12 @@ class Loop:
       self.progress.update(self.step, loss=loss)
     else:
       self._end_epoch(end_epoch)
-    if not self.step % per_epoch or (every and not self.step % every):
+    if self._saves_here():
       self._save()
+
+  def _saves_here(self):
+    every = self.settings.every_steps
+    return not self.step % self.settings.steps_per_epoch or bool(every and not self.step % every)
 
   def compiling(self, what, steps_inside=False):
     """The first call of a program says that it compiles."""
@@ -146,6 +158,18 @@ class Loop:
       return contextlib.nullcontext()
     self._compiled.add(what)
     return self.progress.compiling(what, steps_inside)
+
+  def tell_memory(self, program, *args):
+    """Says before the first step what memory it will take, as its compiler has it."""
+    if 'memory' in self._compiled:
+      return
+    self._compiled.add('memory')
+    if memory := program.memory(*args):
+      mega = lambda size: f'{size / 2**20:,.0f} MB'
+      self.progress.message(
+        f'memory    {mega(memory.total)} on each device: {mega(memory.temporary)} for feature maps '
+        f'and gradients, {mega(memory.arguments)} for images, weights and optimisers'
+      )
 
   @property
   def last(self):

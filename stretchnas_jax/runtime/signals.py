@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 
-HEARD = b'\nstopping after the steps under way; Ctrl-C once more stops at once\n'
+HEARD = b'\nstopping after %s; Ctrl-C once more stops at once\n'
 
 
 class Stopped(KeyboardInterrupt):
@@ -27,8 +27,8 @@ class Request:
     number: of the signal that asked for it, or None.
   """
 
-  def __init__(self):
-    self.number = None
+  def __init__(self, when=b'the steps under way'):
+    self.number, self._heard = None, HEARD % when
 
   def _handle(self, number, frame):
     if self.number is not None and number == signal.SIGINT:
@@ -36,18 +36,18 @@ class Request:
     self.number = number
     # Not print: the signal may have come in the middle of one.
     with contextlib.suppress(OSError):
-      os.write(2, HEARD)
+      os.write(2, self._heard)
 
 
 @contextlib.contextmanager
-def stop_requests(enabled=True):
+def stop_requests(when=b'the steps under way'):
   """While this lasts, SIGINT and SIGTERM set the `Request` that it gives, and do no more.
 
   A second SIGINT interrupts at once. Outside the main thread, where Python handles no signals,
-  and unless `enabled`, nothing is set up.
+  nothing is set up. `when` is the word of the answer on when the run will stop.
   """
-  request = Request()
-  if not enabled or threading.current_thread() is not threading.main_thread():
+  request = Request(when)
+  if threading.current_thread() is not threading.main_thread():
     yield request
     return
   numbers = (signal.SIGINT, signal.SIGTERM)

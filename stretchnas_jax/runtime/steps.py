@@ -54,11 +54,17 @@ def compile_step(step, feed, backend):
   return parallel.data_parallel(bound, in_axes=(None, None, 0, None), backend=backend)
 
 
-def run_chunk(program, position, data, chunk, key, count):
-  """The first `count` steps of a chunk of a feed; does not wait for them."""
+def run_chunk(program, position, data, chunk, key, count, compiled=None):
+  """The first `count` steps of a chunk of a feed; does not wait for them.
+
+  `compiled(program, *args)` is called before the first of them, with its arguments.
+  """
   best, position = position.best, position._replace(best=None)
   for t in range(count):
-    position = program(position, data, one_of(chunk, t), key)
+    args = position, data, one_of(chunk, t), key
+    if compiled is not None and t == 0:
+      compiled(program, *args)
+    position = program(*args)
   return position._replace(best=best)
 
 

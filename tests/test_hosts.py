@@ -1,0 +1,121 @@
+"""Jobs of several processes, on real ones, and other numbers of devices."""
+
+import importlib
+import re
+import signal
+
+import filelock
+import jax
+import numpy as np
+import pytest
+
+import stretchnas_jax
+from experiments.reliability import hosts, kills, lost
+from stretchnas_jax.data import feeds, sources
+from stretchnas_jax.runtime import measure, parallel, workdir
+
+
+def test_a_job_that_loses_a_process_goes_on_alone_and_ends_as_one_device_does(tmp_path):
+  """Two processes, one killed in mid-epoch; then eight devices of one process."""
+  (tmp_path / 'train.py').write_text(lost.CONFIG.format(epochs=8))
+  (tmp_path / 'cell.json').write_text(lost.json.dumps(lost.CELL))
+  words = [f'--config={tmp_path}/train.py', f'--genotype={tmp_path}/cell.json']
+  path = tmp_path / 'run'
+  with hosts.Job('train', path, words, processes=2) as job:
+    while kills.newest(path) < 6:
+      assert all(process.poll() is None for process in job.processes), job.words()
+      hosts.time.sleep(0.05)
+    job.processes[1].send_signal(signal.SIGKILL)
+    codes, text = job.wait(), job.words()[0]
+  assert codes == [3, -signal.SIGKILL]
+  named = r'error: process 1 of 2 \(.*, pid \d+\) has died; all processes of this job stop, and the'
+  assert re.search(named, text), text
+  assert 'memory ' in text and ' MB on each device' in text
+  with hosts.Job('train', path, words, devices=8) as job:
+    assert job.wait() == [0], job.words()
+  assert re.search(r'resumed at step \d+ of 32', job.words()[0])
+  alone = tmp_path / 'alone'
+  stretchnas_jax.run_train(load(tmp_path / 'train.py'), alone, tmp_path / 'cell.json')
+  lines, expected = (workdir.read(p / 'metrics.jsonl') for p in (path, alone))
+  assert [line['epoch'] for line in lines] == list(range(1, 9))
+  for name in ('train_loss', 'train_accuracy', 'test_loss'):
+    values = [[line[name] or 0 for line in each] for each in (lines, expected)]
+    np.testing.assert_allclose(*values, atol=1e-4)
+
+
+def load(path):
+  """The config of a config file, for one device."""
+  spec = importlib.util.spec_from_file_location(path.stem, path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  config = module.get_config()
+  config.parallel.backend = 'single'
+  return config
+
+
+def test_an_error_of_one_process_ends_all(tmp_path):
+  """Only the first one locks the folder, and finds that it is in use."""
+  config, path = tmp_path / 'train.py', tmp_path / 'run'
+  config.write_text(lost.CONFIG.format(epochs=8))
+  path.mkdir()
+  with filelock.FileLock(path / workdir.LOCK):
+    words = [f'--config={config}', '--genotype=DARTS_V2']
+    with hosts.Job('train', path, words, processes=2) as job:
+      codes, texts = job.wait(), job.words()
+  assert codes == [2, 3], texts
+  assert re.search('error: workdir .* is in use by another process', texts[0])
+  told = r'error: process 0 of 2 \(.*\) has stopped \(workdir .* is in use by another process'
+  assert re.search(told, texts[1]), texts[1]
+  assert not any('Traceback' in text for text in texts), texts
+
+
+def test_one_device_cannot_serve_several_processes(monkeypatch):
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  with pytest.raises(ValueError, match='parallel.backend is single, .* this job has 2 processes'):
+    parallel.check_backend('single')
+  parallel.check_backend('pmap')
+
+
+def test_the_shares_of_processes_are_the_whole_batch():
+  dataset = sources.load('digits', image_size=8)
+  whole, *shares = [
+    feeds.train_feeds(dataset, 6, fraction=0.1, holdout=0.3, seed=0, process=process)
+    for process in ((0, 1), (0, 2), (1, 2))
+  ]
+  rows = [each.train.chunk(1, 2, 3, 4)['train'] for each in (whole, *shares)]
+  assert rows[0].shape == (4, 6) and rows[1].shape == (4, 3)
+  np.testing.assert_array_equal(rows[0], np.concatenate(rows[1:], axis=1))
+  parts = [list(each.val.chunks(50)) for each in (whole, *shares)]
+  for expected, *found in zip(*parts, strict=True):
+    for k in range(2):
+      joined = np.concatenate([each[k] for each in found], axis=1)
+      np.testing.assert_array_equal(expected[k], joined)
+  with pytest.raises(ValueError, match='batch size is 6; it must be a multiple of the 4 processes'):
+    feeds.train_feeds(dataset, 6, fraction=0.1, holdout=0.3, seed=0, process=(0, 4))
+
+
+@pytest.mark.parametrize('backend', parallel.BACKENDS)
+def test_the_memory_of_a_step_is_known_before_it_runs(backend):
+  """The products of all rows of a batch are a square, which is in memory; a step compiles once."""
+
+  def step(state, rows, *, axis_name):
+    products = jax.numpy.tanh(rows @ rows.T)
+    total = jax.numpy.sin(products @ products).sum()
+    return state + (total if axis_name is None else jax.lax.pmean(total, axis_name))
+
+  program = parallel.data_parallel(step, in_axes=(None, 0), backend=backend)
+  state = parallel.replicate(np.float32(0), backend)
+  found = {}
+  with measure.compilation() as compiled:
+    for size in (256, 512):
+      rows = np.ones((size, 2), np.float32)
+      found[size] = program.memory(state, rows)
+      state = program(state, rows)
+  assert len(compiled.seconds) <= 4  # of each size the step, and what cuts the batch
+  devices = parallel.device_count(backend)
+  for size, memory in found.items():
+    square = 4 * (size // devices) ** 2
+    assert square <= memory.temporary <= 4 * square
+    rows = 4 * 2 * size // devices
+    assert rows <= memory.arguments <= 2 * rows + 64
+    assert memory.total == memory.temporary + memory.arguments
