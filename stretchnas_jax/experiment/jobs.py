@@ -86,7 +86,7 @@ def run_jobs(experiment, run, setting):
   """The jobs of one run: its search, the choice of its cell, its training."""
   if run.cell is None:
     return
-  found = trials(experiment, run, setting)
+  run, found = shared(experiment, run, setting.scale), trials(experiment, run, setting)
   if (name := search_of(run.cell, experiment.searches)) is not None:
     yield from search_jobs(name, experiment.searches[name], setting)
   if run.layers is None:
@@ -105,6 +105,7 @@ def run_jobs(experiment, run, setting):
 
 def trials(experiment, run, setting):
   """The `Trial`s of a run, one for each seed."""
+  run = shared(experiment, run, setting.scale)
   name = search_of(run.cell, experiment.searches)
   found = []
   for seed in setting.seeds:
@@ -123,6 +124,23 @@ def search_of(cell, searches):
   """The name of the search that a run's cell comes from, or None."""
   name = cell.removeprefix('random_ops:').split('@')[0]
   return name if name in searches else None
+
+
+def shared(experiment, run, scale):
+  """A run under the first of all names that its cell has, so that nothing is done twice."""
+  searches = experiment.searches
+  if (name := search_of(run.cell, searches)) is None:
+    return run
+  same = resolved(searches[name], scale)
+  first = next(other for other, search in searches.items() if resolved(search, scale) == same)
+  cell = run.cell.replace(name, first).removesuffix(f'@{scales.PAPER.epochs}')
+  return run._replace(cell=cell)
+
+
+def resolved(search, scale):
+  """A search as it is made at a scale."""
+  config, _ = scale.stand_ins.get(search.config, (search.config, ''))
+  return search._replace(config=config, layers=scale.layers.get(search.layers, search.layers))
 
 
 def slug(run):
@@ -149,8 +167,9 @@ def scaled_epoch(epoch, scale):
 
 def search_jobs(name, search, setting):
   scale, folder = setting.scale, setting.folder / 'searches' / name
+  search = resolved(search, scale)
   fields = {**search.overrides, **scale.search, **data_field(setting)}
-  fields['model.num_layers'] = scale.layers.get(search.layers, search.layers)
+  fields['model.num_layers'] = search.layers
   fields['search.epochs'] = scale.epochs
   groups = [(seed,) for seed in setting.seeds] if setting.split else [setting.seeds]
   for seeds in groups:
