@@ -95,7 +95,7 @@ def run_jobs(experiment, run, setting):
   for trial in found:
     yield from candidate_jobs(run, trial, setting)
   # A cell of the zoo is the same for all seeds, and one compilation serves them.
-  same = not any(trial.search or trial.candidates for trial in found)
+  same = search_of(run.cell, experiment.searches) is None and not run.cell.startswith('random')
   if same and not setting.split:
     yield train_job(run, texts[0], found, setting, several=True)
     return
@@ -112,7 +112,7 @@ def trials(experiment, run, setting):
     training, candidates = None, ()
     if run.layers is not None:
       training = setting.folder / 'trainings' / slug(run) / f'seed_{seed}'
-    if run.cell.startswith('random'):
+    if run.cell.startswith('random') and setting.scale.candidates > 1:
       folder = setting.folder / 'candidates' / slug(run) / f'seed_{seed}'
       candidates = tuple(folder / str(i) for i in range(setting.scale.candidates))
     search = None if name is None else setting.folder / 'searches' / name / f'seed_{seed}'
@@ -154,6 +154,8 @@ def cell_text(run, searches, trial, setting):
   """What `--genotype` is given."""
   if trial.candidates:
     return f'best:{trial.candidates[0].parent}'
+  if run.cell.startswith('random'):
+    return random_text(trial, trial.seed)
   if trial.search is None:
     return run.cell
   _, _, epoch = run.cell.partition('@')
@@ -184,10 +186,14 @@ def candidate_jobs(run, trial, setting):
   scale = setting.scale
   for i, folder in enumerate(trial.candidates):
     number = trial.seed * scale.candidates + i
-    cell = f'random:{number}' if trial.search is None else f'random_ops:{trial.search}:{number}'
+    cell = random_text(trial, number)
     more = {'train.epochs': scale.candidate_epochs, 'data.holdout': HOLDOUT, 'seed': trial.seed}
     needs = () if trial.search is None else (trial.search,)
     yield Job('train', train_words(run, cell, folder, setting, more), (folder,), needs)
+
+
+def random_text(trial, number):
+  return f'random:{number}' if trial.search is None else f'random_ops:{trial.search}:{number}'
 
 
 def train_job(run, cell, trials_, setting, several):

@@ -1,4 +1,4 @@
-"""How large an experiment is made: as published, for a day on a GPU, or for two CPU cores."""
+"""How large an experiment is made: as published, for a day on a GPU, for two CPU cores."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -6,6 +6,11 @@ from typing import Any, NamedTuple
 from stretchnas_jax.experiment.spec import CIFAR10, IMAGENET
 
 DIGITS, DARTS = 'configs/train_digits.py', 'configs/darts_cifar10.py'
+
+
+FOLDER = {
+  'data.name': 'folder', 'data.image_size': 16, 'data.fraction': 0.1, 'data.crop_padding': 2,
+}  # fmt: skip
 
 
 class Recipe(NamedTuple):
@@ -27,7 +32,7 @@ class Scale(NamedTuple):
     layers: paper's number of layers -> ours; those that are not in it stay.
     params: factor of the numbers of parameters.
     recipes: the paper's training config -> ours.
-    candidates: how many random cells one is chosen of.
+    candidates: how many random cells one is chosen of; of one, none is chosen.
     candidate_epochs: of the short training that chooses.
   """
 
@@ -105,4 +110,36 @@ TINY = Scale(
   candidate_epochs=3,
 )  # fmt: skip
 
-SCALES = {'paper': PAPER, 'small': SMALL, 'tiny': TINY}
+# Channels of a size at which an even C comes within 5 % of most wanted sizes.
+CPU = Scale(
+  about='CIFAR-10 of 16x16 pixels from class folders, 5,000 images, 15 epochs of search and 12 of '
+  'training',
+  seeds=(0, 1, 2),
+  search={
+    **FOLDER, 'model.channels': 8, 'weights.learning_rate': 0.05,
+    'alpha.learning_rate': 6e-3, 'beta.learning_rate': 3e-2,
+  },
+  stand_ins=TINY.stand_ins,
+  epochs=15,
+  layers=SMALL.layers,
+  params=1 / 8,
+  recipes={
+    CIFAR10: Recipe(
+      CIFAR10, {
+        **FOLDER, 'data.cutout': 4, 'model.auxiliary': False, 'train.epochs': 12,
+        'train.batch_size': 64, 'train.drop_path': 0.05, 'weights.learning_rate': 0.05,
+      },
+    ),
+    IMAGENET: Recipe(
+      CIFAR10, {
+        **FOLDER, 'data.image_size': 32, 'data.cutout': 0, 'model.stem': 'imagenet',
+        'model.auxiliary': False, 'train.epochs': 12, 'train.batch_size': 64,
+        'train.drop_path': 0.0, 'weights.learning_rate': 0.05,
+      },
+    ),
+  },
+  candidates=1,
+  candidate_epochs=0,
+)  # fmt: skip
+
+SCALES = {'paper': PAPER, 'small': SMALL, 'cpu': CPU, 'tiny': TINY}
