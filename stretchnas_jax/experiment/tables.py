@@ -25,14 +25,15 @@ def markdown(results):
   parts = [
     f'# {results["title"]}',
     f'{MEASURES[results["measure"]]}. Scale: {results["scale"]}. {results["date"][:10]}.',
-    table(HEAD, [cells(row) for row in rows.values()]),
+    table(*filled(HEAD, [cells(row) for row in rows.values()])),
     NOTE,
   ]
   if results['comparisons']:
     head = ('on the same seeds', 'difference', '95 % interval', 'n')
     parts.append(table(head, [comparison(rows, found) for found in results['comparisons']]))
   if results['searches']:
-    parts.append(table(SEARCH_HEAD, [search(*row) for row in results['searches'].items()]))
+    lines = [search(*row) for row in results['searches'].items()]
+    parts.append(table(*filled(SEARCH_HEAD, lines)))
   parts += [f'- {remark}' for remark in results['remarks']]
   parts += [made(facts) for facts in results['made_with']]
   return '\n\n'.join(parts) + '\n'
@@ -57,6 +58,12 @@ def search(name, row):
     f'{each(map(zero, runs))} of {row["epochs"]}' if topology else '-',
     '; '.join(weights) if none else '-',
   ]
+
+
+def filled(head, lines):
+  """Without the columns in which no line says anything."""
+  kept = [i for i in range(len(head)) if any(line[i] != '-' for line in lines)]
+  return [head[i] for i in kept], [[line[i] for i in kept] for line in lines]
 
 
 def table(head, lines):
