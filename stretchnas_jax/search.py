@@ -58,7 +58,7 @@ class Run:
       )
     arch = parallel.fetch(state.arch)
     more = {'val_loss': val['loss'], 'val_accuracy': val['accuracy']}
-    more |= search_steps.architecture_metrics(arch, plan.table)
+    more |= search_steps.architecture_metrics(arch, plan.table, plan.net.space.primitives)
     found, notes = self.derive(state)
     as_json = json.loads(genotype.to_json(found))
     loop.lines['genotypes.jsonl'].append(

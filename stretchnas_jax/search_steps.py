@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from stretchnas_jax.architecture import relaxation, topology
 from stretchnas_jax.optimization.state import Batch
@@ -41,8 +42,8 @@ def compile_programs(plan):
   )
 
 
-def architecture_metrics(arch, table):
-  """How far alpha and beta have decided."""
+def architecture_metrics(arch, table, primitives=()):
+  """How far alpha and beta have decided, and how much `none` weighs where it may be chosen."""
   mean = lambda values: float(sum(values) / len(values))
   return {
     'penalty': float(
@@ -50,4 +51,14 @@ def architecture_metrics(arch, table):
     ),
     'alpha_entropy': mean([relaxation.entropy(alpha) for alpha in arch.alpha.values()]),
     'beta_entropy': mean([topology.beta_entropy(beta, table) for beta in arch.beta.values()]),
+    **none_weights(arch.alpha, primitives),
   }
+
+
+def none_weights(alpha, primitives):
+  """The mean and the largest weight of `none` over the edges of both cells; {} without it."""
+  if 'none' not in primitives:
+    return {}
+  i = primitives.index('none')
+  found = jnp.concatenate([relaxation.softmax(a)[:, i] for a in alpha.values()])
+  return {'none_weight_mean': float(found.mean()), 'none_weight_max': float(found.max())}

@@ -23,15 +23,17 @@ from stretchnas_jax.experiment import (
   plots,
   program,
   running,
+  searched,
   slurm,
   statistics,
   tables,
 )
-from stretchnas_jax.experiment.scales import PAPER, SCALES, TINY
+from stretchnas_jax.experiment.scales import CPU, PAPER, SCALES, TINY
 from stretchnas_jax.experiment.spec import Experiment, Paper, Run, Search
 
 ROOT = pathlib.Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / 'experiments').glob('[tf]*[0-9]_*.py'))
+EXPERIMENTS = [*NAMES, 'comparison_cifar10']
 PROGRAMS = {'search': search, 'train': train}
 CELL = zoo.GENOTYPES['DARTS_V2']
 GENOTYPE = json.loads(json.dumps({
@@ -81,7 +83,7 @@ def test_every_table_and_figure_is_there():
 @pytest.mark.parametrize('scale', SCALES)
 def test_every_command_of_every_experiment_is_valid(scale):
   known = set()
-  for name in NAMES:
+  for name in EXPERIMENTS:
     for job in all_jobs(experiment_of(name), setting_of(SCALES[scale])):
       same = [w for w in job.words if not re.match('--(workdir|genotype|seeds|config.seed)=', w)]
       if (key := (job.program, *same)) in known:
@@ -96,11 +98,11 @@ def test_every_command_of_every_experiment_is_valid(scale):
         assert graph.num_intermediate in (4, 6)
       else:
         train_plan.check_config(args.config)
-        assert inputs.target_of(getattr(args, 'target-params')) > 1e5
+        assert inputs.target_of(getattr(args, 'target-params')) > 5e4
   assert len(known) > 20
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', EXPERIMENTS)
 def test_what_a_command_needs_comes_before_it_and_folders_are_its_own(name):
   experiment, done, workdirs = experiment_of(name), set(), set()
   for scale, split in itertools.product(SCALES.values(), (False, True)):
@@ -150,6 +152,31 @@ def test_epochs_of_a_search_keep_their_place():
   assert jobs.scaled_epoch(20, PAPER) == 20
 
 
+def test_runs_that_are_equal_at_a_scale_are_made_once():
+  table = experiment_of('table1_cifar10')
+  folders = lambda run, scale: jobs.trials(table, run, setting_of(scale, seeds=(0,)))[0]
+  second, after = Run('a', 'darts_second', 20, 3.5), Run('b', 'darts_second@50', 20, 3.5)
+  earlier = Run('c', 'darts_second@40', 20, 3.5)
+  first = table.runs['darts_first']
+  for scale in PAPER, TINY:
+    assert folders(second, scale) == folders(after, scale) != folders(earlier, scale)
+    assert (folders(second, scale) == folders(first, scale)) == (scale is TINY)
+  title = lambda run, scale: collect.title_of(table, run, scale)
+  assert title(second, TINY) == 'a [1st order here]' and title(second, PAPER) == 'a'
+  assert title(first, TINY) == first.title
+  for name in 'figure1_layers', 'figure4_layers':
+    assert {'milenas_sc_8_at_8', 'milenas_sc_16_at_20'} <= experiment_of(name).runs.keys()
+
+
+def test_one_random_cell_a_seed_is_not_chosen():
+  setting = setting_of(CPU, seeds=(0, 4))
+  found = jobs.jobs_of(SMALL_EXPERIMENT, setting, ['chance'])
+  assert [word for job in found for word in job.words if word.startswith('--genotype')] == [
+    '--genotype=random:0', '--genotype=random:4'
+  ]  # fmt: skip
+  assert not any(job.needs for job in found)
+
+
 # ---- statistics ----------------------------------------------------------------------------------
 
 
@@ -182,7 +209,10 @@ def finish(folder, **result):
   facts = {'versions': {'jax': '1'}, 'machine': {'cpu': 'x', 'cores': 2}, 'devices': ['cpu: cpu']}
   (folder / 'run.json').write_text(json.dumps(facts | {'git_commit': 'abc'}))
   (folder / 'config.json').write_text(json.dumps({'seed': 0, 'genotype': GENOTYPE}))
-  (folder / 'result.json').write_text(json.dumps({'genotype': GENOTYPE} | result))
+  (folder / 'result.json').write_text(json.dumps({'genotype': GENOTYPE, 'seed': 0} | result))
+  lines = [{'epoch': i, 'penalty': r, 'none_weight_mean': 0.2, 'none_weight_max': i / 4}
+           for i, r in enumerate((0.0, 0.25, 0.0), 1)]  # fmt: skip
+  (folder / 'metrics.jsonl').write_text('\n'.join(map(json.dumps, lines)) + '\n')
 
 
 def canned(folder):
@@ -223,6 +253,27 @@ def test_the_table_says_what_was_run_and_what_was_not(tmp_path):
   assert '+0.25' in lines['ours minus published']
 
 
+def test_searches_are_told_with_their_history(tmp_path):
+  results = collect.collect(SMALL_EXPERIMENT, canned(tmp_path))
+  assert results['searches'].keys() == {'learned'}
+  found = results['searches']['learned']['runs']
+  assert len(found) == 2
+  assert (found[0]['depth'], found[0]['edges'], found[0]['zero_from']) == (2, 2, 3)
+  line = '| learned | 8 | 2 | 2, 2 | 2, 2 | 0.900, 0.900 | 3, 3 of 50 | 0.20, 0.75; 0.20, 0.75 |'
+  assert line in tables.markdown(results)
+  drawn = plots.draw(SMALL_EXPERIMENT, results)
+  assert set(drawn) == {'', '-penalty', '-none_weight_max'}
+  points = searched.curves(results['searches'])['penalty']['learned']
+  assert [point[:2] for point in points] == [(1, 0.0), (2, 0.25), (3, 0.0)]
+
+
+@pytest.mark.parametrize(
+  'penalties, epoch', [([0, 0], 1), ([0.1, 0, 0], 2), ([0, 0.1], None), ([], None)]
+)
+def test_the_epoch_from_which_the_penalty_stays_zero(penalties, epoch):
+  assert searched.zero_from(penalties) == epoch
+
+
 def test_depth_is_the_longest_path_of_the_normal_cell(tmp_path):
   run = Run('cell', 'learned')
   experiment = Experiment('x', SMALL_EXPERIMENT.searches, {'a': run}, measure='depth')
@@ -231,12 +282,12 @@ def test_depth_is_the_longest_path_of_the_normal_cell(tmp_path):
   results = collect.collect(experiment, setting)
   assert results['rows']['a']['mean'] == 2 and results['rows']['a']['best'] is None
   drawn = plots.draw(experiment, results)
-  assert set(drawn) == {'', '-a-seed-4'}
+  assert set(drawn) == {'', '-a-seed-4', '-penalty', '-none_weight_max'}
   for text in drawn.values():
     ET.fromstring(text)
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', EXPERIMENTS)
 def test_every_experiment_can_be_collected_and_drawn_before_it_is_run(name, tmp_path, capsys):
   experiment = experiment_of(name)
   for verb in 'collect', 'plot':
@@ -291,7 +342,7 @@ def test_list_prints_commands_that_can_be_read(tmp_path, capsys):
   'words, text',
   [
     (['fly'], "'fly' is no verb; there are list, run, collect, plot"),
-    (['list', '--scale=huge'], "--scale is 'huge'; it must be one of paper, small, tiny"),
+    (['list', '--scale=huge'], "--scale is 'huge'; it must be one of paper, small, cpu, tiny"),
     (['list', '--only=nothing'], "--only has 'nothing'; the runs are other, ours"),
     (['list', '--seeds=a'], "--seeds is 'a'"),
     (['run', '--launcher=cloud'], "--launcher is 'cloud'; it must be local or slurm"),

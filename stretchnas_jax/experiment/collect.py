@@ -4,7 +4,7 @@ import datetime
 import json
 
 from stretchnas_jax.architecture import genotype as genotype_lib
-from stretchnas_jax.experiment import jobs, scales, statistics
+from stretchnas_jax.experiment import jobs, scales, searched, statistics
 from stretchnas_jax.runtime import workdir
 
 CLOSE = 0.05  # how far a number of parameters may be from the wanted one
@@ -19,8 +19,8 @@ def collect(experiment, setting):
     setting: a `jobs.Setting`.
 
   Returns:
-    A dict: `rows`, `{key: row}`, and `comparisons`, with everything that they mean nothing
-    without: versions, machines, configs, seeds.
+    A dict: `rows`, `{key: row}`, `comparisons`, and `searches`, see `searched.collect`, with
+    everything that they mean nothing without: versions, machines, configs, seeds.
   """
   rows = {key: row_of(experiment, run, setting) for key, run in experiment.runs.items()}
   return {
@@ -34,6 +34,7 @@ def collect(experiment, setting):
     'made_with': made_with(rows),
     'rows': rows,
     'comparisons': [compare(rows, *pair) for pair in experiment.comparisons],
+    'searches': searched.collect(experiment, setting),
   }
 
 
@@ -42,11 +43,20 @@ def scaled_down(scale):
   if scale is scales.PAPER:
     return []
   layers = ', '.join(f'{ours} for {paper}' for paper, ours in scale.layers.items())
+  several = f'chosen among {scale.candidates}' if scale.candidates > 1 else 'not chosen, one a seed'
   return [
     f'Names and axes carry the numbers of the paper. Here the layers are {layers}; epoch 50 of a '
     f'search is {scale.epochs}; wanted parameters are {scale.params:g} of those of the paper; '
-    f'random cells are chosen among {scale.candidates}.'
+    f'random cells are {several}.'
   ]
+
+
+def title_of(experiment, run, scale):
+  """What a row is called, with what stands in for the paper's search."""
+  name = jobs.search_of(run.cell, experiment.searches) if run.cell else None
+  if name is None or (config := experiment.searches[name].config) not in scale.stand_ins:
+    return run.title
+  return f'{run.title} [{scale.stand_ins[config][1]}]'
 
 
 def row_of(experiment, run, setting):
@@ -65,7 +75,7 @@ def row_of(experiment, run, setting):
     statistics.summary([result[field] for result in found if result.get(field) is not None]).mean
   )
   return {
-    'title': run.title,
+    'title': title_of(experiment, run, setting.scale),
     'paper': run.paper._asdict(),
     'cell': run.cell,
     'series': run.series,

@@ -89,7 +89,7 @@ def run_jobs(experiment, run, setting):
   """The jobs of one run: its search, the choice of its cell, its training."""
   if run.cell is None:
     return
-  found = trials(experiment, run, setting)
+  run, found = shared(experiment, run, setting.scale), trials(experiment, run, setting)
   if (name := search_of(run.cell, experiment.searches)) is not None:
     yield from search_jobs(name, experiment.searches[name], setting)
   if run.layers is None:
@@ -98,7 +98,7 @@ def run_jobs(experiment, run, setting):
   for trial in found:
     yield from candidate_jobs(run, trial, setting)
   # A cell of the zoo is the same for all seeds, and one compilation serves them.
-  same = not any(trial.search or trial.candidates for trial in found)
+  same = search_of(run.cell, experiment.searches) is None and not run.cell.startswith('random')
   if same and not setting.split:
     yield train_job(run, texts[0], found, setting, several=True)
     return
@@ -108,13 +108,14 @@ def run_jobs(experiment, run, setting):
 
 def trials(experiment, run, setting):
   """The `Trial`s of a run, one for each seed."""
+  run = shared(experiment, run, setting.scale)
   name = search_of(run.cell, experiment.searches)
   found = []
   for seed in setting.seeds:
     training, candidates = None, ()
     if run.layers is not None:
       training = setting.folder / 'trainings' / slug(run) / f'seed_{seed}'
-    if run.cell.startswith('random'):
+    if run.cell.startswith('random') and setting.scale.candidates > 1:
       folder = setting.folder / 'candidates' / slug(run) / f'seed_{seed}'
       candidates = tuple(folder / str(i) for i in range(setting.scale.candidates))
     search = None if name is None else setting.folder / 'searches' / name / f'seed_{seed}'
@@ -128,6 +129,23 @@ def search_of(cell, searches):
   return name if name in searches else None
 
 
+def shared(experiment, run, scale):
+  """A run under the first of all names that its cell has, so that nothing is done twice."""
+  searches = experiment.searches
+  if (name := search_of(run.cell, searches)) is None:
+    return run
+  same = resolved(searches[name], scale)
+  first = next(other for other, search in searches.items() if resolved(search, scale) == same)
+  cell = run.cell.replace(name, first).removesuffix(f'@{scales.PAPER.epochs}')
+  return run._replace(cell=cell)
+
+
+def resolved(search, scale):
+  """A search as it is made at a scale."""
+  config, _ = scale.stand_ins.get(search.config, (search.config, ''))
+  return search._replace(config=config, layers=scale.layers.get(search.layers, search.layers))
+
+
 def slug(run):
   """A folder name that says all in which trainings of one scale differ."""
   recipe = '' if run.recipe == scales.CIFAR10 else '-imagenet'
@@ -139,6 +157,8 @@ def cell_text(run, searches, trial, setting):
   """What `--genotype` is given."""
   if trial.candidates:
     return f'best:{trial.candidates[0].parent}'
+  if run.cell.startswith('random'):
+    return random_text(trial, trial.seed)
   if trial.search is None:
     return run.cell
   _, _, epoch = run.cell.partition('@')
@@ -152,11 +172,12 @@ def scaled_epoch(epoch, scale):
 
 def search_jobs(name, search, setting):
   scale, folder = setting.scale, setting.folder / 'searches' / name
+  search = resolved(search, scale)
   fields = {**search.overrides, **scale.search}
   if search.config == IMAGENET_SEARCH:
     fields |= scale.imagenet_search
   fields |= data_field(setting, search.config, fields)
-  fields['model.num_layers'] = scale.layers.get(search.layers, search.layers)
+  fields['model.num_layers'] = search.layers
   fields['search.epochs'] = scale.epochs
   groups = [(seed,) for seed in setting.seeds] if setting.split else [setting.seeds]
   for seeds in groups:
@@ -171,10 +192,14 @@ def candidate_jobs(run, trial, setting):
   scale = setting.scale
   for i, folder in enumerate(trial.candidates):
     number = trial.seed * scale.candidates + i
-    cell = f'random:{number}' if trial.search is None else f'random_ops:{trial.search}:{number}'
+    cell = random_text(trial, number)
     more = {'train.epochs': scale.candidate_epochs, 'data.holdout': HOLDOUT, 'seed': trial.seed}
     needs = () if trial.search is None else (trial.search,)
     yield Job('train', train_words(run, cell, folder, setting, more), (folder,), needs)
+
+
+def random_text(trial, number):
+  return f'random:{number}' if trial.search is None else f'random_ops:{trial.search}:{number}'
 
 
 def train_job(run, cell, trials_, setting, several):

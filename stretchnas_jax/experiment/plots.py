@@ -3,6 +3,7 @@
 import json
 
 from stretchnas_jax.architecture import genotype
+from stretchnas_jax.experiment import searched
 from stretchnas_jax.experiment.spec import MEASURES
 from stretchnas_jax.views import cells, charts
 
@@ -25,6 +26,9 @@ def draw(experiment, results):
     found[''] = charts.dots(experiment.title, [dots_of(row, as_published) for row in shown], label)
   if results['measure'] == 'depth':
     found |= drawn_cells(rows)
+  for name, series in searched.curves(results['searches']).items():
+    title = f'{experiment.title}: {searched.HISTORY[name]}, mean of the seeds'
+    found[f'-{name}'] = charts.curves(title, series, 'epoch of the search', searched.HISTORY[name])
   return found
 
 

@@ -12,7 +12,7 @@ from stretchnas_jax.experiment.scales import SCALES
 
 LAUNCHERS = ('local', 'slurm')
 OPTIONS = (
-  app.Option('scale', 'tiny', 'paper (as published), small (a GPU), tiny (digits, two CPU cores)'),
+  app.Option('scale', 'tiny', 'paper (as published), small (a GPU), cpu or tiny (two CPU cores)'),
   app.Option('only', None, 'keys of runs with commas, also as darts_*; default: all'),
   app.Option('seeds', None, 'as 0,1,2; default: those of the scale'),
   app.Option('folder', None, 'of all runs; default: runs/experiments/SCALE'),

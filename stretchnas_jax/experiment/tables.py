@@ -9,6 +9,10 @@ HEAD = (
   'paper: search, GPU days', 'ours: search, h',
 )  # fmt: skip
 TOP5 = ('paper: top-5 error, %', 'ours: top-5 error, %')
+SEARCH_HEAD = (
+  'search', 'layers', 'n', 'depth of the normal cell', 'its edges', 'validation accuracy',
+  'r(beta) is 0 from epoch', 'weight of none at the end: mean, largest',
+)  # fmt: skip
 NOTE = (
   'Ours: mean ± standard deviation (n - 1) over seeds, each a search and a training of its own. '
   'Intervals are of the mean, by bootstrap; of three seeds they go from the lowest to the highest, '
@@ -23,15 +27,47 @@ def markdown(results):
   parts = [
     f'# {results["title"]}',
     f'{MEASURES[results["measure"]]}. Scale: {results["scale"]}. {results["date"][:10]}.',
-    table(HEAD + TOP5 * top5, [cells(row) + top5_cells(row) * top5 for row in rows.values()]),
+    table(
+      *filled(HEAD + TOP5 * top5, [cells(row) + top5_cells(row) * top5 for row in rows.values()])
+    ),
     NOTE,
   ]
   if results['comparisons']:
     head = ('on the same seeds', 'difference', '95 % interval', 'n')
     parts.append(table(head, [comparison(rows, found) for found in results['comparisons']]))
+  if results['searches']:
+    lines = [search(*row) for row in results['searches'].items()]
+    parts.append(table(*filled(SEARCH_HEAD, lines)))
   parts += [f'- {remark}' for remark in results['remarks']]
   parts += [made(facts) for facts in results['made_with']]
   return '\n\n'.join(parts) + '\n'
+
+
+def search(name, row):
+  """The texts of one search, whose seeds stand beside one another."""
+  runs = row['runs']
+  each = lambda texts: ', '.join(texts)
+  zero = lambda run: 'never' if run['zero_from'] is None else str(run['zero_from'])
+  topology = any(any(run['history']['penalty']) for run in runs)
+  last = lambda run, name: f'{run["history"][name][-1]:.2f}'
+  none = 'none_weight_mean' in runs[0]['history']
+  weights = (f'{last(r, "none_weight_mean")}, {last(r, "none_weight_max")}' for r in runs)
+  return [
+    name,
+    f'{row["layers"]}',
+    f'{len(runs)}',
+    each(f'{run["depth"]}' for run in runs),
+    each(f'{run["edges"]}' for run in runs),
+    each(f'{run["val_accuracy"]:.3f}' for run in runs),
+    f'{each(map(zero, runs))} of {row["epochs"]}' if topology else '-',
+    '; '.join(weights) if none else '-',
+  ]
+
+
+def filled(head, lines):
+  """Without the columns in which no line says anything."""
+  kept = [i for i in range(len(head)) if any(line[i] != '-' for line in lines)]
+  return [head[i] for i in kept], [[line[i] for i in kept] for line in lines]
 
 
 def table(head, lines):

@@ -1,11 +1,13 @@
 """Charts as SVG text: rows of dots, and curves, with their intervals."""
 
+import collections
 import math
 from xml.sax.saxutils import escape
 
 COLOURS = ('#0b5fa5', '#b5390e', '#3f7d20', '#7b4ba3', '#b8860b', '#007a87', '#a0356b', '#555555')
 INK, GREY, LIGHT = '#1a1a1a', '#7a7a7a', '#dcdcdc'
 MARGIN, LINE = 16, 26
+MOST_PLACES = 12  # on an axis whose places are all named
 
 
 def text(x, y, words, anchor='middle', colour=INK):
@@ -82,10 +84,13 @@ def dots(title, rows, label):
       parts.append(dot(place(paper), y, 5, 'none', GREY))
     if bar:
       parts.append(line([(place(bar[0]), y), (place(bar[1]), y)], COLOURS[0], width=2.5))
-    parts += [dot(place(value), y, 2, LIGHT, GREY) for value in values]
     if mean is not None:
       parts.append(dot(place(mean), y, 4, COLOURS[0], COLOURS[0]))
-    elif paper is None:
+    # Equal ones side by side, so that they can be counted.
+    for value, count in collections.Counter(values).items():
+      places = (y + 6 * (j - (count - 1) / 2) for j in range(count))
+      parts += [dot(place(value), at, 2, LIGHT, GREY) for at in places]
+    if mean is None and paper is None:
       parts.append(text(left + 6, y + 4, 'not run', 'start', GREY))
   parts += [text(left + 180, bottom + 32, label), legend(left, 2.6 * MARGIN, rows)]
   return document(width, bottom + 44, parts)
@@ -126,7 +131,8 @@ def curves(title, series, x_label, y_label):
       line([(left, y(tick)), (left + wide, y(tick))], LIGHT, width=1),
       text(left - 6, y(tick) + 4, f'{tick:g}', 'end'),
     ]
-  for value in sorted({p[0] for found in series.values() for p in found}):
+  places = sorted({p[0] for found in series.values() for p in found})
+  for value in places if len(places) <= MOST_PLACES else ticks(places[0], places[-1]):
     parts.append(text(x(value), bottom + 15, f'{value:g}'))
   parts += [text(left + wide / 2, bottom + 34, x_label), text(left, top - 8, y_label, 'start')]
   for i, (name, found) in enumerate(points.items()):
