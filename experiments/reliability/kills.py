@@ -8,6 +8,7 @@ asked to stop by a signal besides. Runs are kept as they end: the same command g
 """
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -158,7 +159,7 @@ class Start:
     return self.log.exists() and b'resumed at step' in self.log.read_bytes()[self.told :]
 
   def saving(self):
-    return bool(unfinished(self.path)) or self.saved()
+    return bool(unfinished(self.path, self.since)) or self.saved()
 
   def started(self):
     return True
@@ -202,9 +203,14 @@ def newest(path):
   return max((int(name) for name in names_in(path) if name.isdigit()), default=0)
 
 
-def unfinished(path):
-  """What saves under way, or cut off, have made."""
-  return [name for name in names_in(path) if not name.isdigit()]
+def unfinished(path, since):
+  """What a save under way has made, or one that was cut off, but not before a time."""
+  found = []
+  for name in names_in(path):
+    with contextlib.suppress(FileNotFoundError):  # it has its name now
+      if not name.isdigit() and (path / 'checkpoints' / name).stat().st_mtime >= since:
+        found.append(name)
+  return found
 
 
 def names_in(path):
@@ -229,7 +235,7 @@ def stop(program, path, moment, number, share):
     'code': start.process.exitcode,
     'resumed': start.resumed(),
     'newest_checkpoint': [start.before, newest(path)],
-    'inside_a_save': bool(unfinished(path)),
+    'inside_a_save': bool(unfinished(path, start.since)),
   }
 
 
