@@ -8,6 +8,7 @@ interrupted goes on from its file of results.
 """
 
 import argparse
+import functools
 import json
 import pathlib
 import re
@@ -141,13 +142,15 @@ def real(runs):
   return [one for run in runs for one in run['losses'] if any(one['codes'])]
 
 
-def campaign(folder, how, count, seed=0, runs=(), epochs=40, losses=LOSSES_PER_RUN):
+def campaign(folder, how, count, save, seed=0, runs=(), epochs=40, losses=LOSSES_PER_RUN):
+  """Runs until so many losses are there; `save(runs)` is called after each run."""
   expected, window = prepare(folder, epochs)
   runs = list(runs)
   while (missing := count - len(real(runs))) > 0:
     name, rng = f'run_{len(runs)}', np.random.default_rng([seed, len(runs)])
     runs.append(lose_some(folder, name, how, expected, window, rng, min(losses, missing)))
     print(json.dumps({name: value for name, value in runs[-1].items() if name != 'losses'}))
+    save(runs)
   return runs
 
 
@@ -178,12 +181,15 @@ def main():
   args = parser.parse_args()
   path = hosts.RESULTS / f'{args.how}.json'
   runs = json.loads(path.read_text('utf-8'))['each'] if path.exists() else []
-  with tempfile.TemporaryDirectory() as folder:
-    runs = campaign(pathlib.Path(folder), args.how, args.count, args.seed, runs)
-  found = summary(runs, args.how)
   hosts.RESULTS.mkdir(parents=True, exist_ok=True)
-  files.replace(path, (json.dumps(found, indent=1) + '\n').encode())
-  print({name: value for name, value in found.items() if name != 'each'})
+  with tempfile.TemporaryDirectory() as folder:
+    save = functools.partial(write, path, args.how)
+    runs = campaign(pathlib.Path(folder), args.how, args.count, save, args.seed, runs)
+  print({name: value for name, value in summary(runs, args.how).items() if name != 'each'})
+
+
+def write(path, how, runs):
+  files.replace(path, (json.dumps(summary(runs, how), indent=1) + '\n').encode())
 
 
 if __name__ == '__main__':
