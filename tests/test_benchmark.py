@@ -4,6 +4,7 @@ import gzip
 import json
 import pathlib
 import threading
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -140,13 +141,15 @@ def test_the_clock_waits_for_the_steps_and_counts_them():
   class State:
     params = {'a': np.zeros((2, 3)), 'b': np.zeros(4)}
 
-  class Position:
-    state, sums = State, {'train_loss': 0.0}
+  class Position(NamedTuple):
+    state: type = State
+    sums: dict = {'train_loss': 0.0}  # noqa: RUF012
+    best: None = None
 
   settings = timing.loop.Settings(2, 5, 8, 50, 0, 'single', False)
   subject = timing.Subject(settings, 0, Feed(), lambda key: jax.numpy.zeros(()), train, ())
   timer = timing.Timer(subject)
-  timer.position = Position
+  timer.position = Position()
   found = timer.time_steps(3)
   # Two calls of one step, then calls as long as the chunk of an epoch of 5 steps allows, each in
   # an epoch that has them.

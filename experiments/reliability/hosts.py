@@ -20,11 +20,11 @@ import time
 
 import numpy as np
 
-from experiments.reliability import kills
+from experiments.reliability import kills, provenance
 from stretchnas_jax import trained
 from stretchnas_jax.runtime import files, leaves, workdir
 
-RESULTS = kills.RESULTS
+RESULTS = provenance.RESULTS
 EPOCHS = 4
 # (processes, devices of each)
 LAYOUTS = ((1, 1), (1, 2), (1, 4), (1, 8), (2, 4))
@@ -45,6 +45,12 @@ def get_config():
   config.alpha.learning_rate, config.beta.learning_rate = 6e-3, 3e-2
   return config
 """
+
+
+def wait_for(process, file, since):
+  """Waits until a file was written after `since`, or the process ends."""
+  while process.poll() is None and not (file.exists() and file.stat().st_mtime >= since):
+    time.sleep(0.005)
 
 
 class Job:

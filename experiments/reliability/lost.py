@@ -73,7 +73,7 @@ def prepare(folder, epochs):
   for name in ('warm', 'whole'):  # the first fills the cache of compiled programs
     path, job = start(folder, name)
     with job:
-      kills.wait_for(job.processes[0], path / 'run.json', 0)
+      hosts.wait_for(job.processes[0], path / 'run.json', 0)
       begin = time.monotonic()
       hosts.finish(job)
   return kills.left_by(path), time.monotonic() - begin
@@ -122,7 +122,7 @@ def lose_some(folder, name, how, expected, window, rng, losses):
         codes = job.wait()
         break
       since = time.time()
-      kills.wait_for(job.processes[0], path / 'run.json', since)
+      hosts.wait_for(job.processes[0], path / 'run.json', since)
       # Before the first checkpoint, while it resumes, anywhere.
       share = (0.15, 0.3, 0.5)[min(len(done), 2)]
       one = lose_one(job, path, how, int(rng.integers(PROCESSES)), rng.uniform(0, share * window))
