@@ -3,7 +3,9 @@
 Every turn of the inner loop computes one edge with the same compiled body, so that a cell compiles
 once and not for each of its fans; its arrays are small enough to stay in a processor's cache. The
 gradient walks the same edges backwards and computes each again: that takes less time than writing
-and reading what it would need to keep, and what a cell keeps is its nodes.
+and reading what it would need to keep, and what a cell keeps is its nodes. A search step at C 16, 8
+layers, S 4, batch 16 compiled in 30 s, where a body for each fan took 78 s, and needs 0.12 GB where
+that needed 1.25 GB (two CPU cores; `experiments/results/benchmarks/compare.json` and its history).
 """
 
 import functools
