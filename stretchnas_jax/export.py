@@ -4,6 +4,7 @@ The file holds StableHLO with the weights inside, for any batch size; `jax.expor
 it with jax alone. A JSON file beside it names the classes and says what images it takes.
 """
 
+import functools
 import json
 import logging
 import pathlib
@@ -11,6 +12,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 from jax import export as jax_export
+from jax import lax
 
 from stretchnas_jax import app, trained
 from stretchnas_jax.architecture import genotype as genotype_lib
@@ -18,6 +20,7 @@ from stretchnas_jax.runtime import files
 from stretchnas_jax.runtime import workdir as workdir_lib
 
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
+ACCELERATOR_FORMS = {'search': 'merged', 'train': 'plain'}
 
 OPTIONS = (
   app.Option('out', 'model.stablehlo', 'where to'),
@@ -42,10 +45,13 @@ def export_trained(workdir, path, platforms=PLATFORMS, best=False):
     ValueError, OSError: the folder holds no run or no checkpoint, or there is no place at `path`.
   """
   path = check_place(path)
-  apply_fn, variables, info = trained.load_trained(workdir, best)
+  saved = trained.read_run(workdir, best)
+  on_cpu, variables, info = trained.use(saved, 'planes')
+  elsewhere = trained.use(saved, ACCELERATOR_FORMS[saved.kind])[0]
   (batch,) = jax_export.symbolic_shape('batch')
   images = jax.ShapeDtypeStruct((batch, *info['image_shape']), jnp.uint8)
-  program = jax.jit(lambda images: apply_fn(variables, images))
+  choose = functools.partial(lax.platform_dependent, cpu=on_cpu, default=elsewhere)
+  program = jax.jit(lambda images: choose(jax.tree.map(jnp.asarray, variables), images))
   exported = jax_export.export(program, platforms=platforms)(images)
   described = {
     'class_names': info['class_names'],

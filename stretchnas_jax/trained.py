@@ -28,6 +28,7 @@ FREE = (
 class Saved(NamedTuple):
   """The newest checkpoint of a run, and what is needed to use it."""
 
+  path: pathlib.Path
   kind: str  # 'search' or 'train'
   config: Any  # ConfigDict
   parts: tuple  # of `build`: (net, training) or (net, table, search)
@@ -57,20 +58,24 @@ def load_trained(workdir, best=False):
   Raises:
     ValueError, OSError: the folder holds no run or no checkpoint, or no best weights.
   """
-  saved = read_run(workdir, best)
+  return use(read_run(workdir, best))
+
+
+def use(saved, form='auto'):
+  """What `load_trained` gives for a `Saved`, its network in the given form."""
   identity, state = saved.identity, parallel.fetch(saved.state)
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
   if saved.kind == 'search':
     net, table, _ = saved.parts
     variables['arch'] = state.arch._asdict()
-    network = supernet_apply(net, table, saved.config)
+    network = supernet_apply(net.clone(form=form), table, saved.config)
     cell = genotype_lib.derive(net.space, table, state.arch.alpha, state.arch.beta)[0]
   else:
-    network = saved.parts[0].apply
+    network = saved.parts[0].clone(form=form).apply
     cell = saved.parts[0].genotype
   mean, std = np.float32(identity['mean']), np.float32(identity['std'])
   image_shape = tuple(identity['image_shape'])
-  lines = workdir_lib.read(pathlib.Path(workdir) / 'metrics.jsonl')
+  lines = workdir_lib.read(saved.path / 'metrics.jsonl')
   info = {
     'kind': saved.kind,
     'class_names': tuple(identity['class_names']),
@@ -138,7 +143,7 @@ def read_run(workdir, best=False):
     kind, config, parts, init = rebuild(values, meta['identity'])
     like = jax.eval_shape(init, jax.random.key(0))
     step, position, meta = saved.restore_latest(like, meta['identity'])
-  found = Saved(kind, config, parts, position.state, step, meta['identity'])
+  found = Saved(path, kind, config, parts, position.state, step, meta['identity'])
   return with_best(path, found, position.best) if best else found
 
 

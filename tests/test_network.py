@@ -9,7 +9,8 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from stretchnas_jax.architecture import genotype, zoo
-from stretchnas_jax.models import network
+from stretchnas_jax.models import ends, network
+from stretchnas_jax.models import operations as ops
 
 SMALL = genotype.Genotype(
   [('sep_conv_3x3', 0, 2), ('skip_connect', 1, 2), ('max_pool_3x3', 2, 3)],
@@ -142,7 +143,7 @@ def cell_outputs(net, shape):
   'num_layers, reductions', [(1, {0}), (2, {0, 1}), (3, {1, 2}), (8, {2, 5}), (20, {6, 13})]
 )
 def test_cifar_shapes(num_layers, reductions):
-  found = cell_outputs(network.FixedNetwork(SMALL, 4, num_layers, 10), (2, 32, 32, 3))
+  found = cell_outputs(network.FixedNetwork(SMALL, 4, num_layers, 10, form='plain'), (2, 32, 32, 3))
   side, channels = 32, 4
   assert found['stem'] == ((2, 32, 32, 12), (2, 32, 32, 12))
   for layer in range(num_layers):
@@ -152,15 +153,17 @@ def test_cifar_shapes(num_layers, reductions):
 
 
 def test_imagenet_shapes():
-  found = cell_outputs(network.FixedNetwork(SMALL, 4, 14, 1000, 'imagenet'), (1, 224, 224, 3))
+  found = cell_outputs(
+    network.FixedNetwork(SMALL, 4, 14, 1000, 'imagenet', form='plain'), (1, 224, 224, 3)
+  )
   assert found['stem'] == ((1, 56, 56, 4), (1, 28, 28, 4))
   sides = [found[f'cell_{layer}'][1] for layer in range(14)]
   assert sides == [28] * 4 + [14] * 5 + [7] * 5
 
 
-@pytest.mark.parametrize('stem', network.STEMS)
+@pytest.mark.parametrize('stem', ends.STEMS)
 def test_odd_and_oblong_images_of_one_channel(stem):
-  found = cell_outputs(network.FixedNetwork(SMALL, 4, 3, 10, stem), (1, 37, 51, 1))
+  found = cell_outputs(network.FixedNetwork(SMALL, 4, 3, 10, stem, form='plain'), (1, 37, 51, 1))
   halvings = 2 + 3 * (stem == 'imagenet')
   half = lambda side: functools.reduce(lambda n, _: -(-n // 2), range(halvings), side)
   assert found['cell_2'][1:3] == (half(37), half(51))
@@ -270,6 +273,50 @@ def test_auxiliary_head_is_there_in_evaluation_and_at_work_in_training():
   assert jax.eval_shape(net.apply, variables, images(2, 16, 16, 3)).shape == (2, 5)
   (logits, extra), _ = jax.eval_shape(lambda v, x: train(net, v, x), variables, x)
   assert logits.shape == extra.shape == (2, 5)
+
+
+MANY = genotype.Genotype(
+  [(name, i % 2, 2 + i // 2) for i, name in enumerate(ops.OPERATIONS)],
+  [2, 3, 6],
+  [(name, i % 2, 2 + i // 2) for i, name in enumerate(reversed(ops.OPERATIONS))],
+  [4, 2],
+)
+
+
+@pytest.mark.parametrize(
+  'stem, image, layers, dtype, atol',
+  [
+    ('cifar', (32, 32, 3), 8, 'float64', 1e-12),
+    ('cifar', (32, 32, 1), 1, 'float64', 1e-12),
+    ('imagenet', (65, 51, 3), 7, 'float64', 1e-12),
+    ('cifar', (32, 32, 3), 8, 'bfloat16', 0.05),
+  ],
+)
+def test_forms_are_equal(stem, image, layers, dtype, atol):
+  """Over planes equal cells are a loop; 8 layers have runs of none, one and two of them."""
+  with jax.enable_x64(dtype == 'float64'):
+    plain = network.FixedNetwork(
+      MANY, 4, layers, 5, stem, layers > 1 and stem == 'cifar', dtype=jnp.dtype(dtype), form='plain'
+    )
+    x = images(3, *image).astype(np.float64 if dtype == 'float64' else np.float32)
+    variables = jax.tree.map(lambda a: a.astype(x.dtype), start(plain, x))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def step(net, variables, x):
+      def loss(params, x):
+        outputs, new = train(net, variables | {'params': params}, x, 0.3, jax.random.key(5))
+        return sum(jnp.sin(y).sum() for y in jax.tree.leaves(outputs)), (outputs, new)
+
+      (_, rest), found = jax.value_and_grad(loss, (0, 1), has_aux=True)(variables['params'], x)
+      return rest, found, net.apply(variables, x)
+
+    want, found = (step(net, variables, x) for net in (plain, plain.clone(form='planes')))
+  assert jax.tree.structure(found) == jax.tree.structure(want)
+  if dtype == 'bfloat16':  # gradients of bfloat16 are noise here; outputs and averages are not
+    want, found = (want[0], want[2]), (found[0], found[2])
+  for (path, a), b in zip(paths(want).items(), jax.tree.leaves(found)):
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    assert np.linalg.norm(b - a) <= atol * (np.linalg.norm(a) + 1e-3), path
 
 
 def gradients(net, variables, x, axis_name=None):
@@ -401,6 +448,7 @@ def test_own_operations(key):
     ({'num_layers': 0}, 'num_layers is 0'),
     ({'num_classes': -1}, 'num_classes is -1'),
     ({'stem': 'mnist'}, "stem is 'mnist'; allowed are cifar, imagenet"),
+    ({'form': 'fast'}, "form is 'fast'; allowed are auto, plain, planes"),
     (
       {'genotype': genotype.Genotype([('twice', 0, 2)], [2], [('skip_connect', 1, 2)], [2])},
       "genotype has the operation 'twice'; known are .*sep_conv_3x3",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from stretchnas_jax.architecture import space
+from stretchnas_jax.models import layout
 from stretchnas_jax.models import operations as ops
 
 CHANNELS = 4
@@ -104,11 +105,13 @@ def run(module, x, **kwargs):
   return variables, jax.jit(lambda v, x: module.apply(v, x, **kwargs))(variables, x)
 
 
+@pytest.mark.parametrize('where', [layout.Plain, layout.Planes])
 @pytest.mark.parametrize('stride', [1, 2])
 @pytest.mark.parametrize('name', ops.OPERATIONS)
-def test_operation_equals_loops(name, stride):
+def test_operation_equals_loops(name, stride, where):
   x = images(2, 5, 6, CHANNELS)
-  variables, y = run(ops.OPERATIONS[name](CHANNELS, stride), x)
+  variables, y = run(ops.OPERATIONS[name](CHANNELS, stride, layout=where), where.enter(x))
+  y = where.leave(y)
   variables = as_float64(variables)
   want = expected(
     name, x.astype(np.float64), variables.get('params'), variables.get('batch_stats'), stride
@@ -119,31 +122,6 @@ def test_operation_equals_loops(name, stride):
 
 def test_every_operation_of_a_genotype_is_there():
   assert set(ops.OPERATIONS) == set(space.OPERATIONS)
-
-
-@pytest.mark.parametrize('stride, dilation, size', [(1, 1, 3), (2, 1, 5), (1, 2, 3), (2, 2, 5)])
-def test_depthwise_convolution_is_the_same_by_shifts(stride, dilation, size):
-  x, kernel = images(2, 7, 6, 3), images(size, size, 1, 3)
-  padding = ((dilation * (size - 1) // 2,) * 2,) * 2
-  shifts = lambda x, k: ops.depthwise_by_shifts(x, k, (stride, stride), padding, dilation)
-  grouped = lambda x, k: ops.convolve(x, k, (stride, stride), padding, dilation, 3)
-  np.testing.assert_allclose(shifts(x, kernel), grouped(x, kernel), rtol=1e-5, atol=1e-5)
-  gradients = [
-    jax.jit(jax.grad(lambda x, k, f=f: jnp.sin(f(x, k)).sum(), (0, 1)))(x, kernel)
-    for f in (shifts, grouped)
-  ]
-  for a, b in zip(*gradients):
-    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
-
-
-def test_conv_without_shifts_is_grouped(monkeypatch):
-  module, x = ops.Conv(3, (3, 3), (2, 2), depthwise=True), images(1, 6, 6, 3)
-  variables = module.init(jax.random.key(0), x)
-  want = module.apply(variables, x)
-  monkeypatch.setattr(ops, 'on_cpu', lambda: False)
-  program = str(jax.make_jaxpr(module.apply)(variables, x))
-  assert 'feature_group_count=3' in program
-  np.testing.assert_allclose(module.apply(variables, x), want, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize('depthwise, fan_in', [(False, 20 * 25), (True, 25)])

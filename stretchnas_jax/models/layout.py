@@ -1,4 +1,4 @@
-"""Two layouts of a feature map, and what every supernet cell does in either.
+"""Two layouts of a feature map, and what every cell does in either.
 
 `Plain` keeps `[B, H, W, C]`. `Planes` keeps `[C, H, W, B]`: the batch stands last, where a CPU
 finds one pixel of many images side by side, so that a depthwise convolution is a sum of weighted
@@ -57,6 +57,11 @@ class Plain(NamedTuple):
   def global_mean(x):
     return x.mean((1, 2))
 
+  @staticmethod
+  def along_images(values):
+    """`[B]`, so that it multiplies whole images."""
+    return values[:, None, None, None]
+
 
 class Planes(NamedTuple):
   """`[C, H, W, B]`."""
@@ -89,3 +94,7 @@ class Planes(NamedTuple):
   @staticmethod
   def global_mean(x):
     return x.mean((1, 2)).T
+
+  @staticmethod
+  def along_images(values):
+    return values

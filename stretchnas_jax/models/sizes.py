@@ -90,7 +90,9 @@ class Watch:
 @functools.lru_cache(maxsize=1024)
 def measure(genotype, channels, num_layers, num_classes, stem, auxiliary, image_shape):
   """The `Sizes` of a `FixedNetwork`; its costs are without the auxiliary head's."""
-  net = network.FixedNetwork(genotype, channels, num_layers, num_classes, stem, auxiliary)
+  sizes = channels, num_layers, num_classes
+  # The form does not matter for what is counted; this one is traced sooner.
+  net = network.FixedNetwork(genotype, *sizes, stem, auxiliary, form='plain')
   watch = Watch()
   with nn.intercept_methods(watch):
     variables = shapes_of(net, image_shape or IMAGE_SHAPES[stem])

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from stretchnas_jax.architecture import space as space_lib
+from stretchnas_jax.models import ends, initial, layout, merged, walk
 from stretchnas_jax.models import fans as fans_lib
-from stretchnas_jax.models import initial, layout, merged, network, walk
 from stretchnas_jax.models import norms as norms_lib
 from stretchnas_jax.models import operations as ops
 
@@ -225,8 +225,8 @@ class Supernet(nn.Module):
     ops.check_size('channels', self.channels, even=True)
     ops.check_size('num_layers', self.num_layers)
     ops.check_size('num_classes', self.num_classes)
-    if self.stem not in network.STEMS:
-      raise ValueError(f'stem is {self.stem!r}; allowed are {", ".join(network.STEMS)}')
+    if self.stem not in ends.STEMS:
+      raise ValueError(f'stem is {self.stem!r}; allowed are {", ".join(ends.STEMS)}')
     if self.form not in ('auto', *FORMS):
       raise ValueError(f'form is {self.form!r}; allowed are auto, {", ".join(FORMS)}')
     missing = [
@@ -289,7 +289,7 @@ class Supernet(nn.Module):
     """Both inputs of the first cell, `[B, H, W, 3 C]`."""
     width = 3 * self.channels
     if self.stem == 'imagenet':
-      stem = network.ImageNetStem(width, self.dtype, self.axis_name, name='stem')
+      stem = ends.ImageNetStem(width, self.dtype, self.axis_name, name='stem')
       return stem(images.astype(self.dtype), train)
     x = nn.Conv(
       width, (3, 3), use_bias=False, dtype=self.dtype, name='stem',
