@@ -28,9 +28,8 @@ setup(
   install_requires=[
     'absl-py>=2.1',
     'chex>=0.1.92',
-    'filelock>=3.13',  # one process for each run
     'flatbuffers>=24.3',  # jax.export asks for it
-    'filelock>=3.12',  # jax takes it for the cache of compiled programs
+    'filelock>=3.13',  # one process for each run; jax takes it for compiled programs
     'flax>=0.12.8',
     'importlib_resources',  # tensorflow-datasets uses it and does not ask for it
     'jax>=0.10',

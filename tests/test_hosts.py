@@ -16,7 +16,7 @@ from stretchnas_jax.runtime import measure, parallel, workdir
 
 
 def test_a_job_that_loses_a_process_goes_on_alone_and_ends_as_one_device_does(tmp_path):
-  """Two processes, one killed in mid-epoch; then eight devices of one process."""
+  """Two processes, one killed in mid-epoch; then eight devices, which also train from the start."""
   (tmp_path / 'train.py').write_text(lost.CONFIG.format(epochs=8))
   (tmp_path / 'cell.json').write_text(lost.json.dumps(lost.CELL))
   words = [f'--config={tmp_path}/train.py', f'--genotype={tmp_path}/cell.json']
@@ -34,13 +34,18 @@ def test_a_job_that_loses_a_process_goes_on_alone_and_ends_as_one_device_does(tm
   with hosts.Job('train', path, words, devices=8) as job:
     assert job.wait() == [0], job.words()
   assert re.search(r'resumed at step \d+ of 32', job.words()[0])
-  alone = tmp_path / 'alone'
+  alone, eight = tmp_path / 'alone', tmp_path / 'eight'
   stretchnas_jax.run_train(load(tmp_path / 'train.py'), alone, tmp_path / 'cell.json')
-  lines, expected = (workdir.read(p / 'metrics.jsonl') for p in (path, alone))
-  assert [line['epoch'] for line in lines] == list(range(1, 9))
-  for name in ('train_loss', 'train_accuracy', 'test_loss'):
-    values = [[line[name] or 0 for line in each] for each in (lines, expected)]
-    np.testing.assert_allclose(*values, atol=1e-4)
+  words.append('--config.parallel.backend=shard_map')
+  with hosts.Job('train', eight, words, devices=8) as job:
+    assert job.wait() == [0], job.words()
+  assert 'devices   8 x cpu, shard_map' in job.words()[0]
+  expected = workdir.read(alone / 'metrics.jsonl')
+  for lines in (workdir.read(p / 'metrics.jsonl') for p in (path, eight)):
+    assert [line['epoch'] for line in lines] == list(range(1, 9))
+    for name in ('train_loss', 'train_accuracy', 'test_loss'):
+      values = [[line[name] or 0 for line in each] for each in (lines, expected)]
+      np.testing.assert_allclose(*values, atol=1e-4)
 
 
 def load(path):
