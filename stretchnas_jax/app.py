@@ -266,8 +266,9 @@ class Console(logging.Handler):
   def filter(self, record):
     """What happens here is said; from libraries warnings, from loud ones errors."""
     ours = record.name in ('root', '__main__') or record.name.startswith('stretchnas_jax')
-    loud = re.search(r'[/\\](orbax|ml_collections)[/\\]', record.pathname)
-    # With a trace it is an error that is raised as well, and then said in a line.
+    loud = re.search(r'[/\\](orbax|ml_collections|asyncio)[/\\]', record.pathname)
+    # With a trace it is an error that is raised as well, and then said in a line; asyncio tells of
+    # those of a save that has failed already.
     least = logging.CRITICAL if loud and record.exc_info else logging.ERROR
     return ours or record.levelno >= (least if loud else logging.WARNING)
 

@@ -1,5 +1,7 @@
 """Command lines: what is accepted, and one clear line for what is not."""
 
+import asyncio
+import gc
 import logging
 import os
 import pathlib
@@ -227,6 +229,12 @@ def test_log_lines_are_short_and_libraries_are_quiet(capsys):
   for level in (logging.WARNING, logging.ERROR):
     record = logging.LogRecord('absl', level, '/lib/orbax/x.py', 1, f'orbax {level}', (), None)
     logging.getLogger('absl').handle(record)
+  # What asyncio says of a save that has failed, and has been said to have.
+  future = asyncio.new_event_loop().create_future()
+  future.set_exception(OSError('of a save'))
+  future.get_loop().close()
+  del future
+  gc.collect()
   lines = capsys.readouterr().err.splitlines()
   expected = ['ours 1', 'ours 2', 'warning: ours 3', 'warning: shown', 'error: orbax 40']
   assert [line.split(' ', 1)[1] for line in lines] == expected

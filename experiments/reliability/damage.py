@@ -127,7 +127,8 @@ def older(step, other, rng):
 def mixed(step, other, rng):
   """A part of it is that of an older one, or of the other run."""
   part = ('state', 'meta')[rng.integers(2)]
-  source = (step.parent / str(STEPS[0]), other / step.name, other / str(STEPS[0]))[rng.integers(3)]
+  sources = step.parent / str(STEPS[0]), other / step.name, other / str(STEPS[0])
+  source = sources[rng.integers(step == sources[0], 3)]
   shutil.rmtree(step / part)
   shutil.copytree(source / part, step / part)
 
@@ -135,7 +136,8 @@ def mixed(step, other, rng):
 def exchanged(step, other, rng):
   """One file is its namesake of another checkpoint, or one of other content."""
   file = some_file(step, rng)
-  source = (step.parent / str(STEPS[1]), other / step.name)[rng.integers(2)]
+  sources = step.parent / str(STEPS[1]), other / step.name
+  source = sources[rng.integers(step == sources[0], 2)]
   shutil.copyfile(some_file(source, rng), file)
 
 

@@ -7,6 +7,7 @@ devices each time. Whatever a process that is not the first one writes into the 
 counted, by strace where there is one.
 """
 
+import argparse
 import json
 import os
 import pathlib
@@ -236,6 +237,7 @@ def writes(folder, backend='pmap'):
 
 
 def main():
+  argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
   begin = time.time()
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
