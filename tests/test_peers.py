@@ -1,6 +1,10 @@
 """How the processes of a job watch each other, without the processes."""
 
+import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
@@ -96,3 +100,20 @@ def test_a_wrong_place_in_a_job_is_named(text):
 def test_a_place_in_a_job():
   assert peers.parse('node1:98,4,3') == ('node1:98', 4, 3)
   assert peers.parse('[::1]:98,2,0') == ('[::1]:98', 2, 0)
+
+
+@pytest.mark.parametrize('speaks, code', [(True, 3), (False, -signal.SIGABRT)])
+def test_an_abort_waits_for_who_has_something_to_say(speaks, code):
+  """As JAX aborts: from a thread that does not need the interpreter, which is busy."""
+  program = f"""
+import ctypes, os, threading, time
+from stretchnas_jax.runtime import peers
+peers.delay_aborts()
+threading.Thread(target=ctypes.CDLL(None).abort, daemon=True).start()
+time.sleep(1)
+{'os._exit(3)' if speaks else 'time.sleep(30)'}
+"""
+  begin = time.monotonic()
+  done = subprocess.run([sys.executable, '-c', program], timeout=60)
+  assert done.returncode == code
+  assert time.monotonic() - begin < 30

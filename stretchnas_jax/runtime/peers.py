@@ -9,10 +9,12 @@ one did not.
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import re
 import secrets
+import signal
 import socket
 import sys
 import threading
@@ -62,6 +64,7 @@ class Watch:
       line.send({'token': token, 'number': index, 'name': self.name})
       line.name = line.receive()['name']
       self.lines = {0: line}
+      delay_aborts()
     for line in self.lines.values():
       line.sock.settimeout(None)
       if server:
@@ -136,6 +139,18 @@ class Watch:
       sys.stdout.flush()
       # Not by way of JAX's own end: it waits minutes for processes that are no more.
       os._exit(code)
+
+
+def delay_aborts():
+  """Lets an abort of this process wait for six seconds.
+
+  JAX aborts a process as soon as process 0 is gone, from a thread that needs no interpreter. The
+  watch needs one to say who it was, and the main thread may hold it just then. So the answer to the
+  signal is libc's `sleep`, which gets the number of the signal, 6, for its argument.
+  """
+  libc = ctypes.CDLL(None)
+  libc.signal.argtypes = ctypes.c_int, ctypes.c_void_p
+  libc.signal(signal.SIGABRT, ctypes.cast(libc.sleep, ctypes.c_void_p))
 
 
 class Line:
