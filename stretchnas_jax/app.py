@@ -5,6 +5,7 @@ the work: an error of the user is found, and said in one line, before anything l
 """
 
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -302,6 +303,8 @@ def start_devices(distributed):
   from stretchnas_jax.runtime import compilation, peers  # here, so that --help is quick
 
   compilation.use_cache()
+  # Tracing makes objects by the million that stay; to look them through took a quarter of its time.
+  gc.set_threshold(100_000, 50, 50)
   try:
     return peers.join(distributed) if distributed else contextlib.nullcontext()
   except (RuntimeError, ValueError, OSError) as error:
