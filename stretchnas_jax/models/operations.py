@@ -51,8 +51,8 @@ def convolve(x, kernel, strides, padding, dilation=1, groups=1):
 def convolve_planes(x, kernel, strides, padding, dilation=1, groups=1):
   """As `convolve`, over planes `[C, H, W, B]`.
 
-  For separable convolutions on a CPU: over `[B, H, W, C]` XLA has grouped convolutions, which take
-  twenty times as long, or sums of shifted copies, which take two to five times as long.
+  For separable convolutions on a CPU: with sums of shifted copies in both layouts, a stage and its
+  gradients took two to five times as long over `[B, H, W, C]` (C 36 to 144, batch 8, two cores).
   """
   if groups > 1:
     kernels = kernel[:, :, 0].transpose(2, 0, 1)
