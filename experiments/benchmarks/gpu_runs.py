@@ -30,13 +30,7 @@ def whole_run(program, name, words, args, clock):
   variables = os.environ | gpu_stages.environment(args)
   begin, stopped = time.monotonic(), False
   with open(log, 'ab') as said:
-    process = subprocess.Popen(
-      command,
-      cwd=processes.ROOT,
-      stdout=said,
-      stderr=said,
-      env=os.environ | gpu_stages.environment(args),
-    )
+    process = subprocess.Popen(command, cwd=processes.ROOT, stdout=said, stderr=said, env=variables)
     try:
       process.wait(min(clock.left(), 86400))
     except subprocess.TimeoutExpired:
@@ -44,7 +38,7 @@ def whole_run(program, name, words, args, clock):
     finally:
       end(process)
       parts.append(f'{time.monotonic() - begin:.1f}')
-      files.replace(spent, ' '.join(parts).encode())  # it counts, whatever ends this program
+      files.replace(spent, ' '.join(parts).encode())
   return left_by(folder, args.out / 'kept' / name, parts, process.returncode, stopped)
 
 
