@@ -218,6 +218,7 @@ def test_the_yardstick_trains(capsys):
 
 def test_the_yardstick_counts_the_arithmetic_that_we_count():
   darts, shape = yardstick(), {'channels': 4, 'num_layers': 3, 'num_classes': 10}
+  darts.torch.set_num_threads(1)  # two would wait for each other on a busy machine
   size = ['--channels=4', '--layers=3', '--batch=2', '--image-size=16', '--colours=1']
 
   def counted(cell, words):
