@@ -96,7 +96,10 @@ def test_wrong_words_are_refused(words):
 @pytest.mark.parametrize('name', compare.ROWS)
 def test_both_sides_are_told_the_same_work(name, monkeypatch):
   monkeypatch.chdir(processes.ROOT)
-  row = compare.ROWS[name]
+  check_same_work(compare.ROWS[name])
+
+
+def check_same_work(row):
   options = app.start_options(True, False) + benchmark.OPTIONS
   args = app.parse(['benchmark', *row.ours], True, options, ())
   config, mode = args.config, row.peer[0]
@@ -211,6 +214,25 @@ def test_the_yardstick_trains(capsys):
   cell, fields = zoo.GENOTYPES['MiLeNAS_2.09M'], {'channels': 4, 'num_layers': 3}
   assert found['params'] == sizes.count_params(cell, **fields, num_classes=10, auxiliary=True)
   assert math.isfinite(found['loss'])
+
+
+def test_the_yardstick_counts_the_arithmetic_that_we_count():
+  darts, shape = yardstick(), {'channels': 4, 'num_layers': 3, 'num_classes': 10}
+  darts.torch.set_num_threads(1)  # two would wait for each other on a busy machine
+  size = ['--channels=4', '--layers=3', '--batch=2', '--image-size=16', '--colours=1']
+
+  def counted(cell, words):
+    _, step = darts.make_step(darts.parse([*words, *size]))
+    forward = sizes.count_macs(cell, **shape, image_shape=(16, 16, 1))
+    return darts.count_flops(step) / 2 / 2, forward
+
+  # Forward, to the inputs, which the stem has no need of, and to the weights.
+  found, forward = counted(zoo.GENOTYPES['DARTS_V2'], ['train', '--genotype=DARTS_V2'])
+  assert found == 3 * forward - 16 * 16 * 9 * 12
+  # Once more forward and to the inputs, for alpha: down to the first operations.
+  words = ['search', '--ops=7', '--nodes=2', '--lean']
+  found, forward = counted(scaling.every_edge(darts_space(2)), words)
+  assert 4 * forward < found < 5 * forward
 
 
 def test_lean_and_plain_are_the_same_function():

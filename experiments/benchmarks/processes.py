@@ -20,30 +20,33 @@ ROOT = pathlib.Path(__file__).parents[2]
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'torch')
 
 
-def run(module, words, environment=None):
+def run(module, words, environment=None, timeout=None):
   """Runs `python -m module words` and returns the JSON object that it prints.
 
   `started_at` is added, the time of the start in seconds since 1970.
 
   Raises:
     RuntimeError: the process failed; the end of what it said is in the text.
+    subprocess.TimeoutExpired: it took more than `timeout` seconds, and was ended.
   """
   command = [sys.executable, '-m', module, *words]
   started = time.time()
   done = subprocess.run(
-    command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **(environment or {})}
-  )
+    command, cwd=ROOT, capture_output=True, text=True, timeout=timeout,
+    env={**os.environ, **(environment or {})},
+  )  # fmt: skip
   if done.returncode:
     said = '\n'.join(done.stderr.splitlines()[-15:])
     raise RuntimeError(f'{" ".join(command[1:])} ended with {done.returncode}:\n{said}')
   return {**json.loads(done.stdout.splitlines()[-1]), 'started_at': started}
 
 
-def benchmark(words, cache=None, environment=None):
+def benchmark(words, cache=None, environment=None, **options):
   """Our own benchmark, with an empty compilation cache unless the folder `cache` is given."""
   with contextlib.ExitStack() as stack:
     folder = cache or stack.enter_context(tempfile.TemporaryDirectory())
-    return run('stretchnas_jax.benchmark', words, {'XDG_CACHE_HOME': folder, **(environment or {})})
+    variables = {'XDG_CACHE_HOME': str(folder), **(environment or {})}
+    return run('stretchnas_jax.benchmark', words, variables, **options)
 
 
 def facts():

@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import functools
 import json
+import math
 import resource
 import statistics
 import time
@@ -24,6 +25,7 @@ import time
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils import flop_counter
 
 from experiments.benchmarks import torch_networks as networks
 
@@ -87,6 +89,26 @@ def trainer(net, drop_path=0.0, autocast=None):
   return step
 
 
+# ---- arithmetic ----------------------------------------------------------------------------------
+
+
+def backward_flops(gradient, x, weight, *options, out_shape=None):
+  """Of a convolution's backward pass: as much as forward for each of the gradients asked for.
+
+  PyTorch's own formula forgets the groups: it counts the gradient of a depthwise kernel C times.
+  """
+  *_, wanted = options
+  return 2 * math.prod(gradient) * math.prod(weight[1:]) * sum(wanted[:2])
+
+
+def count_flops(step):
+  """Of all convolutions and products of matrices in a call; 2 for each multiply-add."""
+  formulas = {torch.ops.aten.convolution_backward: backward_flops}
+  with flop_counter.FlopCounterMode(display=False, custom_mapping=formulas) as counter:
+    step()
+  return counter.get_total_flops()
+
+
 # ---- the program ---------------------------------------------------------------------------------
 
 
@@ -104,6 +126,7 @@ def parse(argv=None):
     # bfloat16: autocast; the weights stay float32
     sub.add_argument('--dtype', choices=('float32', 'bfloat16'), default='float32')
     sub.add_argument('--compile', nargs='?', const='default', help='torch.compile, in this mode')
+    sub.add_argument('--flops', action='store_true', help='count the arithmetic of a step too')
   search.add_argument('--nodes', type=int, default=4)
   search.add_argument('--ops', type=int, choices=(8, 7), default=8)
   search.add_argument('--rule', choices=('first_order', 'mixed'), default='first_order')
@@ -168,6 +191,8 @@ def main(argv=None):
   if a.device == 'cuda':
     report |= {'gpu': torch.cuda.get_device_name()}
     report |= {'peak_memory_mb': torch.cuda.max_memory_allocated() / 2**20}
+  if a.flops:  # last: it is a step more, and slower
+    report |= {'flops_per_step': count_flops(step)}
   print(json.dumps(report))
 
 

@@ -1,0 +1,185 @@
+"""What `gpu` measures of a device, piece by piece, each in a fresh process.
+
+A stage is a generator of pairs: a name, and a function that returns a dict of what was found.
+"""
+
+import functools
+import os
+import subprocess
+import sys
+from typing import NamedTuple
+
+from experiments.benchmarks import compare, gpu_tables, processes
+
+LIMIT = 300  # seconds for a measurement; a compiler that takes longer is a result
+
+# What a GPU computes by other programs than a CPU. Tests of four devices have but one here.
+TESTS = (
+  'operations', 'supernet', 'network', 'cells', 'bilevel', 'unrolled', 'relaxation', 'topology',
+  'training',
+)  # fmt: skip
+NOT_HERE = 'not four_devices and not does_not_divide'
+
+SC = 'configs/milenas_sc_cifar10.py:8'
+WO_SC = 'configs/darts_wo_sc_cifar10.py'
+ROWS = {
+  'search': compare.Row(
+    'search, DARTS w/o SC: C 16, 8 layers, S 4, batch 64',
+    (f'--config={WO_SC}', '--config.data.split=two_way'),
+    ('search', '--ops=7', '--channels=16', '--layers=8', '--nodes=4', '--batch=64'),
+  ),
+  'stretchable': compare.Row(
+    'search, MiLeNAS-SC: C 16, 8 layers, S 6, batch 64',
+    (f'--config={SC}', '--config.data.split=two_way'),
+    (
+      'search', '--ops=7', '--channels=16', '--layers=8', '--nodes=6', '--batch=64', '--rule=mixed',
+    ),
+  ),
+  'train': compare.Row(
+    'training of DARTS_V2: C 36, 20 layers, auxiliary head, drop path, batch 96',
+    ('--config=configs/train_cifar10.py', '--genotype=DARTS_V2'),
+    (
+      'train', '--genotype=DARTS_V2', '--channels=36', '--layers=20', '--batch=96', '--auxiliary',
+      '--drop-path=0.2',
+    ),
+    ('--layout=nhwc',),
+  ),
+}  # fmt: skip
+
+
+class Side(NamedTuple):
+  """One way to compute a row."""
+
+  title: str
+  arithmetic: str  # whose peak counts, as in `gpu_tables.PEAKS`
+  words: tuple[str, ...] = ()
+  ours: bool = True
+  tuned: bool = False  # PyTorch with the row's words for that
+  precision: str | None = None  # JAX's, of products of float32
+  rows: tuple[str, ...] = tuple(ROWS)
+
+
+HALF = ('--config.model.dtype=bfloat16',)
+SIDES = {
+  'ours_float32': Side('ours, float32', 'float32', precision='highest'),
+  'ours_tf32': Side('ours, TF32', 'tf32', precision='tensorfloat32'),
+  'ours_bf16': Side('ours, bfloat16', 'bfloat16', HALF),
+  # Both marks have TF32, as PyTorch's convolutions have it unless told otherwise.
+  'plain': Side('PyTorch, plain, TF32', 'tf32', ours=False),
+  'tuned': Side('PyTorch, tuned, TF32', 'tf32', ours=False, tuned=True),
+  'tuned_bf16': Side(
+    'PyTorch, tuned, bfloat16', 'bfloat16', ('--dtype=bfloat16',), ours=False, tuned=True
+  ),
+  'tuned_bf16_compiled': Side(
+    'PyTorch, tuned, bfloat16, torch.compile', 'bfloat16', ('--dtype=bfloat16', '--compile'),
+    ours=False, tuned=True,
+  ),
+  # `merged` is what a GPU has by itself. A training's network has no such field.
+  'ours_bf16_planes': Side(
+    'ours, bfloat16, model.form=planes', 'bfloat16', (*HALF, '--config.model.form=planes'),
+    rows=('search', 'stretchable'),
+  ),
+}  # fmt: skip
+
+# In a rehearsal, the last word of a kind counts.
+TINY_STEP = ('--config.model.channels=4', '--config.model.num_layers=3')
+TINY_SEARCH = ('--config.space.num_intermediate=2', '--config.search.batch_size=4')
+TINY_PEER = ('--channels=4', '--layers=3', '--batch=4', '--threads=1')
+
+
+# ---- measurements --------------------------------------------------------------------------------
+
+
+def environment(args):
+  """For JAX: no silent way back to the CPU."""
+  if args.rehearse:
+    return {'JAX_PLATFORMS': 'cpu', 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
+  return {'JAX_PLATFORMS': 'cuda'}
+
+
+def run_tests(name, args):
+  """One test file on the device, in full precision: its tolerances are those of float32."""
+  words = ['-m', 'pytest', '-q', '--tb=short', '-W', 'default', '-p', 'no:cacheprovider']
+  words += ['-k', NOT_HERE, f'tests/test_{name}.py']
+  variables = environment(args) | {'JAX_DEFAULT_MATMUL_PRECISION': 'highest'}
+  done = subprocess.run(
+    [sys.executable, *words], cwd=processes.ROOT, capture_output=True, text=True,
+    timeout=2 * LIMIT, env=os.environ | variables,
+  )  # fmt: skip
+  lines = done.stdout.splitlines()
+  found = gpu_tables.counts(lines[-1] if lines else '')
+  return found | {'code': done.returncode, 'tail': (lines or done.stderr.splitlines())[-60:]}
+
+
+def test_units(args):
+  for name in ('relaxation', 'topology') if args.rehearse else TESTS:
+    yield name, functools.partial(run_tests, name, args)
+
+
+def our_words(name, args):
+  """A row's words for our benchmark."""
+  words = [*ROWS[name].ours, '--noevaluation', f'--steps={args.steps}']
+  if args.rehearse:
+    words += TINY_STEP
+    words += ('--config.train.batch_size=4',) if name == 'train' else TINY_SEARCH
+  return words
+
+
+def peer_words(name, args):
+  words = [*ROWS[name].peer, f'--device={"cpu" if args.rehearse else "cuda"}']
+  if args.rehearse:
+    words += [*TINY_PEER, *(['--nodes=2'] if name != 'train' else [])]
+  return words
+
+
+def measure(name, key, args):
+  """One fresh process. The first one of ours finds its cache empty, later ones have it."""
+  side = SIDES[key]
+  if side.ours:
+    variables = environment(args)
+    if side.precision:
+      variables['JAX_DEFAULT_MATMUL_PRECISION'] = side.precision
+    words, cache = [*our_words(name, args), *side.words], args.out / 'cache' / f'{name}_{key}'
+    return processes.benchmark(words, cache, variables, timeout=LIMIT)
+  tuned = ROWS[name].tuned if side.tuned else ()
+  # Warm-up: cuDNN tries its algorithms, and torch.compile compiles.
+  words = [*peer_words(name, args), *tuned, *side.words, '--warmup=3', f'--steps={args.steps}']
+  return processes.run('experiments.benchmarks.torch_darts', words, timeout=LIMIT)
+
+
+def count(name, args):
+  """The arithmetic of a step of the published function, without what is not used."""
+  words = [*peer_words(name, args), *ROWS[name].tuned, '--flops', '--warmup=0', '--steps=1']
+  return processes.run('experiments.benchmarks.torch_darts', words, timeout=LIMIT)
+
+
+def step_units(args):
+  """Each round begins with another side; what may break comes after all rounds."""
+  rows = list(ROWS)
+  late = [key for key in SIDES if 'compiled' in key or 'planes' in key]
+  early = [key for key in SIDES if key not in late]
+  for name in rows:
+    yield f'{name}/flops', functools.partial(count, name, args)
+  for i in range(args.rounds):
+    start = 3 * i % len(early)
+    for name in rows:
+      for key in early[start:] + early[:start]:
+        yield f'{name}/{key}/{i}', functools.partial(measure, name, key, args)
+  for i in range(args.rounds):
+    for key in late:
+      for name in SIDES[key].rows:
+        yield f'{name}/{key}/{i}', functools.partial(measure, name, key, args)
+
+
+def profile(args):
+  """A trace of two steps: of more, it would be too large to be sent."""
+  folder, cache = args.out / 'profile', args.out / 'cache' / 'profile'
+  words = [*our_words('search', args), *HALF, f'--profile={folder}']
+  words += ['--config.search.steps_per_call=2']
+  found = processes.benchmark(words, cache, environment(args), timeout=LIMIT)
+  traces = [path for path in folder.rglob('*') if path.is_file()]
+  return found | {'traces': {str(p.relative_to(args.out)): p.stat().st_size for p in traces}}
+
+
+def profile_units(args):
+  yield 'search/ours_bf16', functools.partial(profile, args)
