@@ -30,7 +30,7 @@ def test_a_job_that_loses_a_process_goes_on_alone_and_ends_as_one_device_does(tm
   assert codes == [3, -signal.SIGKILL]
   named = r'error: process 1 of 2 \(.*, pid \d+\) has died; all processes of this job stop, and the'
   assert re.search(named, text), text
-  assert 'memory ' in text and ' MB on each device' in text
+  assert (' MB on each device' in text) == parallel.compiler_knows_memory()
   with hosts.Job('train', path, words, devices=8) as job:
     assert job.wait() == [0], job.words()
   assert re.search(r'resumed at step \d+ of 32', job.words()[0])
@@ -117,6 +117,9 @@ def test_the_memory_of_a_step_is_known_before_it_runs(backend):
       found[size] = program.memory(state, rows)
       state = program(state, rows)
   assert len(compiled.seconds) <= 4  # of each size the step, and what cuts the batch
+  if not parallel.compiler_knows_memory():
+    assert set(found.values()) == {None}
+    return
   devices = parallel.device_count(backend)
   for size, memory in found.items():
     square = 4 * (size // devices) ** 2
