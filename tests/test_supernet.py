@@ -11,6 +11,7 @@ import reference
 from stretchnas_jax.architecture import graph, space
 from stretchnas_jax.models import fans as fans_lib
 from stretchnas_jax.models import supernet
+from stretchnas_jax.runtime import parallel
 
 DARTS = space.DARTS_PRIMITIVES
 
@@ -168,7 +169,7 @@ def test_remat_changes_memory_and_no_result(form):
   (expected, kept), (found, memory) = run(net), run(net.clone(remat=True))
   assert furthest(found, expected) < 1e-5
   # Planes keep little beside the outputs of cells as it is: no gain in so small a network.
-  assert form == 'planes' or memory < kept
+  assert form == 'planes' or memory < kept or not parallel.compiler_knows_memory()
 
 
 def test_darts_supernet_has_the_published_number_of_weights():
