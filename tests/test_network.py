@@ -169,10 +169,11 @@ def test_odd_and_oblong_images_of_one_channel(stem):
   assert found['cell_2'][1:3] == (half(37), half(51))
 
 
+@pytest.mark.parametrize('stem', ends.STEMS)
 @pytest.mark.parametrize('name', zoo.GENOTYPES)
-def test_published_cells_make_a_training_step(name):
+def test_published_cells_make_a_training_step(name, stem):
   """Shapes alone; `test_one_training_step` computes."""
-  net = network.FixedNetwork(zoo.GENOTYPES[name], 4, 3, 10)
+  net = network.FixedNetwork(zoo.GENOTYPES[name], 4, 3, 10, stem)
   x = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
   key = jax.random.key(0)
   variables = jax.eval_shape(net.init, key, x)
