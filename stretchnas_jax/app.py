@@ -300,9 +300,11 @@ def show_unraisable(what):
 
 def start_devices(distributed):
   """A context in which this process works, with the others of its job if `distributed` says so."""
-  from stretchnas_jax.runtime import compilation, peers  # here, so that --help is quick
+  # Here, so that --help is quick.
+  from stretchnas_jax.runtime import compilation, host_memory, peers
 
   compilation.use_cache()
+  host_memory.spare()
   # Tracing makes objects by the million that stay; to look them through took a quarter of its time.
   gc.set_threshold(100_000, 50, 50)
   try:
