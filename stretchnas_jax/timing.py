@@ -48,8 +48,8 @@ class Timer:
     self.longest_call = min(settings.steps_per_call, settings.steps_per_epoch)
     self.step = 0
 
-  def run(self, count):
-    """So many steps, in one call; returns the seconds that they take."""
+  def run(self, count, compiled=None):
+    """So many steps, in one call; returns the seconds that they take. See `steps.run_chunk`."""
     begin, subject = time.perf_counter(), self.subject
     # Each call goes on where the last one ended, as a stream works ahead of the steps.
     epoch, done = divmod(self.step, subject.settings.steps_per_epoch)
@@ -57,15 +57,18 @@ class Timer:
       epoch, done = epoch + 1, 0
     chunk = subject.feed.chunk(epoch, done, count, self.longest_call)
     self.step = epoch * subject.settings.steps_per_epoch + done + count
-    self.position = steps.run_chunk(subject.train, self.position, self.data, chunk, self.key, count)
+    self.position = steps.run_chunk(
+      subject.train, self.position, self.data, chunk, self.key, count, compiled
+    )
     float(self.position.sums['train_loss'])  # waits for the steps
     return time.perf_counter() - begin
 
   def time_steps(self, times):
     """Takes the time so often, and returns what that gives, for a program."""
     logging.info('compiling the step ...')
+    memory = []
     with measure.compilation() as compiled:
-      first = self.run(1)
+      first = self.run(1, lambda program, *args: memory.append(program.memory(*args)))
     first_step_at = time.time()
     logging.info('first step after %.1f s', first)
     again = self.run(1)  # warms up, and shows how many steps one call should have
@@ -84,6 +87,7 @@ class Timer:
       'steps_per_measurement': count,
       'images_per_second': self.subject.settings.batch_size / median,
       'peak_memory_mb': measure.peak_memory_mb(),
+      'step_memory_mb': memory[0] and memory[0].total / 2**20,
       'first_step_at': first_step_at,
     }
 

@@ -12,7 +12,7 @@ import pytest
 
 from stretchnas_jax import app, benchmark, timing
 from stretchnas_jax import config as config_lib
-from stretchnas_jax.runtime import measure
+from stretchnas_jax.runtime import measure, parallel
 
 ROOT = pathlib.Path(__file__).parents[1]
 TINY = {
@@ -50,6 +50,9 @@ def test_a_search_is_one_line_with_all_fields_and_a_trace(capsys, tmp_path):
   assert found['images_per_second'] == pytest.approx(8 / found['median_step_seconds'], rel=1e-2)
   assert found['compile_seconds'] > 0 and found['compiled_from_cache'] is False
   assert found['peak_memory_mb'] > 100
+  memory = found['step_memory_mb']
+  assert (memory is not None) == parallel.compiler_knows_memory()
+  assert memory is None or 0 < memory < 50  # a compiler would need more
   steps = 2 * (479 // 8)
   least = steps * found['median_step_seconds'] + found['compile_seconds']
   assert found['evaluation_seconds'] > 0
@@ -146,6 +149,7 @@ def test_the_clock_waits_for_the_steps_and_counts_them():
     sums: dict = {'train_loss': 0.0}  # noqa: RUF012
     best: None = None
 
+  train.memory = lambda *args: parallel.Memory(len(args) * 2**20, 2**19)
   settings = timing.loop.Settings(2, 5, 8, 50, 0, 'single', False)
   subject = timing.Subject(settings, 0, Feed(), lambda key: jax.numpy.zeros(()), train, ())
   timer = timing.Timer(subject)
@@ -156,6 +160,7 @@ def test_the_clock_waits_for_the_steps_and_counts_them():
   assert calls == [(0, 0, 1, 5), (0, 1, 1, 5)] + [(epoch, 0, 5, 5) for epoch in (1, 2, 3)]
   assert len(steps) == 2 + 3 * 5
   assert found['steps_per_measurement'] == 5 and len(found['step_seconds']) == 3
+  assert found['step_memory_mb'] == 4.5
 
 
 def test_compilation_is_measured():

@@ -183,7 +183,7 @@ def test_curves_show_all_points():
 
 def test_the_yardstick_imports_no_jax():
   peers = 'torch_darts', 'torch_networks', 'torch_train', 'torch_replay'
-  for name in (*peers, 'processes', 'tables', 'compare'):
+  for name in (*peers, 'processes', 'tables', 'compare', 'forms'):
     text = (processes.ROOT / 'experiments' / 'benchmarks' / f'{name}.py').read_text()
     assert 'import jax' not in text and 'import stretchnas_jax' not in text
     assert 'from stretchnas_jax' not in text

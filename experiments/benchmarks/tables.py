@@ -71,19 +71,23 @@ def cells(row):
   ]
 
 
+def made_with(results):
+  """The line of `processes.facts`: machine, versions, date, commit."""
+  machine, versions = results['machine'], results['versions']
+  hardware = [f'{machine["cpu"]}, {machine["cores"]} cores', machine['gpu']]
+  return (
+    f'{", ".join(filter(None, hardware))}; '
+    f'{", ".join(f"{name} {number}" for name, number in versions.items() if number)}; '
+    f'{results["date"][:10]}, commit {results["git_commit"]}.'
+  )
+
+
 def markdown(results):
   """The table of what `compare` writes: facts, further words, `'rows': {name: summary}`."""
-  machine, versions = results['machine'], results['versions']
   steps = [row for row in results['rows'].values() if 'ratio' in row]
   starts = [row for row in results['rows'].values() if 'start_seconds' in row]
   line = lambda texts: f'| {" | ".join(texts)} |'
-  hardware = [f'{machine["cpu"]}, {machine["cores"]} cores', machine['gpu']]
-  text = [
-    f'{", ".join(filter(None, hardware))}; '
-    f'{", ".join(f"{name} {number}" for name, number in versions.items() if number)}; '
-    f'{results["date"][:10]}, commit {results["git_commit"]}.',
-    '',
-  ]
+  text = [made_with(results), '']
   for side in ('ours', 'peer'):
     if words := results[side]:
       text += [f'Each {side} with `{" ".join(words)}`.', '']

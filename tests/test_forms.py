@@ -1,0 +1,61 @@
+"""The forms of a supernet side by side: in turn, from empty caches, and as a table."""
+
+import json
+
+import pytest
+
+from experiments.benchmarks import forms, processes
+from stretchnas_jax import app, benchmark
+
+
+@pytest.fixture
+def fake(monkeypatch):
+  """Processes that do not run; gives the words of each."""
+  seen = []
+
+  def run(words):
+    seen.append(words)
+    return {
+      'median_step_seconds': float(len(seen)), 'trace_seconds': 4.0, 'compile_seconds': 20.0,
+      'step_memory_mb': 120.0, 'peak_memory_mb': 900.0 + len(seen),
+    }  # fmt: skip
+
+  monkeypatch.setattr(processes, 'benchmark', run)
+  return seen
+
+
+def test_all_forms_take_turns(fake, tmp_path, capsys):
+  words = ['--rows=digits', '--forms=planes;merged, remat', '--rounds=2', f'--out={tmp_path}']
+  forms.main(words)
+  said = [[w for w in words if 'model.form' in w or 'remat' in w] for words in fake]
+  planes, merged = (list(forms.FORMS[name]) for name in ('planes', 'merged, remat'))
+  assert said == [planes, merged, merged, planes]
+  text = (tmp_path / 'forms.md').read_text()
+  assert text in capsys.readouterr().out
+  lines = [line for line in text.splitlines() if line.startswith('|')]
+  assert len({line.count('|') for line in lines}) == 1
+  # Ratios are taken within a round: 2 / 1 and 3 / 4.
+  assert lines[2] == '| planes | 2.5 (1 - 4) | **1.00** (1.00 - 1.00) | 4 + 20 | 120 | 904 |'
+  assert lines[3] == (
+    '| merged, remat | 2.5 (2 - 3) | **1.38** (0.75 - 2.00) | 4 + 20 | 120 | 903 |'
+  )
+  found = json.loads((tmp_path / 'forms.json').read_text())
+  assert len(found['rows']['digits']['forms']['planes']) == 2 and found['versions']['jax']
+
+
+def test_the_words_are_those_of_a_config(fake, tmp_path, monkeypatch):
+  monkeypatch.chdir(processes.ROOT)
+  forms.main(['--rows=stretchable', '--rounds=1', f'--out={tmp_path}'])
+  assert len(fake) == len(forms.FORMS) == 4
+  options = app.start_options(True, False) + benchmark.OPTIONS
+  models = [app.parse(['benchmark', *words], True, options, ()).config.model for words in fake]
+  assert {(model.form, model.remat) for model in models} == {
+    (form, remat) for form in ('planes', 'merged') for remat in (False, True)
+  }
+
+
+@pytest.mark.parametrize('words', [['--rows=train'], ['--forms=tiles'], ['--rounds=0']])
+def test_wrong_words_are_refused(words):
+  with pytest.raises(SystemExit) as stop:
+    forms.parse(words)
+  assert stop.value.code == 2
