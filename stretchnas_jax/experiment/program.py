@@ -1,4 +1,4 @@
-"""The program of an experiment: `python -m experiments.NAME list|run|collect|plot`."""
+"""The program of an experiment: `python -m experiments.NAME list|run|collect|plot|pack`."""
 
 import fnmatch
 import json
@@ -20,7 +20,7 @@ OPTIONS = (
   app.Option('imagenet-path', None, 'where those of ImageNet are, likewise'),
   app.Option('launcher', 'local', 'local (here, one after another) or slurm (needs submitit)'),
   app.Option('slurm', None, 'of submitit, as slurm_partition=gpu,gpus_per_node=1,timeout_min=600'),
-  app.Option('out', None, 'folder of the table and the plot; default: FOLDER/results'),
+  app.Option('out', None, 'folder of table, plot and archive; default: FOLDER/results'),
 )
 
 
@@ -139,6 +139,22 @@ def plot(experiment, name, setting, keys, args):
   return work
 
 
+def pack(experiment, name, setting, keys, args):
+  """Writes what finished runs have left, but for their checkpoints, as one archive."""
+  from stretchnas_jax.experiment import packing
+
+  jobs = jobs_lib.jobs_of(experiment, setting, keys)
+  folders = {folder for job in jobs for folder in job.folders}
+  path = out_folder(setting, args) / f'{name}.tar.xz'
+  content, count = packing.packed(path, setting.folder, folders)
+
+  def work():
+    packing.write(path, content)
+    print(f'{path}: {count} of {len(folders)} runs')
+
+  return work
+
+
 def results_of(experiment, setting):
   from stretchnas_jax.experiment import collect as collect_lib
 
@@ -155,4 +171,4 @@ def write(folder, files):
     (folder / name).write_text(text, 'utf-8')
 
 
-VERBS = {'list': list_commands, 'run': run, 'collect': collect, 'plot': plot}
+VERBS = {'list': list_commands, 'run': run, 'collect': collect, 'plot': plot, 'pack': pack}
