@@ -2,10 +2,10 @@
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from stretchnas_jax.architecture import relaxation, topology
+from stretchnas_jax.models import initial
 from stretchnas_jax.optimization.state import Batch
 from stretchnas_jax.runtime import steps
 
@@ -35,7 +35,7 @@ def compile_programs(plan):
     return search.step(state, batch, key, axis_name=axis_name)
 
   return Programs(
-    jax.jit(lambda key: first_position(search, key)),
+    initial.compiled(lambda key: first_position(search, key)),
     steps.compile_step(step, plan.feeds.train, backend),
     steps.compile_evaluation(search.evaluate, plan.feeds.val, backend),
     set(),

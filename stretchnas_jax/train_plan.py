@@ -2,8 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import jax
-
 from stretchnas_jax import build
 from stretchnas_jax import config as config_lib
 from stretchnas_jax import plan as plan_lib
@@ -11,7 +9,7 @@ from stretchnas_jax.architecture import genotype as genotype_lib
 from stretchnas_jax.data import feeds as feeds_lib
 from stretchnas_jax.data import stream
 from stretchnas_jax.models import sizes as sizes_lib
-from stretchnas_jax.runtime import loop, machine, parallel
+from stretchnas_jax.runtime import loop, parallel
 
 
 class Plan(NamedTuple):
@@ -135,13 +133,5 @@ def describe_plan(plan):
       f'{settings.batch_size}; SGD {weights.learning_rate:g}, {weights.schedule}{warmup}; '
       f'drop path {train.drop_path:g}, label smoothing {train.label_smoothing:g}',
       plan_lib.describe_devices(settings.backend),
-      *describe_pages(),
     ]
   )
-
-
-def describe_pages():
-  """A line for a person whose steps would be shorter in another environment, or none."""
-  if jax.default_backend() != 'cpu' or not machine.lacks_huge_pages():
-    return []
-  return [f'tip       {machine.ASK_FOR_HUGE_PAGES} before the command makes large steps shorter']

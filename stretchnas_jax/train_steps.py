@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stretchnas_jax.models import initial
 from stretchnas_jax.runtime import steps
 
 SUMS = ('train_loss', 'train_accuracy')
@@ -59,7 +60,7 @@ def compile_programs(plan):
     None if feed is None else steps.compile_evaluation(training.evaluate, feed, backend)
   )
   return Programs(
-    jax.jit(lambda key: first_position(training, key, feeds.val is not None)),
+    initial.compiled(lambda key: first_position(training, key, feeds.val is not None)),
     steps.compile_step(step, feeds.train, backend),
     evaluation(feeds.val),
     evaluation(feeds.test),

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from stretchnas_jax.runtime import machine, metrics, workdir
+from stretchnas_jax.runtime import metrics, workdir
 
 
 class Terminal(io.StringIO):
@@ -120,25 +120,3 @@ def test_without_tensorboardx_the_error_says_what_to_install(tmp_path, monkeypat
   monkeypatch.setitem(sys.modules, 'tensorboardX', None)
   with pytest.raises(ValueError, match=r'pip install .*\[tensorboard\]'):
     metrics.TensorBoard(tmp_path)
-
-
-@pytest.mark.parametrize(
-  'setting, tunables, library, lacks',
-  [
-    ('always [madvise] never', '', ('glibc', '2.36'), True),
-    ('always [madvise] never', 'glibc.malloc.hugetlb=1', ('glibc', '2.36'), False),
-    ('[always] madvise never', '', ('glibc', '2.36'), False),
-    ('always madvise [never]', '', ('glibc', '2.36'), False),
-    ('always [madvise] never', '', ('glibc', '2.31'), False),
-    ('always [madvise] never', '', ('', ''), False),
-    (None, '', ('glibc', '2.36'), False),
-  ],
-)
-def test_huge_pages_are_missed_where_asking_would_bring_them(
-  setting, tunables, library, lacks, tmp_path, monkeypatch
-):
-  monkeypatch.setattr(machine, 'HUGE_PAGES', tmp_path / 'enabled')
-  monkeypatch.setattr(machine.platform, 'libc_ver', lambda: library)
-  if setting:
-    (tmp_path / 'enabled').write_text(setting + '\n')
-  assert machine.lacks_huge_pages({'GLIBC_TUNABLES': tunables}) == lacks

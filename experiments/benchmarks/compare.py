@@ -19,7 +19,6 @@ from typing import NamedTuple
 from experiments.benchmarks import processes, tables
 
 TUNED = ('--lean', '--layout=nhwc')
-HUGE_PAGES = 'GLIBC_TUNABLES=glibc.malloc.hugetlb=1'
 
 
 class Row(NamedTuple):
@@ -29,7 +28,6 @@ class Row(NamedTuple):
   ours: tuple[str, ...]
   peer: tuple[str, ...]
   tuned: tuple[str, ...] = TUNED
-  environment: tuple[str, ...] = ()  # of ours, as NAME=VALUE
 
 
 # Both sides share one validation part between alpha and beta: PyTorch's DARTS has no beta.
@@ -79,11 +77,6 @@ ROWS = {
     ('--layout=nhwc',),
   ),
 }  # fmt: skip
-# PyTorch keeps its memory from step to step, and gains nothing by this.
-ROWS['train_huge_pages'] = ROWS['train']._replace(
-  title=f'the same, ours with {HUGE_PAGES}',
-  environment=(HUGE_PAGES,),
-)
 START = 'second_start'
 START_TITLE = f'from the start of the process to the first step ({ROWS["search_7ops"].title})'
 
@@ -99,12 +92,9 @@ def measure(row, rounds, steps, ours, peer):
   """
   again = f'--steps={steps}'
   mark = lambda *words: lambda: processes.run('experiments.benchmarks.torch_darts', words)
-  environment = dict(entry.split('=', 1) for entry in row.environment)
   torch_words = [*row.peer, again, f'--threads={os.cpu_count()}', *peer]
   sides = {
-    'ours': lambda: processes.benchmark(
-      [*row.ours, again, '--noevaluation', *ours], environment=environment
-    ),
+    'ours': lambda: processes.benchmark([*row.ours, again, '--noevaluation', *ours]),
     'plain': mark(*torch_words),
     'tuned': mark(*torch_words, *row.tuned),
   }
