@@ -81,7 +81,7 @@ def test_another_library_of_c_is_left_alone(started):
 
 
 ARRAYS = """
-import ctypes, resource, numpy as np
+import resource, numpy as np
 from stretchnas_jax.runtime import host_memory
 {call}
 def faults():
@@ -94,7 +94,9 @@ print(max(faults() for _ in range(3)))
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='of glibc')
-def test_memory_of_one_step_serves_the_next():
+def test_memory_of_one_step_serves_the_next(monkeypatch):
+  for name in ('GLIBC_TUNABLES', *(variable for *_, variable, _ in host_memory.SETTINGS)):
+    monkeypatch.delenv(name, raising=False)
   faults = lambda call: int(
     subprocess.run(
       [sys.executable, '-c', ARRAYS.format(call=call)], capture_output=True, text=True, check=True

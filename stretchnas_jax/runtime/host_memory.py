@@ -25,9 +25,10 @@ def use_one_heap():
 
   XLA asks malloc for a step's temporary memory each time. By default large blocks come from the
   system and go back to it, and each of their pages is a fault: 98,000 in a training step of
-  DARTS_V2 at C 36, 20 layers, batch 8, which takes a fifth less time without them (two CPU cores).
+  DARTS_V2 at C 36, 20 layers, batch 8, which takes up to a fifth less time without them (two CPU
+  cores); a search has few, and gains nothing.
   And each thread of the compiler would have a heap of its own, of which glibc keeps what is free:
-  one heap, given back after a compilation, makes the peak of that training 1.0 GB lower.
+  one heap, given back after a compilation, makes the peak of that training about 1 GB lower.
 
   Only glibc is told; what the user has set in the environment stays.
   """
