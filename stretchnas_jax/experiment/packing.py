@@ -6,7 +6,6 @@ where they are read, and an experiment goes on elsewhere.
 
 import io
 import lzma
-import os
 import tarfile
 
 from stretchnas_jax.experiment import jobs as jobs_lib
@@ -45,14 +44,6 @@ def packed(path, root, folders):
       entry.size = len(content)
       archive.addfile(entry, io.BytesIO(content))
   return buffer.getvalue(), len(done)
-
-
-def write(path, content):
-  """Writes an archive; one that is there stays until the new one is whole."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(f'{path.name}.part')
-  part.write_bytes(content)
-  os.replace(part, path)
 
 
 def is_kept(file):

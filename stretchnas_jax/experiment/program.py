@@ -142,6 +142,7 @@ def plot(experiment, name, setting, keys, args):
 def pack(experiment, name, setting, keys, args):
   """Writes what finished runs have left, but for their checkpoints, as one archive."""
   from stretchnas_jax.experiment import packing
+  from stretchnas_jax.runtime import files
 
   jobs = jobs_lib.jobs_of(experiment, setting, keys)
   folders = {folder for job in jobs for folder in job.folders}
@@ -149,7 +150,8 @@ def pack(experiment, name, setting, keys, args):
   content, count = packing.packed(path, setting.folder, folders)
 
   def work():
-    packing.write(path, content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.replace(path, content)
     print(f'{path}: {count} of {len(folders)} runs')
 
   return work
