@@ -304,7 +304,7 @@ def start_devices(distributed):
   from stretchnas_jax.runtime import compilation, host_memory, peers
 
   compilation.use_cache()
-  host_memory.use_one_heap()
+  host_memory.set_up()
   # Tracing makes objects by the million that stay; to look them through took a quarter of its time.
   gc.set_threshold(100_000, 50, 50)
   try:

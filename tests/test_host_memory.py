@@ -4,11 +4,16 @@ import ctypes
 import platform
 import subprocess
 import sys
+import threading
+import time
 
+import jax
 import pytest
 from jax import monitoring
 
 from stretchnas_jax.runtime import host_memory, measure
+
+ASYNC = 'jax_cpu_enable_async_dispatch'
 
 
 class Library:
@@ -24,60 +29,90 @@ class Library:
     self.told.append('trim')
 
 
+NAMES = (*(variable for *_, variable, _ in host_memory.SETTINGS), 'GLIBC_TUNABLES', ASYNC.upper())
+
+
 @pytest.fixture
 def started(monkeypatch):
-  """`use_one_heap` as in a new process: `(library, listener)`, the latter None if there is none."""
+  """`set_up` as in a new process: `(library, listeners)`."""
 
   def start(library, **environment):
-    for *_, variable, _ in host_memory.SETTINGS:
-      monkeypatch.delenv(variable, raising=False)
-    monkeypatch.delenv('GLIBC_TUNABLES', raising=False)
+    for name in NAMES:
+      monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
       monkeypatch.setenv(name, value)
     listeners = []
     monkeypatch.setattr(ctypes, 'CDLL', lambda name: library)
     monkeypatch.setattr(monitoring, 'register_event_duration_secs_listener', listeners.append)
-    host_memory.use_one_heap.__wrapped__()
-    return library, (listeners or [None])[0]
+    host_memory.set_up.__wrapped__()
+    return library, listeners
 
-  return start
+  before = jax.config.read(ASYNC)
+  jax.config.update(ASYNC, True)
+  yield start
+  jax.config.update(ASYNC, before)
 
 
-HEAPS, MAPPED, KEPT = [(parameter, value) for parameter, value, *_ in host_memory.SETTINGS]
+MAPPED, KEPT = [(parameter, value) for parameter, value, *_ in host_memory.SETTINGS]
 
 
-def test_one_heap_from_the_start_and_its_rest_given_back_after_a_compilation(started):
-  library, compiled = started(Library())
-  assert library.told == [HEAPS, MAPPED, KEPT]
-  compiled(measure.COMPILED, 2.0, fun_name='step')
-  assert library.told == [HEAPS, MAPPED, KEPT, 'trim']
+def test_what_a_long_compilation_leaves_is_given_back(started):
+  library, (listen,) = started(Library())
+  assert library.told == [MAPPED, KEPT]
+  listen(measure.COMPILED, 2.0, fun_name='step')
+  assert library.told == [MAPPED, KEPT, 'trim']
 
 
 def test_short_compilations_and_other_events_change_nothing(started):
-  library, compiled = started(Library())
-  compiled(measure.COMPILED, 0.5)
-  compiled(measure.FROM_CACHE, 5.0)
-  assert library.told == [HEAPS, MAPPED, KEPT]
+  library, (listen,) = started(Library())
+  listen(measure.LOWERED, 5.0)
+  listen(measure.COMPILED, 0.1)
+  listen(measure.FROM_CACHE, 5.0)
+  assert library.told == [MAPPED, KEPT]
+
+
+def test_memory_is_given_back_while_a_compilation_goes_on_and_not_before_or_after(monkeypatch):
+  listeners, trims = [], threading.Semaphore(0)
+  monkeypatch.setattr(monitoring, 'register_event_duration_secs_listener', listeners.append)
+  monkeypatch.setattr(host_memory, 'TRIM_EVERY', 0.02)
+  host_memory.trim_compilations(trims.release)
+  for _ in range(2):
+    assert not trims.acquire(timeout=0.2)
+    listeners[0](measure.LOWERED, 0.1)
+    assert all(trims.acquire(timeout=30) for _ in range(3))
+    listeners[0](measure.COMPILED, 0.01)
+    time.sleep(0.1)
+    while trims.acquire(blocking=False):  # one may have been under way
+      pass
 
 
 @pytest.mark.parametrize(
   'environment, told',
   [
     ({'MALLOC_ARENA_MAX': '4'}, [MAPPED, KEPT]),
-    ({'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1:glibc.malloc.arena_max=4'}, [MAPPED, KEPT]),
-    ({'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1'}, [HEAPS, MAPPED, KEPT]),
-    ({'MALLOC_TRIM_THRESHOLD_': '0'}, [HEAPS, MAPPED]),
-    ({'MALLOC_MMAP_MAX_': '9', 'GLIBC_TUNABLES': 'glibc.malloc.trim_threshold=1'}, [HEAPS]),
+    ({'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=4'}, [KEPT]),
+    ({'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1'}, [MAPPED, KEPT]),
+    ({'MALLOC_TRIM_THRESHOLD_': '0'}, [MAPPED]),
+    ({'MALLOC_MMAP_MAX_': '9', 'GLIBC_TUNABLES': 'glibc.malloc.trim_threshold=1'}, []),
   ],
 )
 def test_what_the_user_has_set_stays(started, environment, told):
-  library, compiled = started(Library(), **environment)
-  compiled(measure.COMPILED, 2.0)
+  library, (listen,) = started(Library(), **environment)
+  listen(measure.COMPILED, 2.0)
   assert library.told == [*told, 'trim']
 
 
+@pytest.mark.parametrize('environment, waits', [({}, True), ({ASYNC.upper(): '1'}, False)])
+def test_the_thread_that_asks_for_a_step_runs_it_unless_the_user_says_otherwise(
+  started, environment, waits
+):
+  started(Library(), **environment)
+  assert jax.config.read(ASYNC) is not waits
+
+
 def test_another_library_of_c_is_left_alone(started):
-  assert started(object())[1] is None
+  assert not started(object())[1]
+  assert jax.config.read(ASYNC)
 
 
 ARRAYS = """
@@ -95,7 +130,7 @@ print(max(faults() for _ in range(3)))
 
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='of glibc')
 def test_memory_of_one_step_serves_the_next(monkeypatch):
-  for name in ('GLIBC_TUNABLES', *(variable for *_, variable, _ in host_memory.SETTINGS)):
+  for name in NAMES:
     monkeypatch.delenv(name, raising=False)
   faults = lambda call: int(
     subprocess.run(
@@ -103,4 +138,4 @@ def test_memory_of_one_step_serves_the_next(monkeypatch):
     ).stdout
   )
   assert faults('') > 20  # or nothing is to be gained: pages of 4 KiB, or of 2 MiB
-  assert faults('host_memory.use_one_heap()') <= 4
+  assert faults('host_memory.set_up()') <= 4

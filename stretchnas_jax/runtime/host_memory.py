@@ -3,32 +3,35 @@
 import ctypes
 import functools
 import os
+import threading
+import time
 
+import jax
 from jax import monitoring
 
 from stretchnas_jax.runtime import measure
 
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of malloc.h
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 # What malloc is told, and by what a user sets it.
 SETTINGS = (
-  (M_ARENA_MAX, 1, 'MALLOC_ARENA_MAX', 'glibc.malloc.arena_max'),  # one heap for all threads
-  (M_MMAP_MAX, 0, 'MALLOC_MMAP_MAX_', 'glibc.malloc.mmap_max'),  # large blocks lie in it too
+  (M_MMAP_MAX, 0, 'MALLOC_MMAP_MAX_', 'glibc.malloc.mmap_max'),  # large blocks lie in a heap too
   (M_TRIM_THRESHOLD, 2**31 - 1, 'MALLOC_TRIM_THRESHOLD_', 'glibc.malloc.trim_threshold'),
 )
-# Shorter compilations leave little behind; a second is many times what giving it back takes.
-LEAST_SECONDS = 1.0
+TRIM_EVERY = 0.5  # seconds; one takes 8 ms
 
 
 @functools.cache
-def use_one_heap():
-  """One heap, that keeps the memory of a step for the next one and not what the compiler leaves.
+def set_up():
+  """Steps on a CPU keep their memory for the next one; what the compiler leaves is given back.
 
   XLA asks malloc for a step's temporary memory each time. By default large blocks come from the
   system and go back to it, and each of their pages is a fault: 98,000 in a training step of
-  DARTS_V2 at C 36, 20 layers, batch 8, which takes up to a fifth less time without them (two CPU
-  cores); a search has few, and gains nothing.
-  And each thread of the compiler would have a heap of its own, of which glibc keeps what is free:
-  one heap, given back after a compilation, makes the peak of that training about 1 GB lower.
+  DARTS_V2 at C 36, 20 layers, batch 8. A heap keeps them; but only that of the main thread has room
+  for blocks above 64 MB, so that it is this thread that has to run the steps.
+
+  Each of the compiler's threads has a heap of its own, of which glibc keeps what is free, often
+  more than what is in use. To let all share one is no way out: compiling and, in a heap full of
+  holes, all later steps took a third longer.
 
   Only glibc is told; what the user has set in the environment stays.
   """
@@ -39,9 +42,28 @@ def use_one_heap():
   for parameter, value, variable, tunable in SETTINGS:
     if variable not in os.environ and f'{tunable}=' not in tunables:
       library.mallopt(parameter, value)
+  if 'JAX_CPU_ENABLE_ASYNC_DISPATCH' not in os.environ:
+    jax.config.update('jax_cpu_enable_async_dispatch', False)
+  trim_compilations(lambda: library.malloc_trim(0))
 
-  def trim(event, seconds, **_):
-    if event == measure.COMPILED and seconds >= LEAST_SECONDS:
-      library.malloc_trim(0)
 
-  monitoring.register_event_duration_secs_listener(trim)
+def trim_compilations(trim):
+  """Calls `trim` again and again while JAX compiles, and after each compilation that took long."""
+  compiling = threading.Event()
+
+  def listen(event, seconds, **_):
+    if event == measure.LOWERED:
+      compiling.set()
+    elif event == measure.COMPILED:
+      compiling.clear()
+      if seconds >= TRIM_EVERY:
+        trim()
+
+  def work():
+    while compiling.wait():
+      time.sleep(TRIM_EVERY)
+      if compiling.is_set():
+        trim()
+
+  monitoring.register_event_duration_secs_listener(listen)
+  threading.Thread(target=work, name='trim', daemon=True).start()

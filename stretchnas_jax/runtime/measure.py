@@ -9,7 +9,9 @@ from typing import NamedTuple
 import jax
 from jax import monitoring
 
-# What JAX calls the time that its compiler takes, and that of a program out of its cache.
+# What JAX calls the time that lowering a program takes, right before its compilation; that of the
+# compilation; and that of getting a program out of its cache.
+LOWERED = '/jax/core/compile/jaxpr_to_mlir_module_duration'
 COMPILED = '/jax/core/compile/backend_compile_duration'
 FROM_CACHE = '/jax/compilation_cache/cache_retrieval_time_sec'
 
