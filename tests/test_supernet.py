@@ -64,7 +64,7 @@ def own_fan(form, params, x, weights, stride):
   targets = range(2, 2 + len(next(iter(weights.values()))))
   fans = fans_lib.Fans(1, tuple((1, target) for target in targets), 0, stride)
   nodes = [layout.enter(x)] * 2 + [0.0] * len(targets)
-  nodes, _ = add_fans(fans, params, nodes, weights, None, None)
+  nodes, _ = add_fans(fans, params, nodes, weights, 1.0, None, None)
   return jnp.stack([layout.leave(node) for node in nodes[2:]])
 
 
@@ -149,6 +149,31 @@ def test_networks_equal_the_reference(x64):
     for form in ('merged', 'planes'):
       found = loss_and_gradients(functools.partial(ours, form), *case)
       assert furthest(found, expected) < (1e-10 if x64 else 1e-5), form
+
+
+def test_where_no_weight_learns_only_the_gradients_of_depthwise_kernels_are_left_out():
+  net = supernet.Supernet(space.darts_space(2), 4, 3, 3, form='planes')
+  case = network_case(net, (8, 8, 3), jnp.float32)
+  stats = jax.jit(net.init)(jax.random.key(0), case[1])['batch_stats']
+
+  @jax.jit
+  def run(learning):
+    def apply(params, *args):
+      variables = {'params': params, 'batch_stats': stats}
+      options = {'train': True, 'learning': learning, 'mutable': ['batch_stats']}
+      return net.apply(variables, *args, **options)[0]
+
+    return loss_and_gradients(apply, *case)
+
+  (value, (params, *arch)), (value_without, (params_without, *arch_without)) = map(run, (1.0, 0.0))
+  assert furthest((value_without, arch_without), (value, arch)) < 1e-6
+  leaves = jax.tree_util.tree_leaves_with_path(params)
+  assert len(leaves) == len(jax.tree.leaves(params_without))
+  for (path, gradient), without in zip(leaves, jax.tree.leaves(params_without)):
+    if 'depthwise' in jax.tree_util.keystr(path):
+      assert np.abs(gradient).max() > 0 and not without.any(), path
+    else:
+      assert furthest(without, gradient) < 1e-6, path
 
 
 @pytest.mark.parametrize('form', ['merged', 'planes'])

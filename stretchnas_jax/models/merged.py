@@ -98,7 +98,7 @@ def fan(params, x, weights, stride, norms):
   return jnp.moveaxis(out, 3, 0)
 
 
-def add_fans(fans, params, nodes, weights, running, axis_name):
+def add_fans(fans, params, nodes, weights, learning, running, axis_name):
   """Adds the mixtures of the fan of one node to the nodes where its edges end.
 
   Args:
@@ -106,6 +106,7 @@ def add_fans(fans, params, nodes, weights, running, axis_name):
     params: as for `fan`.
     nodes: the S + 2 nodes of a cell, `[B, H, W, C]`, 0.0 where no edge has arrived yet.
     weights: as for `fan`.
+    learning: not used here; see `planes.depthwise`.
     running: as for `BatchNorms`, `[1, C]` for pools and `[E, C]` for the rest, or None.
     axis_name: the parallel axis over which a batch is spread, or None.
 

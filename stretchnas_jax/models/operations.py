@@ -56,7 +56,7 @@ def convolve_planes(x, kernel, strides, padding, dilation=1, groups=1):
   """
   if groups > 1:
     kernels = kernel[:, :, 0].transpose(2, 0, 1)
-    return planes.depthwise((kernels,), (x,), strides[0], (dilation,))[0]
+    return planes.depthwise((kernels,), (x,), 1.0, strides[0], (dilation,))[0]
   if kernel.shape[:2] == (1, 1):
     return layout_lib.Planes.project(x, kernel[0, 0])
   x = convolve(layout_lib.Planes.leave(x), kernel, strides, padding, dilation)

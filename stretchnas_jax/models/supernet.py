@@ -35,10 +35,10 @@ def is_built_in(name):
 
 
 # Jitted by itself only so that equal fans and cells are traced once.
-@functools.partial(jax.jit, static_argnums=(0, 1, 6))
-def add_fans(form, fans, params, nodes, weights, running, axis_name):
+@functools.partial(jax.jit, static_argnums=(0, 1, 7))
+def add_fans(form, fans, params, nodes, weights, learning, running, axis_name):
   """As `merged.add_fans` or `walk.add_fans`, whichever the form has."""
-  return FORMS[form][1](fans, params, nodes, weights, running, axis_name)
+  return FORMS[form][1](fans, params, nodes, weights, learning, running, axis_name)
 
 
 class SearchCell(nn.Module):
@@ -128,7 +128,7 @@ class SearchCell(nn.Module):
     return self.layout.normalize(x, name, norms)
 
   @nn.compact
-  def __call__(self, s0, s1, op_weights, edge_scores, train=False):
+  def __call__(self, s0, s1, op_weights, edge_scores, train=False, learning=1.0):
     """The S intermediate nodes side by side along the channels.
 
     Args:
@@ -136,6 +136,7 @@ class SearchCell(nn.Module):
       op_weights: `[E, O]`, float32, edges in DARTS' order.
       edge_scores: `[E]`, float32.
       train: normalise with the moments of the batch, and update the running averages.
+      learning: as for `Supernet`.
     """
     axis_name = None if self.is_initializing() else self.axis_name
     entry_norms = norms_lib.BatchNorms(None if train else self.running.value, axis_name)
@@ -146,7 +147,7 @@ class SearchCell(nn.Module):
     nodes += [0.0] * self.space.graph.num_intermediate
     weights, seen = (op_weights * edge_scores[:, None])[self.by_source], []
     for fans in self._fans():
-      nodes, moments = self._add_fans(fans, nodes, weights, train, axis_name)
+      nodes, moments = self._add_fans(fans, nodes, weights, learning, train, axis_name)
       nodes = self._add_own_operations(fans, nodes, weights, train)
       seen.append(moments)
     if train and not self.is_initializing() and self.is_mutable_collection('batch_stats'):
@@ -161,7 +162,7 @@ class SearchCell(nn.Module):
     together = self.form == 'planes' and all(map(is_built_in, self.space.primitives))
     return fans_lib.fans_of(self.space.graph, self.reduction, together)
 
-  def _add_fans(self, fans, nodes, weights, train, axis_name):
+  def _add_fans(self, fans, nodes, weights, learning, train, axis_name):
     """As `add_fans`, where there is something to compute."""
     rows, names = fans.rows, self.space.primitives
     columns = {n: weights[rows, o] for o, n in enumerate(names) if is_built_in(n) and n != 'none'}
@@ -176,7 +177,7 @@ class SearchCell(nn.Module):
       if not fans.shares(name)
     }
     running = None if train else self._running(fans)
-    return add_fans(self.form, fans, params, nodes, columns, running, axis_name)
+    return add_fans(self.form, fans, params, nodes, columns, learning, running, axis_name)
 
   def _add_own_operations(self, fans, nodes, weights, train):
     """Adds the weighted sums of what the user's own modules make of each edge."""
@@ -242,7 +243,7 @@ class Supernet(nn.Module):
     return {self.num_layers // 3, 2 * self.num_layers // 3}
 
   @nn.compact
-  def __call__(self, images, op_weights=None, edge_scores=None, train=False):
+  def __call__(self, images, op_weights=None, edge_scores=None, train=False, learning=1.0):
     """Logits.
 
     Args:
@@ -251,6 +252,8 @@ class Supernet(nn.Module):
       edge_scores: `{'normal': [E], 'reduce': [E]}`; ones if None.
       train: normalise with the moments of the batch; with `mutable=['batch_stats']` the running
         averages move.
+      learning: a number, that may be traced; where it is 0 the gradients for the weights are not
+        wanted, and those that take long may be zeros.
 
     Returns:
       `[B, num_classes]`, float32.
@@ -277,7 +280,7 @@ class Supernet(nn.Module):
         self.axis_name, name=f'cell_{layer}',
       )  # fmt: skip
       kind = CELL_TYPES[reduction]
-      s0, s1 = s1, cell(s0, s1, op_weights[kind], edge_scores[kind], train)
+      s0, s1 = s1, cell(s0, s1, op_weights[kind], edge_scores[kind], train, learning)
       after_reduction = reduction
     features = where.global_mean(s1.astype(jnp.promote_types(s1.dtype, jnp.float32)))
     return nn.Dense(

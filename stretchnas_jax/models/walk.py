@@ -20,7 +20,7 @@ from stretchnas_jax.models import norms as norms_lib
 from stretchnas_jax.models import planes
 
 
-def add_fans(fans, params, nodes, weights, running, axis_name):
+def add_fans(fans, params, nodes, weights, learning, running, axis_name):
   """As `merged.add_fans`, but of several nodes in turn, and over planes `[C, H, W, B]`."""
   sources, targets = np.array(fans.edges).T
   places = sources - fans.first, targets - 2
@@ -31,7 +31,8 @@ def add_fans(fans, params, nodes, weights, running, axis_name):
   empty = jnp.zeros_like(nodes[fans.first][:, :: fans.stride, :: fans.stride])
   inputs = jnp.stack(nodes[:2]) if fans.stride == 2 else None
   reached = [node if np.shape(node) == empty.shape else empty for node in nodes]
-  after, moments = _walk(fans, axis_name, for_nodes, for_edges, inputs, jnp.stack(reached))
+  reached = jnp.stack(reached)
+  after, moments = _walk(fans, axis_name, learning, for_nodes, for_edges, inputs, reached)
   return [*nodes[:2], *after[2:]], moments
 
 
@@ -50,17 +51,17 @@ def _shared(fans, axis_name, for_node, x):
   return planes.shared(x, weights, fans.stride, norms), norms.batch
 
 
-def _edge(fans, axis_name, for_edge, r):
+def _edge(fans, axis_name, for_edge, r, learning):
   """What an edge adds to its target, `[C, H, W, B]`, and the moments of its batch norms."""
   params, weights, running = for_edge
   norms = norms_lib.BatchNorms(running, axis_name)
-  return planes.edge(params, r, weights, fans.stride, norms), norms.batch
+  return planes.edge(params, r, weights, learning, fans.stride, norms), norms.batch
 
 
-def _moments_like(function, tree, x):
+def _moments_like(function, tree, *args):
   """Zeros for the moments of every row of `tree`."""
   rows = len(jax.tree.leaves(tree)[0]) if jax.tree.leaves(tree) else 0
-  _, moments = jax.eval_shape(function, jax.eval_shape(lambda t: row(t, 0), tree), x)
+  _, moments = jax.eval_shape(function, jax.eval_shape(lambda t: row(t, 0), tree), *args)
   return jax.tree.map(lambda m: jnp.zeros((rows, *m.shape), m.dtype), moments)
 
 
@@ -69,7 +70,7 @@ def _walk(*args):
   return _loops(*args)
 
 
-def _loops(fans, axis_name, for_nodes, for_edges, inputs, nodes):
+def _loops(fans, axis_name, learning, for_nodes, for_edges, inputs, nodes):
   shared, edge = (functools.partial(f, fans, axis_name) for f in (_shared, _edge))
   bounds, targets = jnp.array(fans.bounds), jnp.array([target for _, target in fans.edges])
   (shares, _), (_, has, _) = for_nodes, for_edges
@@ -79,7 +80,7 @@ def _loops(fans, axis_name, for_nodes, for_edges, inputs, nodes):
   if shares:
     seen[0] = _moments_like(shared, for_nodes, x)
   if has:
-    seen[1] = _moments_like(edge, for_edges, x)
+    seen[1] = _moments_like(edge, for_edges, x, learning)
 
   def node(j, carry):
     nodes, (seen_nodes, seen_edges) = carry
@@ -93,7 +94,7 @@ def _loops(fans, axis_name, for_nodes, for_edges, inputs, nodes):
       nodes, seen = carry
       # As the first half of a gradient: that half may be differentiated forwards, as an exact
       # second order needs it, which a function with a backward rule may not.
-      y, _, moments = jax.vjp(edge, row(for_edges, e), r, has_aux=True)
+      y, _, moments = jax.vjp(edge, row(for_edges, e), r, learning, has_aux=True)
       return nodes.at[targets[e]].add(y), put(seen, moments, e)
 
     if has:
@@ -105,14 +106,14 @@ def _loops(fans, axis_name, for_nodes, for_edges, inputs, nodes):
   return nodes, seen[0] | seen[1]
 
 
-def _forward(fans, axis_name, for_nodes, for_edges, inputs, nodes):
-  after, moments = _loops(fans, axis_name, for_nodes, for_edges, inputs, nodes)
+def _forward(fans, axis_name, learning, for_nodes, for_edges, inputs, nodes):
+  after, moments = _loops(fans, axis_name, learning, for_nodes, for_edges, inputs, nodes)
   # A node is complete when its own edges are reached, so the last value of each is the one used.
-  return (after, moments), (for_nodes, for_edges, inputs, after)
+  return (after, moments), (learning, for_nodes, for_edges, inputs, after)
 
 
 def _backward(fans, axis_name, saved, gs):
-  for_nodes, for_edges, inputs, nodes = saved
+  learning, for_nodes, for_edges, inputs, nodes = saved
   shared, edge = (functools.partial(f, fans, axis_name) for f in (_shared, _edge))
   bounds, targets = jnp.array(fans.bounds), jnp.array([target for _, target in fans.edges])
   (shares, _), (_, has, _) = for_nodes, for_edges
@@ -125,7 +126,7 @@ def _backward(fans, axis_name, saved, gs):
 
     def one(e, carry):
       to_r, to_edges = carry
-      back = jax.vjp(lambda *args: edge(*args)[0], row(for_edges, e), r)[1]
+      back = jax.vjp(lambda *args: edge(*args, learning)[0], row(for_edges, e), r)[1]
       to_edge, more = back(row(g, targets[e]))
       return to_r + more, put(to_edges, to_edge, e)
 
@@ -145,7 +146,7 @@ def _backward(fans, axis_name, saved, gs):
   zeros = jax.tree.map(jnp.zeros_like, (inputs, for_nodes, for_edges))
   g, *rest = lax.fori_loop(0, len(bounds) - 1, node, (gs[0], *zeros))
   to_inputs, to_nodes, to_edges = rest
-  return to_nodes, to_edges, to_inputs, g
+  return None, to_nodes, to_edges, to_inputs, g
 
 
 _walk.defvjp(_forward, _backward)

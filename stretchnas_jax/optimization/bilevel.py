@@ -132,14 +132,14 @@ def make_search(
     step = jnp.zeros((), jnp.int32)
     return SearchState(step, params, variables['batch_stats'], Arch(alpha, beta), *optimizers)
 
-  def apply(params, batch_stats, arch, images, key, train, axis_name):
+  def apply(params, batch_stats, arch, images, key, train, axis_name, learning=1.0):
     op_weights = {
       c: relax(arch.alpha[c], k, temperature) for c, k in zip(cells, jax.random.split(key))
     }
     edge_scores = {c: topology.edge_scores(arch.beta[c], table) for c in cells}
     return net.clone(axis_name=axis_name).apply(
       {'params': params, 'batch_stats': batch_stats}, images, op_weights, edge_scores,
-      train=train, mutable=['batch_stats'] if train else False,
+      train=train, learning=learning, mutable=['batch_stats'] if train else False,
     )  # fmt: skip
 
   def penalty(beta):
@@ -148,9 +148,9 @@ def make_search(
   def step(state, batch, key, *, axis_name=None):
     key = jax.random.fold_in(key, state.step)
 
-    def loss(params, arch, examples):
+    def loss(params, arch, examples, learning=1.0):
       logits, updated = apply(
-        params, state.batch_stats, arch, examples.images, key, True, axis_name
+        params, state.batch_stats, arch, examples.images, key, True, axis_name, learning
       )
       value, accuracy = pmean(scores(logits, examples.labels), axis_name)
       return value, (accuracy, updated['batch_stats'])
@@ -232,7 +232,8 @@ def scanned_step(rule, transforms, loss, axis_name, beta_gradient, state, batch)
   """The same for a first-order rule: a loop whose one body serves every loss of the step.
 
   A program of several thousand operations compiles once instead of two to four times. Each pass
-  computes the gradients of weights and architecture alike, which costs time at every step.
+  computes the gradients of weights and architecture alike, which costs time at every step; but
+  those for the weights that take longest are left out where they move nothing (`learning`).
   """
   passes = rule.passes(batch)
   if not rule.simultaneous:
@@ -252,7 +253,7 @@ def scanned_step(rule, transforms, loss, axis_name, beta_gradient, state, batch)
     which, (for_alpha, for_beta), kind = inputs
     examples = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, which, 0, False), stacked)
     (value, (accuracy, batch_stats)), gradients = jax.value_and_grad(loss, (0, 1), has_aux=True)(
-      state.params, state.arch, examples
+      state.params, state.arch, examples, (kind >= 2).astype(jnp.float32)
     )
     to_weights, to_arch = pmean(gradients, axis_name)
     total = add_scaled(total, to_arch, for_alpha, for_beta)
