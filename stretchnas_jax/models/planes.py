@@ -45,6 +45,7 @@ def windows(x, size, stride, dilation):
     yield lax.slice_in_dim(part, column * dilation, column * dilation + width, stride, -2)
 
 
+@functools.partial(jax.jit, static_argnums=(2, 3))
 def shifted_sum(kernels, x, stride=1, dilation=1):
   """The sum over taps of `kernels [C, k, k]` times the windows of `x [C, H, W, B]`."""
   taps = kernels.reshape(len(kernels), -1, 1, 1, 1)
@@ -52,6 +53,7 @@ def shifted_sum(kernels, x, stride=1, dilation=1):
   return sum(taps[:, i] * term for i, term in enumerate(terms)).astype(x.dtype)
 
 
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
 def tap_sums(x, g, size, stride, dilation):
   """The gradient for the kernel: all taps in one reduction, so that x and g are read once."""
   terms = [term * g for term in windows(x, size, stride, dilation)]

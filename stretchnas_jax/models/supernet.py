@@ -181,12 +181,12 @@ class SearchCell(nn.Module):
 
   def _add_own_operations(self, fans, nodes, weights, train):
     """Adds the weighted sums of what the user's own modules make of each edge."""
-    for (source, target), row in zip(fans.edges, weights[fans.rows]):
-      for name, weight in zip(self.space.primitives, row):
-        if is_built_in(name):
-          continue
+    own = [(o, name) for o, name in enumerate(self.space.primitives) if not is_built_in(name)]
+    for i, (source, target) in enumerate(fans.edges):
+      for o, name in own:
         module = self.operations[name](self.channels, fans.stride)
         y = module.copy(name=f'{name}_{source}_{target}')(self.layout.leave(nodes[source]), train)
+        weight = weights[fans.start + i, o]
         nodes[target] += weight.astype(y.dtype) * self.layout.enter(y)
     return nodes
 
