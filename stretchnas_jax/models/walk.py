@@ -9,7 +9,7 @@ that needed 1.25 GB (two CPU cores; `experiments/results/benchmarks/compare.json
 
 An edge, what a node shares and the loops are each a `jax.jit`, and so are the sums of `planes`: XLA
 inlines them, but JAX traces each once for all that ask for it with equal shapes, be it for moments,
-for a value, for its gradient or for another tap. Tracing takes a third less time (same search).
+for a value, for its gradient or for another edge. Tracing takes a third less time (same search).
 """
 
 import functools
@@ -100,7 +100,8 @@ def _loops(fans, axis_name, learning, for_nodes, for_edges, inputs, nodes):
     def one(e, carry):
       nodes, seen = carry
       # As the first half of a gradient: that half may be differentiated forwards, as an exact
-      # second order needs it, which a function with a backward rule may not.
+      # second order needs it, which a function with a backward rule may not. And asked for exactly
+      # as in `_backward`, so that both share what JAX makes of it.
       y, _, moments = jax.vjp(lambda *a: edge(*a, learning), row(for_edges, e), r, has_aux=True)
       return nodes.at[targets[e]].add(y), put(seen, moments, e)
 
