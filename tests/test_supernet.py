@@ -85,6 +85,7 @@ FANS = [  # names, edges, channels, size, batch, stride
   (('sep_conv_7x7', 'dil_conv_3x3', 'skip_connect'), 2, 4, 8, 2, 1),
   (('avg_pool_3x3', 'sep_conv_3x3'), 2, 4, 12, 2, 2),
   (('max_pool_3x3',), 1, 4, 2, 5, 1),
+  (('sep_conv_3x3',), 3, 64, 4, 2, 1),  # more channels than `merged` has in one convolution
 ]
 
 
