@@ -44,6 +44,12 @@ def stream_options(data):
   )
 
 
+def check_form(form):
+  """ValueError for the form on which XLA's compiler for GPUs ends the process (JAX 0.11)."""
+  if form == 'planes' and parallel.on_gpu():
+    raise ValueError("model.form is 'planes', which is for a CPU; on a GPU use auto or merged")
+
+
 def check_devices(field, batch_size, backend):
   """ValueError unless a batch of that size divides by the number of devices."""
   parallel.check_backend(backend)

@@ -1,6 +1,7 @@
 """What is asked of a GPU: rows, arithmetic, tables, and that a second call goes on."""
 
 import json
+import threading
 import time
 
 import pytest
@@ -135,10 +136,34 @@ def test_each_side_is_a_process_with_its_own_words(tmp_path, monkeypatch):
   assert {'--device=cuda', '--lean', '--layout=nhwc', '--dtype=bfloat16', '--compile'} < {*words}
   units['train/flops']()
   assert '--flops' in seen[-1][1] and '--lean' not in seen[-1][1]
-  assert 'train/ours_bf16_planes/0' not in units and 'search/ours_bf16_planes/0' in units
+  assert 'train/ours_bf16_unrolled/0' not in units and 'search/ours_bf16_unrolled/0' in units
   # Every side once before any a second time, and the rounds begin differently.
   order = [name.split('/')[1] for name in units if name.startswith('search/')][1:]
   assert order[0] != order[6] and set(order[:6]) == set(order[6:12])
+
+
+def test_compilers_work_beside_each_other_for_the_rounds_to_come(tmp_path, monkeypatch):
+  args, seen, together = parse(tmp_path, '--only=search/'), [], threading.Barrier(4, timeout=20)
+  args.out.mkdir()
+
+  def fake(module, words, environment=None, timeout=None):
+    seen.append(environment)
+    together.wait()
+    if '--config.search.unroll=True' in words:
+      raise RuntimeError('it went\naway')
+    return figures(1.0)
+
+  monkeypatch.setattr(processes, 'run', fake)
+  assert gpu.go_on('compile', stages.compile_units(args), args, gpu.Clock())
+  caches = {environment['XDG_CACHE_HOME'] for environment in seen}
+  assert len(caches) == 4 and str(args.out / 'cache' / 'search_ours_tf32') in caches
+  assert {environment['XLA_PYTHON_CLIENT_PREALLOCATE'] for environment in seen} == {'false'}
+  entry = gpu.Record(args.out / 'compile.json').content['entries']['compile']
+  assert [name for name, side in entry['compiled'].items() if 'error' in side] == [
+    'search/ours_bf16_unrolled'
+  ]
+  line = gpu_tables.one_line(entry)
+  assert 'search/ours_tf32 4 + 20 s' in line and 'unrolled failed, away' in line
 
 
 class Program:

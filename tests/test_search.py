@@ -14,7 +14,7 @@ import stretchnas_jax
 from stretchnas_jax import config as config_lib
 from stretchnas_jax import search_plan, search_steps, trained
 from stretchnas_jax.architecture import genotype
-from stretchnas_jax.runtime import checkpoint, loop, workdir
+from stretchnas_jax.runtime import checkpoint, loop, parallel, workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 CLOCK = ('seconds', 'images_per_second')
@@ -43,6 +43,15 @@ def last_state(path, config):
   like = jax.eval_shape(programs.init, jax.random.key(0))
   with checkpoint.Checkpoints(path / 'checkpoints') as saved:
     return saved.restore_latest(like)
+
+
+def test_planes_are_refused_on_a_gpu_before_anything_begins(tmp_path, monkeypatch):
+  monkeypatch.setattr(parallel, 'on_gpu', lambda: True)
+  with pytest.raises(ValueError, match="model.form is 'planes'.* use auto or merged"):
+    stretchnas_jax.run_search(tiny_config(**{'model.form': 'planes'}), tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+  for form in ('auto', 'merged'):
+    search_plan.plan_search(tiny_config(**{'model.form': form}))
 
 
 @pytest.fixture(scope='module')

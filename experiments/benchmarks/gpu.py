@@ -23,7 +23,7 @@ from experiments.benchmarks import gpu_stages as stages
 from stretchnas_jax.runtime import files
 
 REHEARSED = 'A rehearsal: tiny networks on a CPU, whatever the titles say.\n\n'
-STAGES = ('tests', 'steps', 'profile', 'searches', 'retrain', 'summary')
+STAGES = ('tests', 'compile', 'steps', 'profile', 'searches', 'retrain', 'summary')
 
 
 # ---- what is known -------------------------------------------------------------------------------
@@ -85,7 +85,8 @@ def go_on(stage, units, args, clock):
   """
   record = Record(args.out / f'{stage}.json')
   for name, work in units:
-    wanted = not args.only or any(text in name for text in args.only)
+    # What is compiled chooses by itself.
+    wanted = stage == 'compile' or not args.only or any(text in name for text in args.only)
     if not (wanted and record.lacks(name, args.again)):
       continue
     if not clock.left():
@@ -144,6 +145,7 @@ def main(argv=None):
   check_kind(args)
   units = {
     'tests': lambda: stages.test_units(args),
+    'compile': lambda: stages.compile_units(args),
     'steps': lambda: stages.step_units(args),
     'profile': lambda: stages.profile_units(args),
     'searches': lambda: gpu_runs.search_units(args, clock),

@@ -3,6 +3,7 @@
 A stage is a generator of pairs: a name, and a function that returns a dict of what was found.
 """
 
+import concurrent.futures
 import functools
 import os
 import subprocess
@@ -74,9 +75,9 @@ SIDES = {
     'PyTorch, tuned, bfloat16, torch.compile', 'bfloat16', ('--dtype=bfloat16', '--compile'),
     ours=False, tuned=True,
   ),
-  # `merged` is what a GPU has by itself. A training's network has no such field.
-  'ours_bf16_planes': Side(
-    'ours, bfloat16, model.form=planes', 'bfloat16', (*HALF, '--config.model.form=planes'),
+  # A training has no losses to compile apart.
+  'ours_bf16_unrolled': Side(
+    'ours, bfloat16, search.unroll', 'bfloat16', (*HALF, '--config.search.unroll=True'),
     rows=('search', 'stretchable'),
   ),
 }  # fmt: skip
@@ -132,15 +133,46 @@ def peer_words(name, args):
   return words
 
 
+def measure_ours(name, key, args, **more):
+  """One fresh process, which finds what it has compiled before; `more` for its environment."""
+  side, variables = SIDES[key], environment(args) | more
+  if side.precision:
+    variables['JAX_DEFAULT_MATMUL_PRECISION'] = side.precision
+  words, cache = [*our_words(name, args), *side.words], args.out / 'cache' / f'{name}_{key}'
+  return processes.benchmark(words, cache, variables, timeout=LIMIT)
+
+
+def compile_all(args):
+  """Our sides for the first time, all at once: one after another a compiler leaves CPUs idle.
+
+  Their compilers take from each other, so that each takes longer than alone; what they time beside
+  each other is not kept.
+  """
+  wanted = [
+    (name, key) for key, side in SIDES.items() if side.ours for name in side.rows
+    if not args.only or any(text in f'compile/{name}/{key}' for text in args.only)
+  ]  # fmt: skip
+
+  def first(unit):
+    try:
+      found = measure_ours(*unit, args, XLA_PYTHON_CLIENT_PREALLOCATE='false')
+      return {what: found[what] for what in ('trace_seconds', 'compile_seconds')}
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
+      return {'error': str(error)[-3000:]}
+
+  with concurrent.futures.ThreadPoolExecutor(max(1, len(wanted))) as pool:
+    return {'compiled': dict(zip(map('/'.join, wanted), pool.map(first, wanted)))}
+
+
+def compile_units(args):
+  yield 'compile', functools.partial(compile_all, args)
+
+
 def measure(name, key, args):
-  """One fresh process. The first one of ours finds its cache empty, later ones have it."""
+  """One fresh process. The first one of ours compiles, unless that has been done before."""
   side = SIDES[key]
   if side.ours:
-    variables = environment(args)
-    if side.precision:
-      variables['JAX_DEFAULT_MATMUL_PRECISION'] = side.precision
-    words, cache = [*our_words(name, args), *side.words], args.out / 'cache' / f'{name}_{key}'
-    return processes.benchmark(words, cache, variables, timeout=LIMIT)
+    return measure_ours(name, key, args)
   tuned = ROWS[name].tuned if side.tuned else ()
   # Warm-up: cuDNN tries its algorithms, and torch.compile compiles.
   words = [*peer_words(name, args), *tuned, *side.words, '--warmup=3', f'--steps={args.steps}']
@@ -156,7 +188,7 @@ def count(name, args):
 def step_units(args):
   """Each round begins with another side; what may break comes after all rounds."""
   rows = list(ROWS)
-  late = [key for key in SIDES if 'compiled' in key or 'planes' in key]
+  late = [key for key in SIDES if 'compiled' in key or 'unrolled' in key]
   early = [key for key in SIDES if key not in late]
   for name in rows:
     yield f'{name}/flops', functools.partial(count, name, args)

@@ -32,6 +32,8 @@ def one_line(entry):
   """What came out, in a few words."""
   if 'error' in entry:
     return f'failed: {last_line(entry["error"])}'
+  if 'compiled' in entry:
+    return compile_line(entry['compiled'])
   if 'flops_per_step' in entry:
     return f'{entry["flops_per_step"] / 1e12:.4g} TFLOP a step'
   if 'median_step_seconds' in entry:
@@ -40,6 +42,15 @@ def one_line(entry):
     state = 'done' if entry['done'] else 'stopped'
     return f'{state} after {entry["epochs"]} epochs, {entry["seconds"]:.0f} s'
   return f'{entry["passed"]} passed, {entry["failed"] + entry["errors"]} failed'
+
+
+def compile_line(found):
+  """What first calls beside each other have taken."""
+  said = lambda e: (
+    f'failed, {last_line(e["error"])}' if 'error' in e
+    else f'{e["trace_seconds"]:.0f} + {e["compile_seconds"]:.0f} s'
+  )  # fmt: skip
+  return '; '.join(f'{name} {said(entry)}' for name, entry in found.items())
 
 
 def last_line(text):
@@ -112,6 +123,8 @@ def markdown(found, rows, sides):
   if tests := entries['tests']:
     lines = [f'{name}: {one_line(entry)}' for name, entry in tests.items()]
     text += ['Tests on the device: ' + '; '.join(lines) + '.', '']
+  for entry in entries['compile'].values():
+    text += [f'Tracing + compilation, all at once: {one_line(entry)}.', '']
   if lines := step_lines(entries['steps'], rows, sides):
     text += table(STEPS, lines)
     text += [

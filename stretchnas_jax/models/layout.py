@@ -8,6 +8,8 @@ shifted copies that vectorises, and a 1x1 convolution is one matrix product with
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 
 from stretchnas_jax.models import norms as norms_lib
 
@@ -49,9 +51,31 @@ class Plain(NamedTuple):
     return halves(x, 1, 2)
 
   @staticmethod
+  def halve(x, kernel):
+    """A factorized reduction, `[B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), ..., D]`.
+
+    One convolution. From two matrix products over halves of the pixels XLA's compiler for GPUs does
+    not always come back: it ends the process (JAX 0.11).
+
+    Args:
+      x: the map.
+      kernel: `[C, ..., D]`; the first half of D sees the even positions, the rest the odd ones.
+    """
+    is_even = np.arange(kernel.shape[-1]) < kernel.shape[-1] // 2
+    nothing = jnp.zeros_like(kernel)
+    taps = jnp.stack([kernel * is_even, nothing, nothing, kernel * ~is_even])
+    taps = taps.reshape(2, 2, x.shape[-1], -1).astype(x.dtype)
+    padding = [(0, size % 2) for size in x.shape[1:3]]
+    y = lax.conv_general_dilated(
+      x, taps, (2, 2), padding, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+    )
+    return y.reshape(*y.shape[:3], *kernel.shape[1:])
+
+  @staticmethod
   def normalize(x, name, norms):
-    mean, scale = norms(name, lambda: norms_lib.moments(x, (0, 1, 2)))
-    return (x * scale - mean * scale).astype(x.dtype)
+    mean, scale = norms(name, lambda: norms_lib.pixel_moments(x))
+    scale, shift = norms_lib.spread([scale, mean * scale], x.shape)
+    return (x * scale - shift).astype(x.dtype)
 
   @staticmethod
   def global_mean(x):
@@ -84,6 +108,13 @@ class Planes(NamedTuple):
   @staticmethod
   def halves(x):
     return halves(x, 1, 2)
+
+  @staticmethod
+  def halve(x, kernel):
+    """As `Plain.halve`, kernel `[C, D]`."""
+    half = kernel.shape[-1] // 2
+    parts = zip(Planes.halves(x), (kernel[:, :half], kernel[:, half:]))
+    return jnp.concatenate([Planes.project(*part) for part in parts])
 
   @staticmethod
   def normalize(x, name, norms):

@@ -12,24 +12,23 @@ import numpy as np
 from jax import lax
 from jax.nn import relu
 
+from stretchnas_jax.models import layout
 from stretchnas_jax.models import norms as norms_lib
 from stretchnas_jax.models.pools import pooled
 
-# Rows of an image that the kernels of a fan's first convolution reach over; wider ones are apart.
-NEAR = 5
-
-# Output channels that a matrix unit computes at once: fewer of them take as long.
+# Output channels of a convolution that edges share, most of which are multiplied with zeros: as
+# many as tiles of cuDNN's kernels are wide, so that fewer should not be faster (not measured).
 WIDTH = 128
 
 
-def conv(x, kernel, stride=1, dilation=1, padding=None):
-  """A dense convolution, kernel HWIO, padded so that stride 1 keeps the size unless told how."""
+def conv(x, kernel, stride=1, dilation=1):
+  """A dense convolution, kernel HWIO, padded so that stride 1 keeps the size."""
   same = dilation * (kernel.shape[0] // 2)
   return lax.conv_general_dilated(
     x,
     kernel.astype(x.dtype),
     (stride, stride),
-    padding or [(same, same)] * 2,
+    [(same, same)] * 2,
     rhs_dilation=(dilation, dilation),
     dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
   )
@@ -44,12 +43,10 @@ def merge(params, stage):
   return jnp.einsum('nchw,ncd->hwcnd', depthwise, pointwise)
 
 
-def widen(kernel, dilation, size):
-  """A dilated kernel `[h, w, ...]` as one without dilation, `[size, size, ...]`."""
-  edge = (size - dilation * (kernel.shape[0] - 1) - 1) // 2
-  nothing = jnp.zeros((), kernel.dtype)
-  spread = [(edge, edge, dilation - 1)] * 2 + [(0, 0, 0)] * (kernel.ndim - 2)
-  return lax.pad(kernel, nothing, spread)
+def widen(kernel, size):
+  """A kernel `[h, w, ...]` as one of `[size, size, ...]`."""
+  edge = (size - kernel.shape[0]) // 2
+  return jnp.pad(kernel, [(edge, edge)] * 2 + [(0, 0)] * (kernel.ndim - 2))
 
 
 def diagonal(kernel):
@@ -60,45 +57,29 @@ def diagonal(kernel):
   return apart.reshape(height, width, m * channels, m * outputs)
 
 
-def halving(pointwise):
-  """`[n, C, D] -> [2, 2, C, n, D]`, for stride 2: half of D from even positions, half from odd.
-
-  One convolution, that XLA cannot take for matrix products over slices of its input: for those of a
-  strided skip its GPU compiler (JAX 0.11) came to an end that took the process with it.
-  """
-  width = pointwise.shape[-1]
-  is_even = np.arange(width) < width // 2
-  nothing = jnp.zeros_like(pointwise)
-  taps = jnp.stack([pointwise * is_even, nothing, nothing, pointwise * ~is_even]).swapaxes(1, 2)
-  return taps.reshape(2, 2, *taps.shape[1:])
-
-
-# ---- operations ----------------------------------------------------------------------------------
-
-
 def joined(kernel):
   """`[h, w, C, ..., D]`: all outputs on one axis."""
   return kernel.reshape(*kernel.shape[:3], -1)
 
 
-def dilation_of(name):
-  return 2 if name.startswith('dil') else 1
+# ---- dilation ------------------------------------------------------------------------------------
 
 
-def reach(name):
-  return dilation_of(name) * (int(name[-1]) - 1) + 1
+def take_apart(x):
+  """`[B, H, W, C] -> [4 B, H / 2, W / 2, C]`: in each the pixels of equal parity."""
+  batch, height, width, channels = x.shape
+  x = x.reshape(batch, height // 2, 2, width // 2, 2, channels).transpose(2, 4, 0, 1, 3, 5)
+  return x.reshape(4 * batch, height // 2, width // 2, channels)
 
 
-def first_stages(params, names, r, stride):
-  """The first convolutions of some operations on all edges, `[B, H, W, n, o, C]`."""
-  if len(names) == 1:
-    kernel, dilation = merge(params[names[0]], 0)[..., None, :], dilation_of(names[0])
-  else:
-    size, dilation = max(map(reach, names)), 1
-    kernels = [widen(merge(params[name], 0), dilation_of(name), size) for name in names]
-    kernel = jnp.stack(kernels, -2)
-  y = conv(r, joined(kernel), stride, dilation)
-  return y.reshape(*y.shape[:3], *kernel.shape[3:])
+def put_together(x):
+  """What `take_apart` has done, undone: `[4 B, H / 2, W / 2, ...] -> [B, H, W, ...]`."""
+  (count, height, width), rest = x.shape[:3], x.shape[3:]
+  x = x.reshape(2, 2, count // 4, height, width, -1).transpose(2, 3, 0, 4, 1, 5)
+  return x.reshape(count // 4, 2 * height, 2 * width, *rest)
+
+
+# ---- operations ----------------------------------------------------------------------------------
 
 
 def second_stage(params, x):
@@ -124,30 +105,57 @@ def scaled(y, names, weights, norms):
   Returns:
     o maps `[B, H, W, n, C]`, float32.
   """
-  mean, scale = norms.group(names, lambda: norms_lib.moments(y, (0, 1, 2)))
+  mean, scale = norms.group(names, lambda: norms_lib.pixel_moments(y))
   scale = scale * jnp.stack(weights, -1)[..., None]  # [n, o, C]
-  shift = mean * scale
+  n, count, channels = scale.shape
+  columns = [v[:, i] for v in (scale, mean * scale) for i in range(count)]
+  columns = norms_lib.spread(columns, (*y.shape[:3], n, channels))
   y = y if y.ndim == 6 else y[..., None, :, :]
-  return [y[..., i, :] * scale[:, i] - shift[:, i] for i in range(len(names))]
+  return [y[..., i, :] * columns[i] - columns[count + i] for i in range(count)]
 
 
-def convolutions(params, r, weights, stride, norms):
-  """The weighted separable and dilated convolutions; r is the node after ReLU."""
-  names = [name for name in weights if 'conv' in name]
-  near = [name for name in names if reach(name) <= NEAR]
-  groups = [near] * bool(near) + [[name] for name in names if name not in near]
-  ones, maps = jnp.ones(len(next(iter(weights.values())))), []
-  is_last = lambda name: name.startswith('dil')
-  for group in groups:
-    y = first_stages(params, group, r, stride)
-    labels = [name if is_last(name) else name + '_first' for name in group]
-    after = scaled(y, labels, [weights[n] if is_last(n) else ones for n in group], norms)
-    for name, x in zip(group, after):
-      if not is_last(name):
-        y = second_stage(params[name], relu(x).astype(r.dtype))
-        (x,) = scaled(y[..., None, :], [name], [weights[name]], norms)
-      maps.append(x)
+def first_stages(params, names, r, dilation, stride):
+  """The first convolutions of operations of one dilation, on all edges.
+
+  Returns:
+    `[B, H, W, n, o, C]`, and a function that every map `[B, H, W, ...]` made of it goes through.
+  """
+  kernels = [merge(params[name], 0) for name in names]
+  size = max(len(kernel) for kernel in kernels)
+  kernel, after = jnp.stack([widen(kernel, size) for kernel in kernels], -2), lambda x: x
+  if dilation == 2:
+    # Without dilation on a quarter of the pixels, or on each quarter: for the gradient of a dilated
+    # kernel cuDNN took eight times as long as for that of another (H100).
+    if stride == 2:
+      r, stride, dilation = r[:, ::2, ::2], 1, 1
+    elif not (r.shape[1] % 2 or r.shape[2] % 2):
+      r, after, dilation = take_apart(r), put_together, 1
+  y = conv(r, joined(kernel), stride, dilation)
+  return y.reshape(*y.shape[:3], *kernel.shape[3:]), after
+
+
+def separable(params, r, weights, stride, norms):
+  """The weighted separable convolutions, as o maps `[B, H, W, n, C]`; r is the node after ReLU."""
+  names = [name for name in weights if name.startswith('sep_conv')]
+  if not names:
+    return []
+  y, _ = first_stages(params, names, r, 1, stride)
+  ones = [jnp.ones(y.shape[3])] * len(names)
+  middle = scaled(y, [name + '_first' for name in names], ones, norms)
+  maps = []
+  for name, x in zip(names, middle):
+    y = second_stage(params[name], relu(x).astype(r.dtype))
+    maps += scaled(y[..., None, :], [name], [weights[name]], norms)
   return maps
+
+
+def dilated(params, r, weights, stride, norms):
+  """As `separable`, the dilated ones."""
+  names = [name for name in weights if name.startswith('dil_conv')]
+  if not names:
+    return []
+  y, after = first_stages(params, names, r, 2, stride)
+  return [after(x) for x in scaled(y, names, [weights[name] for name in names], norms)]
 
 
 def fan(params, x, weights, stride, norms):
@@ -165,11 +173,10 @@ def fan(params, x, weights, stride, norms):
     `[n, B, ceil(H / stride), ceil(W / stride), C]`.
   """
   r = relu(x)
-  maps = convolutions(params, r, weights, stride, norms)
+  maps = separable(params, r, weights, stride, norms)
+  maps += dilated(params, r, weights, stride, norms)
   if 'skip_connect' in weights and stride == 2:
-    kernel = halving(params['skip_connect']['pointwise'][:, 0])
-    y = conv(r, joined(kernel), 2, padding=[(0, size % 2) for size in r.shape[1:3]])
-    y = y.reshape(*y.shape[:3], *kernel.shape[3:])
+    y = layout.Plain.halve(r, params['skip_connect']['pointwise'][:, 0].swapaxes(0, 1))
     maps += scaled(y[..., None, :], ['skip_connect'], [weights['skip_connect']], norms)
   elif 'skip_connect' in weights:
     maps.append(x[..., None, :] * weights['skip_connect'][:, None])

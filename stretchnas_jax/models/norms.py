@@ -4,6 +4,7 @@ import functools
 
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_derivatives import linear_call
 
 EPSILON = 1e-5
 MOMENTUM = 0.9  # of the running averages; PyTorch calls it 0.1
@@ -65,6 +66,37 @@ def moments(x, axes):
   """Mean and mean of squares of `x` over `axes`, in float32 whatever the type of `x`."""
   x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
   return x.mean(axes), (x * x).mean(axes)
+
+
+def total(maps):
+  """Sums some `[B, H, W, ...]` over images and pixels, those of each image first: `[...]` each.
+
+  All at once, XLA gives the sums over small maps to one or two blocks of a GPU: at 8 x 8 pixels
+  they took up to 0.6 ms (H100, JAX 0.11). What is summed together is of one shape, so that all need
+  one kernel more and not each.
+  """
+  shape = maps[0].shape
+
+  def add(_, maps):
+    of_images = lax.optimization_barrier([x.sum((1, 2)) for x in maps])
+    return list(jnp.stack(of_images).sum(1))
+
+  return linear_call(add, lambda _, sums: spread(sums, shape), (), list(maps))
+
+
+def spread(values, shape):
+  """Each `[...] -> [B, H, W, ...]`, equal at all pixels; gradients are summed as by `total`."""
+  return linear_call(
+    lambda _, values: [jnp.broadcast_to(v, shape) for v in values],
+    lambda _, maps: total(maps), (), list(values),
+  )  # fmt: skip
+
+
+def pixel_moments(x):
+  """As `moments` of `[B, H, W, ...]` over images and pixels."""
+  x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  count = x.shape[0] * x.shape[1] * x.shape[2]
+  return [s / count for s in total([x, x * x])]
 
 
 def update_running(running, batch):

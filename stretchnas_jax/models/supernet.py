@@ -119,12 +119,7 @@ class SearchCell(nn.Module):
     x = jax.nn.relu(x)
     inputs = x.shape[self.layout.channel_axis]
     kernel = self.param(name, initial.uniform(inputs), (inputs, self.channels))
-    if halve:
-      half = self.channels // 2
-      parts = zip(self.layout.halves(x), (kernel[:, :half], kernel[:, half:]))
-      x = jnp.concatenate([self.layout.project(*part) for part in parts], self.layout.channel_axis)
-    else:
-      x = self.layout.project(x, kernel)
+    x = self.layout.halve(x, kernel) if halve else self.layout.project(x, kernel)
     return self.layout.normalize(x, name, norms)
 
   @nn.compact

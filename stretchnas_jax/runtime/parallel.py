@@ -108,6 +108,10 @@ def compiler_knows_memory():
   return jax.default_backend() != 'cpu' or jax.__version_info__ < (0, 11)
 
 
+def on_gpu():
+  return jax.default_backend() == 'gpu'
+
+
 def check_backend(backend):
   """ValueError unless a backend is known, and can serve all processes of this job."""
   if backend not in BACKENDS:
