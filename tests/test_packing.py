@@ -30,6 +30,8 @@ def test_what_is_unpacked_elsewhere_is_finished_there(tmp_path, capsys):
   unfinished = here / 'trainings' / 'learned-L8-3.5M' / 'seed_2'
   unfinished.mkdir()
   (unfinished / 'run.json').write_text('{}')
+  searches = next(iter(sorted((here / 'searches').iterdir())))
+  (searches / 'config.json').write_text('{"seeds": [0, 1]}')
   call('pack', here, tmp_path)
   archive = tmp_path / 'small.tar.xz'
   # Two seeds searched and trained and three of the zoo, of ten; and 24 candidates for each of three
@@ -44,6 +46,7 @@ def test_what_is_unpacked_elsewhere_is_finished_there(tmp_path, capsys):
   gone.add(str((unfinished / 'run.json').relative_to(here)))
   assert files_in(here).keys() - kept.keys() == gone
   assert kept.items() <= files_in(here).items()
+  assert str((searches / 'config.json').relative_to(here)) in kept
   pages = []
   for folder in here, there:
     call('list', folder, tmp_path)

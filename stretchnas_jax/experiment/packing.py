@@ -31,6 +31,9 @@ def packed(path, root, folders):
   if not done:
     raise ValueError(f'no run in {root} is finished: there is nothing to pack')
   files = [file for folder in done for file in sorted(folder.iterdir()) if is_kept(file)]
+  # A folder of several seeds is known by its config: without it no further seed would be let in.
+  shared = {folder.parent / 'config.json' for folder in done}
+  files = sorted(file for file in shared if file.is_file()) + files
   names = [file.relative_to(root).as_posix() for file in files]
   if path.exists() and (lost := sorted(names_in(path) - set(names))):
     raise ValueError(
