@@ -143,7 +143,7 @@ def measure_ours(name, key, args, **more):
 
 
 def compile_all(args):
-  """Our sides for the first time, all at once: one after another a compiler leaves CPUs idle.
+  """Our sides for the first time, one for two CPUs at once: alone a compiler leaves CPUs idle.
 
   Their compilers take from each other, so that each takes longer than alone; what they time beside
   each other is not kept.
@@ -160,7 +160,7 @@ def compile_all(args):
     except (RuntimeError, subprocess.TimeoutExpired) as error:
       return {'error': str(error)[-3000:]}
 
-  with concurrent.futures.ThreadPoolExecutor(max(1, len(wanted))) as pool:
+  with concurrent.futures.ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // 2)) as pool:
     return {'compiled': dict(zip(map('/'.join, wanted), pool.map(first, wanted)))}
 
 

@@ -124,7 +124,7 @@ def markdown(found, rows, sides):
     lines = [f'{name}: {one_line(entry)}' for name, entry in tests.items()]
     text += ['Tests on the device: ' + '; '.join(lines) + '.', '']
   for entry in entries['compile'].values():
-    text += [f'Tracing + compilation, all at once: {one_line(entry)}.', '']
+    text += [f'Tracing + compilation, beside each other: {one_line(entry)}.', '']
   if lines := step_lines(entries['steps'], rows, sides):
     text += table(STEPS, lines)
     text += [
