@@ -150,7 +150,7 @@ def compile_all(args):
   """
   wanted = [
     (name, key) for key, side in SIDES.items() if side.ours for name in side.rows
-    if not args.only or any(text in f'compile/{name}/{key}' for text in args.only)
+    if not args.only or any(text in f'{name}/{key}' for text in args.only)
   ]  # fmt: skip
 
   def first(unit):

@@ -23,12 +23,12 @@ WIDTH = 128
 
 def conv(x, kernel, stride=1, dilation=1):
   """A dense convolution, kernel HWIO, padded so that stride 1 keeps the size."""
-  same = dilation * (kernel.shape[0] // 2)
+  pad = dilation * (kernel.shape[0] // 2)
   return lax.conv_general_dilated(
     x,
     kernel.astype(x.dtype),
     (stride, stride),
-    [(same, same)] * 2,
+    [(pad, pad)] * 2,
     rhs_dilation=(dilation, dilation),
     dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
   )
