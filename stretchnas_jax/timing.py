@@ -11,6 +11,8 @@ from stretchnas_jax.runtime import loop, measure, parallel, steps
 
 # A call of fewer steps would be timed with the host's work for it, which a run does once for many.
 LEAST_SECONDS = 0.5
+# The memory of a process settles in its first steps; those of a small network are many a second.
+WARM_SECONDS, WARM_STEPS = 3.0, 6
 
 
 class Evaluation(NamedTuple):
@@ -71,8 +73,7 @@ class Timer:
       first = self.run(1, lambda program, *args: memory.append(program.memory(*args)))
     first_step_at = time.time()
     logging.info('first step after %.1f s', first)
-    again = self.run(1)  # warms up, and shows how many steps one call should have
-    count = max(1, min(self.longest_call, int(LEAST_SECONDS / again)))
+    count = max(1, min(self.longest_call, int(LEAST_SECONDS / self.warm_up())))
     seconds = []
     for i in range(times):
       seconds.append(self.run(count) / count)
@@ -90,6 +91,15 @@ class Timer:
       'step_memory_mb': memory[0] and memory[0].total / 2**20,
       'first_step_at': first_step_at,
     }
+
+  def warm_up(self):
+    """Seconds of the last of some steps, each in a call of its own."""
+    begin = time.perf_counter()
+    for _ in range(WARM_STEPS):
+      last = self.run(1)
+      if time.perf_counter() - begin > WARM_SECONDS:
+        break
+    return last
 
   def time_evaluation(self, evaluation, batches):
     """(seconds of the first call, which compiles; of a whole pass, reckoned from some batches)."""

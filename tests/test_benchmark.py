@@ -155,12 +155,20 @@ def test_the_clock_waits_for_the_steps_and_counts_them():
   timer = timing.Timer(subject)
   timer.position = Position()
   found = timer.time_steps(3)
-  # Two calls of one step, then calls as long as the chunk of an epoch of 5 steps allows, each in
-  # an epoch that has them.
-  assert calls == [(0, 0, 1, 5), (0, 1, 1, 5)] + [(epoch, 0, 5, 5) for epoch in (1, 2, 3)]
-  assert len(steps) == 2 + 3 * 5
+  # Calls of one step, the first one and those that warm up, then calls as long as the chunk of an
+  # epoch of 5 steps allows, each in an epoch that has them.
+  single = [(0, step, 1, 5) for step in range(5)] + [(1, 0, 1, 5), (1, 1, 1, 5)]
+  assert calls == single + [(epoch, 0, 5, 5) for epoch in (2, 3, 4)]
+  assert len(steps) == 1 + timing.WARM_STEPS + 3 * 5
   assert found['steps_per_measurement'] == 5 and len(found['step_seconds']) == 3
   assert found['step_memory_mb'] == 4.5
+
+
+def test_warming_up_ends_with_its_time(monkeypatch):
+  monkeypatch.setattr(timing, 'WARM_SECONDS', -1.0)
+  timer, calls = timing.Timer.__new__(timing.Timer), []
+  timer.run = lambda count: calls.append(count) or 7.0
+  assert timer.warm_up() == 7.0 and calls == [1]
 
 
 def test_compilation_is_measured():

@@ -1,6 +1,7 @@
 """Random images in the shape of a data set, for those who ask what something costs."""
 
 import io
+import math
 import os
 from typing import NamedTuple
 
@@ -80,7 +81,7 @@ def dataset(name, *, path=None, image_size=None, seed=0):
   for part, count in (('train', size.train), ('test', size.test)):
     if count:
       shape = (count, side, side, size.channels)
-      arrays[f'{part}_images'] = noise.integers(0, 256, shape, np.uint8)
+      arrays[f'{part}_images'] = uniform_bytes(noise, shape)
       arrays[f'{part}_labels'] = np.arange(count) % size.classes
   names = map(str, range(size.classes))
   # Those of uniform bytes, so that they need not be counted.
@@ -96,6 +97,13 @@ def encoded_dataset(name, *, path=None, seed=0):
     for count in (size.train, size.test)
   ]
   return encoded.EncodedDataset(name, *parts, tuple(map(str, range(size.classes))))
+
+
+def uniform_bytes(noise, shape):
+  """uint8 array of uniform noise; drawn as words, which takes a seventh of the time."""
+  size = math.prod(shape)
+  words = noise.integers(0, 2**64, -(-size // 8), np.uint64)
+  return words.view(np.uint8)[:size].reshape(shape)
 
 
 def jpeg(noise):
