@@ -3,7 +3,9 @@
 Between the depthwise and the pointwise convolution of a separable or dilated operation stands no
 non-linearity, so the two kernels are multiplied into one dense kernel. Edges and operations are
 output channels side by side, so that one convolution does what takes dozens otherwise: on a GPU
-these maps are so small that the number of kernels counts more than their arithmetic.
+these maps are so small that the number of kernels counts more than their arithmetic. A search step
+at C 16, 8 layers, S 4, batch 64 takes 0.074 s on an H100 in TF32, where PyTorch, which computes one
+operation of one edge after another, takes 0.75 to 0.92 s (`experiments/results/benchmarks/gpu`).
 """
 
 import jax
