@@ -224,8 +224,8 @@ def test_log_lines_are_short_and_libraries_are_quiet(capsys):
   logging.getLogger('stretchnas_jax.search').info('ours %d', 1)
   logging.getLogger('__main__').info('ours 2')
   logging.warning('ours 3')
-  logging.getLogger('some.library').info('not shown')
-  logging.getLogger('some.library').warning('shown')
+  logging.getLogger('another_package').info('not shown')
+  logging.getLogger('another_package').warning('shown')
   for level in (logging.WARNING, logging.ERROR):
     record = logging.LogRecord('absl', level, '/lib/orbax/x.py', 1, f'orbax {level}', (), None)
     logging.getLogger('absl').handle(record)
