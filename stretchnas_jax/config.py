@@ -140,9 +140,8 @@ def one_of(*allowed):
   return lambda value: value in allowed, f'one of {", ".join(map(str, allowed))}'
 
 
-def whole(least, even=False):
-  test = lambda v: isinstance(v, int) and v >= least and not (even and v % 2)
-  return test, f'a{"n even" * even} whole number of at least {least}'
+def whole(least):
+  return lambda v: isinstance(v, int) and v >= least, f'a whole number of at least {least}'
 
 
 def below(most):
@@ -172,7 +171,7 @@ ALLOWED = {
   'data.workers': whole(0),
   'data.on_bad_image': one_of('error', 'skip'),
   'space.num_intermediate': (lambda v: v in range(1, 11), 'a whole number from 1 to 10'),
-  'model.channels': whole(2, even=True),
+  'model.channels': whole(1),
   'model.num_layers': whole(1),
   'model.dtype': one_of('float32', 'bfloat16'),
   'model.stem': one_of('cifar', 'imagenet'),

@@ -50,6 +50,12 @@ def check_form(form):
     raise ValueError("model.form is 'planes', which is for a CPU; on a GPU use auto or merged")
 
 
+def check_even(channels, where):
+  """ValueError for an odd C where halves of it are needed."""
+  if channels % 2:
+    raise ValueError(f'config.model.channels is {channels}; {where} it must be even')
+
+
 def check_devices(field, batch_size, backend):
   """ValueError unless a batch of that size divides by the number of devices."""
   parallel.check_backend(backend)

@@ -33,6 +33,7 @@ def plan_search(config, dataset=None):
   config_lib.validate(config, config_lib.search_config())
   plan_lib.check_devices('search.batch_size', config.search.batch_size, config.parallel.backend)
   plan_lib.check_form(config.model.form)
+  plan_lib.check_even(config.model.channels, 'in a search')
   feeds = open_feeds(config, dataset)
   settings = plan_lib.settings_of(config, config.search, feeds.train.steps_per_epoch)
   net, table, search = build.search_parts(

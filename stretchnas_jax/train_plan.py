@@ -8,6 +8,7 @@ from stretchnas_jax import plan as plan_lib
 from stretchnas_jax.architecture import genotype as genotype_lib
 from stretchnas_jax.data import feeds as feeds_lib
 from stretchnas_jax.data import stream
+from stretchnas_jax.models import ends
 from stretchnas_jax.models import sizes as sizes_lib
 from stretchnas_jax.runtime import loop, parallel
 
@@ -74,6 +75,8 @@ def with_size(config, genotype, feeds, target_params):
 def check_config(config):
   config_lib.validate(config, config_lib.train_config())
   plan_lib.check_devices('train.batch_size', config.train.batch_size, config.parallel.backend)
+  if ends.needs_even(config.model.stem):
+    plan_lib.check_even(config.model.channels, f'with the stem {config.model.stem}')
   warmup, epochs = config.weights.warmup_epochs, config.train.epochs
   if warmup > epochs:
     raise ValueError(

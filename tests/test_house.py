@@ -195,7 +195,7 @@ def test_a_wrong_argument_of_a_config_is_named(name, arg):
   [
     ('search.epochs', 0, 'config.search.epochs is 0; it must be a whole number of at least 1'),
     ('search.epochs', True, 'config.search.epochs is True of type bool'),
-    ('model.channels', 7, 'an even whole number'),
+    ('model.channels', 0, 'config.model.channels is 0; it must be a whole number of at least 1'),
     ('data.name', 'mnist', "config.data.name is 'mnist'; it must be one of digits, folder"),
     ('data.fraction', 0.0, 'above 0 and at most 1'),
     ('data.crop_scale', 1.5, 'config.data.crop_scale is 1.5; it must be a number above 0 and at'),

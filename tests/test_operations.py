@@ -11,7 +11,7 @@ from stretchnas_jax.architecture import space
 from stretchnas_jax.models import layout
 from stretchnas_jax.models import operations as ops
 
-CHANNELS = 4
+CHANNELS = 5
 
 
 def windows(x, size, stride, dilation=1):
@@ -65,8 +65,8 @@ def separable(x, params, stats, stride, dilation=1):
 def factorized(x, params, stats):
   x = np.maximum(x, 0)
   even = conv(x, params['even']['kernel'], (2, 2))
-  odd = np.zeros_like(even)
   odd_pixels = x[:, 1::2, 1::2]
+  odd = zeros(x, (2, 2), params['odd']['kernel'].shape[3])
   odd[:, : odd_pixels.shape[1], : odd_pixels.shape[2]] = conv(odd_pixels, params['odd']['kernel'])
   return norm(np.concatenate([even, odd], -1), params['norm'], stats['norm'])
 

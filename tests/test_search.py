@@ -170,6 +170,7 @@ def test_a_search_under_way_keeps_others_out(finished):
     ),
     ({'search.batch_size': 30, 'parallel.backend': 'pmap'}, 'a multiple of the 4 devices'),
     ({'topology.kind': 'k_subsets', 'topology.k': 5}, 'k is 5'),
+    ({'model.channels': 3}, 'config.model.channels is 3; in a search it must be even'),
     ({'data.path': '/nowhere', 'data.name': 'folder'}, 'nowhere'),
   ],
 )

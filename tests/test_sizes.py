@@ -157,14 +157,15 @@ def test_image_shape_changes_costs_and_little_else():
 # ---- channels for a size, the supernet, errors ---------------------------------------------------
 
 
+@pytest.mark.parametrize('stem, unit', [('cifar', 1), ('imagenet', 2)])
 @pytest.mark.parametrize('target', [1, 500, 3_000, 9_999, 10_000.5, 40_000])
-def test_channels_for_is_the_nearest(target):
+def test_channels_for_is_the_nearest(target, stem, unit):
   cell = zoo.GENOTYPES['MiLeNAS_2.09M']
-  fields = {'num_layers': 2, 'num_classes': 10}
+  fields = {'num_layers': 2, 'num_classes': 10, 'stem': stem}
   distance = lambda c: abs(sizes.count_params(cell, channels=c, **fields) - target)
   found = sizes.channels_for(cell, target, **fields)
-  assert found % 2 == 0
-  assert distance(found) == min(distance(c) for c in range(2, 40, 2))
+  assert found % unit == 0
+  assert distance(found) == min(distance(c) for c in range(unit, 40, unit))
 
 
 def test_channels_for_finds_the_published_one():
@@ -199,7 +200,7 @@ def test_supernet_by_hand():
 @pytest.mark.parametrize(
   'fields, message',
   [
-    ({'channels': 3}, 'channels is 3'),
+    ({'channels': 3, 'stem': 'imagenet'}, 'channels is 3'),
     ({'num_layers': 0}, 'num_layers is 0'),
     ({'stem': 'mnist'}, "stem is 'mnist'"),
     ({'num_layers': 1, 'auxiliary': True}, 'use auxiliary=False'),

@@ -274,7 +274,10 @@ def test_eval_only_from_the_command_line_needs_no_config(finished, tmp_path):
     ({'train.batch_size': 500}, 'config.train.batch_size is 500; the smallest part of the data'),
     ({'train.batch_size': 30, 'parallel.backend': 'pmap'}, 'a multiple of the 4 devices'),
     ({'model.auxiliary': True}, 'config.model.auxiliary is True: images of 8x8 reach'),
-    ({'model.channels': 3}, 'config.model.channels is 3; it must be an even whole number'),
+    (
+      {'model.channels': 3, 'model.stem': 'imagenet'},
+      'config.model.channels is 3; with the stem imagenet it must be even',
+    ),
     ({'weights.schedule': 'step'}, 'one of cosine, linear, exponential'),
     ({'weights.warmup_epochs': 3}, 'config.weights.warmup_epochs is 3; config.train.epochs is 2'),
     ({'train.drop_path': 1.0}, 'config.train.drop_path is 1.0; .*below 1'),
@@ -327,7 +330,7 @@ def words_of(config, path, cell):
   [
     ({}, 'unknown', "cell.json: .*'max_pool_9x9'"),
     ({}, 'other', 'trains another cell than this --genotype'),
-    ({'model.channels': 7}, 'own', 'config.model.channels is 7; it must be an even whole'),
+    ({'model.channels': 0}, 'own', 'config.model.channels is 0; it must be a whole number'),
     ({'model.channels': 4}, 'own', 'model.channels'),
     ({'model.auxiliary': True}, 'own', 'images of 8x8 reach the auxiliary head'),
     ({'data.image_size': 12}, 'own', 'data.image_size'),

@@ -9,6 +9,11 @@ from stretchnas_jax.models import operations as ops
 STEMS = ('cifar', 'imagenet')
 
 
+def needs_even(stem):
+  """Whether C has to be even: the ImageNet stem begins with C / 2, and ends in a reduction."""
+  return stem == 'imagenet'
+
+
 class CifarStem(nn.Module):
   """A 3x3 convolution to three times the channels; both inputs of the first cell."""
 

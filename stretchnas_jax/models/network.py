@@ -93,7 +93,8 @@ class FixedNetwork(nn.Module):
 
   Attributes:
     genotype: the cells.
-    channels: C of the first cells, even; it doubles at 1/3 and 2/3 of the depth.
+    channels: C of the first cells, with the ImageNet stem even; it doubles at 1/3 and 2/3 of the
+      depth.
     num_layers: number of cells.
     num_classes: number of classes.
     stem: 'cifar', or 'imagenet' for large images: it divides their side by 8.
@@ -120,11 +121,11 @@ class FixedNetwork(nn.Module):
   form: str = 'auto'
 
   def __post_init__(self):
-    ops.check_size('channels', self.channels, even=True)
-    ops.check_size('num_layers', self.num_layers)
-    ops.check_size('num_classes', self.num_classes)
     if self.stem not in ends.STEMS:
       raise ValueError(f'stem is {self.stem!r}; allowed are {", ".join(ends.STEMS)}')
+    ops.check_size('channels', self.channels, even=ends.needs_even(self.stem))
+    ops.check_size('num_layers', self.num_layers)
+    ops.check_size('num_classes', self.num_classes)
     if self.form not in ('auto', *FORMS):
       raise ValueError(f'form is {self.form!r}; allowed are auto, {", ".join(FORMS)}')
     known = [*ops.OPERATIONS, *(self.operations or {})]

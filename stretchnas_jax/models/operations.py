@@ -71,7 +71,7 @@ class Conv(nn.Module):
   """A convolution without bias, padded so that an odd size at stride 1 keeps the image's.
 
   Attributes:
-    features: output channels; of a depthwise convolution as many as it gets, in `Planes` even.
+    features: output channels; of a depthwise convolution as many as it gets.
     size: of the kernel, `(height, width)`.
     strides: down and across.
     dilation: distance of the kernel's pixels.

@@ -65,13 +65,15 @@ def tap_sums(x, g, size, stride, dilation):
 
 
 def halved(f, arrays):
-  """`f` of a tree of arrays `[C, ...]`, C even, half of the channels at a time, in a loop.
+  """`f` of a tree of arrays `[C, ...]`, half of the channels at a time, in a loop.
 
   XLA would fuse what stands around a sum of shifted copies into it, and then not vectorise it; it
-  fuses nothing into a loop.
+  fuses nothing into a loop. An odd C gets a channel of zeros.
   """
-  arrays = jax.tree.map(lambda a: a.reshape(2, -1, *a.shape[1:]), arrays)
-  return jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:]), lax.map(f, arrays))
+  channels = jax.tree.leaves(arrays)[0].shape[0]
+  fill = lambda a: jnp.pad(a, [(0, channels % 2)] + [(0, 0)] * (a.ndim - 1))
+  arrays = jax.tree.map(lambda a: fill(a).reshape(2, -1, *a.shape[1:]), arrays)
+  return jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:])[:channels], lax.map(f, arrays))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
@@ -79,7 +81,7 @@ def depthwise(kernels, xs, learning, stride, dilations):
   """Several depthwise convolutions in one loop.
 
   Args:
-    kernels: o arrays `[C, k, k]`, k odd; C even.
+    kernels: o arrays `[C, k, k]`, k odd.
     xs: what they are applied to: o arrays `[C, H, W, B]`, or a single one that serves all of them.
     learning: a number; 0 for zeros in place of the kernels' gradients. They are a fifth of the time
       of a search (C 16, 8 layers, S 6, batch 8; one core); a pass for alpha and beta does without.

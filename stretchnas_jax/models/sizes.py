@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from stretchnas_jax.models import network, supernet
+from stretchnas_jax.models import ends, network, supernet
 from stretchnas_jax.models import operations as ops
 
 IMAGE_SHAPES = {'cifar': (32, 32, 3), 'imagenet': (224, 224, 3)}
@@ -151,28 +151,30 @@ def channels_for(
   auxiliary=False,
   image_shape=None,
 ):
-  """The even C whose network has the number of parameters nearest to `target_params`.
+  """The C whose network has the number of parameters nearest to `target_params`.
 
-  For comparisons at equal size: "similar parameters by controlling C". The rest as `count_params`.
+  For comparisons at equal size: "similar parameters by controlling C". C is even where the stem
+  needs it. The rest as `count_params`.
   """
   if not 0 < target_params < math.inf:
     raise ValueError(f'target_params is {target_params!r}; it must be a positive number')
-  count = lambda half: count_params(
+  unit = 1 + ends.needs_even(stem)
+  count = lambda units: count_params(
     genotype,
-    channels=2 * half,
+    channels=unit * units,
     num_layers=num_layers,
     num_classes=num_classes,
     stem=stem,
     auxiliary=auxiliary,
     image_shape=image_shape,
   )
-  # Bisection over C / 2, but counts grow about as C ** 2: a guess by that is nearly right at once.
-  low, high, half = 0, math.inf, 16
+  # Bisection, but counts grow about as C ** 2: a guess by that is nearly right at once.
+  low, high, units = 0, math.inf, 32 // unit
   while high - low > 1:
-    low, high = (half, high) if count(half) < target_params else (low, half)
-    guess = round(half * math.sqrt(target_params / count(half)))
-    half = max(low + 1, min(high - 1, guess))
-  return 2 * min((low or high, high), key=lambda half: abs(count(half) - target_params))
+    low, high = (units, high) if count(units) < target_params else (low, units)
+    guess = round(units * math.sqrt(target_params / count(units)))
+    units = max(low + 1, min(high - 1, guess))
+  return unit * min((low or high, high), key=lambda units: abs(count(units) - target_params))
 
 
 def count_supernet_params(
