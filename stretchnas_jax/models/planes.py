@@ -70,10 +70,11 @@ def halved(f, arrays):
   XLA would fuse what stands around a sum of shifted copies into it, and then not vectorise it; it
   fuses nothing into a loop. An odd C gets a channel of zeros.
   """
-  channels = jax.tree.leaves(arrays)[0].shape[0]
-  fill = lambda a: jnp.pad(a, [(0, channels % 2)] + [(0, 0)] * (a.ndim - 1))
-  arrays = jax.tree.map(lambda a: fill(a).reshape(2, -1, *a.shape[1:]), arrays)
-  return jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:])[:channels], lax.map(f, arrays))
+  if jax.tree.leaves(arrays)[0].shape[0] % 2:
+    filled = jax.tree.map(lambda a: jnp.pad(a, [(0, 1)] + [(0, 0)] * (a.ndim - 1)), arrays)
+    return jax.tree.map(lambda y: y[:-1], halved(f, filled))
+  arrays = jax.tree.map(lambda a: a.reshape(2, -1, *a.shape[1:]), arrays)
+  return jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:]), lax.map(f, arrays))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
