@@ -57,7 +57,8 @@ def test_channels_for_a_size(capsys):
   'words, message',
   [
     (['DARTS_V9'], "'DARTS_V9' is no file, and no cell of the zoo"),
-    (['DARTS_V2', '--channels=3'], 'channels is 3'),
+    (['DARTS_V2', '--channels=3', '--stem=imagenet'], 'channels is 3; it must be a positive even'),
+    (['DARTS_V2', '--channels=0'], 'channels is 0'),
     (['DARTS_V2', '--layers=0'], 'num_layers is 0'),
     (['DARTS_V2', '--stem=mnist'], "stem is 'mnist'"),
     (['DARTS_V2', '--target-params=many'], "--target-params is 'many'"),
