@@ -10,7 +10,7 @@ STEMS = ('cifar', 'imagenet')
 
 
 def needs_even(stem):
-  """Whether C has to be even: the ImageNet stem begins with C / 2, and ends in a reduction."""
+  """Whether C has to be even: the ImageNet stem begins with C / 2; the first cell halves to C."""
   return stem == 'imagenet'
 
 
