@@ -79,6 +79,8 @@ def run(prepare, *, config=True, workdir=None, options=(), positional=(), argv=N
       except (ValueError, OSError) as error:
         fail(one_line(error))
       try:
+        if config:
+          job.enter_context(load_ahead(args))
         work()
       except (OSError, FloatingPointError) as error:  # a disk, an image; numbers that diverged
         fail(one_line(error))
@@ -311,6 +313,15 @@ def start_devices(distributed):
     return peers.join(distributed) if distributed else contextlib.nullcontext()
   except (RuntimeError, ValueError, OSError) as error:
     raise ValueError(f'--distributed: {one_line(error)}') from error
+
+
+def load_ahead(args):
+  """A context in which programs that this command had at its last start are loaded ahead."""
+  from stretchnas_jax.runtime import preload
+
+  config = {**args.config.to_dict(), 'seed': None}  # all seeds have the same programs
+  program = pathlib.Path(args.argv[0]).stem
+  return preload.last_programs(program, getattr(args, 'genotype', None), config)
 
 
 def main():

@@ -67,8 +67,13 @@ def test_short_compilations_and_other_events_change_nothing(started):
   library, (listen,) = started(Library())
   listen(measure.LOWERED, 5.0)
   listen(measure.COMPILED, 0.1)
-  listen(measure.FROM_CACHE, 5.0)
   assert library.told == [MAPPED, KEPT]
+
+
+def test_what_loading_a_program_leaves_is_given_back_though_nobody_waited_for_it(started):
+  library, (listen,) = started(Library())
+  listen(measure.FROM_CACHE, 0.01)
+  assert library.told == [MAPPED, KEPT, 'trim']
 
 
 def test_memory_is_given_back_while_a_compilation_goes_on_and_not_before_or_after(monkeypatch):

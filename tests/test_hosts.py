@@ -12,7 +12,7 @@ import pytest
 import stretchnas_jax
 from experiments.reliability import hosts, kills, lost
 from stretchnas_jax.data import feeds, sources
-from stretchnas_jax.runtime import measure, parallel, workdir
+from stretchnas_jax.runtime import host_memory, measure, parallel, workdir
 
 
 def test_a_job_that_loses_a_process_goes_on_alone_and_ends_as_one_device_does(tmp_path):
@@ -99,9 +99,26 @@ def test_the_shares_of_processes_are_the_whole_batch():
     feeds.train_feeds(dataset, 6, fraction=0.1, holdout=0.3, seed=0, process=(0, 4))
 
 
+@pytest.mark.skipif(jax.default_backend() != 'cpu', reason='other devices have their own memory')
 @pytest.mark.parametrize('backend', parallel.BACKENDS)
-def test_the_memory_of_a_step_is_known_before_it_runs(backend):
-  """The products of all rows of a batch are a square, which is in memory; a step compiles once."""
+def test_images_in_memory_are_on_a_cpu_but_once(backend):
+  dataset = sources.load('digits', image_size=8)
+  data = feeds.train_feeds(dataset, 6, fraction=0.1, holdout=0.3, seed=0).train.data
+  np.testing.assert_array_equal(data.images, dataset.train_images)
+  placed = parallel.replicate(data, backend).images
+  first = placed.addressable_shards[0].data
+  assert first.unsafe_buffer_pointer() == data.images.ctypes.data
+  np.testing.assert_array_equal(placed, dataset.train_images)
+
+
+@pytest.mark.parametrize('backend', parallel.BACKENDS)
+def test_the_memory_of_a_step_is_known_before_it_runs(backend, monkeypatch):
+  """The products of all rows of a batch are a square, which is in memory; a step compiles once.
+
+  What the compiler took to say so is given back each time.
+  """
+  given_back = []
+  monkeypatch.setattr(host_memory, 'give_back', lambda: given_back.append(1))
 
   def step(state, rows, *, axis_name):
     products = jax.numpy.tanh(rows @ rows.T)
@@ -120,6 +137,7 @@ def test_the_memory_of_a_step_is_known_before_it_runs(backend):
   if not parallel.compiler_knows_memory():
     assert set(found.values()) == {None}
     return
+  assert len(given_back) == 2
   devices = parallel.device_count(backend)
   for size, memory in found.items():
     square = 4 * (size // devices) ** 2

@@ -162,6 +162,18 @@ def even_chunks(total, most):
   return [(i * size, size) for i in range(number)]
 
 
+def in_place(images):
+  """The same images where XLA for a CPU reads them as they lie, at a multiple of 64 bytes.
+
+  From any other place it copies them: 0.15 GB for CIFAR-10, as long as the run lasts.
+  """
+  room = np.empty(images.nbytes + 64, np.uint8)
+  start = -room.ctypes.data % 64
+  placed = room[start : start + images.nbytes].view(images.dtype).reshape(images.shape)
+  placed[...] = images
+  return placed
+
+
 def search_feeds(dataset, parts, batch_size, *, seed, process=(0, 1), **augmentation):
   """Feeds of a search on a data set in memory.
 
@@ -173,7 +185,7 @@ def search_feeds(dataset, parts, batch_size, *, seed, process=(0, 1), **augmenta
     process: number of this process, and how many there are.
     **augmentation: `crop_padding`, `flip` and `cutout` of `augment.augment`.
   """
-  data = Arrays(dataset.train_images, dataset.train_labels)
+  data = Arrays(in_place(dataset.train_images), dataset.train_labels)
   fields = parts._asdict()
   if parts.val_beta is parts.val_alpha:
     del fields['val_beta']
@@ -194,13 +206,13 @@ def train_feeds(dataset, batch_size, *, fraction, holdout, seed, process=(0, 1),
     process: number of this process, and how many there are.
     **augmentation: `crop_padding`, `flip` and `cutout` of `augment.augment`.
   """
-  data = Arrays(dataset.train_images, dataset.train_labels)
+  data = Arrays(in_place(dataset.train_images), dataset.train_labels)
   train, validation = splits.hold_out(dataset.train_labels, fraction=fraction, holdout=holdout)
   val = test = None
   if len(validation):
     val = array_evaluation(dataset, data, validation, batch_size, process)
   if dataset.test_images is not None:
-    images = Arrays(dataset.test_images, dataset.test_labels)
+    images = Arrays(in_place(dataset.test_images), dataset.test_labels)
     test = array_evaluation(dataset, images, np.arange(len(images.labels)), batch_size, process)
   fields = {'train': train}
   return make_feeds(

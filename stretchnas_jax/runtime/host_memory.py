@@ -44,11 +44,21 @@ def set_up():
       library.mallopt(parameter, value)
   if 'JAX_CPU_ENABLE_ASYNC_DISPATCH' not in os.environ:
     jax.config.update('jax_cpu_enable_async_dispatch', False)
-  trim_compilations(lambda: library.malloc_trim(0))
+  trim_compilations(give_back)
+
+
+def give_back():
+  """What malloc keeps for later goes back to the system, where it is glibc's."""
+  trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
+  if trim is not None:
+    trim(0)
 
 
 def trim_compilations(trim):
-  """Calls `trim` again and again while JAX compiles, and after each compilation that took long."""
+  """Calls `trim` again and again while JAX compiles, and after what took long.
+
+  That is a compilation, or to load what has once been compiled.
+  """
   compiling = threading.Event()
 
   def listen(event, seconds, **_):
@@ -58,6 +68,8 @@ def trim_compilations(trim):
       compiling.clear()
       if seconds >= TRIM_EVERY:
         trim()
+    elif event == measure.FROM_CACHE:
+      trim()
 
   def work():
     while compiling.wait():
