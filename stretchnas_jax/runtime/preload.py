@@ -1,9 +1,9 @@
 """The programs of the last start, loaded while this one still traces its own.
 
 JAX finds a program in its cache by a digest of what tracing gives, so that it loads one only once
-it is traced. Here a thread loads meanwhile what the last start of the same name has used: 16.7 s
-to the first step become 10.7 (a search at C 16, 8 layers, S 4; two CPU cores). What runs stays what
-was traced: a program is taken by JAX's own digest of it, and of its compiler and machine.
+it is traced. Here a thread loads meanwhile what the last start of the same name has used: 18.8 s
+to the first step become 14.9 (a search at C 16, 8 layers, S 4; two CPU cores, in turn). What runs
+stays what was traced: a program is taken by JAX's own digest of it, its compiler and its machine.
 """
 
 import base64
