@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from stretchnas_jax import app, benchmark, timing
+from stretchnas_jax import app, benchmark, search_plan, timing
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.runtime import measure, parallel
 
@@ -63,6 +63,23 @@ def test_a_search_is_one_line_with_all_fields_and_a_trace(capsys, tmp_path):
   assert 'perfetto_trace.json.gz' in names
   path = next((tmp_path / 'trace').rglob('perfetto_trace.json.gz'))
   assert json.loads(gzip.decompress(path.read_bytes()))['traceEvents']
+
+
+def test_what_it_compiles_serves_the_run():
+  config = config_lib.search_config()
+  config.data.name, config.data.image_size, config.data.flip = 'digits', 8, False
+  config.update_from_flattened_dict(TINY)
+  noise, plan = benchmark.search_subject(config)[0], search_plan.plan_search(config)
+  (evaluation,), feeds = noise.evaluations, plan.feeds
+  assert not np.array_equal(noise.feed.data.mean, feeds.train.data.mean)
+
+  def lowered(feed, *args):
+    return jax.jit(feed.examples).lower(feed.data, *args).as_text()
+
+  rows, places = np.zeros(8, np.int32), np.arange(8)
+  args = rows, jax.random.key(0), places
+  assert lowered(noise.feed, *args) == lowered(feeds.train, *args)
+  assert lowered(evaluation.feed, rows) == lowered(feeds.val, rows)
 
 
 def test_cifar_needs_no_data(capsys):

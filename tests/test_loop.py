@@ -60,10 +60,14 @@ def run(tmp_path, monkeypatch, *, seconds=0.001, every=0, kill_at=None, loss=1.0
       return spoil
     return steps.Position(State(0), {'train_loss': position.sums['train_loss'] + loss * count})
 
+  def evaluate(state, line):
+    clock[0] += 0.5
+    return {'val_loss': 2.0}, {}
+
   subject = loop.Loop(workdir.Workdir(tmp_path), saved, settings, {'who': 'test'})
   subject.restore(start)
   try:
-    subject.run(Feed(), train, lambda state, line: ({'val_loss': 2.0}, {}))
+    subject.run(Feed(), train, evaluate)
   finally:
     subject.chunks, subject.saved = chunks, saved.saved
     run.last = subject
@@ -83,6 +87,9 @@ def test_calls_end_with_the_epoch_and_every_step_is_made_once(tmp_path, monkeypa
   assert done.last == lines[-1]
   assert lines[1]['seconds'] == pytest.approx(0.01)
   assert lines[1]['images_per_second'] == pytest.approx(4000)
+  assert lines[1]['evaluation_seconds'] == pytest.approx(0.5)
+  assert done.seconds == pytest.approx(2 * (0.01 + 0.5))
+  assert done.saved[20]['seconds'] == done.seconds
 
 
 @pytest.mark.parametrize('seconds, most', [(2.0, 2), (0.9, 5), (60.0, 1)])

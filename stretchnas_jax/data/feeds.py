@@ -29,6 +29,7 @@ of this process: rows `i * B .. (i + 1) * B` of the global batch for process i. 
 splits axis 1 of a chunk over the process's devices, one step at a time.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -59,10 +60,16 @@ class Feeds(NamedTuple):
 
 
 class Arrays(NamedTuple):
-  """Images in memory, on every device."""
+  """Images in memory, on every device, and the numbers that normalise them.
+
+  Those are arguments of what is compiled, not constants in it, so that one program serves every
+  data set of a shape: the benchmark's random images and a search on the user's own.
+  """
 
   images: jax.Array  # [N, H, W, C], uint8
   labels: jax.Array  # [N], int32
+  mean: jax.Array  # [C], float32, of images scaled to 0..1
+  std: jax.Array  # [C], likewise
 
 
 class ArrayFeed:
@@ -85,7 +92,7 @@ class ArrayFeed:
       parts: `{field: indices}`; an epoch is one pass over 'train', without its last, smaller batch.
       batch_size: of the global batch.
       seed: of the order.
-      augment: `(key, images uint8 [B, H, W, C], positions [B]) -> images`, float.
+      augment: `(key, images, positions, mean=, std=) -> images`, as `augment.augment`.
       process: number of this process, and how many there are.
 
     Raises:
@@ -112,7 +119,8 @@ class ArrayFeed:
     }
 
   def examples(self, data, part, key, place):
-    return Examples(self.augment(key, data.images[part], place), data.labels[part])
+    images = self.augment(key, data.images[part], place, mean=data.mean, std=data.std)
+    return Examples(images, data.labels[part])
 
   def close(self):
     """Nothing works ahead."""
@@ -121,8 +129,8 @@ class ArrayFeed:
 class ArrayEvaluation:
   """Every image of a part once, normalised on the device."""
 
-  def __init__(self, data: Arrays, indices, batch_size, *, mean, std, process=(0, 1)):
-    self.data, self.count, self.statistics = data, len(indices), (mean, std)
+  def __init__(self, data: Arrays, indices, batch_size, process=(0, 1)):
+    self.data, self.count = data, len(indices)
     own = own_rows(batch_size, *process)
     places, valid = splits.eval_batches(len(indices), batch_size)
     rows = np.asarray(indices)[places].astype(np.int32)
@@ -134,7 +142,8 @@ class ArrayEvaluation:
       yield fill_up(self._rows[start:end], size), fill_up(self._valid[start:end], size)
 
   def examples(self, data, part):
-    return Examples(augment.normalize(data.images[part], *self.statistics), data.labels[part])
+    images = augment.normalize(data.images[part], data.mean, data.std)
+    return Examples(images, data.labels[part])
 
   def close(self):
     """Nothing works ahead."""
@@ -185,12 +194,12 @@ def search_feeds(dataset, parts, batch_size, *, seed, process=(0, 1), **augmenta
     process: number of this process, and how many there are.
     **augmentation: `crop_padding`, `flip` and `cutout` of `augment.augment`.
   """
-  data = Arrays(in_place(dataset.train_images), dataset.train_labels)
+  data = arrays_of(dataset, dataset.train_images, dataset.train_labels)
   fields = parts._asdict()
   if parts.val_beta is parts.val_alpha:
     del fields['val_beta']
   validation = np.unique(np.concatenate([parts.val_alpha, parts.val_beta]))
-  val = array_evaluation(dataset, data, validation, batch_size, process)
+  val = ArrayEvaluation(data, validation, batch_size, process)
   return make_feeds(dataset, data, fields, batch_size, seed, augmentation, process, val=val)
 
 
@@ -206,37 +215,33 @@ def train_feeds(dataset, batch_size, *, fraction, holdout, seed, process=(0, 1),
     process: number of this process, and how many there are.
     **augmentation: `crop_padding`, `flip` and `cutout` of `augment.augment`.
   """
-  data = Arrays(in_place(dataset.train_images), dataset.train_labels)
+  data = arrays_of(dataset, dataset.train_images, dataset.train_labels)
   train, validation = splits.hold_out(dataset.train_labels, fraction=fraction, holdout=holdout)
   val = test = None
   if len(validation):
-    val = array_evaluation(dataset, data, validation, batch_size, process)
+    val = ArrayEvaluation(data, validation, batch_size, process)
   if dataset.test_images is not None:
-    images = Arrays(in_place(dataset.test_images), dataset.test_labels)
-    test = array_evaluation(dataset, images, np.arange(len(images.labels)), batch_size, process)
+    images = arrays_of(dataset, dataset.test_images, dataset.test_labels)
+    test = ArrayEvaluation(images, np.arange(len(images.labels)), batch_size, process)
   fields = {'train': train}
   return make_feeds(
     dataset, data, fields, batch_size, seed, augmentation, process, val=val, test=test
   )
 
 
-def array_evaluation(dataset, data, indices, batch_size, process):
-  return ArrayEvaluation(
-    data, indices, batch_size, mean=dataset.mean, std=dataset.std, process=process
-  )
+def arrays_of(dataset, images, labels):
+  return Arrays(in_place(images), labels, dataset.mean, dataset.std)
 
 
 def make_feeds(
   dataset, data, parts, batch_size, seed, augmentation, process, *, val=None, test=None
 ):
-  mean, std = dataset.mean, dataset.std
-  draw = lambda key, images, place: augment.augment(
-    key, images, place, mean=mean, std=std, **augmentation
-  )
+  draw = functools.partial(augment.augment, **augmentation)
+  train = ArrayFeed(data, parts, batch_size, seed=seed, augment=draw, process=process)
   sizes = {name: len(part) for name, part in parts.items()}
   measured = {'val': val, 'test': test} if 'val_alpha' not in parts else {}
   sizes |= {name: feed.count for name, feed in measured.items() if feed is not None}
   return Feeds(
-    dataset.name, dataset.train_images.shape[1:], dataset.class_names, mean, std, sizes,
-    ArrayFeed(data, parts, batch_size, seed=seed, augment=draw, process=process), val, test,
+    dataset.name, dataset.train_images.shape[1:], dataset.class_names, dataset.mean, dataset.std,
+    sizes, train, val, test,
   )  # fmt: skip

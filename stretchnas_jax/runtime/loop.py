@@ -38,7 +38,7 @@ class Loop:
   Attributes:
     step: how many steps are done.
     position: a `steps.Position`.
-    seconds: that the steps have taken, those before a resumption included.
+    seconds: that steps and evaluations have taken, those before a resumption included.
     progress: the console.
   """
 
@@ -197,6 +197,7 @@ class Loop:
       'images_per_second': images / self._epoch_seconds,
       'evaluation_seconds': time.perf_counter() - begin,
     }
+    self.seconds += clock['evaluation_seconds']
     line |= {**more, **clock}
     for name, value in line.items():
       if name.endswith('_loss') and value is not None:
