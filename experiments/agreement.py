@@ -251,6 +251,8 @@ def main(argv=None):
   parser, a = parse(argv)
   if unknown := set(a.sides) - {'peer', 'ours', 'digits'}:
     parser.error(f'--sides has {unknown.pop()!r}; there are peer, ours, digits')
+  if a.exact or 'peer' in a.sides:
+    processes.require('torch')
   work = a.workdir.absolute() / f'{a.train_images}_{a.test_images}'
   counts = {'train': a.train_images, 'test': a.test_images}
   try:

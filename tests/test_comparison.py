@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from xml.etree import ElementTree
 
 import jax
@@ -84,6 +85,15 @@ def test_the_sides_take_turns_in_processes_of_their_own(monkeypatch):
   caches = [environment['XDG_CACHE_HOME'] for *_, environment in calls]
   assert caches[0] == caches[1] != caches[2] == caches[3]
   assert found['start_seconds']['first']['median'] == 7.0
+
+
+def test_what_is_not_installed_is_said_before_anything_is_measured(monkeypatch, capsys):
+  monkeypatch.setattr(compare, 'measure', lambda *_: pytest.fail())
+  monkeypatch.setitem(sys.modules, 'torch', None)  # as if it were not there
+  with pytest.raises(SystemExit) as stop:
+    compare.main([])
+  assert stop.value.code == 2
+  assert capsys.readouterr().err == 'torch is not installed: pip install torch\n'
 
 
 @pytest.mark.parametrize('words', [['--rows=digits,all'], ['--rounds=0'], ['--steps=0']])

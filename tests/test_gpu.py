@@ -116,6 +116,12 @@ def test_wrong_words_are_refused(word, tmp_path):
 # ---- processes -----------------------------------------------------------------------------------
 
 
+def test_tests_of_which_none_ran_have_failed(tmp_path):
+  entry = gpu.attempt(lambda: stages.run_tests('of_nothing', parse(tmp_path, '--rehearse')))
+  assert entry['error'].startswith('RuntimeError: no test ran: ')
+  assert 'test_of_nothing.py' in gpu_tables.one_line(entry)
+
+
 def test_each_side_is_a_process_with_its_own_words(tmp_path, monkeypatch):
   args, seen = parse(tmp_path), []
 

@@ -147,6 +147,8 @@ def parse(argv=None):
 
 def main(argv=None):
   args = parse(argv)
+  if args.rows != [START]:
+    processes.require('torch')
   ours, peer = shlex.split(args.ours), shlex.split(args.peer)
   results = processes.facts() | {'ours': ours, 'peer': peer, 'rows': {}}
   for name in args.rows:

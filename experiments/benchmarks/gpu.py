@@ -138,6 +138,8 @@ def check_kind(args):
 
 def main(argv=None):
   args = parse(argv)
+  needs = {'tests': 'pytest', 'steps': 'torch'}
+  processes.require(*(needs[stage] for stage in args.stages if stage in needs))
   clock = Clock(args.minutes)
   # A run under way is ended with this program, whoever asks for it.
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -109,6 +109,8 @@ def run_tests(name, args):
   )  # fmt: skip
   lines = done.stdout.splitlines()
   found = gpu_tables.counts(lines[-1] if lines else '')
+  if not any(found[name] for name in ('passed', 'failed', 'errors')):
+    raise RuntimeError(f'no test ran: {(done.stderr.strip() or done.stdout)[-1000:]}')
   return found | {'code': done.returncode, 'tail': (lines or done.stderr.splitlines())[-60:]}
 
 

@@ -7,6 +7,7 @@ it was started.
 import contextlib
 import datetime
 import importlib.metadata
+import importlib.util
 import json
 import os
 import pathlib
@@ -47,6 +48,13 @@ def benchmark(words, cache=None, environment=None, **options):
     folder = cache or stack.enter_context(tempfile.TemporaryDirectory())
     variables = {'XDG_CACHE_HOME': str(folder), **(environment or {})}
     return run('stretchnas_jax.benchmark', words, variables, **options)
+
+
+def require(*packages):
+  """Ends this program in one sentence, before any work, where a package is not installed."""
+  if lacking := [name for name in packages if importlib.util.find_spec(name) is None]:
+    print(f'{lacking[0]} is not installed: pip install {" ".join(lacking)}', file=sys.stderr)
+    raise SystemExit(2)
 
 
 def facts():
