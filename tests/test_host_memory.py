@@ -1,6 +1,7 @@
 """What malloc is told, and when."""
 
 import ctypes
+import os
 import platform
 import subprocess
 import sys
@@ -133,14 +134,42 @@ print(max(faults() for _ in range(3)))
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='of glibc')
-def test_memory_of_one_step_serves_the_next(monkeypatch):
-  for name in NAMES:
-    monkeypatch.delenv(name, raising=False)
-  faults = lambda call: int(
-    subprocess.run(
-      [sys.executable, '-c', ARRAYS.format(call=call)], capture_output=True, text=True, check=True
-    ).stdout
-  )
+LARGE_BLOCK = """
+import ctypes
+from stretchnas_jax.runtime import host_memory
+host_memory.set_up()
+library = ctypes.CDLL(None)
+library.malloc.restype = library.sbrk.restype = ctypes.c_void_p
+library.free.argtypes = [ctypes.c_void_p]
+block = library.malloc(ctypes.c_size_t(5 << 29))
+assert block
+end = library.sbrk(0)
+library.free(block)
+print(end - library.sbrk(0))
+"""
+
+
+def number_from(program, **environment):
+  """What a program prints, started without any of the settings but those given."""
+  variables = {name: value for name, value in os.environ.items() if name not in NAMES}
+  done = subprocess.run(
+    [sys.executable, '-c', program], capture_output=True, text=True, check=True,
+    env=variables | environment,
+  )  # fmt: skip
+  return int(done.stdout)
+
+
+of_glibc = pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='of glibc')
+
+
+@of_glibc
+def test_memory_of_one_step_serves_the_next():
+  faults = lambda call: number_from(ARRAYS.format(call=call))
   assert faults('') > 20  # or nothing is to be gained: pages of 4 KiB, or of 2 MiB
   assert faults('host_memory.set_up()') <= 4
+
+
+@of_glibc
+def test_a_block_of_more_than_2_gb_is_kept_too():
+  assert number_from(LARGE_BLOCK) == 0
+  assert number_from(LARGE_BLOCK, MALLOC_TRIM_THRESHOLD_=str(2**31 - 1)) > 2**31
