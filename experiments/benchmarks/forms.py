@@ -2,15 +2,18 @@
 
 `planes` and `merged` give the same numbers; which one is faster is a question to the machine, and
 what `model.remat` takes of the one and gives of the other too. Every figure is of a fresh process
-with an empty compilation cache; in each round all forms take turns. Writes forms.json and forms.md.
+with an empty compilation cache; in each round all forms take turns. A form that fails, or does not
+compile in time, as `merged` on a CPU, is left out of the rounds to come, and the table says so.
+Writes forms.json and forms.md.
 """
 
 import argparse
 import json
 import pathlib
+import subprocess
 import sys
 
-from experiments.benchmarks import compare, processes, tables
+from experiments.benchmarks import compare, gpu_tables, processes, tables
 
 FORMS = {
   f'{form}{", remat" * remat}': (f'--config.model.form={form}', f'--config.model.remat={remat}')
@@ -23,20 +26,27 @@ HEAD = (
 )  # fmt: skip
 
 
-def measure(row, forms, rounds, steps):
-  """`{form: [what the benchmark prints, of each round]}`"""
-  found = {form: [] for form in forms}
+def measure(row, forms, rounds, steps, limit):
+  """(`{form: [what the benchmark prints, of each round]}`, `{form: how it failed}`)"""
+  found, failed = {form: [] for form in forms}, {}
   for i in range(rounds):
     for form in [*forms[i % len(forms) :], *forms[: i % len(forms)]]:
+      if form in failed:
+        continue
       words = [*row.ours, *FORMS[form], f'--steps={steps}', '--noevaluation']
-      found[form].append(processes.benchmark(words))
-      step = found[form][-1]['median_step_seconds']
-      print(f'{i + 1}/{rounds} {form}: {step:.4g} s', file=sys.stderr)
-  return found
+      try:
+        found[form].append(processes.benchmark(words, timeout=limit))
+        said = f'{found[form][-1]["median_step_seconds"]:.4g} s'
+      except subprocess.TimeoutExpired:
+        said = failed[form] = f'not done after {limit:g} s'
+      except RuntimeError as error:
+        said = failed[form] = f'failed: {gpu_tables.last_line(str(error))}'
+      print(f'{i + 1}/{rounds} {form}: {said}', file=sys.stderr)
+  return found, failed
 
 
 def cells(form, runs, first):
-  """The texts of one line of a table; `first` are the runs of its first form."""
+  """The texts of one line of a table; `first` are the runs of the first that did not fail."""
   column = lambda name: [run[name] for run in runs]
   steps = column('median_step_seconds')
   ratios = [step / run['median_step_seconds'] for step, run in zip(steps, first)]
@@ -56,9 +66,12 @@ def markdown(results):
   line = lambda texts: f'| {" | ".join(texts)} |'
   text = [tables.made_with(results), '']
   for row in results['rows'].values():
-    first = next(iter(row['forms'].values()))
+    first = next((runs for form, runs in row['forms'].items() if form not in row['failed']), None)
     text += [f'{row["title"]}:', '', line(HEAD), line(['---'] * len(HEAD))]
-    text += [line(cells(form, runs, first)) for form, runs in row['forms'].items()] + ['']
+    for form, runs in row['forms'].items():
+      failed = row['failed'].get(form)
+      text.append(line([form, failed, *'----'] if failed else cells(form, runs, first)))
+    text.append('')
   return '\n'.join(text)
 
 
@@ -74,6 +87,7 @@ def parse(argv=None):
   parser.add_argument('--forms', default=';'.join(FORMS), help='which, by ; (default: all)')
   parser.add_argument('--rounds', type=int, default=2)
   parser.add_argument('--steps', type=int, default=3)
+  parser.add_argument('--limit', type=float, default=300, help='seconds for each (default: 300)')
   parser.add_argument('--out', type=pathlib.Path, default='experiments/results/benchmarks')
   args = parser.parse_args(argv)
   args.rows, args.forms = args.rows.split(','), args.forms.split(';')
@@ -90,8 +104,8 @@ def main(argv=None):
   results = processes.facts() | {'rows': {}}
   for name in args.rows:
     row = compare.ROWS[name]
-    forms = measure(row, args.forms, args.rounds, args.steps)
-    results['rows'][name] = {'title': row.title, 'forms': forms}
+    forms, failed = measure(row, args.forms, args.rounds, args.steps, args.limit)
+    results['rows'][name] = {'title': row.title, 'forms': forms, 'failed': failed}
     write(args.out, results)  # after every row: what is interrupted is not lost
   print(markdown(results))
 
