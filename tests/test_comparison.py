@@ -2,7 +2,6 @@
 
 import json
 import math
-import subprocess
 import sys
 from xml.etree import ElementTree
 
@@ -12,7 +11,7 @@ import pytest
 from reference import supernet as reference
 from test_sizes import convolutions
 
-from experiments.benchmarks import compare, curves, forms, processes, scaling, tables
+from experiments.benchmarks import compare, curves, processes, scaling, tables
 from stretchnas_jax import Supernet, app, benchmark, darts_space, sizes, zoo
 from stretchnas_jax.models import supernet
 
@@ -95,31 +94,6 @@ def test_what_is_not_installed_is_said_before_anything_is_measured(monkeypatch, 
     compare.main([])
   assert stop.value.code == 2
   assert capsys.readouterr().err == 'torch is not installed: pip install torch\n'
-
-
-@pytest.mark.parametrize('failing', ['merged', 'planes'])
-def test_a_form_that_fails_is_a_line_of_the_table_and_is_not_tried_again(
-  failing, monkeypatch, tmp_path, capsys
-):
-  calls = []
-
-  def fake(module, words, environment=None, timeout=None):
-    calls.append(words)
-    if f'--config.model.form={failing}' in words:
-      if '--config.model.remat=True' in words:
-        raise subprocess.TimeoutExpired('python', timeout)
-      raise RuntimeError('it ended with 2:\nrefused | here')
-    return figures(2.0) | {'step_memory_mb': None}
-
-  monkeypatch.setattr(processes, 'run', fake)
-  forms.main(['--rows=digits', '--rounds=3', '--limit=7', f'--out={tmp_path}'])
-  assert len(calls) == 2 * 3 + 2
-  table = (tmp_path / 'forms.md').read_text()
-  assert f'| {failing} | failed: refused / here | - | - | - | - |' in table
-  assert f'| {failing}, remat | not done after 7 s | - | - | - | - |' in table
-  other = 'planes' if failing == 'merged' else 'merged'
-  assert f'| {other} | 2 (2 - 2) | **1.00** (1.00 - 1.00) |' in table
-  assert table in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('words', [['--rows=digits,all'], ['--rounds=0'], ['--steps=0']])

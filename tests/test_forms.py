@@ -1,6 +1,7 @@
 """The forms of a supernet side by side: in turn, from empty caches, and as a table."""
 
 import json
+import subprocess
 
 import pytest
 
@@ -8,13 +9,21 @@ from experiments.benchmarks import forms, processes
 from stretchnas_jax import app, benchmark
 
 
+class Seen(list):
+  failing = None  # a form
+
+
 @pytest.fixture
 def fake(monkeypatch):
-  """Processes that do not run; gives the words of each."""
-  seen = []
+  """Processes that do not run; gives the words of each. Those of the form `failing` fail."""
+  seen = Seen()
 
-  def run(words):
+  def run(words, timeout):
     seen.append(words)
+    if f'--config.model.form={seen.failing}' in words:
+      if '--config.model.remat=True' in words:
+        raise subprocess.TimeoutExpired('python', timeout)
+      raise RuntimeError('it ended with 2:\nrefused | here')
     return {
       'median_step_seconds': float(len(seen)), 'trace_seconds': 4.0, 'compile_seconds': 20.0,
       'step_memory_mb': 120.0, 'peak_memory_mb': 900.0 + len(seen),
@@ -41,6 +50,21 @@ def test_all_forms_take_turns(fake, tmp_path, capsys):
   )
   found = json.loads((tmp_path / 'forms.json').read_text())
   assert len(found['rows']['digits']['forms']['planes']) == 2 and found['versions']['jax']
+
+
+@pytest.mark.parametrize('failing, other', [('merged', 'planes'), ('planes', 'merged')])
+def test_a_form_that_fails_is_a_line_of_the_table_and_is_not_tried_again(
+  failing, other, fake, tmp_path
+):
+  fake.failing = failing
+  forms.main(['--rows=digits', '--rounds=3', '--limit=7', f'--out={tmp_path}'])
+  assert len(fake) == 2 * 3 + 2
+  lines = (tmp_path / 'forms.md').read_text().splitlines()
+  assert f'| {failing} | failed: refused / here | - | - | - | - |' in lines
+  assert f'| {failing}, remat | not done after 7 s | - | - | - | - |' in lines
+  assert any(
+    line.startswith(f'| {other} | ') and '**1.00** (1.00 - 1.00)' in line for line in lines
+  )
 
 
 def test_the_words_are_those_of_a_config(fake, tmp_path, monkeypatch):
