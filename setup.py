@@ -10,7 +10,7 @@ VERSION = re.search(
   r"__version__ = '([^']+)'", (ROOT / 'stretchnas_jax' / '__init__.py').read_text('utf-8')
 ).group(1)
 
-TEST = ['pytest>=8.4', 'pytest-xdist>=3.6', 'hypothesis>=6.100']
+TEST = ['beartype>=0.20', 'pytest>=8.4', 'pytest-xdist>=3.6', 'hypothesis>=6.100']
 
 setup(
   name='stretchnas_jax',
@@ -24,7 +24,7 @@ setup(
   packages=find_packages(include=['stretchnas_jax', 'stretchnas_jax.*'])
   + ['stretchnas_jax.configs'],
   package_dir={'stretchnas_jax.configs': 'configs'},
-  package_data={'stretchnas_jax': ['architecture/*.json']},
+  package_data={'stretchnas_jax': ['cells/*.json']},
   install_requires=[
     'absl-py>=2.1',
     'chex>=0.1.92',
@@ -33,10 +33,11 @@ setup(
     'flax>=0.12.8',
     'importlib_resources',  # tensorflow-datasets uses it and does not ask for it
     'jax>=0.10',
+    'jaxtyping>=0.3',
     'ml-collections>=1.1',
     'numpy>=2.0',
     'optax>=0.2.8',
-    'orbax-checkpoint>=0.12',
+    'orbax-checkpoint>=0.12,<1',
     'pillow>=11',
     'scikit-learn>=1.5',
     'tensorflow-datasets>=4.9.9',
@@ -49,5 +50,5 @@ setup(
     'experiments': ['submitit>=1.5'],  # jobs on a Slurm cluster
     'tf': ['tensorflow-cpu'],
   },
-  entry_points={'console_scripts': ['stretchnas = stretchnas_jax.app:main']},
+  entry_points={'console_scripts': ['stretchnas = stretchnas_jax.cli.app:main']},
 )

@@ -25,8 +25,8 @@ from scipy import stats
 from experiments import agreement_tables, exact
 from experiments.benchmarks import processes
 from stretchnas_jax import config as config_lib
-from stretchnas_jax import inputs
-from stretchnas_jax.data import folder, sources
+from stretchnas_jax.data.datasets import folder, loading
+from stretchnas_jax.runs import find_cell
 
 SIZES = {'channels': 8, 'layers': 5, 'epochs': 3}
 CELL = 'DARTS_V2'
@@ -67,7 +67,7 @@ def make_subset(source, target, counts):
 
 def load_arrays(images):
   """What PyTorch learns from, decoded and scaled once: bytes, labels, mean and deviation."""
-  data = sources.load('folder', path=str(images), image_size=32)
+  data = loading.load('folder', path=str(images), image_size=32)
   return {
     **{name: getattr(data, name) for name in ('train_images', 'train_labels', 'mean', 'std')},
     **{name: getattr(data, name) for name in ('test_images', 'test_labels')},
@@ -93,8 +93,8 @@ def check_steps(arrays, work):
     for dtype in 'float32', 'float64':
       with jax.enable_x64(dtype == 'float64'):
         made = exact.steps(
-          exact_config(dtype), inputs.genotype_from(cell), images, arrays['train_labels'][chosen],
-          range(STARTS),
+          exact_config(dtype), find_cell.genotype_from(cell), images,
+          arrays['train_labels'][chosen], range(STARTS),
         )  # fmt: skip
       paths = [work / f'steps_{seed}.npz' for seed in range(STARTS)]
       for path, start in zip(paths, made):

@@ -12,7 +12,7 @@ A folder with `train/` and `test/` of class folders is what the scale `cpu` take
 """
 
 from experiments.searches import SEARCHES
-from stretchnas_jax.experiment import Experiment, Run, main
+from stretchnas_jax.sweeps import Experiment, Run, main
 
 SIZE, LAYERS = 3.5, 8
 RANDOM, DARTS = 'random', 'darts'

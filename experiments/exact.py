@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from stretchnas_jax import build
-from stretchnas_jax.architecture import genotype as genotype_lib
-from stretchnas_jax.optimization.state import Examples
+from stretchnas_jax.cells import genotype as genotype_lib
+from stretchnas_jax.data.batches.examples import Examples
+from stretchnas_jax.runs import build
 
 
 def steps(config, cell, images, labels, seeds=(0,)):

@@ -7,7 +7,7 @@ The paper prints no numbers, only curves. Ours are those of Figure 4, and run on
 
 from experiments import layers
 from experiments.searches import SEARCHES
-from stretchnas_jax.experiment import Experiment, main
+from stretchnas_jax.sweeps import Experiment, main
 
 PUBLISHED = {
   'DARTS (2nd order), published cell': 'DARTS_V2',

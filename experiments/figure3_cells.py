@@ -8,7 +8,7 @@ longest path from an input of the normal cell to one of its nodes, in edges.
 """
 
 from experiments.searches import SEARCHES
-from stretchnas_jax.experiment import Experiment, Run, main
+from stretchnas_jax.sweeps import Experiment, Run, main
 
 EXPERIMENT = Experiment(
   title='Figure 3: cells found with different numbers of layers',

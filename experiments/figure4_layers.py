@@ -7,7 +7,7 @@ The paper prints no numbers, only curves.
 
 from experiments import layers
 from experiments.searches import SEARCHES
-from stretchnas_jax.experiment import Experiment, main
+from stretchnas_jax.sweeps import Experiment, main
 
 EXPERIMENT = Experiment(
   title='Figure 4: searched cells with different numbers of layers',

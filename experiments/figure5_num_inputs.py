@@ -6,7 +6,7 @@ The paper prints no numbers, only curves, and does not say which numbers of inpu
 """
 
 from experiments.searches import SEARCHES
-from stretchnas_jax.experiment import Experiment, Run, main
+from stretchnas_jax.sweeps import Experiment, Run, main
 
 SIZE = 3.5
 DARTS, OURS, ANY = 'DARTS (2nd order)', 'DARTS-SC (1st order)', 'DARTS-SC, any number'

@@ -1,6 +1,6 @@
 """What Figures 1 and 4 share: cells of different searches, trained with 8 to 20 layers."""
 
-from stretchnas_jax.experiment import Run
+from stretchnas_jax.sweeps import Run
 
 SIZE, LAYERS = 3.5, (8, 12, 16, 20)
 OURS = {f'MiLeNAS-SC-L{layers}': f'milenas_sc_{layers}' for layers in (8, 12, 16)}

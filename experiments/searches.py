@@ -3,8 +3,8 @@
 Experiments that use the same one share its runs. `layers` are those of the supernet.
 """
 
-from stretchnas_jax.experiment import Search
-from stretchnas_jax.experiment.spec import IMAGENET_SEARCH
+from stretchnas_jax.sweeps import Search
+from stretchnas_jax.sweeps.spec import IMAGENET_SEARCH
 
 DARTS, PAIRS = 'configs/darts_cifar10.py', 'configs/darts_wo_sc_cifar10.py'
 SC, MILENAS_SC = 'configs/darts_sc_cifar10.py', 'configs/milenas_sc_cifar10.py'

@@ -5,7 +5,7 @@ python -m experiments.table1_cifar10 collect --scale=tiny
 """
 
 from experiments.searches import SEARCHES
-from stretchnas_jax.experiment import Experiment, Paper, Run, main
+from stretchnas_jax.sweeps import Experiment, Paper, Run, main
 
 # Wanted numbers of parameters, M: one for all methods that are held against each other.
 SIZE, SMALLER = 3.5, 1.8

@@ -5,8 +5,8 @@ python -m experiments.table2_imagenet list --scale=paper --imagenet-path=/data/i
 """
 
 from experiments.searches import SEARCHES
-from stretchnas_jax.experiment import Experiment, Paper, Run, main
-from stretchnas_jax.experiment.spec import IMAGENET
+from stretchnas_jax.sweeps import Experiment, Paper, Run, main
+from stretchnas_jax.sweeps.spec import IMAGENET
 
 SIZE, LAYERS = 5.3, 14
 

@@ -4,7 +4,7 @@ python -m experiments.table3_consistent_layers run --scale=tiny
 """
 
 from experiments.searches import SEARCHES
-from stretchnas_jax.experiment import Experiment, Paper, Run, main
+from stretchnas_jax.sweeps import Experiment, Paper, Run, main
 
 SIZE, LAYERS = 3.5, (8, 12, 16, 20)
 

@@ -8,7 +8,7 @@ The paper's three rows of each method are three runs; here they are the seeds.
 import statistics
 
 from experiments.searches import SEARCHES
-from stretchnas_jax.experiment import Experiment, Paper, Run, main
+from stretchnas_jax.sweeps import Experiment, Paper, Run, main
 
 EPOCHS = (20, 30, 40, 50)
 

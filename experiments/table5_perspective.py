@@ -5,7 +5,7 @@ python -m experiments.table5_perspective collect --scale=tiny
 """
 
 from experiments.searches import SEARCHES
-from stretchnas_jax.experiment import Experiment, Paper, Run, main
+from stretchnas_jax.sweeps import Experiment, Paper, Run, main
 
 SIZE = 3.5  # M, wanted of all, as in Table 1
 

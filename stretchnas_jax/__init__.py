@@ -5,34 +5,27 @@ Importing this starts no backend and loads neither orbax nor any data set librar
 
 import importlib
 
-from stretchnas_jax.architecture import (
-  genotype,
-  graph,
-  random_cells,
-  relaxation,
-  space,
-  topology,
-  zoo,
-)
-from stretchnas_jax.architecture.genotype import Genotype
-from stretchnas_jax.architecture.graph import CellGraph
-from stretchnas_jax.architecture.space import SearchSpace, darts_space
-from stretchnas_jax.models import network, sizes, supernet
-from stretchnas_jax.models.network import FixedNetwork
-from stretchnas_jax.models.supernet import Supernet
-from stretchnas_jax.optimization import bilevel, optimizers, training
-from stretchnas_jax.optimization.bilevel import make_search
-from stretchnas_jax.optimization.state import Arch, Batch, Examples, SearchState
-from stretchnas_jax.optimization.training import TrainState, make_training
-from stretchnas_jax.runtime import parallel
+from stretchnas_jax.cells import genotype, graph, random_cells, relaxation, space, topology, zoo
+from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.cells.graph import CellGraph
+from stretchnas_jax.cells.space import SearchSpace, darts_space
+from stretchnas_jax.data.batches.examples import Batch, Examples
+from stretchnas_jax.learning import bilevel, optimizers, training
+from stretchnas_jax.learning.bilevel import make_search
+from stretchnas_jax.learning.state import Arch, SearchState
+from stretchnas_jax.learning.training import TrainState, make_training
+from stretchnas_jax.machine import parallel
+from stretchnas_jax.networks import network, sizes, supernet
+from stretchnas_jax.networks.network import FixedNetwork
+from stretchnas_jax.networks.supernet import Supernet
 
 __version__ = '0.1.0'
 
 # What loads more than the research code above needs is loaded when it is first asked for.
 _PROGRAMS = {
   'export_trained': 'export',
-  'load_trained': 'trained',
-  'predict': 'predictions',
+  'load_trained': 'runs.trained',
+  'predict': 'runs.predictions',
   'run_search': 'search',
   'run_train': 'train',
 }

@@ -13,20 +13,20 @@ import sys
 
 import jax
 
-from stretchnas_jax import (
-  app,
-  inputs,
+from stretchnas_jax import config as config_lib
+from stretchnas_jax.cli import app
+from stretchnas_jax.data.datasets import synthetic
+from stretchnas_jax.machine import parallel
+from stretchnas_jax.runs import (
+  find_cell,
   search_plan,
   search_steps,
   timing,
   train_plan,
   train_steps,
 )
-from stretchnas_jax import config as config_lib
-from stretchnas_jax import plan as plan_lib
-from stretchnas_jax.data import noise
-from stretchnas_jax.runtime import parallel
-from stretchnas_jax.runtime import workdir as workdir_lib
+from stretchnas_jax.runs import plan as plan_lib
+from stretchnas_jax.runs import workdir as workdir_lib
 
 OPTIONS = (
   app.Option('steps', 5, 'how often the time is taken, after a first step that compiles'),
@@ -41,10 +41,10 @@ def random_data(config, like):
   config_lib.validate(config, like)
   data, assumed = config.data, {}
   if plan_lib.is_stream(data):
-    dataset = noise.encoded_dataset(data.name, path=data.path)
-    assumed['file_pixels'] = 'x'.join(map(str, noise.FILE))
+    dataset = synthetic.encoded_dataset(data.name, path=data.path)
+    assumed['file_pixels'] = 'x'.join(map(str, synthetic.FILE))
   else:
-    dataset = noise.dataset(data.name, path=data.path, image_size=data.image_size)
+    dataset = synthetic.dataset(data.name, path=data.path, image_size=data.image_size)
     if data.name == 'folder':
       assumed['channels'] = dataset.train_images.shape[-1]
   if data.name == 'folder' and not data.path:
@@ -95,7 +95,7 @@ def subject_of(config, genotype):
     raise ValueError('--config has neither a group search nor a group train')
   if not genotype:
     raise ValueError('--genotype=CELL is required: a name of the zoo, a file, or a search folder')
-  return train_subject(config, inputs.genotype_from(genotype))
+  return train_subject(config, find_cell.genotype_from(genotype))
 
 
 def report(subject, searches, **options):

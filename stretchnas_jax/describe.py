@@ -1,9 +1,10 @@
 """Says what a cell costs and what is in it: `python -m stretchnas_jax.describe DARTS_V2`."""
 
-from stretchnas_jax import app, inputs
-from stretchnas_jax.architecture import genotype as genotype_lib
-from stretchnas_jax.architecture import zoo
-from stretchnas_jax.models import sizes
+from stretchnas_jax.cells import genotype as genotype_lib
+from stretchnas_jax.cells import zoo
+from stretchnas_jax.cli import app
+from stretchnas_jax.networks import sizes
+from stretchnas_jax.runs import find_cell
 
 OPTIONS = (
   app.Option('channels', 36, 'C of the first cells'),
@@ -79,11 +80,11 @@ def describe(cell, *, channels, layers, classes, stem, published=None):
 
 def prepare(args):
   """Counts everything; what is left is to print it."""
-  cell, channels = inputs.genotype_from(args.genotype), args.channels
+  cell, channels = find_cell.genotype_from(args.genotype), args.channels
   if (target := getattr(args, 'target-params')) is not None:
     channels = sizes.channels_for(
       cell,
-      inputs.target_of(target),
+      find_cell.target_of(target),
       num_layers=args.layers,
       num_classes=args.classes,
       stem=args.stem,

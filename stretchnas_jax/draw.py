@@ -3,7 +3,8 @@
 import logging
 import pathlib
 
-from stretchnas_jax import app, inputs
+from stretchnas_jax.cli import app
+from stretchnas_jax.runs import find_cell
 from stretchnas_jax.views import cells
 
 OPTIONS = (
@@ -15,7 +16,7 @@ OPTIONS = (
 
 def prepare(args):
   """Checks all that is asked for; drawing itself cannot fail."""
-  cell, out = inputs.genotype_from(args.genotype), pathlib.Path(args.out)
+  cell, out = find_cell.genotype_from(args.genotype), pathlib.Path(args.out)
   if out.suffix not in ('.svg', '.png'):
     raise ValueError(f'--out is {args.out!r}; its name must end in .svg or .png')
   if not out.parent.is_dir():

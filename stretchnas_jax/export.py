@@ -14,10 +14,11 @@ import jax.numpy as jnp
 from jax import export as jax_export
 from jax import lax
 
-from stretchnas_jax import app, trained
-from stretchnas_jax.architecture import genotype as genotype_lib
-from stretchnas_jax.runtime import files
-from stretchnas_jax.runtime import workdir as workdir_lib
+from stretchnas_jax.cells import genotype as genotype_lib
+from stretchnas_jax.cli import app
+from stretchnas_jax.machine import files
+from stretchnas_jax.runs import trained
+from stretchnas_jax.runs import workdir as workdir_lib
 
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
 ACCELERATOR_FORMS = {'search': 'merged', 'train': 'plain'}

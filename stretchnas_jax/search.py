@@ -9,13 +9,14 @@ import sys
 
 import jax
 
-from stretchnas_jax import app, search_plan, search_steps
-from stretchnas_jax import plan as plan_lib
-from stretchnas_jax import seeds as seeds_lib
-from stretchnas_jax.architecture import genotype
-from stretchnas_jax.runtime import checkpoint, parallel, steps
-from stretchnas_jax.runtime import loop as loop_lib
-from stretchnas_jax.runtime import workdir as workdir_lib
+from stretchnas_jax.cells import genotype
+from stretchnas_jax.cli import app
+from stretchnas_jax.machine import parallel
+from stretchnas_jax.runs import checkpoint, search_plan, search_steps, steps
+from stretchnas_jax.runs import loop as loop_lib
+from stretchnas_jax.runs import plan as plan_lib
+from stretchnas_jax.runs import seeds as seeds_lib
+from stretchnas_jax.runs import workdir as workdir_lib
 from stretchnas_jax.views import cells
 
 LINES = ('metrics.jsonl', 'genotypes.jsonl')

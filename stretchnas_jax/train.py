@@ -7,12 +7,20 @@ import pathlib
 import re
 import sys
 
-from stretchnas_jax import app, inputs, train_plan, train_run, train_steps, trained
-from stretchnas_jax import plan as plan_lib
-from stretchnas_jax import seeds as seeds_lib
-from stretchnas_jax.architecture import genotype as genotype_lib
-from stretchnas_jax.runtime import checkpoint, loop
-from stretchnas_jax.runtime import workdir as workdir_lib
+from stretchnas_jax.cells import genotype as genotype_lib
+from stretchnas_jax.cli import app
+from stretchnas_jax.runs import (
+  checkpoint,
+  find_cell,
+  loop,
+  train_plan,
+  train_run,
+  train_steps,
+  trained,
+)
+from stretchnas_jax.runs import plan as plan_lib
+from stretchnas_jax.runs import seeds as seeds_lib
+from stretchnas_jax.runs import workdir as workdir_lib
 
 OPTIONS = (
   app.Option('genotype', None, 'the cell: a name of the zoo, a file, or the folder of a search'),
@@ -147,7 +155,7 @@ def run_train(config, workdir, genotype, seeds=None, target_params=None):
 def prepare_any(config, workdir, genotype, seed_list=None, argv=(), target_params=None):
   workdir = pathlib.Path(workdir).absolute()
   if not isinstance(genotype, genotype_lib.Genotype):
-    genotype = inputs.genotype_from(genotype)
+    genotype = find_cell.genotype_from(genotype)
   if seed_list is None:
     return prepare_train(config, workdir, genotype, argv, target_params)
   return prepare_seeds(config, workdir, genotype, seed_list, argv, target_params)
@@ -162,7 +170,7 @@ def prepare(args):
     raise ValueError('--genotype=CELL is required: a name of the zoo, a file, or a search folder')
   seed_list = None if args.seeds is None else seeds_lib.parse(args.seeds)
   target = getattr(args, 'target-params')
-  target = None if target is None else inputs.target_of(target)
+  target = None if target is None else find_cell.target_of(target)
   return prepare_any(args.config, args.workdir, args.genotype, seed_list, args.argv, target)
 
 

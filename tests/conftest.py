@@ -1,8 +1,13 @@
-"""What every test stands on: four simulated devices and a fixed key."""
+"""Shared set-up of all tests: four simulated devices, enforced annotations, a fixed key."""
 
 import jax
+import jaxtyping
 import pytest
 from hypothesis import settings
+from jaxtyping import install_import_hook
+
+# Checks shapes, dtypes and types of every annotated call; must precede the package's first import.
+install_import_hook('stretchnas_jax', 'beartype.beartype')
 
 jax.config.update('jax_num_cpu_devices', 4)  # before any backend call
 # Each program runs once or twice here, so the time to compile it is what counts.
@@ -17,3 +22,11 @@ settings.load_profile('stretchnas')
 @pytest.fixture
 def key():
   return jax.random.key(0)
+
+
+@pytest.fixture
+def unchecked():
+  """Turns the enforced annotations off, for tests of the package's own sentences on bad types."""
+  jaxtyping.config.update('jaxtyping_disable', True)
+  yield
+  jaxtyping.config.update('jaxtyping_disable', False)

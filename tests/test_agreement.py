@@ -10,7 +10,7 @@ from PIL import Image
 from experiments import agreement, agreement_tables, exact
 from experiments.benchmarks import processes
 from stretchnas_jax import config as config_lib
-from stretchnas_jax.architecture import zoo
+from stretchnas_jax.cells import zoo
 
 
 def peer(name):

@@ -14,7 +14,7 @@ import jax
 import pytest
 from absl import flags
 
-from stretchnas_jax import app
+from stretchnas_jax.cli import app
 
 CONFIG = """
 from ml_collections import ConfigDict

@@ -10,9 +10,11 @@ import jax
 import numpy as np
 import pytest
 
-from stretchnas_jax import app, benchmark, search_plan, timing
+from stretchnas_jax import benchmark
 from stretchnas_jax import config as config_lib
-from stretchnas_jax.runtime import measure, parallel
+from stretchnas_jax.cli import app
+from stretchnas_jax.machine import measure, parallel
+from stretchnas_jax.runs import search_plan, timing
 
 ROOT = pathlib.Path(__file__).parents[1]
 TINY = {

@@ -7,11 +7,12 @@ import numpy as np
 import optax
 import pytest
 
-from stretchnas_jax.architecture import graph, space, topology
-from stretchnas_jax.models import supernet
-from stretchnas_jax.optimization import bilevel, optimizers
-from stretchnas_jax.optimization.state import Arch, Batch, Examples
-from stretchnas_jax.runtime import parallel
+from stretchnas_jax.cells import graph, space, topology
+from stretchnas_jax.data.batches.examples import Batch, Examples
+from stretchnas_jax.learning import bilevel, optimizers
+from stretchnas_jax.learning.state import Arch
+from stretchnas_jax.machine import parallel
+from stretchnas_jax.networks import supernet
 
 # ---- rules on a quadratic problem ---------------------------------------------------------------
 

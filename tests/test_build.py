@@ -5,10 +5,10 @@ import types
 import numpy as np
 import pytest
 
-from stretchnas_jax import build
 from stretchnas_jax import config as config_lib
-from stretchnas_jax.optimization import bilevel
-from stretchnas_jax.optimization.state import Arch
+from stretchnas_jax.learning import bilevel
+from stretchnas_jax.learning.state import Arch
+from stretchnas_jax.runs import build
 
 TOPOLOGIES = [
   ('none', 2, None), ('none', 2, 'target'), ('none', 2, 'source'), ('input_pairs', 2, None),

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stretchnas_jax import draw
-from stretchnas_jax.architecture import space, zoo
-from stretchnas_jax.architecture.genotype import Genotype
+from stretchnas_jax.cells import space, zoo
+from stretchnas_jax.cells.genotype import Genotype
 from stretchnas_jax.views import cell_layout, cells
 
 OPERATIONS = space.DARTS_PRIMITIVES[1:]

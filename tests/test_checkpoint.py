@@ -17,7 +17,8 @@ import orbax.checkpoint as ocp
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from stretchnas_jax.runtime import checkpoint, leaves
+from stretchnas_jax.machine import leaves
+from stretchnas_jax.runs import checkpoint
 
 FIXTURES = pathlib.Path(__file__).parent / 'fixtures'
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stretchnas_jax.data import cifar, sources, tfds
+from stretchnas_jax.data.datasets import cifar, loading, tfds
 
 PARTS = {'cifar10': (10, [3] * 5, [4]), 'cifar100': (100, [7], [5])}
 
@@ -83,8 +83,8 @@ def check(data, name):
 @pytest.mark.parametrize('form', FORMS)
 def test_published_files(tmp_path, name, form):
   folder = write(tmp_path / cifar.FILES[name].folders[form == 'binary'], name, form)
-  check(sources.load(name, path=str(folder)), name)
-  check(sources.load(name, path=str(tmp_path)), name)
+  check(loading.load(name, path=str(folder)), name)
+  check(loading.load(name, path=str(tmp_path)), name)
 
 
 @pytest.mark.parametrize('name', PARTS)
@@ -96,24 +96,24 @@ def test_archives(tmp_path, name, form):
   packed.parent.mkdir()
   with tarfile.open(packed, 'w:gz') as archive:
     archive.add(folder, folder.name)
-  check(sources.load(name, path=str(packed)), name)
-  check(sources.load(name, path=str(packed.parent)), name)
+  check(loading.load(name, path=str(packed)), name)
+  check(loading.load(name, path=str(packed.parent)), name)
   assert list(packed.parent.iterdir()) == [packed]
   plain = tmp_path / 'plain.tar'
   with tarfile.open(plain, 'w') as archive:
     archive.add(folder, '../../' + folder.name)
-  check(sources.load(name, path=str(plain)), name)
+  check(loading.load(name, path=str(plain)), name)
 
 
 def test_newer_pickles(tmp_path):
   folder = write(tmp_path, 'cifar10')
   for file, (images, labels) in fake('cifar10').items():
     (folder / file).write_bytes(as_pickle('cifar10', images, np.array(labels), protocol=5))
-  check(sources.load('cifar10', path=str(folder)), 'cifar10')
+  check(loading.load('cifar10', path=str(folder)), 'cifar10')
 
 
 def test_another_image_size(tmp_path):
-  data = sources.load('cifar10', path=str(write(tmp_path, 'cifar10')), image_size=12)
+  data = loading.load('cifar10', path=str(write(tmp_path, 'cifar10')), image_size=12)
   assert data.train_images.shape == (15, 12, 12, 3) and data.test_images.shape == (4, 12, 12, 3)
 
 
@@ -126,7 +126,7 @@ def test_a_malicious_pickle_is_refused(tmp_path, capsys):
   folder = write(tmp_path, 'cifar10')
   (folder / 'data_batch_2').write_bytes(pickle.dumps({'data': Malicious()}, 2))
   with pytest.raises(ValueError, match='data_batch_2 is not a CIFAR file .*print is not allowed'):
-    sources.load('cifar10', path=str(folder))
+    loading.load('cifar10', path=str(folder))
   assert capsys.readouterr().out == ''
 
 
@@ -164,7 +164,7 @@ def test_a_damaged_file_is_named(tmp_path, content, words):
   text = content if isinstance(content, bytes) else pickle.dumps(content, 4)
   (folder / 'test_batch').write_bytes(text)
   with pytest.raises(ValueError, match=f'test_batch .*{words}'):
-    sources.load('cifar10', path=str(folder))
+    loading.load('cifar10', path=str(folder))
 
 
 @pytest.mark.parametrize('text', [b'', b'\x00' * 3072, b'\x0a' * 3073])
@@ -172,18 +172,18 @@ def test_a_damaged_binary_file_is_named(tmp_path, text):
   folder = write(tmp_path, 'cifar10', 'binary')
   (folder / 'data_batch_3.bin').write_bytes(text)
   with pytest.raises(ValueError, match='data_batch_3.bin'):
-    sources.load('cifar10', path=str(folder))
+    loading.load('cifar10', path=str(folder))
 
 
 def test_what_is_missing_is_named(tmp_path):
   folder = write(tmp_path / 'data', 'cifar10')
   (folder / 'data_batch_4').unlink()
   with pytest.raises(ValueError, match='not all of cifar10: the file data_batch_4 is missing'):
-    sources.load('cifar10', path=str(folder))
+    loading.load('cifar10', path=str(folder))
   with pytest.raises(FileNotFoundError, match='has no cifar100: it must be cifar-100-python'):
-    sources.load('cifar100', path=str(folder))
+    loading.load('cifar100', path=str(folder))
   with pytest.raises(FileNotFoundError, match='there is no such file'):
-    sources.load('cifar10', path=str(tmp_path / 'nowhere'))
+    loading.load('cifar10', path=str(tmp_path / 'nowhere'))
 
 
 def test_broken_archives(tmp_path):
@@ -194,7 +194,7 @@ def test_broken_archives(tmp_path):
   for text in b'', b'hello', whole[: len(whole) // 2], whole[:-3000]:
     (tmp_path / 'broken.tar.gz').write_bytes(text)
     with pytest.raises(ValueError, match='broken.tar.gz is not'):
-      sources.load('cifar10', path=str(tmp_path / 'broken.tar.gz'))
+      loading.load('cifar10', path=str(tmp_path / 'broken.tar.gz'))
 
 
 # ---- TFDS ----------------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def in_order(name, part, images):
 def test_prepared_by_tfds(tmp_path, monkeypatch, name):
   data_dir = tmp_path / 'tfds'
   prepare(monkeypatch, data_dir, name)
-  load = lambda: sources.load(name, path=str(data_dir), cache=tmp_path / 'cache')
+  load = lambda: loading.load(name, path=str(data_dir), cache=tmp_path / 'cache')
   data = load()
   for part in 'train', 'test':
     labels, left = in_order(name, part, getattr(data, f'{part}_images'))
@@ -265,7 +265,7 @@ def test_prepared_as_tfrecords(tmp_path, monkeypatch):
     old.unlink()
   info = folder / 'dataset_info.json'
   info.write_text(info.read_text().replace('array_record', 'tfrecord'))
-  data = sources.load('cifar10', path=str(tmp_path / 'tfds'), cache=tmp_path / 'cache')
+  data = loading.load('cifar10', path=str(tmp_path / 'tfds'), cache=tmp_path / 'cache')
   labels, left = in_order('cifar10', 'train', data.train_images)
   assert not left and list(data.train_labels) == labels
   assert data.test_images.shape == (4, 32, 32, 3)
@@ -274,7 +274,7 @@ def test_prepared_as_tfrecords(tmp_path, monkeypatch):
   for size in len(whole) - 10, 5:
     file.write_bytes(whole[:size])
     with pytest.raises(ValueError, match='cifar10-test.tfrecord.* is cut short'):
-      sources.load('cifar10', path=str(tmp_path / 'tfds'), cache=tmp_path / 'other')
+      loading.load('cifar10', path=str(tmp_path / 'tfds'), cache=tmp_path / 'other')
 
 
 def test_mocked_tfds(tmp_path):
@@ -282,7 +282,7 @@ def test_mocked_tfds(tmp_path):
 
   for size in 8, 5:
     with tensorflow_datasets.testing.mock_data(num_examples=size):
-      data = sources.load('cifar10', cache=tmp_path)
+      data = loading.load('cifar10', cache=tmp_path)
     assert data.train_images.shape == data.test_images.shape == (size, 32, 32, 3)
     assert data.train_labels.dtype == np.int32 and data.train_labels.shape == (size,)
   assert not list(tmp_path.iterdir())
@@ -300,14 +300,14 @@ def test_not_prepared_fails_at_once(tmp_path, monkeypatch, name):
   (tmp_path / name).mkdir()
   words = rf'{name} is not prepared in .*stretchnas_jax\[tf\].*tfds build {name} .*data.path'
   with pytest.raises(FileNotFoundError, match=words):
-    sources.load(name, path=str(tmp_path), cache=tmp_path / 'cache')
+    loading.load(name, path=str(tmp_path), cache=tmp_path / 'cache')
 
 
 def test_importing_the_door_imports_nothing_slow():
   import subprocess
 
   code = (
-    'import sys, stretchnas_jax.data.sources; '
+    'import sys, stretchnas_jax.data.datasets.loading; '
     'print([m for m in ("tensorflow_datasets", "tensorflow", "sklearn") if m in sys.modules])'
   )
   out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)

@@ -12,8 +12,9 @@ from reference import supernet as reference
 from test_sizes import convolutions
 
 from experiments.benchmarks import compare, curves, processes, scaling, tables
-from stretchnas_jax import Supernet, app, benchmark, darts_space, sizes, zoo
-from stretchnas_jax.models import supernet
+from stretchnas_jax import Supernet, benchmark, darts_space, sizes, zoo
+from stretchnas_jax.cli import app
+from stretchnas_jax.networks import supernet
 
 
 def figures(step, peak=100.0):

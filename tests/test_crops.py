@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stretchnas_jax.data import crops
+from stretchnas_jax.data.batches import crops
 
 SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 MIRRORED, STRAIGHT = 0.2, 0.7

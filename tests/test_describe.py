@@ -1,8 +1,9 @@
 import pytest
 
-from stretchnas_jax import app, describe
-from stretchnas_jax.architecture import genotype, zoo
-from stretchnas_jax.models import sizes
+from stretchnas_jax import describe
+from stretchnas_jax.cells import genotype, zoo
+from stretchnas_jax.cli import app
+from stretchnas_jax.networks import sizes
 
 
 def run(*words):

@@ -14,10 +14,12 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from stretchnas_jax import app, build, inputs, search, train, train_plan
 from stretchnas_jax import config as config_lib
-from stretchnas_jax.architecture import zoo
-from stretchnas_jax.experiment import (
+from stretchnas_jax import search, train
+from stretchnas_jax.cells import zoo
+from stretchnas_jax.cli import app
+from stretchnas_jax.runs import build, find_cell, train_plan
+from stretchnas_jax.sweeps import (
   collect,
   jobs,
   plots,
@@ -28,8 +30,8 @@ from stretchnas_jax.experiment import (
   statistics,
   tables,
 )
-from stretchnas_jax.experiment.scales import CPU, PAPER, SCALES, TINY
-from stretchnas_jax.experiment.spec import Experiment, Paper, Run, Search
+from stretchnas_jax.sweeps.scales import CPU, PAPER, SCALES, TINY
+from stretchnas_jax.sweeps.spec import Experiment, Paper, Run, Search
 
 ROOT = pathlib.Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / 'experiments').glob('[tf]*[0-9]_*.py'))
@@ -98,7 +100,7 @@ def test_every_command_of_every_experiment_is_valid(scale):
         assert graph.num_intermediate in (4, 6)
       else:
         train_plan.check_config(args.config)
-        assert inputs.target_of(getattr(args, 'target-params')) > 5e4
+        assert find_cell.target_of(getattr(args, 'target-params')) > 5e4
   assert len(known) > 20
 
 

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from experiments.reliability import file_operations, interception
-from stretchnas_jax.runtime import checkpoint
+from stretchnas_jax.runs import checkpoint
 
 # What orbax's threads say of a save that failed, after it has been said.
 pytestmark = [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stretchnas_jax.data import folder, images, sources
+from stretchnas_jax.data.datasets import folder, images, loading
 
 RED, GREY = (255, 0, 0), (128, 128, 128)
 
@@ -30,7 +30,7 @@ def tree(tmp_path):
 
 @pytest.fixture
 def load(tmp_path):
-  return lambda path, **options: sources.load(
+  return lambda path, **options: loading.load(
     'folder', path=str(path), cache=tmp_path / 'cache', **options
   )
 

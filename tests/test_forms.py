@@ -6,7 +6,8 @@ import subprocess
 import pytest
 
 from experiments.benchmarks import forms, processes
-from stretchnas_jax import app, benchmark
+from stretchnas_jax import benchmark
+from stretchnas_jax.cli import app
 
 
 class Seen(list):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stretchnas_jax.architecture import derivation, genotype, graph, space, topology, zoo
+from stretchnas_jax.cells import decoding, genotype, graph, space, topology, zoo
 
 CELL = (('sep_conv_3x3', 0, 2), ('skip_connect', 1, 2), ('max_pool_3x3', 2, 4))
 VALID = genotype.Genotype(CELL, (2, 4), CELL, (4,))
@@ -375,7 +375,7 @@ def test_derived_cell(kind, with_none, seed):
   alpha, beta = draw_arch(seed, own, table)
   valid = [choice for choice in combinations(own, table, beta) if reached_from_inputs(choice[1])]
   _, expected = max(valid, key=lambda choice: choice[0])
-  edges, concat, notes = derivation.derive_cell(own, table, alpha, beta)
+  edges, concat, notes = decoding.derive_cell(own, table, alpha, beta)
   check_cell(own, alpha, edges, concat, expected)
   assert bool(notes) == (len(concat) < 3 or max(combinations(own, table, beta))[1] != expected)
 
@@ -387,7 +387,7 @@ def test_repair_takes_the_most_probable_choice_that_leaves_a_node(seed):
   alpha, beta = draw_arch(seed, own, table)
   empty = table.mask & ~(table.codes > 0).any(-1)
   beta = np.where(empty & (np.arange(3) < 2)[:, None], beta + 9, beta)
-  edges, concat, notes = derivation.derive_cell(own, table, alpha, beta)
+  edges, concat, notes = decoding.derive_cell(own, table, alpha, beta)
   choices = list(combinations(own, table, beta))
   assert not reached_from_inputs(max(choices)[1])
   _, expected = max((c for c in choices if reached_from_inputs(c[1])), key=lambda c: c[0])
@@ -400,7 +400,7 @@ def test_repair_is_impossible_without_an_edge_from_an_input():
   code = np.array([[[edge == (2, 3) for edge in own.graph.edges]]], np.float32)
   table = topology.TopologyTable(code, np.ones((1, 1), bool), code[0, 0])
   with pytest.raises(ValueError, match='edge from an input'):
-    derivation.derive_cell(own, table, np.zeros((5, 7)), np.zeros((1, 1)))
+    decoding.derive_cell(own, table, np.zeros((5, 7)), np.zeros((1, 1)))
 
 
 def chosen_codes(search_space, table, wanted):
@@ -417,7 +417,7 @@ def test_pruning_is_iterative_and_said():
   table = topology.output_subsets(own.graph)
   wanted = [(0, 2), (3, 4), (4, 5), (3, 5), (2, 5)]
   beta = chosen_codes(own, table, wanted)
-  edges, concat, notes = derivation.derive_cell(own, table, np.zeros((14, 7)), beta)
+  edges, concat, notes = decoding.derive_cell(own, table, np.zeros((14, 7)), beta)
   assert [edge[1:] for edge in edges] == [(0, 2), (2, 5)]
   assert concat == (2, 5)
   assert notes == ('no input reaches nodes 3, 4, which were pruned with 3->4, 3->5, 4->5',)
@@ -427,7 +427,7 @@ def test_a_node_with_an_input_and_no_outputs_stays():
   own = space.darts_space(3)
   table = topology.output_subsets(own.graph)
   beta = chosen_codes(own, table, [(0, 2), (1, 3), (0, 4)])
-  _, concat, notes = derivation.derive_cell(own, table, np.zeros((9, 7)), beta)
+  _, concat, notes = decoding.derive_cell(own, table, np.zeros((9, 7)), beta)
   assert concat == (2, 3, 4)
   assert notes == ()
 
@@ -452,7 +452,7 @@ def test_darts_rule(by, with_none, seed):
     if len(mine) >= 2:
       expected += sorted(mine, key=lambda edge: -strength[edge])[:2]
   assert len(expected) == 8
-  edges, concat, notes = derivation.derive_cell(own, table, alpha, beta)
+  edges, concat, notes = decoding.derive_cell(own, table, alpha, beta)
   check_cell(own, alpha, edges, concat, expected)
   if by == 'target':
     assert [dst for _, _, dst in edges] == [2, 2, 3, 3, 4, 4, 5, 5]
@@ -465,15 +465,15 @@ def test_none_counts_in_the_denominator():
   own = space.darts_space(2, with_none=True)
   alpha = np.zeros((5, 8))
   alpha[2, :2] = [9.0, 5.0]
-  assert derivation.top_k(own, alpha).tolist() == [True, True, False, True, True]
-  assert derivation.top_k(own, alpha, k=1, by='source').tolist() == [True, True, False, False, True]
+  assert decoding.top_k(own, alpha).tolist() == [True, True, False, True, True]
+  assert decoding.top_k(own, alpha, k=1, by='source').tolist() == [True, True, False, False, True]
 
 
 @pytest.mark.parametrize('k, edges', [(1, 4), (2, 8), (3, 11)])
 def test_a_table_without_rows_says_how_many_edges_stay(k, edges):
   own = space.darts_space(4, with_none=True)
   alpha = np.random.default_rng(k).normal(size=(14, 8))
-  kept, _, _ = derivation.derive_cell(own, topology.none(own.graph, k=k), alpha, None)
+  kept, _, _ = decoding.derive_cell(own, topology.none(own.graph, k=k), alpha, None)
   counts = [sum(dst == node for _, _, dst in kept) for node in range(2, 6)]
   assert counts == [min(k, node) for node in range(2, 6)] and len(kept) == edges
   with pytest.raises(ValueError, match='k is 6; by target'):
@@ -482,7 +482,7 @@ def test_a_table_without_rows_says_how_many_edges_stay(k, edges):
 
 def test_top_k_keeps_the_first_of_equal_edges_and_all_where_few():
   own = space.darts_space(3)
-  kept = derivation.top_k(own, np.zeros((9, 7)), k=3)
+  kept = decoding.top_k(own, np.zeros((9, 7)), k=3)
   assert kept.tolist() == [True] * 5 + [True, True, True, False]
 
 
@@ -515,7 +515,7 @@ def test_what_cannot_be_derived_from(change, words):
   own = space.darts_space(4)
   values = {'alpha': np.zeros((14, 7)), 'beta': np.zeros((5, 16))} | change
   with pytest.raises(ValueError, match=words):
-    derivation.derive_cell(own, topology.output_subsets(own.graph), **values)
+    decoding.derive_cell(own, topology.output_subsets(own.graph), **values)
 
 
 # Depth, width, summary.
@@ -552,5 +552,5 @@ def test_summary():
 def test_graph_of_a_genotype_fits_its_space():
   own = space.SearchSpace(graph.CellGraph(2), ('mine', 'none', 'other'))
   alpha = np.array([[0.0, 9.0, 1.0]] * 5)
-  edges, _, _ = derivation.derive_cell(own, topology.none(own.graph), alpha, np.zeros((0, 0)))
+  edges, _, _ = decoding.derive_cell(own, topology.none(own.graph), alpha, np.zeros((0, 0)))
   assert {op for op, _, _ in edges} == {'other'}

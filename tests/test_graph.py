@@ -2,7 +2,7 @@
 
 import pytest
 
-from stretchnas_jax.architecture import graph, space
+from stretchnas_jax.cells import graph, space
 
 
 def test_edges_stand_in_darts_order():

@@ -12,7 +12,7 @@ import jax
 import pytest
 from jax import monitoring
 
-from stretchnas_jax.runtime import host_memory, measure
+from stretchnas_jax.machine import host_memory, measure
 
 ASYNC = 'jax_cpu_enable_async_dispatch'
 
@@ -123,7 +123,7 @@ def test_another_library_of_c_is_left_alone(started):
 
 ARRAYS = """
 import resource, numpy as np
-from stretchnas_jax.runtime import host_memory
+from stretchnas_jax.machine import host_memory
 {call}
 def faults():
   before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -136,7 +136,7 @@ print(max(faults() for _ in range(3)))
 
 LARGE_BLOCK = """
 import ctypes
-from stretchnas_jax.runtime import host_memory
+from stretchnas_jax.machine import host_memory
 host_memory.set_up()
 library = ctypes.CDLL(None)
 library.malloc.restype = library.sbrk.restype = ctypes.c_void_p

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from experiments.reliability import corpus, hostile
 from stretchnas_jax import config as config_lib
-from stretchnas_jax import inputs
-from stretchnas_jax.architecture import genotype
-from stretchnas_jax.data import images, sources
+from stretchnas_jax.cells import genotype
+from stretchnas_jax.data.datasets import images, loading
+from stretchnas_jax.runs import find_cell
 from stretchnas_jax.views import cells
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # of Pillow, about what it is given
@@ -86,11 +86,11 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
       images.read(tmp_path / name, 8)
   for name in ('pipe.png', 'endless.png'):
     with pytest.raises(ValueError, match='no regular file'):
-      inputs.genotype_from(tmp_path / name)
+      find_cell.genotype_from(tmp_path / name)
   with open(tmp_path / 'long', 'wb') as file:
     file.truncate(10**12)
   with pytest.raises(ValueError, match='has 1000000000000 bytes; a genotype has at most'):
-    inputs.genotype_from(tmp_path / 'long')
+    find_cell.genotype_from(tmp_path / 'long')
 
 
 def test_a_program_in_the_dress_of_an_image_is_not_run(tmp_path, monkeypatch):
@@ -106,10 +106,10 @@ def test_labels_out_of_range_are_named(label):
   pictures = np.zeros((2, 4, 4, 1), np.uint8)
   arrays = {'train_images': pictures, 'train_labels': [0, label]}
   if 0 <= label < 3:
-    sources.make_dataset('x', arrays, 'abc')
+    loading.make_dataset('x', arrays, 'abc')
   else:
     with pytest.raises(ValueError, match='labels'):
-      sources.make_dataset('x', arrays, 'abc')
+      loading.make_dataset('x', arrays, 'abc')
 
 
 @given(st.text(max_size=30), st.text('<>&"\'[]!-ab\x00\ud800', min_size=1, max_size=30))

@@ -11,8 +11,10 @@ import pytest
 
 import stretchnas_jax
 from experiments.reliability import hosts, kills, lost
-from stretchnas_jax.data import feeds, sources
-from stretchnas_jax.runtime import host_memory, measure, parallel, workdir
+from stretchnas_jax.data.batches import in_memory
+from stretchnas_jax.data.datasets import loading
+from stretchnas_jax.machine import host_memory, measure, parallel
+from stretchnas_jax.runs import workdir
 
 
 def test_a_job_that_loses_a_process_goes_on_alone_and_ends_as_one_device_does(tmp_path):
@@ -82,9 +84,9 @@ def test_one_device_cannot_serve_several_processes(monkeypatch):
 
 
 def test_the_shares_of_processes_are_the_whole_batch():
-  dataset = sources.load('digits', image_size=8)
+  dataset = loading.load('digits', image_size=8)
   whole, *shares = [
-    feeds.train_feeds(dataset, 6, fraction=0.1, holdout=0.3, seed=0, process=process)
+    in_memory.train_feeds(dataset, 6, fraction=0.1, holdout=0.3, seed=0, process=process)
     for process in ((0, 1), (0, 2), (1, 2))
   ]
   rows = [each.train.chunk(1, 2, 3, 4)['train'] for each in (whole, *shares)]
@@ -96,14 +98,14 @@ def test_the_shares_of_processes_are_the_whole_batch():
       joined = np.concatenate([each[k] for each in found], axis=1)
       np.testing.assert_array_equal(expected[k], joined)
   with pytest.raises(ValueError, match='batch size is 6; it must be a multiple of the 4 processes'):
-    feeds.train_feeds(dataset, 6, fraction=0.1, holdout=0.3, seed=0, process=(0, 4))
+    in_memory.train_feeds(dataset, 6, fraction=0.1, holdout=0.3, seed=0, process=(0, 4))
 
 
 @pytest.mark.skipif(jax.default_backend() != 'cpu', reason='other devices have their own memory')
 @pytest.mark.parametrize('backend', parallel.BACKENDS)
 def test_images_in_memory_are_on_a_cpu_but_once(backend):
-  dataset = sources.load('digits', image_size=8)
-  data = feeds.train_feeds(dataset, 6, fraction=0.1, holdout=0.3, seed=0).train.data
+  dataset = loading.load('digits', image_size=8)
+  data = in_memory.train_feeds(dataset, 6, fraction=0.1, holdout=0.3, seed=0).train.data
   np.testing.assert_array_equal(data.images, dataset.train_images)
   placed = parallel.replicate(data, backend).images
   first = placed.addressable_shards[0].data

@@ -8,13 +8,23 @@ import sys
 
 import pytest
 
-from stretchnas_jax import build, train_plan
 from stretchnas_jax import config as config_lib
-from stretchnas_jax.architecture import zoo
+from stretchnas_jax.cells import zoo
+from stretchnas_jax.runs import build, train_plan
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / 'stretchnas_jax'
-LAYERS = ['architecture', 'models', 'optimization', 'data', 'runtime', 'views']
+# A folder imports only from the folders of earlier levels, and from itself.
+LEVELS = [
+  {'cells', 'machine', 'config', 'views'},
+  {'networks', 'data'},
+  {'learning'},
+  {'runs'},
+  {'cli'},
+  {'commands'},
+  {'sweeps'},
+]
+COMMANDS = {'search', 'train', 'describe', 'draw', 'benchmark', 'export'}
 
 
 def imports(path):
@@ -27,25 +37,46 @@ def imports(path):
       yield from (f'{node.module}.{alias.name}' for alias in node.names)
 
 
-def layer_of(module):
+def room_of(module):
+  """The folder of a dotted module name; 'commands' for the files at the root."""
   parts = module.split('.')
-  return parts[1] if parts[0] == 'stretchnas_jax' and len(parts) > 1 else None
+  if parts[0] != 'stretchnas_jax' or len(parts) < 2:
+    return None
+  return 'commands' if parts[1] in COMMANDS else parts[1]
 
 
-@pytest.mark.parametrize('layer', LAYERS)
-def test_a_layer_imports_only_those_above_it(layer):
-  allowed = set(LAYERS[: LAYERS.index(layer) + 1]) | {None}
-  for path in (PACKAGE / layer).glob('*.py'):
-    used = {layer_of(module) for module in imports(path)} - {'__version__'}
-    assert used <= allowed, path
+FILES = sorted(p.relative_to(PACKAGE) for p in PACKAGE.rglob('*.py'))
+
+
+def test_every_file_stands_in_a_known_room():
+  rooms = set().union(*LEVELS)
+  for path in FILES:
+    room = path.parts[0] if len(path.parts) > 1 else 'commands'
+    assert room in rooms, path
+    assert len(path.parts) > 1 or path.stem in {*COMMANDS, '__init__'}, path
+
+
+@pytest.mark.parametrize('path', [p for p in FILES if p.name != '__init__.py' or len(p.parts) > 1])
+def test_a_file_imports_only_from_earlier_levels(path):
+  room = path.parts[0] if len(path.parts) > 1 else 'commands'
+  level = next(i for i, rooms in enumerate(LEVELS) if room in rooms)
+  allowed = set().union({room}, *LEVELS[:level])
+  used = {room_of(module) for module in imports(PACKAGE / path)} - {None, '__version__'}
+  assert used <= allowed, used - allowed
+
+
+def test_only_networks_knows_the_fast_forms():
+  for path in FILES:
+    used = [m for m in imports(PACKAGE / path) if m.startswith('stretchnas_jax.networks.forms')]
+    assert not used or path.parts[0] == 'networks', path
 
 
 @pytest.mark.parametrize(
   'library, allowed',
   [
-    ('orbax', {'runtime/checkpoint.py'}),
-    ('ml_collections', {'config.py', 'app.py'}),
-    ('absl', {'app.py'}),
+    ('orbax', {'runs/checkpoint.py'}),
+    ('ml_collections', {'config/defaults.py', 'cli/app.py'}),
+    ('absl', {'cli/app.py'}),
     ('tensorflow', set()),
   ],
 )
@@ -102,14 +133,14 @@ def test_the_test_for_such_code_finds_it(text):
 def test_the_one_unpickler_makes_arrays_and_nothing_else():
   users = {p.name for p in PACKAGE.rglob('*.py') if 'pickle' in set(imports(p))}
   assert users == {'cifar.py'}
-  tree = ast.parse((PACKAGE / 'data' / 'cifar.py').read_text('utf-8'))
+  tree = ast.parse((PACKAGE / 'data' / 'datasets' / 'cifar.py').read_text('utf-8'))
   found = [n for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.bases]
   unpickler = next(c for c in found if 'pickle.Unpickler' in map(ast.unparse, c.bases))
   assert 'find_class' in {n.name for n in unpickler.body if isinstance(n, ast.FunctionDef)}
 
 
 def test_architecture_knows_neither_flax_nor_optax():
-  for path in (PACKAGE / 'architecture').glob('*.py'):
+  for path in (PACKAGE / 'cells').glob('*.py'):
     assert not {module.split('.')[0] for module in imports(path)} & {'flax', 'optax', 'orbax'}
 
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from stretchnas_jax import inputs
-from stretchnas_jax.architecture import genotype, random_cells, zoo
+from stretchnas_jax.cells import genotype, random_cells, zoo
+from stretchnas_jax.runs import find_cell
 
 V2 = zoo.GENOTYPES['DARTS_V2']
 
@@ -13,17 +13,17 @@ V2 = zoo.GENOTYPES['DARTS_V2']
 def test_a_name_a_file_of_either_form_and_a_folder_give_the_same(tmp_path):
   (tmp_path / 'genotype.json').write_text(genotype.to_json(V2))
   (tmp_path / 'v2.txt').write_text(f'\n  {genotype.to_darts_text(V2)}\n')
-  assert inputs.genotype_from('DARTS_V2') == V2
-  assert inputs.genotype_from(str(tmp_path / 'genotype.json')) == V2
-  assert inputs.genotype_from(tmp_path / 'v2.txt') == V2
-  assert inputs.genotype_from(tmp_path) == V2
+  assert find_cell.genotype_from('DARTS_V2') == V2
+  assert find_cell.genotype_from(str(tmp_path / 'genotype.json')) == V2
+  assert find_cell.genotype_from(tmp_path / 'v2.txt') == V2
+  assert find_cell.genotype_from(tmp_path) == V2
 
 
 def test_what_is_not_there_is_named_with_what_there_is(tmp_path):
   with pytest.raises(FileNotFoundError, match="'DARTS_V9' is no file.*zoo: .*DARTS_V2"):
-    inputs.genotype_from('DARTS_V9')
+    find_cell.genotype_from('DARTS_V9')
   with pytest.raises(FileNotFoundError, match='holds no genotype.json: no search has finished'):
-    inputs.genotype_from(tmp_path)
+    find_cell.genotype_from(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -33,23 +33,23 @@ def test_a_file_that_is_no_genotype_is_named(tmp_path, content):
   path = tmp_path / 'g.json'
   path.write_bytes(content)
   with pytest.raises(ValueError, match='g.json: '):
-    inputs.genotype_from(path)
+    find_cell.genotype_from(path)
 
 
 # ---- cells at random, cells of an epoch ----------------------------------------------------------
 
 
 def test_cells_at_random(tmp_path):
-  assert inputs.genotype_from('random:3') == random_cells.random_cell(3)
+  assert find_cell.genotype_from('random:3') == random_cells.random_cell(3)
   drawn = random_cells.random_operations(V2, 4)
-  assert inputs.genotype_from('random_ops:DARTS_V2:4') == drawn
+  assert find_cell.genotype_from('random_ops:DARTS_V2:4') == drawn
   folder = tmp_path / 'with:colon'
   folder.mkdir()
   (folder / 'genotype.json').write_text(genotype.to_json(V2))
-  assert inputs.genotype_from(f'random_ops:{folder}:4') == drawn
-  assert inputs.genotype_from(f'random_ops:{folder / "genotype.json"}:4') == drawn
+  assert find_cell.genotype_from(f'random_ops:{folder}:4') == drawn
+  assert find_cell.genotype_from(f'random_ops:{folder / "genotype.json"}:4') == drawn
   again = random_cells.random_operations(random_cells.random_cell(3), 4)
-  assert inputs.genotype_from('random_ops:random:3:4') == again
+  assert find_cell.genotype_from('random_ops:random:3:4') == again
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_cells_at_random(tmp_path):
 )
 def test_a_drawing_that_cannot_be_is_named(text, words):
   with pytest.raises((ValueError, OSError), match=words):
-    inputs.genotype_from(text)
+    find_cell.genotype_from(text)
 
 
 @pytest.fixture
@@ -82,8 +82,8 @@ def run(tmp_path):
 
 
 def test_the_cell_of_an_epoch(run):
-  assert inputs.genotype_from(f'{run}@1') == V2
-  assert inputs.genotype_from(f'random_ops:{run}@1:5') == random_cells.random_operations(V2, 5)
+  assert find_cell.genotype_from(f'{run}@1') == V2
+  assert find_cell.genotype_from(f'random_ops:{run}@1:5') == random_cells.random_operations(V2, 5)
 
 
 @pytest.mark.parametrize(
@@ -98,12 +98,12 @@ def test_the_cell_of_an_epoch(run):
 )
 def test_an_epoch_that_is_not_there_is_named(run, epoch, words):
   with pytest.raises(ValueError, match=words):
-    inputs.genotype_from(f'{run}@{epoch}')
+    find_cell.genotype_from(f'{run}@{epoch}')
 
 
 def test_a_run_that_is_not_there_is_named(tmp_path):
   with pytest.raises(FileNotFoundError, match='x holds no genotypes.jsonl: no search has run'):
-    inputs.genotype_from(f'{tmp_path / "x"}@3')
+    find_cell.genotype_from(f'{tmp_path / "x"}@3')
 
 
 def test_the_best_of_several_trainings_is_chosen_by_what_was_held_out(tmp_path):
@@ -115,12 +115,12 @@ def test_the_best_of_several_trainings_is_chosen_by_what_was_held_out(tmp_path):
     cell = random_cells.random_cell(int(name))
     (tmp_path / name / 'genotype.json').write_text(genotype.to_json(cell))
   best = f'best:{tmp_path}'
-  assert inputs.genotype_from(best) == random_cells.random_cell(1)
+  assert find_cell.genotype_from(best) == random_cells.random_cell(1)
   (tmp_path / '0' / 'result.json').write_text('{}')
   with pytest.raises(ValueError, match='0 has no last_val_accuracy: set config.data.holdout'):
-    inputs.genotype_from(best)
+    find_cell.genotype_from(best)
   (tmp_path / '0' / 'result.json').unlink()
   with pytest.raises(FileNotFoundError, match='0 holds no result.json: its training has not'):
-    inputs.genotype_from(best)
+    find_cell.genotype_from(best)
   with pytest.raises(FileNotFoundError, match='holds no folders of trainings'):
-    inputs.genotype_from(f'best:{tmp_path / "nothing"}')
+    find_cell.genotype_from(f'best:{tmp_path / "nothing"}')

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from stretchnas_jax.data import jitter
+from stretchnas_jax.data.batches import color_jitter
 
-DEFAULT = jitter.Strengths()
+DEFAULT = color_jitter.Strengths()
 
 
 @functools.partial(jax.jit, static_argnames='strengths')
 def run(key, images, positions, strengths=DEFAULT):
-  return jitter.color_jitter(key, images, positions, strengths)
+  return color_jitter.color_jitter(key, images, positions, strengths)
 
 
 @functools.partial(jax.jit, static_argnames='strengths')
 def draw_all(key, positions, strengths):
-  return jax.vmap(lambda position: jitter.draw(key, position, strengths))(positions)
+  return jax.vmap(lambda position: color_jitter.draw(key, position, strengths))(positions)
 
 
 @pytest.fixture(scope='module')
@@ -46,7 +46,7 @@ def turned(pixel, turns):
   return colorsys.hsv_to_rgb((hue + turns) % 1, saturation, value)
 
 
-@pytest.mark.parametrize('strengths', [DEFAULT, jitter.Strengths(1.5, 0.0, 0.9, 0.5)])
+@pytest.mark.parametrize('strengths', [DEFAULT, color_jitter.Strengths(1.5, 0.0, 0.9, 0.5)])
 def test_jitter_is_the_loop(key, images, strengths):
   positions = np.arange(100, 112)
   got = run(key, images, positions, strengths=strengths)
@@ -62,9 +62,9 @@ def test_jitter_is_the_loop(key, images, strengths):
 @pytest.mark.parametrize(
   'change, enhance',
   [
-    (jitter.change_brightness, ImageEnhance.Brightness),
-    (jitter.change_contrast, ImageEnhance.Contrast),
-    (jitter.change_saturation, ImageEnhance.Color),
+    (color_jitter.change_brightness, ImageEnhance.Brightness),
+    (color_jitter.change_contrast, ImageEnhance.Contrast),
+    (color_jitter.change_saturation, ImageEnhance.Color),
   ],
 )
 def test_three_changes_are_those_of_pillow(images, change, enhance):
@@ -75,7 +75,7 @@ def test_three_changes_are_those_of_pillow(images, change, enhance):
 
 
 def test_draws_cover_their_ranges_evenly(key):
-  strengths = jitter.Strengths(0.4, 1.5, 0.2, 0.1)
+  strengths = color_jitter.Strengths(0.4, 1.5, 0.2, 0.1)
   draws = jax.tree.map(np.asarray, draw_all(key, np.arange(3000), strengths))
   for values, low, high in zip(draws.amounts.T, [0.6, 0, 0.8, -0.1], [1.4, 2.5, 1.2, 0.1]):
     assert low <= values.min() and values.max() <= high
@@ -96,5 +96,5 @@ def test_rows_do_not_depend_on_the_batch_around_them(key, images):
 
 
 def test_nothing_changes_at_strength_zero(key, images):
-  got = run(key, images, np.arange(12), strengths=jitter.Strengths(0.0, 0.0, 0.0, 0.0))
+  got = run(key, images, np.arange(12), strengths=color_jitter.Strengths(0.0, 0.0, 0.0, 0.0))
   np.testing.assert_allclose(got, images / 255, atol=1e-5)

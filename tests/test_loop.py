@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from stretchnas_jax.optimization.state import Arch
-from stretchnas_jax.runtime import loop, signals, steps, workdir
+from stretchnas_jax.learning.state import Arch
+from stretchnas_jax.runs import loop, signals, steps, workdir
 
 
 class State(NamedTuple):

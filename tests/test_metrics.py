@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from stretchnas_jax.runtime import metrics, workdir
+from stretchnas_jax.runs import metrics, workdir
 
 
 class Terminal(io.StringIO):

@@ -8,9 +8,9 @@ import pytest
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from stretchnas_jax.architecture import genotype, zoo
-from stretchnas_jax.models import ends, network
-from stretchnas_jax.models import operations as ops
+from stretchnas_jax.cells import genotype, zoo
+from stretchnas_jax.networks import network, stems_and_heads
+from stretchnas_jax.networks import operations as ops
 
 SMALL = genotype.Genotype(
   [('sep_conv_3x3', 0, 2), ('skip_connect', 1, 2), ('max_pool_3x3', 2, 3)],
@@ -161,7 +161,7 @@ def test_imagenet_shapes():
   assert sides == [28] * 4 + [14] * 5 + [7] * 5
 
 
-@pytest.mark.parametrize('stem', ends.STEMS)
+@pytest.mark.parametrize('stem', stems_and_heads.STEMS)
 def test_odd_and_oblong_images_of_one_channel(stem):
   found = cell_outputs(network.FixedNetwork(SMALL, 4, 3, 10, stem, form='plain'), (1, 37, 51, 1))
   halvings = 2 + 3 * (stem == 'imagenet')
@@ -169,7 +169,7 @@ def test_odd_and_oblong_images_of_one_channel(stem):
   assert found['cell_2'][1:3] == (half(37), half(51))
 
 
-@pytest.mark.parametrize('stem', ends.STEMS)
+@pytest.mark.parametrize('stem', stems_and_heads.STEMS)
 @pytest.mark.parametrize('name', zoo.GENOTYPES)
 def test_published_cells_make_a_training_step(name, stem):
   """Shapes alone; `test_one_training_step` computes."""

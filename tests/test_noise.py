@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stretchnas_jax.data import noise, sources
+from stretchnas_jax.data.datasets import loading, synthetic
 
 
 @pytest.mark.parametrize('side', [None, 8])
 def test_digits_of_noise_are_as_many_and_as_large_as_the_real_ones(side):
-  ours, real = noise.dataset('digits', image_size=side), sources.load('digits', image_size=side)
+  ours, real = synthetic.dataset('digits', image_size=side), loading.load('digits', image_size=side)
   for part in ('train_images', 'train_labels', 'test_images', 'test_labels'):
     a, b = getattr(ours, part), getattr(real, part)
     assert (a.shape, a.dtype) == (b.shape, b.dtype), part
@@ -18,7 +18,7 @@ def test_digits_of_noise_are_as_many_and_as_large_as_the_real_ones(side):
 
 
 def test_cifar_of_noise_needs_no_files():
-  data = noise.dataset('cifar100', image_size=8)
+  data = synthetic.dataset('cifar100', image_size=8)
   assert data.train_images.shape == (50_000, 8, 8, 3) and len(data.test_labels) == 10_000
   assert np.bincount(data.train_labels).tolist() == [500] * 100
   pixels = data.train_images / 255
@@ -34,21 +34,21 @@ def test_a_folder_is_counted_and_not_read(tmp_path):
         (tmp_path / part / name / f'{i}.png').write_bytes(b'no image')
   with pytest.raises(Image.UnidentifiedImageError):
     Image.open(tmp_path / 'train' / 'cat' / '0.png')
-  assert noise.size_of('folder', str(tmp_path)) == noise.Size(9, 6, 32, 3, 3)
-  assert noise.size_of('folder') == noise.FOLDER
+  assert synthetic.size_of('folder', str(tmp_path)) == synthetic.Size(9, 6, 32, 3, 3)
+  assert synthetic.size_of('folder') == synthetic.FOLDER
 
 
 def test_what_is_not_there_is_named(tmp_path):
   with pytest.raises(ValueError, match="data.name is 'mnist'; it must be one of digits"):
-    noise.size_of('mnist')
+    synthetic.size_of('mnist')
   with pytest.raises(FileNotFoundError, match='there is no such folder'):
-    noise.size_of('folder', str(tmp_path / 'nowhere'))
+    synthetic.size_of('folder', str(tmp_path / 'nowhere'))
 
 
 def test_imagenet_of_noise_is_files_in_no_memory():
-  data = noise.encoded_dataset('imagenet2012')
+  data = synthetic.encoded_dataset('imagenet2012')
   assert len(data.train_labels) == 1_281_167 and len(data.test.labels) == 50_000
   assert len(data.class_names) == 1000 and data.train_labels.max() == 999
   with Image.open(data.train.open(7)) as image:
-    assert image.format == 'JPEG' and image.size == noise.FILE
+    assert image.format == 'JPEG' and image.size == synthetic.FILE
   assert 90_000 < len(data.train.file) < 140_000  # those of ImageNet have 110 kB on average

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stretchnas_jax.architecture import space
-from stretchnas_jax.models import layout
-from stretchnas_jax.models import operations as ops
+from stretchnas_jax.cells import space
+from stretchnas_jax.networks import operations as ops
+from stretchnas_jax.networks.forms import layouts
 
 CHANNELS = 5
 
@@ -105,7 +105,7 @@ def run(module, x, **kwargs):
   return variables, jax.jit(lambda v, x: module.apply(v, x, **kwargs))(variables, x)
 
 
-@pytest.mark.parametrize('where', [layout.Plain, layout.Planes])
+@pytest.mark.parametrize('where', [layouts.Plain, layouts.Planes])
 @pytest.mark.parametrize('stride', [1, 2])
 @pytest.mark.parametrize('name', ops.OPERATIONS)
 def test_operation_equals_loops(name, stride, where):

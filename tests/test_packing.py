@@ -6,7 +6,7 @@ import tarfile
 import pytest
 from test_experiments import SMALL_EXPERIMENT, canned
 
-from stretchnas_jax.experiment import program
+from stretchnas_jax.sweeps import program
 
 
 def call(verb, folder, out, *words):

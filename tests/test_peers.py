@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from stretchnas_jax.runtime import peers
+from stretchnas_jax.machine import peers
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_an_abort_waits_for_who_has_something_to_say(speaks, code):
   """As JAX aborts: from a thread that does not need the interpreter, which is busy."""
   program = f"""
 import ctypes, os, threading, time
-from stretchnas_jax.runtime import peers
+from stretchnas_jax.machine import peers
 peers.delay_aborts()
 threading.Thread(target=ctypes.CDLL(None).abort, daemon=True).start()
 time.sleep(1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from stretchnas_jax.architecture import genotype, random_cells, space, zoo
+from stretchnas_jax.cells import genotype, random_cells, space, zoo
 
 DRAWINGS = [random_cells.random_cell(seed) for seed in range(2000)]
 OPERATIONS = space.DARTS_PRIMITIVES[1:]

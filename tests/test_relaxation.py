@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stretchnas_jax.architecture import relaxation
+from stretchnas_jax.cells import relaxation
 
 
 def softmax_by_hand(row):

@@ -12,9 +12,9 @@ import pytest
 
 import stretchnas_jax
 from stretchnas_jax import config as config_lib
-from stretchnas_jax import search_plan, search_steps, trained
-from stretchnas_jax.architecture import genotype
-from stretchnas_jax.runtime import checkpoint, loop, parallel, workdir
+from stretchnas_jax.cells import genotype
+from stretchnas_jax.machine import parallel
+from stretchnas_jax.runs import checkpoint, loop, search_plan, search_steps, trained, workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 CLOCK = ('seconds', 'images_per_second')

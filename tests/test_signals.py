@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from stretchnas_jax import app
-from stretchnas_jax.runtime import signals
+from stretchnas_jax.cli import app
+from stretchnas_jax.runs import signals
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from stretchnas_jax.architecture import genotype, graph, space, zoo
-from stretchnas_jax.models import network, operations, sizes
+from stretchnas_jax.cells import genotype, graph, space, zoo
+from stretchnas_jax.networks import network, operations, sizes
 
 CIFAR = {'channels': 36, 'num_layers': 20, 'num_classes': 10}
 IMAGENET = {'channels': 48, 'num_layers': 14, 'num_classes': 1000, 'stem': 'imagenet'}

@@ -5,12 +5,13 @@ import pathlib
 import numpy as np
 import pytest
 
-from stretchnas_jax.data import cache, sources
+from stretchnas_jax.data.datasets import loading
+from stretchnas_jax.machine import disk_cache
 
 
 @pytest.fixture(scope='module')
 def digits():
-  return sources.load('digits')
+  return loading.load('digits')
 
 
 def test_digits(digits):
@@ -28,7 +29,7 @@ def test_digits(digits):
 def test_digits_are_the_same_every_time_and_none_is_lost(digits):
   from sklearn import datasets
 
-  small = sources.load('digits', image_size=8)
+  small = loading.load('digits', image_size=8)
   assert small.train_images.shape == (1437, 8, 8, 1)
   np.testing.assert_array_equal(small.test_labels, digits.test_labels)
   ours = np.concatenate([small.train_images, small.test_images]).reshape(1797, 64)
@@ -48,7 +49,7 @@ def test_statistics_of_several_blocks_and_channels():
   images = np.random.default_rng(0).integers(0, 256, (2050, 2, 3, 3), np.uint8)
   images[..., 1] //= 2
   images[..., 2] = 51
-  mean, std = sources.channel_statistics(images)
+  mean, std = loading.channel_statistics(images)
   np.testing.assert_allclose(mean, (images / 255).mean(axis=(0, 1, 2)), rtol=1e-6)
   np.testing.assert_allclose(std[:2], (images / 255).std(axis=(0, 1, 2))[:2], rtol=1e-6)
   assert std[2] == 1  # no division by zero where nothing varies
@@ -66,7 +67,7 @@ def test_statistics_of_several_blocks_and_channels():
 )
 def test_load_says_what_is_wrong(arguments, words):
   with pytest.raises(ValueError, match=words):
-    sources.load(**arguments)
+    loading.load(**arguments)
 
 
 @pytest.mark.parametrize(
@@ -82,9 +83,9 @@ def test_load_says_what_is_wrong(arguments, words):
 )
 def test_every_part_is_checked(change, words):
   arrays = {'train_images': np.zeros((3, 4, 4, 1), np.uint8), 'train_labels': [0, 1, 0]}
-  assert sources.make_dataset('x', arrays, ['a', 'b']).test_images is None
+  assert loading.make_dataset('x', arrays, ['a', 'b']).test_images is None
   with pytest.raises(ValueError, match=words):
-    sources.make_dataset('x', arrays | change, ['a', 'b'])
+    loading.make_dataset('x', arrays | change, ['a', 'b'])
 
 
 # ---- the cache -----------------------------------------------------------------------------------
@@ -103,7 +104,7 @@ class Maker:
 
 def test_the_cache_serves_until_the_key_changes(tmp_path):
   make, folder = Maker(), tmp_path / 'deep' / 'cache'
-  results = [cache.cached('entry', key, make, folder) for key in 'aabba']
+  results = [disk_cache.cached('entry', key, make, folder) for key in 'aabba']
   assert [int(result['x'][0]) for result in results] == [1, 1, 2, 2, 3]
   assert list(results[1]['names']) == ['é', 'b'] and set(results[1]) == {'x', 'names'}
   assert [file.name for file in folder.iterdir()] == ['entry.npz']
@@ -112,7 +113,7 @@ def test_the_cache_serves_until_the_key_changes(tmp_path):
 @pytest.mark.parametrize('damage', ['empty', 'short', 'text', 'flipped', 'folder', 'pickle'])
 def test_a_damaged_cache_is_made_anew(tmp_path, damage):
   make, file = Maker(), tmp_path / 'entry.npz'
-  cache.cached('entry', 'a', make, tmp_path)
+  disk_cache.cached('entry', 'a', make, tmp_path)
   whole = file.read_bytes()
   middle = len(whole) // 2
   flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
@@ -124,33 +125,33 @@ def test_a_damaged_cache_is_made_anew(tmp_path, damage):
   else:
     damaged = {'empty': b'', 'short': whole[:-50], 'text': b'hello', 'flipped': flipped}
     file.write_bytes(damaged[damage])
-  assert cache.cached('entry', 'a', make, tmp_path)['x'][0] == 2
+  assert disk_cache.cached('entry', 'a', make, tmp_path)['x'][0] == 2
   if damage != 'folder':
-    assert cache.cached('entry', 'a', make, tmp_path)['x'][0] == 2
+    assert disk_cache.cached('entry', 'a', make, tmp_path)['x'][0] == 2
   assert [f.name for f in tmp_path.iterdir()] == ['entry.npz']
 
 
 def test_a_cache_that_cannot_be_written_does_no_harm(tmp_path, monkeypatch, caplog):
   make = Maker()
   (tmp_path / 'file').write_text('in the way')
-  assert cache.cached('entry', 'a', make, tmp_path / 'file')['x'][0] == 1
+  assert disk_cache.cached('entry', 'a', make, tmp_path / 'file')['x'][0] == 1
 
   def full(*args, **kwargs):
     raise OSError(28, 'No space left on device')
 
   monkeypatch.setattr(np, 'savez', full)
-  assert cache.cached('entry', 'a', make, tmp_path / 'full')['x'][0] == 2
+  assert disk_cache.cached('entry', 'a', make, tmp_path / 'full')['x'][0] == 2
   assert not list((tmp_path / 'full').iterdir())
   assert 'No space left' in caplog.text
 
 
 def test_where_the_cache_is(tmp_path, monkeypatch):
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-  assert cache.default_folder() == tmp_path / 'stretchnas_jax'
+  assert disk_cache.default_folder() == tmp_path / 'stretchnas_jax'
   monkeypatch.setenv('HOME', str(tmp_path / 'home'))
   for ignored in 'relative/path', '':
     monkeypatch.setenv('XDG_CACHE_HOME', ignored)
-    assert cache.default_folder() == tmp_path / 'home' / '.cache' / 'stretchnas_jax'
+    assert disk_cache.default_folder() == tmp_path / 'home' / '.cache' / 'stretchnas_jax'
 
 
 def test_without_a_home_nothing_is_kept(monkeypatch):
@@ -160,4 +161,4 @@ def test_without_a_home_nothing_is_kept(monkeypatch):
     raise RuntimeError('Could not determine home directory.')
 
   monkeypatch.setattr(pathlib.Path, 'home', homeless)
-  assert cache.cached('entry', 'a', Maker())['x'][0] == 1
+  assert disk_cache.cached('entry', 'a', Maker())['x'][0] == 1

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from stretchnas_jax.data import splits
+from stretchnas_jax.data.datasets import splits
 
 LABELS = np.repeat([0, 1, 2, 3], [100, 60, 31, 7])
 

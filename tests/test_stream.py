@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stretchnas_jax.data import augment, crops, encoded, jitter, splits, stream
+from stretchnas_jax.data.batches import augment, color_jitter, crops, streaming
+from stretchnas_jax.data.datasets import encoded, splits
 
-PLAIN = stream.Options(image_size=6, workers=2, jitter=None)
+PLAIN = streaming.Options(image_size=6, workers=2, jitter=None)
 NAMES = ['ant', 'bee', 'cat']
 
 
@@ -56,7 +57,7 @@ def make():
 
     def make(images, batch_size=4, options=PLAIN, *, parts=None, seed=0):
       parts = parts or {'train': np.arange(len(images.labels))}
-      feed = stream.StreamFeed(images, parts, batch_size, options, seed=seed)
+      feed = streaming.StreamFeed(images, parts, batch_size, options, seed=seed)
       return stack.enter_context(contextlib.closing(feed))
 
     yield make
@@ -189,14 +190,16 @@ def test_examples_are_normalised(noisy, make, key):
 
 
 def test_examples_are_jittered_before(noisy, make, key):
-  feed = make(noisy, options=stream.Options(image_size=6, workers=1))
+  feed = make(noisy, options=streaming.Options(image_size=6, workers=1))
   batch = jax.tree.map(lambda x: x[0], feed.chunk(0, 0, 1, 1)['train'])
   place = np.arange(8, 12)
   examples = jax.jit(feed.examples)((), batch, key, place)
-  colors = jitter.color_jitter(key, batch.images, place, jitter.Strengths(0.4, 0.4, 0.4, 0.2))
-  wanted = (np.asarray(colors) - stream.IMAGENET_MEAN) / stream.IMAGENET_STD
+  colors = color_jitter.color_jitter(
+    key, batch.images, place, color_jitter.Strengths(0.4, 0.4, 0.4, 0.2)
+  )
+  wanted = (np.asarray(colors) - streaming.IMAGENET_MEAN) / streaming.IMAGENET_STD
   np.testing.assert_allclose(examples.images, wanted, atol=1e-4)
-  plain = augment.normalize(batch.images, stream.IMAGENET_MEAN, stream.IMAGENET_STD)
+  plain = augment.normalize(batch.images, streaming.IMAGENET_MEAN, streaming.IMAGENET_STD)
   assert np.abs(np.asarray(examples.images - plain)).max() > 0.1
 
 
@@ -207,7 +210,7 @@ def test_examples_are_jittered_before(noisy, make, key):
 def test_evaluation_gives_every_image_once(tree, batch_size, length):
   data = load(tree)
   with contextlib.closing(
-    stream.StreamEvaluation(data.test, np.arange(5), batch_size, PLAIN)
+    streaming.StreamEvaluation(data.test, np.arange(5), batch_size, PLAIN)
   ) as feed:
     assert feed.count == 5
     for _ in range(2):
@@ -224,7 +227,7 @@ def test_evaluation_gives_every_image_once(tree, batch_size, length):
 
 
 def test_evaluation_shows_the_centre(noisy):
-  with contextlib.closing(stream.StreamEvaluation(noisy, [3, 7], 2, PLAIN)) as feed:
+  with contextlib.closing(streaming.StreamEvaluation(noisy, [3, 7], 2, PLAIN)) as feed:
     ((part, _),) = feed.chunks(1)
   for pixels, number in zip(part.images[0], [3, 7]):
     np.testing.assert_array_equal(pixels, crops.read_center(noisy.open(number), 6, name='x'))
@@ -234,10 +237,10 @@ def test_processes_share_an_evaluation(noisy):
   joined = []
   for i in range(2):
     options = PLAIN._replace(process_index=i, process_count=2)
-    with contextlib.closing(stream.StreamEvaluation(noisy, np.arange(5), 4, options)) as feed:
+    with contextlib.closing(streaming.StreamEvaluation(noisy, np.arange(5), 4, options)) as feed:
       ((part, valid),) = feed.chunks(2)
       joined.append((part, valid))
-  with contextlib.closing(stream.StreamEvaluation(noisy, np.arange(5), 4, PLAIN)) as feed:
+  with contextlib.closing(streaming.StreamEvaluation(noisy, np.arange(5), 4, PLAIN)) as feed:
     (whole,) = feed.chunks(2)
   assert equal(jax.tree.map(lambda *rows: np.concatenate(rows, axis=1), *joined), whole)
 
@@ -290,11 +293,11 @@ def test_a_class_of_broken_images(tree, make):
 def test_a_broken_test_image_does_not_count(tree, caplog):
   test = load(tree).test
   break_image(test, 1)
-  feed = stream.StreamEvaluation(test, np.arange(5), 4, PLAIN)
+  feed = streaming.StreamEvaluation(test, np.arange(5), 4, PLAIN)
   with contextlib.closing(feed), pytest.raises(ValueError, match='ant/1.png is not a readable'):
     list(feed.chunks(1))
   options = PLAIN._replace(on_bad_image='skip')
-  with contextlib.closing(stream.StreamEvaluation(test, np.arange(5), 4, options)) as feed:
+  with contextlib.closing(streaming.StreamEvaluation(test, np.arange(5), 4, options)) as feed:
     valid = np.concatenate([valid for _, valid in feed.chunks(1)])
     assert feed.bad_images == 1
   np.testing.assert_array_equal(valid, [[1, 0, 1, 1], [1, 0, 0, 0]])
@@ -332,7 +335,7 @@ def test_what_is_wrong_is_said(arguments, words):
 def test_feeds_of_a_search_on_a_fraction(tree):
   data = load(tree)
   parts = splits.search_parts(data.train.labels, split='three_way', fraction=6 / 7)
-  feeds = stream.search_feeds(data, parts, 3, PLAIN, seed=0)
+  feeds = streaming.search_feeds(data, parts, 3, PLAIN, seed=0)
   with contextlib.closing(feeds):
     assert feeds.image_shape == (6, 6, 3) and feeds.test is None
     assert feeds.sizes == {'train': 6, 'val_alpha': 6, 'val_beta': 6}
@@ -343,20 +346,20 @@ def test_feeds_of_a_search_on_a_fraction(tree):
       assert (np.bincount(chunk[field].labels.ravel()) == 2).all()
     assert feeds.val.count == 12
   two = splits.search_parts(data.train.labels, split='two_way')
-  feeds = stream.search_feeds(data, two, 3, PLAIN, seed=0)
+  feeds = streaming.search_feeds(data, two, 3, PLAIN, seed=0)
   with contextlib.closing(feeds):
     assert set(feeds.sizes) == {'train', 'val_alpha'}
 
 
 def test_feeds_of_a_training_with_a_part_held_out(tree):
   data = load(tree)
-  feeds = stream.train_feeds(data, 3, PLAIN, fraction=1.0, holdout=2 / 7, seed=0)
+  feeds = streaming.train_feeds(data, 3, PLAIN, fraction=1.0, holdout=2 / 7, seed=0)
   with contextlib.closing(feeds):
     assert feeds.sizes == {'train': 15, 'val': 6, 'test': 5}
     found = numbers_of(feeds.train.chunk(0, 0, 5, 5)['train'].images)
     held_out = numbers_of(next(feeds.val.chunks(9))[0].images)
     assert sorted([*found.ravel(), *held_out.ravel()]) == list(range(21))
-  feeds = stream.train_feeds(data, 3, PLAIN, fraction=1.0, holdout=0.0, seed=0)
+  feeds = streaming.train_feeds(data, 3, PLAIN, fraction=1.0, holdout=0.0, seed=0)
   with contextlib.closing(feeds):
     assert feeds.val is None and feeds.sizes == {'train': 21, 'test': 5}
 
@@ -410,7 +413,7 @@ def test_imagenet_from_tfds(tmp_path, make, monkeypatch):
   np.testing.assert_array_equal(chunk.labels, data.train.labels[order])
   wanted = np.array([color(number) for number in range(6)])[order]
   np.testing.assert_allclose(chunk.images.mean(axis=(2, 3)), wanted, atol=2)
-  monkeypatch.setattr('stretchnas_jax.data.tfds.read_labels', None)  # the cache has them
+  monkeypatch.setattr('stretchnas_jax.data.datasets.tfds.read_labels', None)  # the cache has them
   again = encoded.load('imagenet2012', path=str(tmp_path), cache=tmp_path / 'cache')
   np.testing.assert_array_equal(again.train.labels, data.train.labels)
 

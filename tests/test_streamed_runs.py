@@ -13,12 +13,14 @@ from PIL import Image
 from test_house import load_config
 
 import stretchnas_jax
-from stretchnas_jax import app, plan, search, search_plan, train, train_plan, train_steps, trained
 from stretchnas_jax import config as config_lib
-from stretchnas_jax.architecture import genotype, space
-from stretchnas_jax.data import augment, encoded, splits, stream
-from stretchnas_jax.models import sizes, supernet
-from stretchnas_jax.runtime import loop, workdir
+from stretchnas_jax import search, train
+from stretchnas_jax.cells import genotype, space
+from stretchnas_jax.cli import app
+from stretchnas_jax.data.batches import augment, streaming
+from stretchnas_jax.data.datasets import encoded, splits
+from stretchnas_jax.networks import sizes, supernet
+from stretchnas_jax.runs import loop, plan, search_plan, train_plan, train_steps, trained, workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 EDGES = (('sep_conv_3x3', 0, 2), ('skip_connect', 1, 2))
@@ -97,7 +99,7 @@ def test_a_search_on_a_stream(images, tmp_path, capsys):
   assert 'imagenet stem' in capsys.readouterr().err
   apply_fn, variables, info = stretchnas_jax.load_trained(tmp_path / 'run')
   assert info['image_shape'] == (16, 16, 3) and info['stream']
-  np.testing.assert_array_equal(info['mean'], np.float32(stream.IMAGENET_MEAN))
+  np.testing.assert_array_equal(info['mean'], np.float32(streaming.IMAGENET_MEAN))
   assert set(variables['params']['stem']) == {
     f'{kind}_{i}' for kind in ('conv', 'norm') for i in range(3)
   }
@@ -236,7 +238,7 @@ def test_the_configs_of_imagenet_open_their_stream(name, images):
     chunk = feeds.train.chunk(0, 0, 1, 1)
     assert set(chunk) == set(feeds.sizes) - {'test'}
     assert {part.images.shape for part in chunk.values()} == {(1, 8, 224, 224, 3)}
-    assert feeds.train.options == stream.Options(workers=1)
+    assert feeds.train.options == streaming.Options(workers=1)
 
 
 def test_three_percent_of_too_few_images_is_named(images):
@@ -273,8 +275,8 @@ def test_images_none_of_which_can_be_measured_on(images, tmp_path):
   files = encoded.load('folder', path=str(tree)).test
   for path in files.paths:
     truncate(path)
-  options = stream.Options(image_size=8, workers=1, on_bad_image='skip')
-  feed = stream.StreamEvaluation(files, np.arange(9), 4, options)
+  options = streaming.Options(image_size=8, workers=1, on_bad_image='skip')
+  feed = streaming.StreamEvaluation(files, np.arange(9), 4, options)
   with contextlib.closing(feed), pytest.raises(OSError, match='none of the 9 images to measure on'):
     list(feed.chunks(1))
 

@@ -8,9 +8,9 @@ import optax
 import pytest
 import reference
 
-from stretchnas_jax.architecture import graph, space
-from stretchnas_jax.models import fans as fans_lib
-from stretchnas_jax.models import supernet
+from stretchnas_jax.cells import graph, space
+from stretchnas_jax.networks import supernet
+from stretchnas_jax.networks.forms import edge_groups
 
 DARTS = space.DARTS_PRIMITIVES
 
@@ -61,7 +61,7 @@ def own_fan(form, params, x, weights, stride):
   """The fan of a cell's second input."""
   layout, add_fans = supernet.FORMS[form]
   targets = range(2, 2 + len(next(iter(weights.values()))))
-  fans = fans_lib.Fans(1, tuple((1, target) for target in targets), 0, stride)
+  fans = edge_groups.Fans(1, tuple((1, target) for target in targets), 0, stride)
   nodes = [layout.enter(x)] * 2 + [0.0] * len(targets)
   nodes, _ = add_fans(fans, params, nodes, weights, 1.0, None, None)
   return jnp.stack([layout.leave(node) for node in nodes[2:]])

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stretchnas_jax.architecture import graph, topology
+from stretchnas_jax.cells import graph, topology
 
 BUILDERS = {
   'input_pairs': topology.input_pairs,

@@ -17,11 +17,13 @@ from PIL import Image
 from test_house import load_config
 
 import stretchnas_jax
-from stretchnas_jax import app, sizes, train, train_plan, train_steps, trained
 from stretchnas_jax import config as config_lib
-from stretchnas_jax.architecture import genotype
-from stretchnas_jax.data import feeds
-from stretchnas_jax.runtime import loop, parallel, signals, steps, workdir
+from stretchnas_jax import sizes, train
+from stretchnas_jax.cells import genotype
+from stretchnas_jax.cli import app
+from stretchnas_jax.data.batches import in_memory
+from stretchnas_jax.machine import parallel
+from stretchnas_jax.runs import loop, signals, steps, train_plan, train_steps, trained, workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 CLOCK = ('seconds', 'images_per_second')
@@ -431,7 +433,7 @@ def test_an_evaluation_has_every_image_once_in_chunks_of_one_shape(length):
 
 def test_what_trains_and_what_is_held_out_are_disjoint_and_balanced():
   labels = np.repeat(np.arange(4), 50)
-  train_part, val = feeds.splits.hold_out(labels, fraction=0.5, holdout=0.2)
+  train_part, val = in_memory.splits.hold_out(labels, fraction=0.5, holdout=0.2)
   assert (len(train_part), len(val)) == (80, 20) and not set(train_part) & set(val)
   assert np.bincount(labels[val]).tolist() == [5] * 4
   assert np.bincount(labels[train_part]).tolist() == [20] * 4

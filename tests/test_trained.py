@@ -12,10 +12,10 @@ from PIL import Image
 
 import stretchnas_jax
 from stretchnas_jax import config as config_lib
-from stretchnas_jax import export, network, search_plan, train_plan, train_steps
-from stretchnas_jax.architecture import genotype
-from stretchnas_jax.data import sources
-from stretchnas_jax.runtime import checkpoint
+from stretchnas_jax import export, network
+from stretchnas_jax.cells import genotype
+from stretchnas_jax.data.datasets import loading
+from stretchnas_jax.runs import checkpoint, search_plan, train_plan, train_steps
 
 EDGES = (('sep_conv_3x3', 0, 2), ('skip_connect', 1, 2))
 CELL = genotype.Genotype(EDGES, (2,), EDGES, (2,))
@@ -54,7 +54,7 @@ def searched(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def digits():
-  return sources.load('digits', image_size=8)
+  return loading.load('digits', image_size=8)
 
 
 def test_a_trained_network_is_as_accurate_as_its_result_says(trained, digits):

@@ -7,10 +7,10 @@ import optax
 import pytest
 
 import stretchnas_jax as snas
-from stretchnas_jax import build
 from stretchnas_jax import config as config_lib
-from stretchnas_jax.optimization import optimizers
-from stretchnas_jax.optimization import training as training_lib
+from stretchnas_jax.learning import optimizers
+from stretchnas_jax.learning import training as training_lib
+from stretchnas_jax.runs import build
 
 EDGES = (('sep_conv_3x3', 0, 2), ('skip_connect', 1, 2))
 CELL = snas.Genotype(EDGES, (2,), EDGES, (2,))

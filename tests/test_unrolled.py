@@ -9,11 +9,12 @@ import numpy as np
 import optax
 import pytest
 
-from stretchnas_jax.architecture import graph, space, topology
-from stretchnas_jax.models import supernet
-from stretchnas_jax.optimization import bilevel, optimizers, unrolled
-from stretchnas_jax.optimization.state import Arch, Batch, Examples
-from stretchnas_jax.runtime import parallel
+from stretchnas_jax.cells import graph, space, topology
+from stretchnas_jax.data.batches.examples import Batch, Examples
+from stretchnas_jax.learning import bilevel, optimizers, second_order
+from stretchnas_jax.learning.state import Arch
+from stretchnas_jax.machine import parallel
+from stretchnas_jax.networks import supernet
 
 RULES = {'second_order': bilevel.second_order(), 'exact': bilevel.exact_second_order()}
 
@@ -62,7 +63,7 @@ def test_closed_form(name, shared, seed):
                              momentum=MOMENTUM, weight_decay=DECAY, clip_norm=None)  # fmt: skip
   with jax.enable_x64(True):
     _, opt = tx.update(earlier, tx.init(before), before)
-    step = functools.partial(unrolled.virtual_step, tx, opt, None)
+    step = functools.partial(second_order.virtual_step, tx, opt, None)
     found = RULES[name](quadratic, weights, arch, batch, step)
   buffer = earlier + DECAY * before
   rate = FINAL + (RATE - FINAL) * (1 + np.cos(np.pi / STEPS)) / 2  # of the second step
@@ -186,7 +187,7 @@ def rules_on_the_network(key, form, dtype):
   loss = lambda *args: task_loss(net, batch_stats, *args)[0]
   # Clipped here, so that the derivative of the clipping counts too.
   tx = optimizers.weights_tx(100, learning_rate=0.1, clip_norm=0.5)
-  step = functools.partial(unrolled.virtual_step, tx, tx.init(params), None)
+  step = functools.partial(second_order.virtual_step, tx, tx.init(params), None)
   leaves, structure = jax.tree.flatten(arch)
   keys = jax.tree.unflatten(structure, list(jax.random.split(key, len(leaves))))
   way = jax.tree.map(lambda k, x: jax.random.normal(k, x.shape, dtype), keys, arch)
@@ -304,7 +305,7 @@ def test_a_users_rule_may_look_ahead(key):
   arch = Arch({'normal': rng.normal(size=3)}, {'normal': rng.normal(size=2)})
   weights = rng.normal(size=4)
   with jax.enable_x64(True):
-    bound = unrolled.with_virtual_step(rule, step)
+    bound = second_order.with_virtual_step(rule, step)
     found = bound(quadratic, weights, arch, Batch(examples, None, None))
   ahead = weights - 0.1 * to_weights(weights, arch, examples)
   np.testing.assert_allclose(found.alpha['normal'], residuals(ahead, arch, examples)[0])

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from stretchnas_jax.runtime import workdir
+from stretchnas_jax.runs import workdir
 
 CONFIG = {'seed': 0, 'search': {'epochs': 50, 'betas': (0.5, 0.9)}, 'data': {'path': None}}
 

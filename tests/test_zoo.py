@@ -2,7 +2,7 @@
 
 import pytest
 
-from stretchnas_jax.architecture import genotype, space, zoo
+from stretchnas_jax.cells import genotype, space, zoo
 
 EVERY_CELL = pytest.mark.parametrize('name', zoo.GENOTYPES)
 

@@ -20,7 +20,7 @@ import time
 
 from experiments.benchmarks import gpu_runs, gpu_tables, processes
 from experiments.benchmarks import gpu_stages as stages
-from stretchnas_jax.runtime import files
+from stretchnas_jax.machine import files
 
 REHEARSED = 'A rehearsal: tiny networks on a CPU, whatever the titles say.\n\n'
 STAGES = ('tests', 'compile', 'steps', 'profile', 'searches', 'retrain', 'summary')

@@ -10,7 +10,7 @@ import sys
 import time
 
 from experiments.benchmarks import gpu_stages, processes
-from stretchnas_jax.runtime import files
+from stretchnas_jax.machine import files
 
 STOPPING = 90  # seconds for a run to save its state when it is asked to stop
 RUNS = {'darts_wo_sc': gpu_stages.WO_SC, 'milenas_sc_l8': gpu_stages.SC}

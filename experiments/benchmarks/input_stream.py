@@ -22,7 +22,8 @@ import time
 import numpy as np
 from PIL import Image, features
 
-from stretchnas_jax.data import decoding, encoded, folder, stream
+from stretchnas_jax.data.batches import decoding, streaming
+from stretchnas_jax.data.datasets import encoded, folder
 
 PACKAGES = ('jax', 'numpy', 'pillow')
 
@@ -45,9 +46,9 @@ def build(source, target, count, side):
 def rate(path, workers, batch_size, num_images):
   """Images a second of a training stream with so many workers."""
   images = encoded.load('folder', path=path).train
-  options = stream.Options(workers=workers)
+  options = streaming.Options(workers=workers)
   parts = {'train': np.arange(len(images.labels))}
-  feed = stream.StreamFeed(images, parts, batch_size, options, seed=0)
+  feed = streaming.StreamFeed(images, parts, batch_size, options, seed=0)
   with contextlib.closing(feed):
     steps = max(num_images // batch_size, 1)
     ask = lambda step: feed.chunk(*divmod(step, feed.steps_per_epoch), 1, 1)

@@ -15,8 +15,8 @@ import pathlib
 import sys
 
 from experiments.benchmarks import curves, processes
-from stretchnas_jax.architecture import genotype, space
-from stretchnas_jax.models import sizes
+from stretchnas_jax.cells import genotype, space
+from stretchnas_jax.networks import sizes
 
 FIELDS = {
   'nodes': 'space.num_intermediate', 'layers': 'model.num_layers', 'channels': 'model.channels',

@@ -13,7 +13,7 @@ OPERATIONS = (
   'dil_conv_3x3', 'dil_conv_5x5',
 )  # fmt: skip
 # Read as a file: importing the package would import JAX, whose memory and threads would count.
-ZOO = pathlib.Path(__file__).parents[2] / 'stretchnas_jax' / 'architecture' / 'zoo.json'
+ZOO = pathlib.Path(__file__).parents[2] / 'stretchnas_jax' / 'cells' / 'zoo.json'
 
 
 def add(terms):

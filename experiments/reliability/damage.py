@@ -20,7 +20,8 @@ import numpy as np
 import optax
 
 from experiments.reliability import provenance
-from stretchnas_jax.runtime import checkpoint, leaves
+from stretchnas_jax.machine import leaves
+from stretchnas_jax.runs import checkpoint
 
 STEPS = (10, 20, 30)
 IDENTITY = {'config': 'this run'}

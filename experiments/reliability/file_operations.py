@@ -22,7 +22,7 @@ import threading
 import time
 
 from experiments.reliability import damage, interception, provenance
-from stretchnas_jax.runtime import checkpoint
+from stretchnas_jax.runs import checkpoint
 
 PREVIOUS, NEW, KEEP = 20, 30, 2
 # Whether reads and the like are failed too, whether all later operations fail as well, and how.

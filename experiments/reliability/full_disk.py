@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 
 from experiments.reliability import file_operations, kills, provenance
-from stretchnas_jax.runtime import checkpoint
+from stretchnas_jax.runs import checkpoint
 
 BLOCK, PLENTY = 4, 64 * 1024  # in kB
 

@@ -22,11 +22,11 @@ import numpy as np
 
 from experiments.reliability import corpus
 from stretchnas_jax import config as config_lib
-from stretchnas_jax import inputs
-from stretchnas_jax.architecture import genotype
-from stretchnas_jax.data import cifar, folder, images, sources
-from stretchnas_jax.runtime import files
-from stretchnas_jax.runtime import workdir as workdir_lib
+from stretchnas_jax.cells import genotype
+from stretchnas_jax.data.datasets import cifar, folder, images, loading
+from stretchnas_jax.machine import files
+from stretchnas_jax.runs import find_cell
+from stretchnas_jax.runs import workdir as workdir_lib
 from stretchnas_jax.views import cells
 
 RESULTS = pathlib.Path(__file__).parents[1] / 'results' / 'reliability'
@@ -61,7 +61,7 @@ def damaged(data, rng):
 
 def a_genotype(place, rng):
   (place / 'cell').write_bytes(damaged(corpus.some(corpus.TEXTS, rng), rng))
-  found = inputs.genotype_from(place / 'cell')
+  found = find_cell.genotype_from(place / 'cell')
   assert genotype.from_json(genotype.to_json(found)) == found
   ElementTree.fromstring(cells.svg(found))
 
@@ -70,7 +70,7 @@ def a_history(place, rng):
   """A cell out of the lines that a search has written."""
   line = b'{"epoch": 3, "genotype": %s}\n' % corpus.some(corpus.TEXTS, rng).replace(b'\n', b' ')
   (place / 'genotypes.jsonl').write_bytes(damaged(line, rng))
-  inputs.genotype_from(f'{place}@3')
+  find_cell.genotype_from(f'{place}@3')
 
 
 def an_image(place, rng):
@@ -96,7 +96,7 @@ def labels(place, rng):
   values = rng.integers(-2, 4, 5) * rng.choice([1, 1, 10**12])
   pictures = np.zeros((int(rng.integers(0, 7)), 4, 4, int(rng.integers(1, 5))), np.uint8)
   arrays = {'train_images': pictures, 'train_labels': values}
-  sources.make_dataset('hostile', arrays, ('a', 'b', 'c'))
+  loading.make_dataset('hostile', arrays, ('a', 'b', 'c'))
 
 
 def markup(place, rng):

@@ -22,8 +22,8 @@ import time
 import numpy as np
 
 from experiments.reliability import kills, provenance
-from stretchnas_jax import trained
-from stretchnas_jax.runtime import files, leaves, workdir
+from stretchnas_jax.machine import files, leaves
+from stretchnas_jax.runs import trained, workdir
 
 RESULTS = provenance.RESULTS
 EPOCHS = 4

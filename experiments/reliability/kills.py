@@ -24,7 +24,7 @@ import numpy as np
 
 from experiments.reliability import provenance
 from stretchnas_jax import search, train
-from stretchnas_jax.runtime import checkpoint, workdir
+from stretchnas_jax.runs import checkpoint, workdir
 
 ROOT = pathlib.Path(__file__).parents[2]
 KILLS_PER_RUN = 5

@@ -19,7 +19,7 @@ import time
 import numpy as np
 
 from experiments.reliability import hosts, kills
-from stretchnas_jax.runtime import files
+from stretchnas_jax.machine import files
 
 PROCESSES = 3
 LOSSES_PER_RUN = 5

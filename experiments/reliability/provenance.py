@@ -5,7 +5,8 @@ import json
 import pathlib
 import subprocess
 
-from stretchnas_jax.runtime import files, machine, workdir
+from stretchnas_jax.machine import facts, files
+from stretchnas_jax.runs import workdir
 
 ROOT = pathlib.Path(__file__).parents[2]
 RESULTS = ROOT / 'experiments' / 'results' / 'reliability'
@@ -17,7 +18,7 @@ def save(name, found, each=()):
   now = datetime.datetime.now(datetime.UTC)
   head = {
     'date': now.date().isoformat(),
-    'machine': machine.facts(),
+    'machine': facts.facts(),
     'versions': {n: v for n, v in workdir.versions(VERSIONS).items() if v},
     'commit': commit(),
     **found,

@@ -1,0 +1,207 @@
+"""Genotypes: what a search finds, two cells as lists of operations on edges."""
+
+import dataclasses
+import operator
+from collections.abc import Sequence
+
+from stretchnas_jax.cells import decoding, genotype_text
+from stretchnas_jax.cells import space as space_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Genotype:
+  """Two cells; each is its edges, and the nodes whose features it concatenates.
+
+  Edges are `(operation, src, dst)`. They are kept stably sorted by `dst`, and genotypes are equal
+  in that form. Nodes 0 and 1 are the cell's inputs; other numbers may be skipped; parallel edges
+  are allowed. The order of a concat is the order of the channels.
+
+  Raises:
+    ValueError: a cell has no edges, an edge comes from a node that is not there, or a concat is
+      empty, repeats a node, or names one without an input.
+  """
+
+  normal: Sequence
+  normal_concat: Sequence[int]
+  reduce: Sequence
+  reduce_concat: Sequence[int]
+
+  def __post_init__(self):
+    for cell in ('normal', 'reduce'):
+      edges = _checked_edges(cell, getattr(self, cell))
+      concat = _checked_concat(f'{cell}_concat', getattr(self, f'{cell}_concat'), edges)
+      object.__setattr__(self, cell, edges)
+      object.__setattr__(self, f'{cell}_concat', concat)
+
+
+def derive(space, table, alpha, beta):
+  """The genotype that a search's architecture parameters stand for.
+
+  Args:
+    space: a `SearchSpace`.
+    table: a `TopologyTable`; one without rows means DARTS' top-2 rule.
+    alpha: `{'normal': [E, O], 'reduce': [E, O]}`.
+    beta: `{'normal': [R, K], 'reduce': [R, K]}`.
+
+  Returns:
+    `(genotype, notes)`: notes say in a sentence each what was repaired or pruned.
+  """
+  cells, notes = {}, []
+  for cell in ('normal', 'reduce'):
+    found = decoding.derive_cell(space, table, alpha[cell], beta[cell])
+    cells[cell], cells[f'{cell}_concat'], remarks = found
+    notes += [f'{cell} cell: {remark}' for remark in remarks]
+  return Genotype(**cells), tuple(notes)
+
+
+def from_darts_text(text, operations=()):
+  """Parses the `Genotype(normal=[('sep_conv_3x3', 1), ...], ...)` that papers and peers print.
+
+  Args:
+    text: entry k of a cell belongs to node k // 2 + 2.
+    operations: names allowed beside the known ones, `space.OPERATIONS`.
+
+  Raises:
+    ValueError: the text is no genotype; it is parsed, never evaluated.
+  """
+  return _known(Genotype(**genotype_text.read_darts(text)), operations)
+
+
+def to_darts_text(genotype):
+  """The form that papers and peers print, on one line.
+
+  Raises:
+    ValueError: the nodes of a cell are not 2 .. S+1 with exactly two inputs each.
+  """
+  return genotype_text.write_darts(vars(genotype))
+
+
+def from_json(text, operations=()):
+  """Parses the native form; edges are `[operation, src, dst]`.
+
+  Args:
+    text: a JSON object with exactly normal, normal_concat, reduce, reduce_concat.
+    operations: names allowed beside the known ones, `space.OPERATIONS`.
+
+  Raises:
+    ValueError: names what is wrong with the text.
+  """
+  return _known(Genotype(**genotype_text.read_json(text)), operations)
+
+
+def to_json(genotype):
+  """The native form: any number of edges, one a line."""
+  return genotype_text.write_json(vars(genotype))
+
+
+def depth(edges):
+  """Edges on the longest path from an input of the cell."""
+  longest = {0: 0, 1: 0}
+  for _, src, dst in sorted(edges, key=lambda edge: edge[2]):
+    longest[dst] = max(longest.get(dst, 0), longest[src] + 1)
+  return max(longest.values())
+
+
+def width(edges, concat):
+  """Nodes of the concat, each counted by the part of its edges that come from the cell's inputs.
+
+  After Shu et al. 2020, whose wide cells train fast: 4 for a DARTS cell whose nodes stand side by
+  side, 1.75 for a chain of them.
+  """
+  total = 0.0
+  for node in concat:
+    sources = [src for _, src, dst in edges if dst == node]
+    total += sum(src < 2 for src in sources) / len(sources)
+  return total
+
+
+def summary(genotype):
+  """Two lines for a log: what each node of a cell is the sum of, and how deep and wide it is."""
+  lines = []
+  for cell in ('normal', 'reduce'):
+    edges, concat = getattr(genotype, cell), getattr(genotype, f'{cell}_concat')
+    nodes = []
+    for node in dict.fromkeys(dst for _, _, dst in edges):
+      terms = [f'{_SHORT.get(op, op)}({src})' for op, src, dst in edges if dst == node]
+      nodes.append(f'{node}={"+".join(terms)}')
+    lines.append(
+      f'{cell:6}  {"  ".join(nodes)}  out={",".join(map(str, concat))}'
+      f'  depth {depth(edges)}  width {width(edges, concat):.3g}'
+    )
+  return '\n'.join(lines)
+
+
+_SHORT = {
+  'max_pool_3x3': 'max',
+  'avg_pool_3x3': 'avg',
+  'skip_connect': 'skip',
+  'sep_conv_3x3': 'sep3',
+  'sep_conv_5x5': 'sep5',
+  'sep_conv_7x7': 'sep7',
+  'dil_conv_3x3': 'dil3',
+  'dil_conv_5x5': 'dil5',
+  'conv_7x1_1x7': 'conv7',
+}
+
+
+def _known(genotype, operations):
+  allowed = (*space_lib.OPERATIONS, *operations)
+  for op, _, _ in (*genotype.normal, *genotype.reduce):
+    if op not in allowed:
+      raise ValueError(
+        f'the operation {genotype_text.shorten(op)} is unknown; allowed are {", ".join(allowed)}'
+      )
+  return genotype
+
+
+def _checked_edges(cell, edges):
+  checked = []
+  for edge in _items(cell, edges):
+    where = f'{cell} has the edge {genotype_text.shorten(edge)}'
+    if not isinstance(edge, (tuple, list)) or len(edge) != 3:
+      raise ValueError(f'{where}; an edge is (operation, src, dst)')
+    op, src, dst = edge[0], _node(where, edge[1]), _node(where, edge[2])
+    if not isinstance(op, str) or op in ('', 'none'):
+      raise ValueError(f'{where}; the operation must be a name other than none')
+    if not (0 <= src < dst and dst >= 2):
+      raise ValueError(f'{where}; src must be at least 0 and less than dst, and dst at least 2')
+    checked.append((op, src, dst))
+  if not checked:
+    raise ValueError(f'{cell} is empty; a cell needs at least one edge')
+  fed = {0, 1} | {dst for _, _, dst in checked}
+  for edge in checked:
+    if edge[1] not in fed:
+      raise ValueError(
+        f'{cell} has the edge {genotype_text.shorten(edge)}, but node {edge[1]} has no input'
+      )
+  return tuple(sorted(checked, key=lambda edge: edge[2]))
+
+
+def _checked_concat(field, nodes, edges):
+  fed, checked = {dst for _, _, dst in edges}, {}
+  for node in _items(field, nodes):
+    where = f'{field} holds {genotype_text.shorten(node)}'
+    if (node := _node(where, node)) not in fed:
+      raise ValueError(f'{where}; allowed are nodes that an edge of the cell enters')
+    if node in checked:
+      raise ValueError(f'{where} more than once')
+    checked[node] = True
+  if not checked:
+    raise ValueError(f'{field} is empty; it must name at least one node')
+  return tuple(checked)
+
+
+def _items(field, values):
+  if isinstance(values, (str, bytes, dict)) or not hasattr(values, '__iter__'):
+    raise ValueError(f'{field} is {genotype_text.shorten(values)}; it must be a list')
+  return values
+
+
+def _node(where, value):
+  """A node's number as an int; bool, float and text are none."""
+  try:
+    if isinstance(value, bool):
+      raise TypeError
+    return operator.index(value)
+  except TypeError:
+    raise ValueError(f'{where}; node numbers are whole numbers') from None

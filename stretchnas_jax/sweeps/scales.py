@@ -1,0 +1,156 @@
+"""How large an experiment is made: as published, for a day on a GPU, for two CPU cores."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from stretchnas_jax.sweeps.spec import CIFAR10, IMAGENET
+
+DIGITS, DARTS = 'configs/train_digits.py', 'configs/darts_cifar10.py'
+
+
+FOLDER = {
+  'data.name': 'folder', 'data.image_size': 16, 'data.fraction': 0.1, 'data.crop_padding': 2,
+}  # fmt: skip
+
+
+class Recipe(NamedTuple):
+  """How a network is trained."""
+
+  config: str
+  overrides: Mapping[str, Any] = {}
+
+
+class Scale(NamedTuple):
+  """What is changed of every search and training.
+
+  Attributes:
+    about: one line.
+    seeds: by default.
+    search: overrides of every search.
+    imagenet_search: further ones of the search on ImageNet.
+    stand_ins: the paper's search config -> ours, and what rows say of it.
+    epochs: of a search.
+    layers: paper's number of layers -> ours; those that are not in it stay.
+    params: factor of the numbers of parameters.
+    recipes: the paper's training config -> ours.
+    candidates: how many random cells one is chosen of; of one, none is chosen.
+    candidate_epochs: of the short training that chooses.
+  """
+
+  about: str
+  seeds: tuple[int, ...]
+  search: Mapping[str, Any]
+  imagenet_search: Mapping[str, Any]
+  stand_ins: Mapping[str, tuple[str, str]]
+  epochs: int
+  layers: Mapping[int, int]
+  params: float
+  recipes: Mapping[str, Recipe]
+  candidates: int
+  candidate_epochs: int
+
+
+PAPER = Scale(
+  about='as published: CIFAR-10 and ImageNet, 50 epochs of search, 600 or 250 of training',
+  seeds=(0, 1, 2),
+  search={},
+  imagenet_search={},
+  stand_ins={},
+  epochs=50,
+  layers={},
+  params=1.0,
+  recipes={CIFAR10: Recipe(CIFAR10), IMAGENET: Recipe(IMAGENET)},
+  candidates=24,
+  candidate_epochs=100,
+)
+
+SMALL = Scale(
+  about='CIFAR-10 with 25 epochs of search and 50 of training, half the channels, layers less',
+  seeds=(0, 1, 2),
+  search={'model.channels': 8},
+  imagenet_search={
+    'data.name': 'cifar10', 'data.image_size': 64, 'data.fraction': 1.0,
+    'search.steps_per_call': 50,
+  },
+  stand_ins={},
+  epochs=25,
+  layers={8: 5, 12: 8, 14: 8, 16: 11, 20: 14},
+  params=0.25,
+  recipes={
+    CIFAR10: Recipe(CIFAR10, {'train.epochs': 50, 'train.drop_path': 0.1}),
+    # The stem for large images, on CIFAR-10 made larger: what stands in for ImageNet.
+    IMAGENET: Recipe(
+      CIFAR10, {
+        'train.epochs': 50, 'train.drop_path': 0.0, 'train.label_smoothing': 0.1,
+        'data.image_size': 64, 'model.stem': 'imagenet', 'model.auxiliary': False,
+      },
+    ),
+  },
+  candidates=8,
+  candidate_epochs=10,
+)  # fmt: skip
+
+TINY = Scale(
+  about="scikit-learn's digits of 8x8 pixels, 20 epochs of search and 10 of training",
+  seeds=(0, 1, 2),
+  search={
+    'data.name': 'digits', 'data.image_size': 8, 'data.crop_padding': 1, 'data.flip': False,
+    'model.channels': 4, 'search.batch_size': 32, 'weights.learning_rate': 0.1,
+    # Few steps: the architecture must move faster than over 50 epochs of CIFAR-10.
+    'alpha.learning_rate': 6e-3, 'beta.learning_rate': 3e-2,
+  },
+  imagenet_search={
+    'data.image_size': 32, 'data.fraction': 1.0, 'search.steps_per_call': 50,
+  },
+  # A step of second order takes several times as long to compile, longer than all else here.
+  stand_ins={
+    f'{DARTS}:second': (f'{DARTS}:first', '1st order here'),
+    f'{DARTS}:second_output': (f'{DARTS}:first_output', '1st order here'),
+  },
+  epochs=20,
+  layers={8: 3, 12: 4, 14: 4, 16: 5, 20: 6},
+  params=1 / 32,
+  recipes={
+    CIFAR10: Recipe(DIGITS, {'train.epochs': 10}),
+    IMAGENET: Recipe(
+      DIGITS, {'train.epochs': 10, 'data.image_size': 32, 'model.stem': 'imagenet'}
+    ),
+  },
+  candidates=2,
+  candidate_epochs=3,
+)  # fmt: skip
+
+# Networks of a size at which some C comes within 5 % of the wanted one: a step of C is about 8 %.
+CPU = Scale(
+  about='CIFAR-10 of 16x16 pixels from class folders, 5,000 images, 15 epochs of search and 12 of '
+  'training',
+  seeds=(0, 1, 2),
+  search={
+    **FOLDER, 'model.channels': 8, 'weights.learning_rate': 0.05,
+    'alpha.learning_rate': 6e-3, 'beta.learning_rate': 3e-2,
+  },
+  imagenet_search=TINY.imagenet_search,
+  stand_ins=TINY.stand_ins,
+  epochs=15,
+  layers=SMALL.layers,
+  params=1 / 8,
+  recipes={
+    CIFAR10: Recipe(
+      CIFAR10, {
+        **FOLDER, 'data.cutout': 4, 'model.auxiliary': False, 'train.epochs': 12,
+        'train.batch_size': 64, 'train.drop_path': 0.05, 'weights.learning_rate': 0.05,
+      },
+    ),
+    IMAGENET: Recipe(
+      CIFAR10, {
+        **FOLDER, 'data.image_size': 32, 'data.cutout': 0, 'model.stem': 'imagenet',
+        'model.auxiliary': False, 'train.epochs': 12, 'train.batch_size': 64,
+        'train.drop_path': 0.0, 'weights.learning_rate': 0.05,
+      },
+    ),
+  },
+  candidates=1,
+  candidate_epochs=0,
+)  # fmt: skip
+
+SCALES = {'paper': PAPER, 'small': SMALL, 'cpu': CPU, 'tiny': TINY}
