@@ -19,6 +19,7 @@ from stretchnas_jax.data.datasets import synthetic
 from stretchnas_jax.machine import parallel
 from stretchnas_jax.runs import (
   find_cell,
+  record,
   search_plan,
   search_steps,
   timing,
@@ -26,7 +27,6 @@ from stretchnas_jax.runs import (
   train_steps,
 )
 from stretchnas_jax.runs import plan as plan_lib
-from stretchnas_jax.runs import workdir as workdir_lib
 
 OPTIONS = (
   app.Option('steps', 5, 'how often the time is taken, after a first step that compiles'),
@@ -138,7 +138,7 @@ def prepare(args):
       'assumed': assumed,
       'device': jax.devices()[0].device_kind,
       'devices': parallel.device_count(subject.settings.backend),
-      'versions': {'python': platform.python_version(), **workdir_lib.versions()},
+      'versions': {'python': platform.python_version(), **record.versions()},
     }
     if jax.process_index() == 0:
       print(json.dumps({name: rounded(value) for name, value in found.items()}))

@@ -17,8 +17,7 @@ from jax import lax
 from stretchnas_jax.cells import genotype as genotype_lib
 from stretchnas_jax.cli import app
 from stretchnas_jax.machine import files
-from stretchnas_jax.runs import trained
-from stretchnas_jax.runs import workdir as workdir_lib
+from stretchnas_jax.runs import json_files, trained
 
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
 ACCELERATOR_FORMS = {'search': 'merged', 'train': 'plain'}
@@ -60,7 +59,7 @@ def export_trained(workdir, path, platforms=PLATFORMS, best=False):
     'genotype': json.loads(genotype_lib.to_json(info['genotype'])),
     'platforms': list(platforms),
   }
-  files.replace(path.with_suffix('.json'), workdir_lib.dumps(described, indent=2).encode())
+  files.replace(path.with_suffix('.json'), json_files.dumps(described, indent=2).encode())
   files.replace(path, bytes(exported.serialize()))
 
 

@@ -12,6 +12,7 @@ from stretchnas_jax.cli import app
 from stretchnas_jax.runs import (
   checkpoint,
   find_cell,
+  json_files,
   loop,
   train_plan,
   train_run,
@@ -42,7 +43,7 @@ def open_folder(workdir, config, genotype, argv):
 
 def check_cell(workdir, cell):
   path = workdir / 'config.json'
-  if path.exists() and workdir_lib.read_object(path).get('genotype', cell) != cell:
+  if path.exists() and json_files.read_object(path).get('genotype', cell) != cell:
     raise workdir_lib.Refused(
       f'workdir {workdir} trains another cell than this --genotype: choose another workdir, or '
       'give the cell that is in its genotype.json'

@@ -14,7 +14,7 @@ from experiments.reliability import hosts, kills, lost
 from stretchnas_jax.data.batches import in_memory
 from stretchnas_jax.data.datasets import loading
 from stretchnas_jax.machine import host_memory, measure, parallel
-from stretchnas_jax.runs import workdir
+from stretchnas_jax.runs import json_files, workdir
 
 
 def test_a_job_that_loses_a_process_goes_on_alone_and_ends_as_one_device_does(tmp_path):
@@ -42,8 +42,8 @@ def test_a_job_that_loses_a_process_goes_on_alone_and_ends_as_one_device_does(tm
   with hosts.Job('train', eight, words, devices=8) as job:
     assert job.wait() == [0], job.words()
   assert 'devices   8 x cpu, shard_map' in job.words()[0]
-  expected = workdir.read(alone / 'metrics.jsonl')
-  for lines in (workdir.read(p / 'metrics.jsonl') for p in (path, eight)):
+  expected = json_files.read_lines(alone / 'metrics.jsonl')
+  for lines in (json_files.read_lines(p / 'metrics.jsonl') for p in (path, eight)):
     assert [line['epoch'] for line in lines] == list(range(1, 9))
     for name in ('train_loss', 'train_accuracy', 'test_loss'):
       values = [[line[name] or 0 for line in each] for each in (lines, expected)]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stretchnas_jax.learning.state import Arch
-from stretchnas_jax.runs import loop, signals, steps, workdir
+from stretchnas_jax.runs import json_files, loop, signals, steps, workdir
 
 
 class State(NamedTuple):
@@ -80,7 +80,7 @@ def test_calls_end_with_the_epoch_and_every_step_is_made_once(tmp_path, monkeypa
   assert done.chunks == [(0, 0, 1, 6), (0, 1, 1, 6), (0, 2, 6, 6), (0, 8, 2, 6), (1, 0, 6, 6),
                          (1, 6, 4, 6)]  # fmt: skip
   assert list(done.saved) == [10, 20] and done.saved[20]['identity'] == {'who': 'test'}
-  lines = workdir.read(tmp_path / 'metrics.jsonl')
+  lines = json_files.read_lines(tmp_path / 'metrics.jsonl')
   assert [(line['step'], line['epoch'], line['train_loss']) for line in lines] == [
     (10, 1, 1.0), (20, 2, 1.0),
   ]  # fmt: skip

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from stretchnas_jax.runs import metrics, workdir
+from stretchnas_jax.runs import json_files, metrics, workdir
 
 
 class Terminal(io.StringIO):
@@ -104,7 +104,7 @@ def test_scalars_go_to_all_writers(tmp_path):
   writers.write_scalars(3, {'epoch': 1, 'loss': math.inf})
   writers.close()
   expected = [{'step': 3, 'epoch': 1, 'loss': None}]
-  assert workdir.read(lines.path) == workdir.read(tmp_path / 'copy') == expected
+  assert json_files.read_lines(lines.path) == json_files.read_lines(tmp_path / 'copy') == expected
 
 
 def test_tensorboard_files_are_written(tmp_path):

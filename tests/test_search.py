@@ -14,7 +14,14 @@ import stretchnas_jax
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import genotype
 from stretchnas_jax.machine import parallel
-from stretchnas_jax.runs import checkpoint, loop, search_plan, search_steps, trained, workdir
+from stretchnas_jax.runs import (
+  checkpoint,
+  json_files,
+  loop,
+  search_plan,
+  search_steps,
+  trained,
+)
 
 ROOT = pathlib.Path(__file__).parents[1]
 CLOCK = ('seconds', 'images_per_second')
@@ -35,7 +42,9 @@ def tiny_config(**fields):
 
 def without_clock(path):
   is_clock = lambda name: name in CLOCK or name.endswith('_seconds')
-  return [{k: v for k, v in line.items() if not is_clock(k)} for line in workdir.read(path)]
+  return [
+    {k: v for k, v in line.items() if not is_clock(k)} for line in json_files.read_lines(path)
+  ]
 
 
 def last_state(path, config):
@@ -73,14 +82,14 @@ def test_a_search_leaves_what_it_promises(finished):
   assert set(result) >= set(fields.split())
   found = genotype.from_json((path / 'genotype.json').read_text())
   assert json.loads(genotype.to_json(found)) == result['genotype']
-  lines = workdir.read(path / 'metrics.jsonl')
+  lines = json_files.read_lines(path / 'metrics.jsonl')
   fields = (
     'step epoch train_loss train_accuracy val_loss val_accuracy penalty alpha_entropy beta_entropy '
     'seconds images_per_second'
   )
   assert [line['epoch'] for line in lines] == [1, 2]
   assert all(set(line) >= set(fields.split()) for line in lines)
-  history = workdir.read(path / 'genotypes.jsonl')
+  history = json_files.read_lines(path / 'genotypes.jsonl')
   assert [line['epoch'] for line in history] == [1, 2]
   assert history[-1]['genotype'] == result['genotype']
 
@@ -124,7 +133,7 @@ def test_a_search_in_bfloat16_stays_near_float32(finished, tmp_path):
   half = tiny_config(**{'model.dtype': 'bfloat16'})
   stretchnas_jax.run_search(half, tmp_path / 'run')
   lines, expected = (
-    workdir.read(path / 'metrics.jsonl') for path in (tmp_path / 'run', finished[0])
+    json_files.read_lines(path / 'metrics.jsonl') for path in (tmp_path / 'run', finished[0])
   )
   for line, other in zip(lines, expected, strict=True):
     assert line['train_loss'] == pytest.approx(other['train_loss'], rel=1e-3)

@@ -20,7 +20,15 @@ from stretchnas_jax.cli import app
 from stretchnas_jax.data.batches import augment, streaming
 from stretchnas_jax.data.datasets import encoded, splits
 from stretchnas_jax.networks import sizes, supernet
-from stretchnas_jax.runs import loop, plan, search_plan, train_plan, train_steps, trained, workdir
+from stretchnas_jax.runs import (
+  json_files,
+  loop,
+  plan,
+  search_plan,
+  train_plan,
+  train_steps,
+  trained,
+)
 
 ROOT = pathlib.Path(__file__).parents[1]
 EDGES = (('sep_conv_3x3', 0, 2), ('skip_connect', 1, 2))
@@ -92,7 +100,7 @@ def no_thread_is_left():
 def test_a_search_on_a_stream(images, tmp_path, capsys):
   config = changed(config_lib.search_config(), SEARCH | {'data.path': str(images)})
   result = stretchnas_jax.run_search(config, tmp_path / 'run')
-  (line,) = workdir.read(tmp_path / 'run' / 'metrics.jsonl')
+  (line,) = json_files.read_lines(tmp_path / 'run' / 'metrics.jsonl')
   assert line['step'] == 2 and np.isfinite(line['train_loss'])
   assert round(16 * result['val_accuracy'], 6) in range(17)  # of the two validation parts
   assert no_thread_is_left()
@@ -134,7 +142,9 @@ def finished(train_config, programs, tmp_path_factory):
 
 def without_clock(path):
   is_clock = lambda name: name in ('seconds', 'images_per_second') or name.endswith('_seconds')
-  return [{k: v for k, v in line.items() if not is_clock(k)} for line in workdir.read(path)]
+  return [
+    {k: v for k, v in line.items() if not is_clock(k)} for line in json_files.read_lines(path)
+  ]
 
 
 def test_a_training_on_a_stream_goes_on_where_it_was(finished, train_config, tmp_path, monkeypatch):

@@ -23,7 +23,15 @@ from stretchnas_jax.cells import genotype
 from stretchnas_jax.cli import app
 from stretchnas_jax.data.batches import in_memory
 from stretchnas_jax.machine import parallel
-from stretchnas_jax.runs import loop, signals, steps, train_plan, train_steps, trained, workdir
+from stretchnas_jax.runs import (
+  json_files,
+  loop,
+  signals,
+  steps,
+  train_plan,
+  train_steps,
+  trained,
+)
 
 ROOT = pathlib.Path(__file__).parents[1]
 CLOCK = ('seconds', 'images_per_second')
@@ -47,7 +55,9 @@ def tiny_config(**fields):
 
 def without_clock(path):
   is_clock = lambda name: name in CLOCK or name.endswith('_seconds')
-  return [{k: v for k, v in line.items() if not is_clock(k)} for line in workdir.read(path)]
+  return [
+    {k: v for k, v in line.items() if not is_clock(k)} for line in json_files.read_lines(path)
+  ]
 
 
 @pytest.fixture(scope='module')
@@ -79,7 +89,7 @@ def test_a_training_leaves_what_it_promises(finished):
 
 def test_the_test_images_are_looked_at_once_and_the_best_epoch_has_its_own_name(finished):
   path, result = finished
-  lines = workdir.read(path / 'metrics.jsonl')
+  lines = json_files.read_lines(path / 'metrics.jsonl')
   fields = 'step epoch train_loss train_accuracy val_accuracy test_accuracy seconds'
   assert [line['epoch'] for line in lines] == [1, 2] and [line['step'] for line in lines] == [3, 6]
   assert all(set(line) >= {*fields.split(), 'images_per_second'} for line in lines)
@@ -394,7 +404,7 @@ def test_the_top_5_accuracy_of_many_classes(tmp_path, monkeypatch, capsys):
   assert {len(set(five)) for five in found.classes} == {5} and 0 < right < 1
   assert result['test_top5_accuracy'] == summary['test_top5_accuracy'] == pytest.approx(right)
   assert result['test_top5_error_percent'] == pytest.approx(100 - 100 * right)
-  (line,) = workdir.read(run / 'metrics.jsonl')
+  (line,) = json_files.read_lines(run / 'metrics.jsonl')
   assert line['val_top5_accuracy'] >= line['val_accuracy']
   capsys.readouterr()
   trained.prepare_evaluation(run)()

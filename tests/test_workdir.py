@@ -11,7 +11,8 @@ import sys
 import numpy as np
 import pytest
 
-from stretchnas_jax.runs import workdir
+from stretchnas_jax.runs import fields as fields_lib
+from stretchnas_jax.runs import json_files, workdir
 
 CONFIG = {'seed': 0, 'search': {'epochs': 50, 'betas': (0.5, 0.9)}, 'data': {'path': None}}
 
@@ -134,17 +135,17 @@ def test_a_line_for_which_there_is_no_room_is_an_error(tmp_path, monkeypatch):
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
   lines.cut_back(5)
-  assert workdir.read(lines.path) == [{'step': 1}]
+  assert json_files.read_lines(lines.path) == [{'step': 1}]
 
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='there is no device that is full')
 def test_a_disk_that_is_full_is_said_with_the_name_of_the_file():
   with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
-    workdir.Lines(pathlib.Path('/dev/full')).append({'step': 1})
+    json_files.Lines(pathlib.Path('/dev/full')).append({'step': 1})
 
 
 def test_a_digest_is_of_the_fields_that_matter():
-  digest = lambda config: workdir.digest(config, ('log', 'search.calls'))
+  digest = lambda config: fields_lib.digest(config, ('log', 'search.calls'))
   config = {'seed': 0, 'log': {'board': True}, 'search': {'calls': 3, 'sizes': (1, 2)}}
   same = {'search': {'sizes': [1, 2], 'calls': 4}, 'log': {'board': False}, 'seed': 0}
   assert digest(config) == digest(same)
@@ -203,15 +204,18 @@ def test_json_has_no_nan_and_takes_numpy(tmp_path):
 
 def test_lines_are_appended_and_cut_back(tmp_path):
   lines = make(tmp_path).lines('metrics.jsonl')
-  assert workdir.read(lines.path) == []
+  assert json_files.read_lines(lines.path) == []
   lines.cut_back(0)
   for step in (10, 20, 30):
     lines.append({'step': step, 'loss': math.nan if step == 20 else 1 / step})
   assert lines.path.read_bytes().count(b'\n') == 3
   lines.cut_back(20)
-  assert workdir.read(lines.path) == [{'step': 10, 'loss': 0.1}, {'step': 20, 'loss': None}]
+  assert json_files.read_lines(lines.path) == [
+    {'step': 10, 'loss': 0.1},
+    {'step': 20, 'loss': None},
+  ]
   lines.append({'step': 30})
-  assert [line['step'] for line in workdir.read(lines.path)] == [10, 20, 30]
+  assert [line['step'] for line in json_files.read_lines(lines.path)] == [10, 20, 30]
 
 
 @pytest.mark.parametrize('cut', range(1, 20))
@@ -222,7 +226,7 @@ def test_a_torn_line_is_dropped_wherever_it_was_torn(tmp_path, cut):
   whole = lines.path.read_bytes()
   lines.path.write_bytes(whole[:-cut])
   kept = 2 if cut == 1 else 1  # without its line end alone, the line still says everything
-  assert len(workdir.read(lines.path)) == kept
+  assert len(json_files.read_lines(lines.path)) == kept
   lines.cut_back(5)
   lines.append({'step': 3, 'x': 4})
   steps = [json.loads(line)['step'] for line in lines.path.read_text().splitlines()]

@@ -25,8 +25,7 @@ from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import genotype
 from stretchnas_jax.data.datasets import cifar, folder, images, loading
 from stretchnas_jax.machine import files
-from stretchnas_jax.runs import find_cell
-from stretchnas_jax.runs import workdir as workdir_lib
+from stretchnas_jax.runs import find_cell, json_files
 from stretchnas_jax.views import cells
 
 RESULTS = pathlib.Path(__file__).parents[1] / 'results' / 'reliability'
@@ -113,14 +112,14 @@ def markup(place, rng):
 def a_config(place, rng):
   """A field of a config, and a config.json, with another value."""
   config = (config_lib.search_config, config_lib.train_config)[rng.integers(2)]()
-  values = json.loads(workdir_lib.dumps(config.to_dict()))
+  values = json.loads(json_files.dumps(config.to_dict()))
   group = (
     values[name] if isinstance(values[name := str(rng.choice(list(values)))], dict) else values
   )
   group[str(rng.choice(list(group)))] = corpus.some(corpus.VALUES, rng)
   text = damaged(json.dumps(values).encode(), rng) if rng.random() < 0.3 else json.dumps(values)
   (place / 'config.json').write_bytes(text if isinstance(text, bytes) else text.encode())
-  config_lib.updated(config, workdir_lib.read_object(place / 'config.json'))
+  config_lib.updated(config, json_files.read_object(place / 'config.json'))
 
 
 READERS = (

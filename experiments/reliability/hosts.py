@@ -23,7 +23,7 @@ import numpy as np
 
 from experiments.reliability import kills, provenance
 from stretchnas_jax.machine import files, leaves
-from stretchnas_jax.runs import trained, workdir
+from stretchnas_jax.runs import json_files, trained
 
 RESULTS = provenance.RESULTS
 EPOCHS = 4
@@ -134,7 +134,7 @@ def left_by(path):
   timed = lambda name: name.endswith('_seconds') or name in ('seconds', 'images_per_second')
   lines = [
     {name: value for name, value in line.items() if not timed(name)}
-    for line in workdir.read(path / 'metrics.jsonl')
+    for line in json_files.read_lines(path / 'metrics.jsonl')
   ]
   state = trained.read_run(path).state
   arrays = {name: np.asarray(leaves.raw(leaf)) for name, leaf in leaves.flatten(state).items()}
@@ -210,7 +210,9 @@ def moves(folder, expected, backend='pmap', layouts=((1, 8), (2, 4), (1, 1), (1,
     with search(path, backend, layout) as job:
       if epoch == len(layouts):
         finish(job)
-      while len(workdir.read(path / 'metrics.jsonl')) < epoch or kills.newest(path) < 4 * epoch:
+      while (
+        len(json_files.read_lines(path / 'metrics.jsonl')) < epoch or kills.newest(path) < 4 * epoch
+      ):
         if job.processes[0].poll() is not None:
           raise RuntimeError('\n'.join(job.words()))
         time.sleep(0.05)

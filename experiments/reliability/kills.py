@@ -24,7 +24,7 @@ import numpy as np
 
 from experiments.reliability import provenance
 from stretchnas_jax import search, train
-from stretchnas_jax.runs import checkpoint, workdir
+from stretchnas_jax.runs import checkpoint, json_files
 
 ROOT = pathlib.Path(__file__).parents[2]
 KILLS_PER_RUN = 5
@@ -128,7 +128,7 @@ def left_by(path):
   for name in 'metrics.jsonl', 'genotypes.jsonl':
     found[name] = [
       {k: v for k, v in line.items() if k not in clock and not k.endswith('_seconds')}
-      for line in workdir.read(path / name)
+      for line in json_files.read_lines(path / name)
     ]
   for name in 'genotype.json', 'cells.svg':
     found[name] = (path / name).read_text('utf-8')

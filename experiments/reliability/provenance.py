@@ -6,7 +6,7 @@ import pathlib
 import subprocess
 
 from stretchnas_jax.machine import facts, files
-from stretchnas_jax.runs import workdir
+from stretchnas_jax.runs import record
 
 ROOT = pathlib.Path(__file__).parents[2]
 RESULTS = ROOT / 'experiments' / 'results' / 'reliability'
@@ -19,7 +19,7 @@ def save(name, found, each=()):
   head = {
     'date': now.date().isoformat(),
     'machine': facts.facts(),
-    'versions': {n: v for n, v in workdir.versions(VERSIONS).items() if v},
+    'versions': {n: v for n, v in record.versions(VERSIONS).items() if v},
     'commit': commit(),
     **found,
   }

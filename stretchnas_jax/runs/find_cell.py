@@ -5,7 +5,7 @@ import math
 import pathlib
 
 from stretchnas_jax.cells import genotype, genotype_text, random_cells, zoo
-from stretchnas_jax.runs import workdir
+from stretchnas_jax.runs import json_files
 
 MAX_BYTES = 4 * genotype_text.MAX_CHARACTERS
 RANDOM, RANDOM_OPERATIONS, BEST = 'random:', 'random_ops:', 'best:'
@@ -84,7 +84,7 @@ def best_of(folder):
   for path in paths:
     if not (path / 'result.json').is_file():
       raise FileNotFoundError(f'{path} holds no result.json: its training has not finished')
-    scores[path] = workdir.read_object(path / 'result.json').get('last_val_accuracy')
+    scores[path] = json_files.read_object(path / 'result.json').get('last_val_accuracy')
     if scores[path] is None:
       raise ValueError(f'{path} has no last_val_accuracy: set config.data.holdout, as 0.1')
   return genotype_from(max(paths, key=scores.get))  # the first of equal ones
@@ -95,7 +95,7 @@ def after_epoch(folder, epoch):
   epoch, path = whole_number(epoch, 'the epoch', f'{folder}@{epoch}'), folder / 'genotypes.jsonl'
   if not path.is_file():
     raise FileNotFoundError(f'{folder} holds no genotypes.jsonl: no search has run there')
-  history = {line.get('epoch'): line.get('genotype') for line in workdir.read(path)}
+  history = {line.get('epoch'): line.get('genotype') for line in json_files.read_lines(path)}
   if epoch not in history:
     known = ', '.join(map(str, history)) or 'none'
     raise ValueError(f'{path} holds no cell of epoch {epoch}; its epochs are {known}')

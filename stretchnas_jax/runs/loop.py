@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from stretchnas_jax.machine import leaves, parallel
-from stretchnas_jax.runs import checkpoint, metrics, signals
+from stretchnas_jax.runs import checkpoint, json_files, metrics, signals
 from stretchnas_jax.runs import workdir as workdir_lib
 
 # A call is cut short where its steps would last longer: a request to stop waits for its end.
@@ -58,7 +58,7 @@ class Loop:
       called: a set of names of programs that have been called before, of an earlier run.
     """
     self.folder, self.checkpoints, self.settings = folder, checkpoints, settings
-    self.identity = workdir_lib.plain(identity)
+    self.identity = json_files.plain(identity)
     self.lines = {name: folder.lines(name) for name in line_files}
     self.step, self.position, self.seconds, self._epoch_seconds = 0, None, 0.0, 0.0
     self._last, self._step_seconds = None, None
@@ -82,7 +82,7 @@ class Loop:
   def _check_lines(self):
     """Says which epochs before a resumption have left no line."""
     path, epochs = self.lines['metrics.jsonl'].path, self.step // self.settings.steps_per_epoch
-    known = {line.get('epoch') for line in workdir_lib.read(path)}
+    known = {line.get('epoch') for line in json_files.read_lines(path)}
     if gaps := [epoch for epoch in range(1, epochs + 1) if epoch not in known]:
       logging.warning('%s lacks epochs %s of those that are done', path, gaps)
       if self.step == self.settings.num_steps and gaps[-1] == epochs:
@@ -175,7 +175,7 @@ class Loop:
   @property
   def last(self):
     """The line of the last epoch, also where that was before this start."""
-    return self._last or workdir_lib.read(self.lines['metrics.jsonl'].path)[-1]
+    return self._last or json_files.read_lines(self.lines['metrics.jsonl'].path)[-1]
 
   def _count(self, done):
     """How many steps the next call has."""
@@ -238,7 +238,7 @@ def check_resumable(folder, identity):
   path = folder.path / 'checkpoints'
   if not path.is_dir():
     return
-  identity = workdir_lib.plain(identity)
+  identity = json_files.plain(identity)
   with checkpoint.Checkpoints(path, read_only=True) as saved:
     others = [checkpoint.other_name(meta, identity) for _, meta in saved.metas()]
   # One of another run among those of this one is passed over later.

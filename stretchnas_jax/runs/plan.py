@@ -5,7 +5,8 @@ import jax
 from stretchnas_jax.data.batches import color_jitter, streaming
 from stretchnas_jax.data.datasets import encoded, loading
 from stretchnas_jax.machine import parallel
-from stretchnas_jax.runs import loop, workdir
+from stretchnas_jax.runs import fields as fields_lib
+from stretchnas_jax.runs import loop
 
 # Fields that may differ from one start to the next of the same run.
 FREE = (
@@ -95,7 +96,7 @@ def identity_of(feeds, config):
     'image_shape': feeds.image_shape,
     'mean': feeds.mean,
     'std': feeds.std,
-    'config': workdir.digest(config, FREE),
+    'config': fields_lib.digest(config, FREE),
   }
 
 

@@ -2,6 +2,7 @@
 
 import statistics
 
+from stretchnas_jax.runs import json_files
 from stretchnas_jax.runs import workdir as workdir_lib
 
 FIGURES = (
@@ -34,7 +35,7 @@ def open_folder(workdir, fields, seeds, argv, free):
   """The folder of several runs; it may have been made with other seeds, but not for one run."""
   path, fields = workdir / 'config.json', {**fields}
   del fields['seed']
-  known = path.exists() and 'seeds' in workdir_lib.read_object(path)
+  known = path.exists() and 'seeds' in json_files.read_object(path)
   return workdir_lib.Workdir.open(
     workdir, {**fields, 'seeds': list(seeds)}, argv=argv, ignore=(*free, *('seeds',) * known)
   )
@@ -43,7 +44,7 @@ def open_folder(workdir, fields, seeds, argv, free):
 def finished(folder, seeds):
   """Whether these seeds, and no others, are what the folder's result is made of."""
   path = folder.path / 'result.json'
-  return folder.finished and workdir_lib.read_object(path).get('seeds') == list(seeds)
+  return folder.finished and json_files.read_object(path).get('seeds') == list(seeds)
 
 
 def summary(seeds, results, same=TRAINED):

@@ -7,10 +7,9 @@ import jax
 from stretchnas_jax.cells import genotype as genotype_lib
 from stretchnas_jax.learning import training
 from stretchnas_jax.machine import parallel
+from stretchnas_jax.runs import json_files, steps, train_steps
 from stretchnas_jax.runs import loop as loop_lib
 from stretchnas_jax.runs import plan as plan_lib
-from stretchnas_jax.runs import steps, train_steps
-from stretchnas_jax.runs import workdir as workdir_lib
 from stretchnas_jax.views import cells
 
 
@@ -81,7 +80,7 @@ class Run:
   def finish(self):
     """Writes `result.json`, which marks the run as done."""
     plan, loop = self.plan, self.loop
-    result = accuracies(workdir_lib.read(self.folder.path / 'metrics.jsonl'))
+    result = accuracies(json_files.read_lines(self.folder.path / 'metrics.jsonl'))
     result |= {
       'epochs': plan.settings.epochs,
       'seconds': loop.seconds,

@@ -14,9 +14,17 @@ from stretchnas_jax.cells import genotype as genotype_lib
 from stretchnas_jax.cells import topology
 from stretchnas_jax.data.batches import augment
 from stretchnas_jax.machine import parallel
-from stretchnas_jax.runs import build, checkpoint, search_steps, steps, train_plan, train_steps
+from stretchnas_jax.runs import (
+  build,
+  checkpoint,
+  json_files,
+  search_steps,
+  steps,
+  train_plan,
+  train_steps,
+)
+from stretchnas_jax.runs import fields as fields_lib
 from stretchnas_jax.runs import plan as plan_lib
-from stretchnas_jax.runs import workdir as workdir_lib
 
 # Fields in which the config of an evaluation may differ from that of the run.
 FREE = (
@@ -75,7 +83,7 @@ def use(saved, form='auto'):
     cell = saved.parts[0].genotype
   mean, std = np.float32(identity['mean']), np.float32(identity['std'])
   image_shape = tuple(identity['image_shape'])
-  lines = workdir_lib.read(saved.path / 'metrics.jsonl')
+  lines = json_files.read_lines(saved.path / 'metrics.jsonl')
   info = {
     'kind': saved.kind,
     'class_names': tuple(identity['class_names']),
@@ -132,7 +140,7 @@ def read_run(workdir, best=False):
   path = pathlib.Path(workdir).absolute()
   if not (path / 'config.json').is_file():
     raise FileNotFoundError(f'{path} is no run: it has no config.json')
-  values = workdir_lib.read_object(path / 'config.json')
+  values = json_files.read_object(path / 'config.json')
   if 'seeds' in values:
     names = ', '.join(f'seed_{seed}' for seed in values['seeds'])
     raise ValueError(f'{path} holds several runs; name one of them: {names}')
@@ -162,7 +170,7 @@ def with_best(path, saved, best):
 def own_meta(path, saved, values):
   """The meta of the newest checkpoint that is of the config of this folder."""
   fields = {name: value for name, value in values.items() if name != 'genotype'}
-  own, found = {'config': workdir_lib.digest(fields, plan_lib.FREE)}, False
+  own, found = {'config': fields_lib.digest(fields, plan_lib.FREE)}, False
   for _, meta in saved.metas():
     if isinstance(meta.get('identity'), dict) and not checkpoint.other_name(meta, own):
       return meta
@@ -216,7 +224,7 @@ def prepare_evaluation(workdir, config=None, best=False):
     raise ValueError(f'{workdir} is a search; --eval-only measures a training')
   if config is not None:
     config_lib.validate(config, config_lib.train_config())
-    workdir_lib.check_same(
+    fields_lib.check_same(
       pathlib.Path(workdir), saved.config.to_dict(), config.to_dict(), ignore=FREE
     )
   feeds = train_plan.open_feeds(config or saved.config)

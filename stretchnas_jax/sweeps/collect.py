@@ -4,7 +4,7 @@ import datetime
 import json
 
 from stretchnas_jax.cells import genotype as genotype_lib
-from stretchnas_jax.runs import workdir
+from stretchnas_jax.runs import json_files
 from stretchnas_jax.sweeps import jobs, scales, searched, statistics
 
 CLOSE = 0.05  # how far a number of parameters may be from the wanted one
@@ -164,4 +164,4 @@ def compare(rows, first, second):
 
 
 def read(path):
-  return workdir.read_object(path)
+  return json_files.read_object(path)

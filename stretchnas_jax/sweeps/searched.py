@@ -3,7 +3,7 @@
 import json
 
 from stretchnas_jax.cells import genotype as genotype_lib
-from stretchnas_jax.runs import workdir
+from stretchnas_jax.runs import json_files
 from stretchnas_jax.sweeps import jobs
 
 # Of an epoch's line of metrics, what is kept -> what it is called.
@@ -42,9 +42,9 @@ def collect(experiment, setting):
 
 def run_of(folder):
   """What one seed of a search came to."""
-  result = workdir.read_object(folder / 'result.json')
+  result = json_files.read_object(folder / 'result.json')
   normal = genotype_lib.from_json(json.dumps(result['genotype'])).normal
-  lines = workdir.read(folder / 'metrics.jsonl')
+  lines = json_files.read_lines(folder / 'metrics.jsonl')
   history = {name: [line[name] for line in lines] for name in HISTORY if name in lines[-1]}
   return {
     'seed': result['seed'],
