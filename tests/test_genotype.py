@@ -31,11 +31,6 @@ def cells(draw):
   return draw(st.permutations(edges)), concat
 
 
-@st.composite
-def genotypes(draw):
-  return genotype.Genotype(*draw(cells()), *draw(cells()))
-
-
 @given(cells(), cells())
 def test_canonical_form(normal, reduce):
   found = genotype.Genotype(*normal, *reduce)
@@ -73,10 +68,7 @@ def test_ranges_and_numpy_numbers():
     (CELL, (0,), 'normal_concat holds 0'),
     (CELL, (3,), 'normal_concat holds 3'),
     (CELL, range(2, 10**12), 'normal_concat holds 3'),
-    (CELL, (2.0,), 'whole numbers'),
     (CELL, (True,), 'whole numbers'),
-    (CELL, '24', 'must be a list'),
-    (CELL, 2, 'must be a list'),
     ((('skip_connect', 2, 2),), (2,), 'src must be'),
     ((('skip_connect', -1, 2),), (2,), 'src must be'),
     ((('skip_connect', 0, 1),), (1,), 'dst at least 2'),
@@ -90,10 +82,27 @@ def test_ranges_and_numpy_numbers():
     (((None, 0, 2),), (2,), 'the operation must be'),
     ((('', 0, 2),), (2,), 'the operation must be'),
     ((('none', 0, 2),), (2,), 'other than none'),
-    ({'skip_connect': 0}, (2,), 'must be a list'),
   ],
 )
-def test_what_is_no_genotype(edges, concat, words):
+def test_malformed_cells_are_refused(edges, concat, words):
+  check_refused(edges, concat, words)
+
+
+@pytest.mark.parametrize(
+  'edges, concat, words',
+  [
+    (CELL, (2.0,), 'whole numbers'),
+    (CELL, '24', 'must be a list'),
+    (CELL, 2, 'must be a list'),
+    ({'skip_connect': 0}, (2,), 'must be a list'),
+    ((3,), (2,), 'an edge is'),
+  ],
+)
+def test_cells_of_a_wrong_type_are_refused(edges, concat, words, unchecked):
+  check_refused(edges, concat, words)
+
+
+def check_refused(edges, concat, words):
   with pytest.raises(ValueError, match=words):
     genotype.Genotype(edges, concat, CELL, (4,))
   with pytest.raises(ValueError, match=words.replace('normal', 'reduce')):
@@ -103,8 +112,9 @@ def test_what_is_no_genotype(edges, concat, words):
 # Written forms.
 
 
-@given(genotypes())
-def test_json_round_trip(found):
+@given(cells(), cells())
+def test_json_round_trip(normal, reduce):
+  found = genotype.Genotype(*normal, *reduce)
   text = genotype.to_json(found)
   assert genotype.from_json(text) == found
   assert text.isascii()
@@ -112,6 +122,8 @@ def test_json_round_trip(found):
   assert list(plain) == ['normal', 'normal_concat', 'reduce', 'reduce_concat']
   assert plain['normal'] == [list(edge) for edge in found.normal]
   assert genotype.from_json(json.dumps(plain)) == found
+  assert found.to_dict() == plain
+  assert genotype.Genotype.from_dict(plain) == found
 
 
 def test_json_has_an_edge_a_line():
@@ -120,8 +132,10 @@ def test_json_has_an_edge_a_line():
   assert '  "normal_concat": [2, 4],' in lines
 
 
-@given(genotypes())
-def test_darts_text_round_trip_where_it_can_hold_the_cells(found):
+@given(cells(), cells())
+def test_darts_text_round_trip_where_it_can_hold_the_cells(normal, reduce):
+  found = genotype.Genotype(*normal, *reduce)
+
   def fits(edges):
     count = collections.Counter(dst for _, _, dst in edges)
     return count == dict.fromkeys(range(2, len(count) + 2), 2)
@@ -234,6 +248,29 @@ def test_broken_json_texts(old, new, words):
   assert broken != JSON_TEXT
   with pytest.raises(ValueError, match=words):
     genotype.from_json(broken)
+
+
+@pytest.mark.parametrize(
+  'field, value, words',
+  [
+    ('normal', 3, 'normal is 3; it must be a list'),
+    ('normal', [['mine', 0, 2], ['mine', 0, 4]], "'mine' is unknown"),
+    ('normal', [['skip_connect', 0.0, 2]], 'whole numbers'),
+    ('reduce_concat', None, 'reduce_concat is None; it must be a list'),
+    ('normal_concat', [3], 'normal_concat holds 3'),
+    ('extra', [], "'extra' is unknown"),
+  ],
+)
+def test_broken_dicts(field, value, words):
+  with pytest.raises(ValueError, match=words):
+    genotype.Genotype.from_dict({**VALID.to_dict(), field: value})
+
+
+def test_a_dict_without_a_field_is_refused():
+  fields = VALID.to_dict()
+  del fields['reduce']
+  with pytest.raises(ValueError, match='reduce is missing'):
+    genotype.Genotype.from_dict(fields)
 
 
 HOSTILE = [

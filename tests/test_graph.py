@@ -38,8 +38,14 @@ def test_graphs_are_values():
   assert hash(cell) == hash(graph.CellGraph(4))
 
 
-@pytest.mark.parametrize('wrong', [0, -1, 2.0, True, '4', None])
+@pytest.mark.parametrize('wrong', [0, -1, True])
 def test_wrong_number_of_nodes(wrong):
+  with pytest.raises(ValueError, match='num_intermediate'):
+    graph.CellGraph(wrong)
+
+
+@pytest.mark.parametrize('wrong', [2.0, '4', None])
+def test_number_of_nodes_of_a_wrong_type(wrong, unchecked):
   with pytest.raises(ValueError, match='num_intermediate'):
     graph.CellGraph(wrong)
 
@@ -60,7 +66,17 @@ def test_a_space_of_your_own():
   assert hash(own) is not None
 
 
-@pytest.mark.parametrize('names', [(), ('none',), ('a', 'a'), 'skip_connect', (1,), ('',)])
+@pytest.mark.parametrize('names', [(), ('none',), ('a', 'a'), 'skip_connect', ('',)])
 def test_wrong_primitives(names):
   with pytest.raises(ValueError, match='primitives'):
     space.SearchSpace(graph.CellGraph(2), names)
+
+
+def test_primitives_of_a_wrong_type(unchecked):
+  with pytest.raises(ValueError, match='primitives'):
+    space.SearchSpace(graph.CellGraph(2), (1,))
+
+
+@pytest.mark.parametrize('layers, expected', [(1, (0, 0)), (2, (0, 1)), (8, (2, 5)), (20, (6, 13))])
+def test_reduction_cells_stand_at_thirds_of_the_depth(layers, expected):
+  assert space.reduction_layers(layers) == expected

@@ -2,36 +2,82 @@
 
 import dataclasses
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, SupportsIndex
 
 from stretchnas_jax.cells import decoding, genotype_text
 from stretchnas_jax.cells import space as space_lib
 
+Edge = tuple[str, int, int]
+"""An edge of a cell: `(operation, src, dst)`."""
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, init=False)
 class Genotype:
-  """Two cells; each is its edges, and the nodes whose features it concatenates.
+  """Two cells; each is its edges, and the nodes whose feature maps it concatenates.
 
   Edges are `(operation, src, dst)`. They are kept stably sorted by `dst`, and genotypes are equal
-  in that form. Nodes 0 and 1 are the cell's inputs; other numbers may be skipped; parallel edges
-  are allowed. The order of a concat is the order of the channels.
+  in that form. Nodes 0 and 1 are the inputs of the cell. Other numbers may be skipped, and parallel
+  edges are allowed. The order of a concat is the order of the channels.
+
+  Attributes:
+    normal: the edges of the normal cell.
+    normal_concat: the nodes that the normal cell concatenates.
+    reduce: the edges of the reduction cell.
+    reduce_concat: the nodes that the reduction cell concatenates.
 
   Raises:
-    ValueError: a cell has no edges, an edge comes from a node that is not there, or a concat is
-      empty, repeats a node, or names one without an input.
+    ValueError: a cell has no edges, an edge comes from a node without an input, or a concat is
+      empty, repeats a node, or names a node without an input.
   """
 
-  normal: Sequence
-  normal_concat: Sequence[int]
-  reduce: Sequence
-  reduce_concat: Sequence[int]
+  normal: tuple[Edge, ...]
+  normal_concat: tuple[int, ...]
+  reduce: tuple[Edge, ...]
+  reduce_concat: tuple[int, ...]
 
-  def __post_init__(self):
-    for cell in ('normal', 'reduce'):
-      edges = _checked_edges(cell, getattr(self, cell))
-      concat = _checked_concat(f'{cell}_concat', getattr(self, f'{cell}_concat'), edges)
-      object.__setattr__(self, cell, edges)
-      object.__setattr__(self, f'{cell}_concat', concat)
+  def __init__(
+    self,
+    normal: Iterable[Sequence[Any]],
+    normal_concat: Iterable[SupportsIndex],
+    reduce: Iterable[Sequence[Any]],
+    reduce_concat: Iterable[SupportsIndex],
+  ) -> None:
+    given = {'normal': (normal, normal_concat), 'reduce': (reduce, reduce_concat)}
+    for cell, (edges, concat) in given.items():
+      checked = _checked_edges(cell, edges)
+      object.__setattr__(self, cell, checked)
+      nodes = _checked_concat(f'{cell}_concat', concat, checked)
+      object.__setattr__(self, f'{cell}_concat', nodes)
+
+  def to_dict(self) -> dict[str, list[Any]]:
+    """Returns the content of the JSON form: four lists, with edges as `[operation, src, dst]`."""
+    fields = dataclasses.asdict(self)
+    return {
+      name: [list(item) if isinstance(item, tuple) else item for item in fields[name]]
+      for name in genotype_text.FIELDS
+    }
+
+  @classmethod
+  def from_dict(cls, fields: Mapping[str, Any], operations: Sequence[str] = ()) -> 'Genotype':
+    """Builds a genotype from the content of its JSON form.
+
+    Args:
+      fields: the four fields of a genotype, and no others.
+      operations: names allowed beside the known ones, `space.OPERATIONS`.
+
+    Returns:
+      The genotype.
+
+    Raises:
+      ValueError: names what is wrong with a field.
+    """
+    fields, checked = genotype_text.complete(fields), {}
+    for cell in space_lib.CELL_TYPES:
+      checked[cell] = _checked_edges(cell, fields[cell])
+      concat = f'{cell}_concat'
+      checked[concat] = _checked_concat(concat, fields[concat], checked[cell])
+    return _known(cls(**checked), operations)
 
 
 def derive(space, table, alpha, beta):
@@ -47,7 +93,7 @@ def derive(space, table, alpha, beta):
     `(genotype, notes)`: notes say in a sentence each what was repaired or pruned.
   """
   cells, notes = {}, []
-  for cell in ('normal', 'reduce'):
+  for cell in space_lib.CELL_TYPES:
     found = decoding.derive_cell(space, table, alpha[cell], beta[cell])
     cells[cell], cells[f'{cell}_concat'], remarks = found
     notes += [f'{cell} cell: {remark}' for remark in remarks]
@@ -64,7 +110,7 @@ def from_darts_text(text, operations=()):
   Raises:
     ValueError: the text is no genotype; it is parsed, never evaluated.
   """
-  return _known(Genotype(**genotype_text.read_darts(text)), operations)
+  return Genotype.from_dict(genotype_text.read_darts(text), operations)
 
 
 def to_darts_text(genotype):
@@ -86,7 +132,7 @@ def from_json(text, operations=()):
   Raises:
     ValueError: names what is wrong with the text.
   """
-  return _known(Genotype(**genotype_text.read_json(text)), operations)
+  return Genotype.from_dict(genotype_text.read_json(text), operations)
 
 
 def to_json(genotype):
@@ -118,7 +164,7 @@ def width(edges, concat):
 def summary(genotype):
   """Two lines for a log: what each node of a cell is the sum of, and how deep and wide it is."""
   lines = []
-  for cell in ('normal', 'reduce'):
+  for cell in space_lib.CELL_TYPES:
     edges, concat = getattr(genotype, cell), getattr(genotype, f'{cell}_concat')
     nodes = []
     for node in dict.fromkeys(dst for _, _, dst in edges):

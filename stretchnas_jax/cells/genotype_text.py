@@ -43,7 +43,7 @@ def read_darts(text):
     fields[name] = value
   if tokens:
     raise ValueError(f'after the genotype stands {shorten(tokens[0])}')
-  return _complete(fields)
+  return complete(fields)
 
 
 def write_darts(fields):
@@ -89,9 +89,7 @@ def read_json(text):
     raise ValueError(f'the text is no JSON: {error}') from None
   if not isinstance(fields, dict):
     raise ValueError(f'the text holds {shorten(fields)}; a genotype is an object')
-  if unknown := [name for name in fields if name not in FIELDS]:
-    raise ValueError(f'the key {shorten(unknown[0])} is unknown; {ONCE}')
-  return _complete(fields)
+  return complete(fields)
 
 
 def write_json(fields):
@@ -114,7 +112,10 @@ def _bounded(text):
   return text
 
 
-def _complete(fields):
+def complete(fields):
+  """Returns the four fields of a genotype; ValueError where one is missing or unknown."""
+  if unknown := [name for name in fields if name not in FIELDS]:
+    raise ValueError(f'the key {shorten(unknown[0])} is unknown; {ONCE}')
   if missing := [name for name in FIELDS if name not in fields]:
     raise ValueError(f'{missing[0]} is missing; {ONCE}')
   return fields
