@@ -1,27 +1,18 @@
-import functools
-
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import quadratic, random_batch, tiny_supernet
 
-from stretchnas_jax.cells import graph, space, topology
+from stretchnas_jax.cells import topology
 from stretchnas_jax.data.batches.examples import Batch, Examples
 from stretchnas_jax.learning import bilevel, optimizers
 from stretchnas_jax.learning.state import Arch
 from stretchnas_jax.machine import parallel
-from stretchnas_jax.networks import supernet
 
 # ---- rules on a quadratic problem ---------------------------------------------------------------
-
-
-def quadratic(weights, arch, examples):
-  """|A w + alpha - y|^2 / 2 + |beta - B w|^2 / 2, with the matrices as `images`, y as `labels`."""
-  (a, b), y = examples.images, examples.labels
-  residual = a @ weights + arch.alpha['normal'] - y
-  return 0.5 * (residual**2).sum() + 0.5 * ((arch.beta['normal'] - b @ weights) ** 2).sum()
 
 
 def analytic(weights, arch, examples):
@@ -70,14 +61,8 @@ RULES = {
 }
 
 
-@functools.cache
-def network():
-  names = ('none', 'max_pool_3x3', 'skip_connect', 'sep_conv_3x3')
-  return supernet.Supernet(space.SearchSpace(graph.CellGraph(2), names), 2, 1, 3, form='merged')
-
-
 def make(rule, **options):
-  net = network()
+  net = tiny_supernet()
   options = {'penalty_weight': 10.0, 'image_shape': (8, 8, 1)} | options
   return bilevel.make_search(
     net, topology.output_subsets(net.space.graph), rule,
@@ -86,20 +71,9 @@ def make(rule, **options):
   )  # fmt: skip
 
 
-def batch_of(key, size=8, shared=False):
-  def examples(key):
-    images, labels = jax.random.split(key)
-    return Examples(
-      jax.random.normal(images, (size, 8, 8, 1)), jax.random.randint(labels, (size,), 0, 3)
-    )
-
-  train, alpha, beta = map(examples, jax.random.split(key, 3))
-  return Batch(train, alpha, None if shared else beta)
-
-
 def expected_step(search, rule, state, batch):
   """One step, spelled out: alpha and beta with their own optimisers, then the weights."""
-  net, table = network(), topology.output_subsets(network().space.graph)
+  net, table = tiny_supernet(), topology.output_subsets(tiny_supernet().space.graph)
 
   def loss(params, arch, examples):
     logits, updated = net.apply(
@@ -142,7 +116,7 @@ def expected_step(search, rule, state, batch):
 @pytest.mark.parametrize('shared', [False, True], ids=['three_way', 'two_way'])
 @pytest.mark.parametrize('name', RULES)
 def test_step_is_the_one_spelled_out(key, name, shared, unroll):
-  search, batch = make(RULES[name], unroll=unroll), batch_of(key, shared=shared)
+  search, batch = make(RULES[name], unroll=unroll), random_batch(key, shared=shared)
   state = jax.jit(search.init)(key)
   after, metrics = jax.jit(search.step)(state, batch, key)
   arch, params, stats, value = expected_step(search, RULES[name], state, batch)
@@ -164,19 +138,21 @@ def test_a_users_rule_may_be_any_function(key):
 
   search = make(rule, penalty_weight=0.0)
   state = jax.jit(search.init)(key)
-  after, _ = jax.jit(search.step)(state, batch_of(key), key)
-  ours, _ = jax.jit(make(bilevel.one_level(), penalty_weight=0.0).step)(state, batch_of(key), key)
+  after, _ = jax.jit(search.step)(state, random_batch(key), key)
+  ours, _ = jax.jit(make(bilevel.one_level(), penalty_weight=0.0).step)(
+    state, random_batch(key), key
+  )
   # The only cell of a network of one layer is a reduction cell.
   moved = after.arch.alpha['reduce'] - state.arch.alpha['reduce']
   opposite = state.arch.alpha['reduce'] - ours.arch.alpha['reduce']
   # Adam's weight decay is the same either way; at logits of 1e-3 it is small beside the gradient.
-  learns = np.asarray(network().space.primitives) != 'none'
+  learns = np.asarray(tiny_supernet().space.primitives) != 'none'
   assert np.mean(np.sign(moved) == np.sign(opposite), where=learns) > 0.8
 
 
 def test_penalty_connects_the_nodes(key):
   """With the penalty alone, r(beta) falls from an unconnected cell to exactly 0."""
-  table = topology.output_subsets(network().space.graph)
+  table = topology.output_subsets(tiny_supernet().space.graph)
   search = make(bilevel.first_order(), penalty_weight=1000.0)
   state = jax.jit(search.init)(key)
   # The empty code, the first of each row, leads everywhere.
@@ -186,7 +162,7 @@ def test_penalty_connects_the_nodes(key):
   step = jax.jit(search.step)
   penalties = []
   for _ in range(12):
-    state, metrics = step(state, batch_of(key), key)
+    state, metrics = step(state, random_batch(key), key)
     penalties.append(float(metrics['penalty']))
   assert penalties[0] > 0
   assert penalties[-1] == 0
@@ -204,7 +180,7 @@ def test_one_and_four_devices_agree(key, backend):
     step = parallel.data_parallel(search.step, backend=backend, devices=devices)
     state = parallel.replicate(jax.jit(search.init)(key), backend, devices)
     for i in range(3):
-      state, metrics = step(state, batch_of(jax.random.key(i)), key)
+      state, metrics = step(state, random_batch(jax.random.key(i)), key)
     return jax.device_get((state, metrics))
 
   one = run('single', jax.devices()[:1])
@@ -214,7 +190,7 @@ def test_one_and_four_devices_agree(key, backend):
 def test_a_batch_that_does_not_divide_is_named(key):
   step = parallel.data_parallel(make(RULES['mixed']).step)
   with pytest.raises(ValueError, match='batch of 6 does not divide by 4 devices'):
-    step(None, batch_of(key, size=6), key)
+    step(None, random_batch(key, size=6), key)
 
 
 def test_unknown_backend_is_named():

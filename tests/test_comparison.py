@@ -8,32 +8,18 @@ from xml.etree import ElementTree
 import jax
 import numpy as np
 import pytest
+from helpers import FACTS, check_same_work, count_multiply_adds, figures
 from reference import supernet as reference
-from test_sizes import convolutions
 
 from experiments.benchmarks import compare, curves, processes, scaling, tables
-from stretchnas_jax import Supernet, benchmark, darts_space, sizes, zoo
-from stretchnas_jax.cli import app
+from stretchnas_jax import Supernet, darts_space, sizes, zoo
 from stretchnas_jax.networks import supernet
-
-
-def figures(step, peak=100.0):
-  return {
-    'median_step_seconds': step, 'compile_seconds': 20.0, 'trace_seconds': 4.0,
-    'peak_memory_mb': peak,
-  }  # fmt: skip
-
 
 ROUNDS = [
   {'ours': figures(1.0), 'plain': figures(2.0), 'tuned': figures(0.5)},
   {'ours': figures(2.0, 300.0), 'plain': figures(5.0), 'tuned': figures(3.0)},
   {'ours': figures(4.0), 'plain': figures(12.0), 'tuned': figures(4.0)},
 ]
-FACTS = {
-  'date': '2026-01-02T03:04:05+00:00', 'git_commit': 'abc',
-  'machine': {'cpu': 'Abacus', 'cores': 2, 'gpu': None},
-  'versions': {'jax': '1.2', 'torch': None}, 'ours': [], 'peer': ['--dtype=bfloat16'],
-}  # fmt: skip
 
 
 def test_ratios_are_taken_within_a_round():
@@ -110,28 +96,6 @@ def test_both_sides_are_told_the_same_work(name, monkeypatch):
   check_same_work(compare.ROWS[name])
 
 
-def check_same_work(row):
-  options = app.start_options(True, False) + benchmark.OPTIONS
-  args = app.parse(['benchmark', *row.ours], True, options, ())
-  config, mode = args.config, row.peer[0]
-  peer = dict(word[2:].split('=') if '=' in word else (word[2:], '') for word in row.peer[1:])
-  assert int(peer['channels']) == config.model.channels
-  assert int(peer['layers']) == config.model.num_layers
-  assert int(peer['batch']) == config[mode].batch_size
-  grey = config.data.name == 'digits'
-  assert int(peer.get('image-size', 32)) == (config.data.image_size or 32)
-  assert int(peer.get('colours', 3)) == (1 if grey else 3)
-  if mode == 'train':
-    assert peer['genotype'] == args.genotype
-    assert ('auxiliary' in peer) == config.model.auxiliary
-    assert float(peer['drop-path']) == config.train.drop_path
-    return
-  assert int(peer['nodes']) == config.space.num_intermediate
-  assert peer['ops'] == ('8' if config.space.with_none else '7')
-  assert peer.get('rule', 'first_order') == config.rule.kind
-  assert config.data.split == 'two_way' and config.model.dtype == 'float32'
-
-
 def test_a_process_that_fails_says_why():
   with pytest.raises(RuntimeError, match='(?s)no_such_module .*No module named'):
     processes.run('no_such_module', ['x'])
@@ -156,7 +120,7 @@ def test_the_arithmetic_is_that_of_the_definition():
   weights = dict.fromkeys(supernet.CELL_TYPES, np.ones((edges, operations), np.float32))
   scores = dict.fromkeys(supernet.CELL_TYPES, np.ones(edges, np.float32))
   program = jax.make_jaxpr(lambda p, x: reference(net, p, x, weights, scores))(params, images)
-  assert scaling.macs(2, 3, 4, 5, 16) == 5 * convolutions(program.jaxpr)
+  assert scaling.macs(2, 3, 4, 5, 16) == 5 * count_multiply_adds(program.jaxpr)
 
 
 def test_each_point_changes_one_thing(monkeypatch, tmp_path):

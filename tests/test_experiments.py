@@ -13,6 +13,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from small_experiment import SMALL_EXPERIMENT, canned, finish, setting_of
 
 from stretchnas_jax import config as config_lib
 from stretchnas_jax import search, train
@@ -31,28 +32,13 @@ from stretchnas_jax.sweeps import (
   tables,
 )
 from stretchnas_jax.sweeps.scales import CPU, PAPER, SCALES, TINY
-from stretchnas_jax.sweeps.spec import Experiment, Paper, Run, Search
+from stretchnas_jax.sweeps.spec import Experiment, Run
 
 ROOT = pathlib.Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / 'experiments').glob('[tf]*[0-9]_*.py'))
 EXPERIMENTS = [*NAMES, 'comparison_cifar10']
 PROGRAMS = {'search': search, 'train': train}
 CELL = zoo.GENOTYPES['DARTS_V2']
-GENOTYPE = json.loads(json.dumps({
-  'normal': [['sep_conv_3x3', 0, 2], ['skip_connect', 2, 3]], 'normal_concat': [2, 3],
-  'reduce': [['sep_conv_3x3', 0, 2]], 'reduce_concat': [2],
-}))  # fmt: skip
-SMALL_EXPERIMENT = Experiment(
-  'A small table',
-  {'learned': Search('configs/darts_sc_cifar10.py', 8)},
-  {
-    'other': Run('of others', paper=Paper(2.5)),
-    'ours': Run('ours', 'learned', 8, 3.5, Paper(2.7, 0.1, 1.8, 337, 0.6)),
-    'zoo': Run('published', 'DARTS_V2', 8, 3.5),
-    'chance': Run('random', 'random', 8, 3.5),
-  },
-  (('ours', 'zoo'),),
-)
 
 
 @pytest.fixture(autouse=True)
@@ -62,10 +48,6 @@ def at_the_root(monkeypatch):
 
 def experiment_of(name):
   return importlib.import_module(f'experiments.{name}').EXPERIMENT
-
-
-def setting_of(scale, folder='runs/x', seeds=(0, 1, 2), **more):
-  return jobs.Setting(scale, pathlib.Path(folder), seeds, **more)
 
 
 def all_jobs(experiment, setting):
@@ -204,30 +186,6 @@ def test_differences_are_of_the_same_seeds():
 
 
 # ---- results -------------------------------------------------------------------------------------
-
-
-def finish(folder, **result):
-  folder.mkdir(parents=True)
-  facts = {'versions': {'jax': '1'}, 'machine': {'cpu': 'x', 'cores': 2}, 'devices': ['cpu: cpu']}
-  (folder / 'run.json').write_text(json.dumps(facts | {'git_commit': 'abc'}))
-  (folder / 'config.json').write_text(json.dumps({'seed': 0, 'genotype': GENOTYPE}))
-  (folder / 'result.json').write_text(json.dumps({'genotype': GENOTYPE, 'seed': 0} | result))
-  lines = [{'epoch': i, 'penalty': r, 'none_weight_mean': 0.2, 'none_weight_max': i / 4}
-           for i, r in enumerate((0.0, 0.25, 0.0), 1)]  # fmt: skip
-  (folder / 'metrics.jsonl').write_text('\n'.join(map(json.dumps, lines)) + '\n')
-
-
-def canned(folder):
-  """Two seeds of three of `ours`, all of `zoo`, none of `chance`."""
-  setting = setting_of(PAPER, folder)
-  sizes = {'channels': 36, 'num_layers': 8, 'macs': 4e8, 'flops_ptflops': 5e8, 'seconds': 7200}
-  runs = SMALL_EXPERIMENT.runs
-  for trial, error in zip(jobs.trials(SMALL_EXPERIMENT, runs['ours'], setting), (3.0, 2.0)):
-    finish(trial.search, seconds=3600, val_accuracy=0.9, penalty=0.0)
-    finish(trial.training, test_error_percent=error, params=3.6e6, **sizes)
-  for trial, error in zip(jobs.trials(SMALL_EXPERIMENT, runs['zoo'], setting), (2.5, 2.0, 3.0)):
-    finish(trial.training, test_error_percent=error, params=3.9e6, **sizes)
-  return setting
 
 
 def test_the_table_says_what_was_run_and_what_was_not(tmp_path):

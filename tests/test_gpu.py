@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from test_comparison import FACTS, check_same_work, figures
+from helpers import FACTS, check_same_work, figures
 
 from experiments.benchmarks import gpu, gpu_runs, gpu_tables, processes
 from experiments.benchmarks import gpu_stages as stages

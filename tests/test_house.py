@@ -1,12 +1,12 @@
 """The house keeps its order: layers, imports, configs."""
 
 import ast
-import importlib
 import pathlib
 import subprocess
 import sys
 
 import pytest
+from helpers import load_config
 
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import zoo
@@ -158,13 +158,6 @@ def test_importing_the_package_is_light():
     ]
   )
   subprocess.run([sys.executable, '-W', 'error', '-c', code], check=True)
-
-
-def load_config(path, *args):
-  spec = importlib.util.spec_from_file_location(path.stem, path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module.get_config(*args)
 
 
 CONFIGS = {

@@ -4,7 +4,7 @@ import pathlib
 import tarfile
 
 import pytest
-from test_experiments import SMALL_EXPERIMENT, canned
+from small_experiment import SMALL_EXPERIMENT, canned
 
 from stretchnas_jax.sweeps import program
 

@@ -9,9 +9,9 @@ import filelock
 import jax
 import numpy as np
 import pytest
+from helpers import tiny_search, without_clock
 
 import stretchnas_jax
-from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import genotype
 from stretchnas_jax.machine import parallel
 from stretchnas_jax.runs import (
@@ -24,27 +24,6 @@ from stretchnas_jax.runs import (
 )
 
 ROOT = pathlib.Path(__file__).parents[1]
-CLOCK = ('seconds', 'images_per_second')
-
-
-def tiny_config(**fields):
-  config = config_lib.search_config()
-  values = {
-    'data.name': 'digits', 'data.image_size': 8, 'data.crop_padding': 1, 'data.fraction': 0.2,
-    'space.num_intermediate': 2, 'model.channels': 2, 'model.num_layers': 1, 'model.form': 'merged',
-    'rule.kind': 'mixed', 'search.epochs': 2, 'search.batch_size': 32, 'search.steps_per_call': 2,
-    'parallel.backend': 'single',
-  } | fields  # fmt: skip
-  for field, value in values.items():
-    config.update_from_flattened_dict({field: value})
-  return config
-
-
-def without_clock(path):
-  is_clock = lambda name: name in CLOCK or name.endswith('_seconds')
-  return [
-    {k: v for k, v in line.items() if not is_clock(k)} for line in json_files.read_lines(path)
-  ]
 
 
 def last_state(path, config):
@@ -57,17 +36,17 @@ def last_state(path, config):
 def test_planes_are_refused_on_a_gpu_before_anything_begins(tmp_path, monkeypatch):
   monkeypatch.setattr(parallel, 'on_gpu', lambda: True)
   with pytest.raises(ValueError, match="model.form is 'planes'.* use auto or merged"):
-    stretchnas_jax.run_search(tiny_config(**{'model.form': 'planes'}), tmp_path / 'run')
+    stretchnas_jax.run_search(tiny_search(**{'model.form': 'planes'}), tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
   for form in ('auto', 'merged'):
-    search_plan.plan_search(tiny_config(**{'model.form': form}))
+    search_plan.plan_search(tiny_search(**{'model.form': form}))
 
 
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
   """A search that was never stopped: its folder and its result."""
   path = tmp_path_factory.mktemp('search') / 'run'
-  return path, stretchnas_jax.run_search(tiny_config(), path)
+  return path, stretchnas_jax.run_search(tiny_search(), path)
 
 
 def test_a_search_leaves_what_it_promises(finished):
@@ -104,7 +83,7 @@ def test_a_stopped_search_ends_bit_for_bit_as_one_that_was_not(
 ):
   """An epoch has 3 steps of 96 images: the fourth call ends in the second epoch."""
   fields = {'checkpoint.every_steps': every} if every else {}
-  config = tiny_config(**fields)
+  config = tiny_search(**fields)
   advance, seen = loop.Loop.advance, []
 
   def stop_later(self, *args):
@@ -123,14 +102,14 @@ def test_a_stopped_search_ends_bit_for_bit_as_one_that_was_not(
   for name in ('metrics.jsonl', 'genotypes.jsonl'):
     assert without_clock(tmp_path / 'run' / name) == without_clock(finished[0] / name)
   step, state, _ = last_state(tmp_path / 'run', config)
-  expected_step, expected, _ = last_state(finished[0], tiny_config())
+  expected_step, expected, _ = last_state(finished[0], tiny_search())
   assert step == expected_step
   jax.tree.map(np.testing.assert_array_equal, state, expected)
 
 
 def test_a_search_in_bfloat16_stays_near_float32(finished, tmp_path):
   """Two epochs: losses, and alpha and beta, which stay float32 themselves."""
-  half = tiny_config(**{'model.dtype': 'bfloat16'})
+  half = tiny_search(**{'model.dtype': 'bfloat16'})
   stretchnas_jax.run_search(half, tmp_path / 'run')
   lines, expected = (
     json_files.read_lines(path / 'metrics.jsonl') for path in (tmp_path / 'run', finished[0])
@@ -151,7 +130,7 @@ def test_a_finished_search_is_left_alone(finished, capsys):
   before = {
     p: p.stat().st_mtime_ns for p in path.rglob('*') if p.name not in ('run.json', 'config.json')
   }
-  assert stretchnas_jax.run_search(tiny_config(), path) == result
+  assert stretchnas_jax.run_search(tiny_search(), path) == result
   assert 'holds a finished search' in capsys.readouterr().out
   after = {p: p.stat().st_mtime_ns for p in before}
   assert before == after
@@ -159,14 +138,14 @@ def test_a_finished_search_is_left_alone(finished, capsys):
 
 def test_a_folder_of_another_config_is_refused(finished):
   with pytest.raises(ValueError, match='search.epochs=2, now 3'):
-    stretchnas_jax.run_search(tiny_config(**{'search.epochs': 3}), finished[0])
+    stretchnas_jax.run_search(tiny_search(**{'search.epochs': 3}), finished[0])
 
 
 def test_a_search_under_way_keeps_others_out(finished):
   path = finished[0]
   before = (path / 'run.json').read_bytes()
   with filelock.FileLock(path / '.lock'), pytest.raises(ValueError, match='in use by another proc'):
-    stretchnas_jax.run_search(tiny_config(), path)
+    stretchnas_jax.run_search(tiny_search(), path)
   assert (path / 'run.json').read_bytes() == before
 
 
@@ -185,7 +164,7 @@ def test_a_search_under_way_keeps_others_out(finished):
 )
 def test_what_cannot_be_run_is_named_before_the_folder_is_made(tmp_path, fields, words):
   with pytest.raises((ValueError, OSError), match=words):
-    stretchnas_jax.run_search(tiny_config(**fields), tmp_path / 'run')
+    stretchnas_jax.run_search(tiny_search(**fields), tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
 
 
@@ -203,7 +182,7 @@ def test_the_command_line_names_an_error_in_one_line(tmp_path):
 
 def test_several_seeds_are_the_searches_of_each(finished, tmp_path):
   path, result = finished
-  summary = stretchnas_jax.run_search(tiny_config(), tmp_path / 'several', seeds=(1, 0))
+  summary = stretchnas_jax.run_search(tiny_search(), tmp_path / 'several', seeds=(1, 0))
   # The programs of the first seed served this one.
   assert without_clock(tmp_path / 'several' / 'seed_0' / 'metrics.jsonl') == without_clock(
     path / 'metrics.jsonl'

@@ -3,6 +3,7 @@ import math
 import jax
 import numpy as np
 import pytest
+from helpers import count_multiply_adds
 
 from stretchnas_jax.cells import genotype, graph, space, zoo
 from stretchnas_jax.networks import network, operations, sizes
@@ -85,21 +86,6 @@ EDGES = [(name, i % 2, 2 + i // 2) for i, name in enumerate(operations.OPERATION
 MANY = genotype.Genotype([*EDGES, ('skip_connect', 2, 6)], [2, 6], EDGES, [4, 3, 2])
 
 
-def convolutions(jaxpr):
-  """Multiply-adds of all convolutions and matrix products of a program."""
-  total = 0
-  for equation in jaxpr.eqns:
-    for inner in equation.params.values():
-      total += convolutions(inner.jaxpr) if hasattr(inner, 'jaxpr') else 0
-    shapes = [variable.aval.shape for variable in equation.invars]
-    out = math.prod(equation.outvars[0].aval.shape)
-    if equation.primitive.name == 'conv_general_dilated':
-      total += out * math.prod(shapes[1][:3])
-    elif equation.primitive.name == 'dot_general':
-      total += out * shapes[0][-1]
-  return total
-
-
 @pytest.mark.parametrize('stem, side', [('cifar', 32), ('imagenet', 224)])
 def test_macs_are_those_of_the_program(stem, side):
   net = network.FixedNetwork(MANY, 4, 8, 10, stem, form='plain')  # shifts are no convolutions
@@ -107,7 +93,7 @@ def test_macs_are_those_of_the_program(stem, side):
   variables = jax.eval_shape(net.init, jax.random.key(0), image)
   program = jax.make_jaxpr(net.apply)(variables, image)
   fields = {'channels': 4, 'num_layers': 8, 'num_classes': 10, 'stem': stem}
-  assert sizes.count_macs(MANY, **fields) == convolutions(program.jaxpr)
+  assert sizes.count_macs(MANY, **fields) == count_multiply_adds(program.jaxpr)
 
 
 @pytest.mark.parametrize('auxiliary', [False, True])

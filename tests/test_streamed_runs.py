@@ -9,8 +9,8 @@ import threading
 import jax
 import numpy as np
 import pytest
+from helpers import TINY_CELL, load_config, with_fields, without_clock
 from PIL import Image
-from test_house import load_config
 
 import stretchnas_jax
 from stretchnas_jax import config as config_lib
@@ -31,8 +31,6 @@ from stretchnas_jax.runs import (
 )
 
 ROOT = pathlib.Path(__file__).parents[1]
-EDGES = (('sep_conv_3x3', 0, 2), ('skip_connect', 1, 2))
-CELL = genotype.Genotype(EDGES, (2,), EDGES, (2,))
 STREAM = {
   'data.image_size': 16, 'data.jitter': 1.0, 'data.workers': 2, 'model.channels': 2,
   'model.num_layers': 1, 'model.stem': 'imagenet', 'parallel.backend': 'single',
@@ -45,12 +43,6 @@ TRAIN = STREAM | {
   'data.name': 'folder', 'data.stream': True, 'data.cutout': 4, 'model.auxiliary': False,
   'train.batch_size': 8, 'train.epochs': 2,
 }  # fmt: skip
-
-
-def changed(config, fields):
-  for field, value in fields.items():
-    config.update_from_flattened_dict({field: value})
-  return config
 
 
 @pytest.fixture(scope='module')
@@ -69,7 +61,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def train_config(images):
-  return lambda path=images, **fields: changed(
+  return lambda path=images, **fields: with_fields(
     config_lib.train_config(), TRAIN | {'data.path': str(path)} | fields
   )
 
@@ -77,7 +69,7 @@ def train_config(images):
 @pytest.fixture(scope='module')
 def programs(train_config):
   """Compiled once for all trainings here."""
-  return train_steps.compile_programs(train_plan.plan_train(train_config(), CELL))
+  return train_steps.compile_programs(train_plan.plan_train(train_config(), TINY_CELL))
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +90,7 @@ def no_thread_is_left():
 
 
 def test_a_search_on_a_stream(images, tmp_path, capsys):
-  config = changed(config_lib.search_config(), SEARCH | {'data.path': str(images)})
+  config = with_fields(config_lib.search_config(), SEARCH | {'data.path': str(images)})
   result = stretchnas_jax.run_search(config, tmp_path / 'run')
   (line,) = json_files.read_lines(tmp_path / 'run' / 'metrics.jsonl')
   assert line['step'] == 2 and np.isfinite(line['train_loss'])
@@ -135,16 +127,9 @@ def test_the_stem_for_large_images_halves_three_times():
 def finished(train_config, programs, tmp_path_factory):
   """A training that was never stopped: its folder and its result."""
   path = tmp_path_factory.mktemp('train') / 'run'
-  run_plan = train_plan.plan_train(train_config(), CELL)
-  folder = train.open_folder(path, train_config(), CELL, ())
+  run_plan = train_plan.plan_train(train_config(), TINY_CELL)
+  folder = train.open_folder(path, train_config(), TINY_CELL, ())
   return path, train.run_plan(run_plan, folder, programs)
-
-
-def without_clock(path):
-  is_clock = lambda name: name in ('seconds', 'images_per_second') or name.endswith('_seconds')
-  return [
-    {k: v for k, v in line.items() if not is_clock(k)} for line in json_files.read_lines(path)
-  ]
 
 
 def test_a_training_on_a_stream_goes_on_where_it_was(finished, train_config, tmp_path, monkeypatch):
@@ -162,12 +147,12 @@ def test_a_training_on_a_stream_goes_on_where_it_was(finished, train_config, tmp
   config = train_config(**{'train.steps_per_call': 1, 'checkpoint.every_steps': 2})
   monkeypatch.setattr(loop.Loop, 'advance', stop_in_second_epoch)
   with pytest.raises(RuntimeError):
-    stretchnas_jax.run_train(config, tmp_path / 'run', CELL)
+    stretchnas_jax.run_train(config, tmp_path / 'run', TINY_CELL)
   assert no_thread_is_left()
   assert max(int(p.name) for p in (tmp_path / 'run' / 'checkpoints').iterdir()) == 4
   monkeypatch.setattr(loop.Loop, 'advance', advance)
   config.data.workers = 1
-  again = stretchnas_jax.run_train(config, tmp_path / 'run', CELL)
+  again = stretchnas_jax.run_train(config, tmp_path / 'run', TINY_CELL)
   assert {**again, 'seconds': 0} == {**result, 'seconds': 0}
   lines = [without_clock(p / 'metrics.jsonl') for p in (tmp_path / 'run', path)]
   assert lines[0] == lines[1]
@@ -192,7 +177,7 @@ def test_a_broken_image_ends_a_run_in_a_line_or_is_skipped(
   images, programs, tmp_path, capsys, caplog
 ):
   tree = shutil.copytree(images, tmp_path / 'images')
-  (tmp_path / 'cell.json').write_text(genotype.to_json(CELL))
+  (tmp_path / 'cell.json').write_text(genotype.to_json(TINY_CELL))
   files = encoded.load('folder', path=str(tree))
   order = splits.epoch_indices(np.arange(24), 8, 3, seed=0, epoch=0, stream='train')
   broken = files.train.paths[order[2, 5]]  # in the last step of the first epoch
@@ -238,7 +223,7 @@ def test_the_configs_of_imagenet_open_their_stream(name, images):
   group = config.search if 'search' in config else config.train
   assert 4 <= group.steps_per_call <= 8 and group.batch_size % 64 == 0
   more = {'data.path': str(images), 'data.fraction': 1.0, 'data.workers': 1}
-  changed(config, more)
+  with_fields(config, more)
   group.batch_size = 8
   module = search_plan if 'search' in config else train_plan
   with contextlib.closing(module.open_feeds(config)) as feeds:
@@ -262,7 +247,7 @@ def test_what_a_config_says_of_a_stream(images):
   config = config_lib.train_config()
   assert plan.stream_options(config.data).jitter is None
   assert plan.stream_options(config.data).image_size == 224
-  changed(config, {'data.jitter': 0.5, 'data.crop_scale': 0.25, 'data.flip': False})
+  with_fields(config, {'data.jitter': 0.5, 'data.crop_scale': 0.25, 'data.flip': False})
   options = plan.stream_options(config.data)
   assert options.jitter == (0.2, 0.2, 0.2, 0.1) and options.scale == (0.25, 1.0)
   assert not options.flip and options.cutout == 16

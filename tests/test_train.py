@@ -13,8 +13,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from PIL import Image
-from test_house import load_config
+from helpers import load_config, tiny_training, without_clock, write_classes
 
 import stretchnas_jax
 from stretchnas_jax import config as config_lib
@@ -34,37 +33,16 @@ from stretchnas_jax.runs import (
 )
 
 ROOT = pathlib.Path(__file__).parents[1]
-CLOCK = ('seconds', 'images_per_second')
 EDGES = (('sep_conv_3x3', 0, 2), ('skip_connect', 1, 2), ('max_pool_3x3', 2, 3))
 CELL = genotype.Genotype(EDGES, (2, 3), EDGES[:2], (2,))
 OTHER = genotype.Genotype(EDGES, (2, 3), EDGES[1:2], (2,))
-
-
-def tiny_config(**fields):
-  config = config_lib.train_config()
-  values = {
-    'data.name': 'digits', 'data.image_size': 8, 'data.fraction': 0.2, 'data.holdout': 0.3,
-    'data.crop_padding': 1, 'data.cutout': 2, 'model.channels': 2, 'model.num_layers': 1,
-    'model.auxiliary': False, 'train.epochs': 2, 'train.batch_size': 64, 'train.drop_path': 0.4,
-    'weights.learning_rate': 0.05, 'parallel.backend': 'single',
-  } | fields  # fmt: skip
-  for field, value in values.items():
-    config.update_from_flattened_dict({field: value})
-  return config
-
-
-def without_clock(path):
-  is_clock = lambda name: name in CLOCK or name.endswith('_seconds')
-  return [
-    {k: v for k, v in line.items() if not is_clock(k)} for line in json_files.read_lines(path)
-  ]
 
 
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
   """A training that was never stopped: its folder and its result."""
   path = tmp_path_factory.mktemp('train') / 'run'
-  return path, stretchnas_jax.run_train(tiny_config(), path, CELL)
+  return path, stretchnas_jax.run_train(tiny_training(), path, CELL)
 
 
 def test_a_training_leaves_what_it_promises(finished):
@@ -98,7 +76,7 @@ def test_the_test_images_are_looked_at_once_and_the_best_epoch_has_its_own_name(
   val = [line['val_accuracy'] for line in lines]
   assert result['last_val_accuracy'] == val[-1] and result['best_val_accuracy'] == max(val)
   assert result['best_epoch'] == 1 + val.index(max(val))
-  parts = train_plan.plan_train(tiny_config(), CELL).feeds.sizes
+  parts = train_plan.plan_train(tiny_training(), CELL).feeds.sizes
   assert parts == {'train': 201, 'val': 86, 'test': 360}
 
 
@@ -127,7 +105,7 @@ def test_a_stopped_training_ends_bit_for_bit_as_one_that_was_not(
     return advance(self, *args)
 
   fields = {'checkpoint.every_steps': 2} if how == 'crash' else {}
-  config = tiny_config(**{'train.steps_per_call': 1, **fields})
+  config = tiny_training(**{'train.steps_per_call': 1, **fields})
   monkeypatch.setattr(loop.Loop, 'advance', stop_in_second_epoch)
   before = signal.getsignal(signal.SIGTERM)
   with pytest.raises(signals.Stopped if how == 'signal' else RuntimeError) as stop:
@@ -156,7 +134,7 @@ def test_the_weights_of_the_best_epoch_are_kept(tmp_path, monkeypatch, capsys):
     return found | {'val_accuracy': accuracies[int(state.step)]} if part == 'val' else found
 
   monkeypatch.setattr(train.train_run.Run, 'measure', measured)
-  config, run = tiny_config(**{'train.epochs': 3, 'train.steps_per_call': 1}), tmp_path / 'run'
+  config, run = tiny_training(**{'train.epochs': 3, 'train.steps_per_call': 1}), tmp_path / 'run'
   advance, seen = loop.Loop.advance, []
 
   def crash_in_third_epoch(self, *args):
@@ -188,14 +166,14 @@ def test_the_weights_of_the_best_epoch_are_kept(tmp_path, monkeypatch, capsys):
 def test_a_finished_training_is_left_alone(finished, capsys):
   path, result = finished
   before = (path / 'result.json').stat().st_mtime_ns
-  assert stretchnas_jax.run_train(tiny_config(), path, CELL) == result
+  assert stretchnas_jax.run_train(tiny_training(), path, CELL) == result
   assert 'holds a finished training' in capsys.readouterr().out
   assert (path / 'result.json').stat().st_mtime_ns == before
 
 
 def run_steps(backend, dtype='float32'):
   """State and sums after three steps of the second epoch, where drop path is at work."""
-  config = tiny_config(**{'parallel.backend': backend, 'model.dtype': dtype})
+  config = tiny_training(**{'parallel.backend': backend, 'model.dtype': dtype})
   plan = train_plan.plan_train(config, CELL)
   programs = train_steps.compile_programs(plan)
   position = programs.init(jax.random.key(0))
@@ -227,7 +205,7 @@ def test_bfloat16_learns_nearly_the_same_and_keeps_float32(on_one_device):
 
 
 def test_several_seeds_are_one_result_and_can_go_on(tmp_path, capsys):
-  config = tiny_config(**{'train.epochs': 1, 'data.holdout': 0.0, 'data.fraction': 0.1})
+  config = tiny_training(**{'train.epochs': 1, 'data.holdout': 0.0, 'data.fraction': 0.1})
   first = stretchnas_jax.run_train(config, tmp_path / 'run', CELL, seeds=(0,))
   assert first['n'] == 1 and first['test_accuracy_std'] is None
   result = stretchnas_jax.run_train(config, tmp_path / 'run', CELL, seeds=(0, 3))
@@ -240,7 +218,7 @@ def test_several_seeds_are_one_result_and_can_go_on(tmp_path, capsys):
   assert result['test_accuracy_std'] == statistics.stdev(accuracy)
   assert result['test_error_percent'] == pytest.approx(100 - 100 * result['test_accuracy'])
   alone = stretchnas_jax.run_train(
-    tiny_config(**{**flat(config), 'seed': 3}), tmp_path / 'alone', CELL
+    tiny_training(**{**flat(config), 'seed': 3}), tmp_path / 'alone', CELL
   )
   assert alone['test_accuracy'] == accuracy[1]
   with pytest.raises(ValueError, match='holds several runs; name one of them: seed_0, seed_3'):
@@ -262,10 +240,10 @@ def test_eval_only_measures_the_newest_checkpoint(finished, capsys):
   assert line['step'] == 6 and line['test_images'] == 360
   assert line['test_accuracy'] == result['test_accuracy']
   assert line['val_accuracy'] == result['last_val_accuracy']
-  trained.prepare_evaluation(path, tiny_config(**{'train.batch_size': 40}))()
+  trained.prepare_evaluation(path, tiny_training(**{'train.batch_size': 40}))()
   assert json.loads(capsys.readouterr().out)['test_accuracy'] == result['test_accuracy']
   with pytest.raises(ValueError, match='data.holdout=0.3, now 0.0'):
-    trained.prepare_evaluation(path, tiny_config(**{'data.holdout': 0.0}))
+    trained.prepare_evaluation(path, tiny_training(**{'data.holdout': 0.0}))
 
 
 def test_eval_only_from_the_command_line_needs_no_config(finished, tmp_path):
@@ -299,7 +277,7 @@ def test_eval_only_from_the_command_line_needs_no_config(finished, tmp_path):
 )
 def test_what_cannot_be_run_is_named_before_the_folder_is_made(tmp_path, fields, words):
   with pytest.raises((ValueError, OSError), match=words):
-    stretchnas_jax.run_train(tiny_config(**fields), tmp_path / 'run', CELL)
+    stretchnas_jax.run_train(tiny_training(**fields), tmp_path / 'run', CELL)
   assert not (tmp_path / 'run').exists()
 
 
@@ -307,13 +285,13 @@ def test_operations_that_are_not_known_are_named(tmp_path):
   path = tmp_path / 'cell.json'
   path.write_text(genotype.to_json(CELL).replace('max_pool_3x3', 'max_pool_9x9'))
   with pytest.raises(ValueError, match='max_pool_9x9'):
-    stretchnas_jax.run_train(tiny_config(), tmp_path / 'run', path)
+    stretchnas_jax.run_train(tiny_training(), tmp_path / 'run', path)
 
 
 def test_another_cell_is_refused_by_the_folder_and_by_its_checkpoints(finished, tmp_path):
   with pytest.raises(ValueError, match='trains another cell than this --genotype'):
-    stretchnas_jax.run_train(tiny_config(), finished[0], OTHER)
-  config = tiny_config(**{'train.epochs': 3})
+    stretchnas_jax.run_train(tiny_training(), finished[0], OTHER)
+  config = tiny_training(**{'train.epochs': 3})
   folder = train.open_folder(tmp_path / 'run', config, OTHER, ())
   shutil.copytree(finished[0] / 'checkpoints', folder.path / 'checkpoints')
   folder.close()
@@ -353,15 +331,8 @@ def test_errors_are_a_sentence_and_exit_code_2(finished, tmp_path, capsys, field
   text_of = {'own': genotype.to_json(CELL), 'other': genotype.to_json(OTHER)}
   text_of['unknown'] = text_of['own'].replace('max_pool_3x3', 'max_pool_9x9')
   path.write_text(text_of[cell])
-  said, code = start(words_of(tiny_config(**fields), finished[0], path), capsys)
+  said, code = start(words_of(tiny_training(**fields), finished[0], path), capsys)
   assert code == 2 and re.match(f'error: .*{text}', said), said
-
-
-def write_classes(path, names):
-  for i, name in enumerate(names):
-    (path / name).mkdir(parents=True)
-    for k in range(8):
-      Image.new('RGB', (8, 8), (30 * k, 100 * i % 256, 0)).save(path / name / f'{k}.png')
 
 
 def test_data_without_test_images_need_a_holdout_and_keep_their_classes(tmp_path, monkeypatch):
@@ -373,16 +344,16 @@ def test_data_without_test_images_need_a_holdout_and_keep_their_classes(tmp_path
     'train.batch_size': 4, 'train.epochs': 1,
   }  # fmt: skip
   with pytest.raises(ValueError, match='folder has no test images: set config.data.holdout'):
-    train_plan.plan_train(tiny_config(**fields, **{'data.holdout': 0.0}), CELL)
-  result = stretchnas_jax.run_train(tiny_config(**fields), tmp_path / 'run', CELL)
+    train_plan.plan_train(tiny_training(**fields, **{'data.holdout': 0.0}), CELL)
+  result = stretchnas_jax.run_train(tiny_training(**fields), tmp_path / 'run', CELL)
   assert result['test_accuracy'] is None and 0 <= result['last_val_accuracy'] <= 1
-  other = tiny_config(**{**fields, 'data.path': str(tmp_path / 'three')})
+  other = tiny_training(**{**fields, 'data.path': str(tmp_path / 'three')})
   with pytest.raises(ValueError, match='folder has 3 classes; the run was made with 2'):
     trained.prepare_evaluation(tmp_path / 'run', other)
   (tmp_path / 'run' / 'result.json').unlink()  # as if it had been stopped
   write_classes(tmp_path / 'two', ['c'])
   with pytest.raises(ValueError, match='are of a run with another class_names: choose another'):
-    stretchnas_jax.run_train(tiny_config(**fields), tmp_path / 'run', CELL)
+    stretchnas_jax.run_train(tiny_training(**fields), tmp_path / 'run', CELL)
 
 
 def test_the_top_5_accuracy_of_many_classes(tmp_path, monkeypatch, capsys):
@@ -394,7 +365,7 @@ def test_the_top_5_accuracy_of_many_classes(tmp_path, monkeypatch, capsys):
     'data.name': 'folder', 'data.path': str(tmp_path / 'images'), 'data.fraction': 1.0,
     'train.batch_size': 24, 'train.epochs': 1,
   }  # fmt: skip
-  config = tiny_config(**fields)
+  config = tiny_training(**fields)
   summary = stretchnas_jax.run_train(config, tmp_path / 'runs', CELL, seeds=(0,))
   (result,), run = summary['runs'], tmp_path / 'runs' / 'seed_0'
   files = [(name, path) for name in names for path in (tmp_path / 'images/test' / name).iterdir()]
@@ -423,7 +394,7 @@ def test_wrong_seeds_are_named(text):
 
 
 def test_chunks_of_an_epoch_are_one_order_however_they_are_cut():
-  feed = train_plan.plan_train(tiny_config(), CELL).feeds.train
+  feed = train_plan.plan_train(tiny_training(), CELL).feeds.train
   whole = feed.chunk(1, 0, 3, 3)['train']
   assert len(np.unique(whole)) == 3 * 64
   parts = [feed.chunk(1, start, 1, 4)['train'] for start in range(3)]
@@ -434,7 +405,7 @@ def test_chunks_of_an_epoch_are_one_order_however_they_are_cut():
 
 @pytest.mark.parametrize('length', [1, 2, 50])
 def test_an_evaluation_has_every_image_once_in_chunks_of_one_shape(length):
-  val = train_plan.plan_train(tiny_config(), CELL).feeds.val
+  val = train_plan.plan_train(tiny_training(), CELL).feeds.val
   chunks = list(val.chunks(length))
   assert len({part.shape for part, _ in chunks}) == 1 and chunks[0][0].shape[0] <= length
   rows = np.concatenate([part[valid > 0] for part, valid in chunks])

@@ -8,6 +8,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from helpers import TINY_CELL, with_fields
 from PIL import Image
 
 import stretchnas_jax
@@ -17,8 +18,6 @@ from stretchnas_jax.cells import genotype
 from stretchnas_jax.data.datasets import loading
 from stretchnas_jax.runs import checkpoint, search_plan, train_plan, train_steps
 
-EDGES = (('sep_conv_3x3', 0, 2), ('skip_connect', 1, 2))
-CELL = genotype.Genotype(EDGES, (2,), EDGES, (2,))
 TINY = {
   'data.name': 'digits', 'data.image_size': 8, 'data.crop_padding': 1, 'data.flip': False,
   'data.cutout': 0, 'data.fraction': 0.4, 'model.channels': 4, 'model.num_layers': 1,
@@ -32,17 +31,11 @@ SEARCH = {
 }  # fmt: skip
 
 
-def with_fields(config, fields):
-  for field, value in fields.items():
-    config.update_from_flattened_dict({field: value})
-  return config
-
-
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
   path = tmp_path_factory.mktemp('trained') / 'run'
   config = with_fields(config_lib.train_config(), TINY)
-  return path, stretchnas_jax.run_train(config, path, CELL)
+  return path, stretchnas_jax.run_train(config, path, TINY_CELL)
 
 
 @pytest.fixture(scope='module')
@@ -64,7 +57,7 @@ def test_a_trained_network_is_as_accurate_as_its_result_says(trained, digits):
   assert logits.shape == (360, 10) and logits.dtype == np.float32
   accuracy = (np.asarray(logits).argmax(-1) == digits.test_labels).mean()
   assert accuracy == pytest.approx(result['test_accuracy']) and accuracy > 0.2
-  assert (info['kind'], info['genotype'], info['image_shape']) == ('train', CELL, (8, 8, 1))
+  assert (info['kind'], info['genotype'], info['image_shape']) == ('train', TINY_CELL, (8, 8, 1))
   assert info['class_names'] == digits.class_names
   assert info['metrics']['test_accuracy'] == result['test_accuracy'] and info['step'] == 34
   assert info['config']['train']['epochs'] == 2
@@ -74,7 +67,7 @@ def test_images_are_normalised_as_documented(trained, digits):
   apply_fn, variables, info = stretchnas_jax.load_trained(trained[0])
   images = digits.test_images[:5]
   normal = (images / 255 - info['mean']) / info['std']
-  net = network.FixedNetwork(CELL, 4, 1, 10)
+  net = network.FixedNetwork(TINY_CELL, 4, 1, 10)
   expected = net.apply(variables, np.float32(normal))
   np.testing.assert_allclose(apply_fn(variables, images), expected, atol=1e-5)
   np.testing.assert_allclose(apply_fn(variables, images / 255), expected, atol=1e-5)
@@ -191,7 +184,7 @@ def test_a_place_that_cannot_be_written_is_named(trained, tmp_path):
 def test_weights_of_another_network_are_named(trained, tmp_path):
   """Checkpoints that were copied to a run of another size."""
   config = with_fields(config_lib.train_config(), {**TINY, 'model.channels': 6})
-  plan = train_plan.plan_train(config, CELL)
+  plan = train_plan.plan_train(config, TINY_CELL)
   like = jax.eval_shape(train_steps.compile_programs(plan).init, jax.random.key(0))
   with (
     checkpoint.Checkpoints(trained[0] / 'checkpoints', read_only=True) as saved,

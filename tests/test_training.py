@@ -5,15 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import TINY_CELL
 
 import stretchnas_jax as snas
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.learning import optimizers
 from stretchnas_jax.learning import training as training_lib
 from stretchnas_jax.runs import build
-
-EDGES = (('sep_conv_3x3', 0, 2), ('skip_connect', 1, 2))
-CELL = snas.Genotype(EDGES, (2,), EDGES, (2,))
 
 
 def smoothed(logits, labels, smoothing):
@@ -25,7 +23,7 @@ def smoothed(logits, labels, smoothing):
 
 def test_a_step_is_the_recipe_written_out(key):
   """Auxiliary loss, smoothing, clipping, decay and momentum, in two steps without drop path."""
-  net = snas.FixedNetwork(CELL, 2, 2, 3, auxiliary=True)
+  net = snas.FixedNetwork(TINY_CELL, 2, 2, 3, auxiliary=True)
   rate, decay, clip = 0.1, 0.01, 0.5
   tx = optimizers.clipped_sgd(lambda step: rate, momentum=0.9, weight_decay=decay, clip_norm=clip)
   training = snas.make_training(
@@ -65,7 +63,7 @@ def test_a_step_is_the_recipe_written_out(key):
 
 def test_drop_path_grows_with_the_epoch(key):
   """In the first epoch nothing is dropped; later the loss differs from that without drop path."""
-  net = snas.FixedNetwork(CELL, 2, 1, 3)
+  net = snas.FixedNetwork(TINY_CELL, 2, 1, 3)
   make = lambda rate: snas.make_training(
     net, optax.sgd(0.1), image_shape=(8, 8, 3), drop_path=rate, steps_per_epoch=2, epochs=4
   )
@@ -92,7 +90,7 @@ def test_the_top_5_are_the_first_of_a_stable_order():
 
 @pytest.mark.parametrize('classes', [10, 11])
 def test_the_top_5_are_counted_of_more_than_ten_classes(classes, key):
-  net = snas.FixedNetwork(CELL, 2, 1, classes)
+  net = snas.FixedNetwork(TINY_CELL, 2, 1, classes)
   training = snas.make_training(net, optax.sgd(0.1), image_shape=(8, 8, 3))
   state, images = jax.jit(training.init)(key), jax.random.normal(key, (6, 8, 8, 3))
   labels, valid = jnp.arange(6), jnp.array([1.0, 1, 0, 1, 1, 0])
@@ -120,4 +118,4 @@ def test_every_schedule_of_a_config_builds(schedule):
   config = config_lib.train_config()
   config.weights.schedule, config.weights.warmup_epochs = schedule, 1
   config_lib.validate(config, config_lib.train_config())
-  build.train_parts(config, CELL, num_classes=3, image_shape=(32, 32, 3), steps_per_epoch=2)
+  build.train_parts(config, TINY_CELL, num_classes=3, image_shape=(32, 32, 3), steps_per_epoch=2)

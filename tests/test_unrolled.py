@@ -8,26 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import quadratic, random_batch, tiny_supernet
 
-from stretchnas_jax.cells import graph, space, topology
+from stretchnas_jax.cells import topology
 from stretchnas_jax.data.batches.examples import Batch, Examples
 from stretchnas_jax.learning import bilevel, optimizers, second_order
 from stretchnas_jax.learning.state import Arch
 from stretchnas_jax.machine import parallel
-from stretchnas_jax.networks import supernet
 
 RULES = {'second_order': bilevel.second_order(), 'exact': bilevel.exact_second_order()}
 
 # ---- a quadratic problem, solved by hand ---------------------------------------------------------
 
 RATE, FINAL, MOMENTUM, DECAY, STEPS = 0.2, 0.02, 0.9, 0.03, 10
-
-
-def quadratic(weights, arch, examples):
-  """|A w + alpha - y|^2 / 2 + |beta - B w|^2 / 2, with the matrices as `images`, y as `labels`."""
-  (a, b), y = examples.images, examples.labels
-  residual = a @ weights + arch.alpha['normal'] - y
-  return 0.5 * (residual**2).sum() + 0.5 * ((arch.beta['normal'] - b @ weights) ** 2).sum()
 
 
 def residuals(weights, arch, examples):
@@ -125,14 +118,8 @@ def test_error_is_at_most_a_sixth_of_the_third_derivative(step_size):
 # ---- a search network ----------------------------------------------------------------------------
 
 
-@functools.cache
-def network(form='merged'):
-  names = ('none', 'max_pool_3x3', 'skip_connect', 'sep_conv_3x3')
-  return supernet.Supernet(space.SearchSpace(graph.CellGraph(2), names), 2, 1, 3, form=form)
-
-
 def table():
-  return topology.output_subsets(network().space.graph)
+  return topology.output_subsets(tiny_supernet().space.graph)
 
 
 def task_loss(net, batch_stats, params, arch, examples):
@@ -151,21 +138,11 @@ def make(rule, **options):
   """A search whose architecture moves by its plain gradients, with a virtual step as in DARTS."""
   rates = {'learning_rate': 0.1, 'clip_norm': 0.5}
   return bilevel.make_search(
-    network(), table(), rule, image_shape=(8, 8, 1), penalty_weight=0.0, arch_tx=optax.sgd(1.0),
+    tiny_supernet(), table(), rule, image_shape=(8, 8, 1), penalty_weight=0.0,
+    arch_tx=optax.sgd(1.0),
     weights_tx=optimizers.weights_tx(100, **rates),
     virtual_tx=optimizers.weights_tx(100, **rates | {'clip_norm': None}), **options,
   )  # fmt: skip
-
-
-def batch_of(key, size=8, shared=False, dtype=jnp.float32):
-  def examples(key):
-    images, labels = jax.random.split(key)
-    return Examples(
-      jax.random.normal(images, (size, 8, 8, 1), dtype), jax.random.randint(labels, (size,), 0, 3)
-    )
-
-  train, alpha, beta = map(examples, jax.random.split(key, 3))
-  return Batch(train, alpha, None if shared else beta)
 
 
 def relative(a, b):
@@ -178,12 +155,12 @@ def rules_on_the_network(key, form, dtype):
   `gradients(step_size)` are those of the first-order, the exact and the differenced rule;
   `after_step(t)` is the validation loss after the step, with alpha and beta t further along `way`.
   """
-  net = network(form).clone(dtype=dtype)
+  net = tiny_supernet(form).clone(dtype=dtype)
   state = jax.jit(make(bilevel.first_order()).init)(key)
   params, arch, batch_stats = jax.tree.map(
     lambda x: x.astype(dtype), (state.params, state.arch, state.batch_stats)
   )
-  batch = batch_of(key, shared=True, dtype=dtype)
+  batch = random_batch(key, shared=True, dtype=dtype)
   loss = lambda *args: task_loss(net, batch_stats, *args)[0]
   # Clipped here, so that the derivative of the clipping counts too.
   tx = optimizers.weights_tx(100, learning_rate=0.1, clip_norm=0.5)
@@ -231,7 +208,7 @@ def test_search_network_in_single_precision(key):
 
 def darts_step(state, batch):
   """alpha and beta by DARTS' formulas in float32, with the buffer and rate of the optimiser."""
-  value = lambda *args: task_loss(network(), state.batch_stats, *args)[0]
+  value = lambda *args: task_loss(tiny_supernet(), state.batch_stats, *args)[0]
   both = jax.jit(jax.grad(value, (0, 1)))
   (_, _, (trace, schedule)) = state.weights_opt
   rate = 0.001 + (0.1 - 0.001) * (1 + np.cos(np.pi * int(schedule.count) / 100)) / 2
@@ -256,13 +233,15 @@ def test_step_is_that_of_darts(key):
   search = make(bilevel.second_order())
   step = jax.jit(search.step)
   state = jax.jit(search.init)(key)
-  state, _ = step(state, batch_of(key), key)  # fills the momentum
-  batch = batch_of(jax.random.key(1))
+  state, _ = step(state, random_batch(key), key)  # fills the momentum
+  batch = random_batch(jax.random.key(1))
   after, metrics = step(state, batch, key)
   chex.assert_trees_all_close(after.arch, darts_step(state, batch), atol=1e-4)
   # The weights and the running averages are those of the step itself; nothing else is kept.
   (value, stats), gradients = jax.jit(
-    jax.value_and_grad(functools.partial(task_loss, network(), state.batch_stats), has_aux=True)
+    jax.value_and_grad(
+      functools.partial(task_loss, tiny_supernet(), state.batch_stats), has_aux=True
+    )
   )(state.params, after.arch, batch.train)
   tx = optimizers.weights_tx(100, learning_rate=0.1, clip_norm=0.5)
   updates, opt = tx.update(gradients, state.weights_opt, state.params)
@@ -277,7 +256,7 @@ def two_steps(key, name, backend, devices):
   step = parallel.data_parallel(search.step, backend=backend, devices=devices)
   state = parallel.replicate(jax.jit(search.init)(key), backend, devices)
   for i in range(2):
-    state, metrics = step(state, batch_of(jax.random.key(i)), key)
+    state, metrics = step(state, random_batch(jax.random.key(i)), key)
   return jax.device_get((state, metrics))
 
 
