@@ -18,6 +18,7 @@ from stretchnas_jax.cli import app
 from stretchnas_jax.data.datasets import synthetic
 from stretchnas_jax.machine import parallel
 from stretchnas_jax.runs import (
+  build,
   find_cell,
   record,
   search_plan,
@@ -38,7 +39,7 @@ OPTIONS = (
 
 def random_data(config, like):
   """(a data set of noise as a checked config wants it, what was assumed about the real one)."""
-  config_lib.validate(config, like)
+  config_lib.validate(config, like, build.CHOICES)
   data, assumed = config.data, {}
   if plan_lib.is_stream(data):
     dataset = synthetic.encoded_dataset(data.name, path=data.path)

@@ -75,7 +75,7 @@ def test_every_command_of_every_experiment_is_valid(scale):
       known.add(key)
       args = parsed(job)
       if job.program == 'search':
-        config_lib.validate(args.config, config_lib.search_config())
+        config_lib.validate(args.config, config_lib.search_config(), build.CHOICES)
         graph = build.search_parts(
           args.config, num_classes=10, image_shape=(32, 32, 3), num_steps=9
         )[0].space.graph

@@ -15,7 +15,7 @@ from experiments.reliability import corpus, hostile
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import genotype
 from stretchnas_jax.data.datasets import images, loading
-from stretchnas_jax.runs import find_cell
+from stretchnas_jax.runs import build, find_cell
 from stretchnas_jax.views import cells
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # of Pillow, about what it is given
@@ -140,6 +140,6 @@ def test_any_value_of_a_config_is_taken_or_named(data):
   group = data.draw(st.sampled_from([values, *(v for v in values.values() if isinstance(v, dict))]))
   group[data.draw(st.sampled_from(list(group)) | st.text(max_size=5))] = data.draw(json_values)
   try:
-    config_lib.updated(config, values)
+    config_lib.updated(config, values, build.CHOICES)
   except ValueError as error:
     assert len(str(error)) < 3000

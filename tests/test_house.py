@@ -75,7 +75,10 @@ def test_only_networks_knows_the_fast_forms():
   'library, allowed',
   [
     ('orbax', {'runs/checkpoint.py'}),
-    ('ml_collections', {'config/defaults.py', 'cli/app.py'}),
+    (
+      'ml_collections',
+      {'config/__init__.py', 'config/defaults.py', 'config/checks.py', 'cli/app.py'},
+    ),
     ('absl', {'cli/app.py'}),
     ('tensorflow', set()),
   ],
@@ -189,7 +192,7 @@ def test_no_config_is_untested():
 def test_every_train_config_is_valid_and_its_network_takes_its_images(name):
   config = load_config(ROOT / 'configs' / f'{name}.py')
   config.lock()
-  config_lib.validate(config, config_lib.train_config())
+  config_lib.validate(config, config_lib.train_config(), build.CHOICES)
   shape, cell = TRAIN_CONFIGS[name], zoo.GENOTYPES['DARTS_V2']
   train_plan.check_config(config)
   sizes = train_plan.measure_sizes(config, cell, 10, shape)
@@ -201,7 +204,7 @@ def test_every_train_config_is_valid_and_its_network_takes_its_images(name):
 def test_every_search_config_is_valid_and_builds(name, args):
   config = load_config(ROOT / 'configs' / f'{name}.py', *args)
   config.lock()
-  config_lib.validate(config, config_lib.search_config())
+  config_lib.validate(config, config_lib.search_config(), build.CHOICES)
   net, table, _ = build.search_parts(config, num_classes=10, image_shape=(32, 32, 3), num_steps=100)
   has_rows = config.topology.kind != 'none'
   assert (len(table.mask) > 0) == has_rows
@@ -238,15 +241,15 @@ def test_a_wrong_field_is_named(field, value, words):
   with config[folder].ignore_type():
     config[folder][name] = value
   with pytest.raises(ValueError, match=words):
-    config_lib.validate(config, config_lib.search_config())
+    config_lib.validate(config, config_lib.search_config(), build.CHOICES)
 
 
 def test_unknown_and_missing_fields_are_named():
   config = config_lib.search_config()
   config.search.epoch = 3
   with pytest.raises(ValueError, match='config.search.epoch is unknown'):
-    config_lib.validate(config, config_lib.search_config())
+    config_lib.validate(config, config_lib.search_config(), build.CHOICES)
   config = config_lib.search_config()
   del config.seed
   with pytest.raises(ValueError, match='config.seed is missing'):
-    config_lib.validate(config, config_lib.search_config())
+    config_lib.validate(config, config_lib.search_config(), build.CHOICES)

@@ -25,7 +25,7 @@ from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import genotype
 from stretchnas_jax.data.datasets import cifar, folder, images, loading
 from stretchnas_jax.machine import files
-from stretchnas_jax.runs import find_cell, json_files
+from stretchnas_jax.runs import build, find_cell, json_files
 from stretchnas_jax.views import cells
 
 RESULTS = pathlib.Path(__file__).parents[1] / 'results' / 'reliability'
@@ -119,7 +119,7 @@ def a_config(place, rng):
   group[str(rng.choice(list(group)))] = corpus.some(corpus.VALUES, rng)
   text = damaged(json.dumps(values).encode(), rng) if rng.random() < 0.3 else json.dumps(values)
   (place / 'config.json').write_bytes(text if isinstance(text, bytes) else text.encode())
-  config_lib.updated(config, json_files.read_object(place / 'config.json'))
+  config_lib.updated(config, json_files.read_object(place / 'config.json'), build.CHOICES)
 
 
 READERS = (

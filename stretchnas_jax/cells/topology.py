@@ -21,6 +21,9 @@ MASKED = -1e9
 # Codes x edges; 10 intermediate nodes with all subsets of out-edges take 0.7 million.
 MAX_ENTRIES = 50_000_000
 
+# Values of `by`: the node that chooses is the source, or the target, of its edges.
+SIDES = ('source', 'target')
+
 
 class TopologyTable(NamedTuple):
   """What each node can choose from."""
@@ -203,5 +206,5 @@ def _check_k(graph, k, by):
 
 
 def _check_by(by):
-  if by not in ('source', 'target'):
-    raise ValueError(f'by is {by!r}; allowed are source, target')
+  if by not in SIDES:
+    raise ValueError(f'by is {by!r}; allowed are {", ".join(SIDES)}')

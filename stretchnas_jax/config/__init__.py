@@ -1,11 +1,8 @@
 """The fields of a config file: their defaults and their checks."""
 
-from stretchnas_jax.config.defaults import (
-  flatten,
-  search_config,
-  train_config,
-  updated,
-  validate,
-)
+from ml_collections import ConfigDict
 
-__all__ = ['flatten', 'search_config', 'train_config', 'updated', 'validate']
+from stretchnas_jax.config.checks import flatten, updated, validate
+from stretchnas_jax.config.defaults import search_config, train_config
+
+__all__ = ['ConfigDict', 'flatten', 'search_config', 'train_config', 'updated', 'validate']

@@ -1,10 +1,12 @@
-"""The one place where config strings become objects."""
+"""The one place where the names in a config become objects, and the list of allowed names."""
 
 import jax.numpy as jnp
 
 from stretchnas_jax.cells import relaxation, space, topology
+from stretchnas_jax.data.datasets import encoded, loading, splits
 from stretchnas_jax.learning import bilevel, optimizers, training
-from stretchnas_jax.networks import network, supernet
+from stretchnas_jax.machine import parallel
+from stretchnas_jax.networks import network, stems_and_heads, supernet
 
 TOPOLOGIES = {
   'none': lambda graph, c: topology.none(graph, by=c.by or 'target', k=c.k),
@@ -34,6 +36,24 @@ SCHEDULES = {
   'exponential': lambda c, epochs, per_epoch: optimizers.exponential(
     per_epoch, c.learning_rate, c.decay
   ),
+}
+
+DTYPES = ('float32', 'bfloat16')
+
+# The allowed names of each config field that holds a name, read off the module that uses them.
+CHOICES = {
+  'data.name': (*loading.NAMES, encoded.IMAGENET),
+  'data.split': splits.SPLITS,
+  'data.on_bad_image': loading.ON_BAD_IMAGE,
+  'model.stem': stems_and_heads.STEMS,
+  'model.form': ('auto', *supernet.FORMS),
+  'model.dtype': DTYPES,
+  'topology.kind': tuple(TOPOLOGIES),
+  'topology.by': topology.SIDES,
+  'relaxation.kind': tuple(RELAXATIONS),
+  'rule.kind': tuple(RULES),
+  'weights.schedule': tuple(SCHEDULES),
+  'parallel.backend': parallel.BACKENDS,
 }
 
 

@@ -30,7 +30,7 @@ def plan_search(config, dataset=None):
     dataset: a data set in place of the one that the config names, a `sources.Dataset` or, of a
       stream, an `encoded.EncodedDataset`.
   """
-  config_lib.validate(config, config_lib.search_config())
+  config_lib.validate(config, config_lib.search_config(), build.CHOICES)
   plan_lib.check_devices('search.batch_size', config.search.batch_size, config.parallel.backend)
   plan_lib.check_form(config.model.form)
   plan_lib.check_even(config.model.channels, 'in a search')

@@ -72,7 +72,7 @@ def with_size(config, genotype, feeds, target_params):
 
 
 def check_config(config):
-  config_lib.validate(config, config_lib.train_config())
+  config_lib.validate(config, config_lib.train_config(), build.CHOICES)
   plan_lib.check_devices('train.batch_size', config.train.batch_size, config.parallel.backend)
   if stems_and_heads.needs_even(config.model.stem):
     plan_lib.check_even(config.model.channels, f'with the stem {config.model.stem}')

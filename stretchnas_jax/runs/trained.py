@@ -186,7 +186,7 @@ def rebuild(values, identity):
   cell = values.pop('genotype', None)
   kind = 'train' if 'train' in values else 'search'
   like = config_lib.train_config() if kind == 'train' else config_lib.search_config()
-  config = config_lib.updated(like, values)
+  config = config_lib.updated(like, values, build.CHOICES)
   shapes = {
     'num_classes': len(identity['class_names']),
     'image_shape': tuple(identity['image_shape']),
@@ -223,7 +223,7 @@ def prepare_evaluation(workdir, config=None, best=False):
   if saved.kind != 'train':
     raise ValueError(f'{workdir} is a search; --eval-only measures a training')
   if config is not None:
-    config_lib.validate(config, config_lib.train_config())
+    config_lib.validate(config, config_lib.train_config(), build.CHOICES)
     fields_lib.check_same(
       pathlib.Path(workdir), saved.config.to_dict(), config.to_dict(), ignore=FREE
     )

@@ -11,6 +11,7 @@ from stretchnas_jax.data.datasets import cifar, folder, images, splits, tfds
 CIFAR_MEAN = (0.49139968, 0.48215827, 0.44653124)
 CIFAR_STD = (0.24703233, 0.24348505, 0.26158768)
 
+NAMES = ('digits', 'folder', *cifar.FILES)  # data sets that fit in memory
 ON_BAD_IMAGE = ('error', 'skip')
 
 
@@ -56,8 +57,7 @@ def load(name, *, path=None, image_size=None, cache=None, on_bad_image='error'):
     return load_folder(path, image_size or 32, cache, on_bad_image)
   if name in cifar.FILES:
     return load_cifar(name, path, image_size or 32, cache)
-  names = ', '.join(['digits', 'folder', *cifar.FILES])
-  raise ValueError(f'data.name is {name!r}; in memory it can be one of {names}')
+  raise ValueError(f'data.name is {name!r}; in memory it can be one of {", ".join(NAMES)}')
 
 
 def load_digits(path, image_size):
