@@ -16,7 +16,7 @@ import jax
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.cli import app
 from stretchnas_jax.data.datasets import synthetic
-from stretchnas_jax.machine import parallel
+from stretchnas_jax.machine import devices, parallel
 from stretchnas_jax.runs import (
   build,
   find_cell,
@@ -137,7 +137,7 @@ def prepare(args):
       )  # fmt: skip
     found |= {
       'assumed': assumed,
-      'device': jax.devices()[0].device_kind,
+      'device': devices.kind(),
       'devices': parallel.device_count(subject.settings.backend),
       'versions': {'python': platform.python_version(), **record.versions()},
     }

@@ -3,6 +3,8 @@
 import jax
 import numpy as np
 
+from stretchnas_jax.machine import devices
+
 
 def flatten(tree):
   """`{"['params']['kernel']": leaf, ...}`"""
@@ -39,5 +41,5 @@ def abstract(leaf):
   numbers = jax.eval_shape(jax.random.key_data, leaf) if is_key(leaf) else leaf
   if sharding is not None and is_key(leaf) and isinstance(leaf, jax.Array):
     sharding = jax.random.key_data(leaf).sharding
-  default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  default = jax.sharding.SingleDeviceSharding(devices.of_this_process()[0])
   return jax.ShapeDtypeStruct(numbers.shape, numbers.dtype, sharding=sharding or default)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import jax
 from jax import monitoring
 
+from stretchnas_jax.machine import devices
+
 # What JAX calls the time that lowering a program takes, right before its compilation; that of the
 # compilation; and that of getting a program out of its cache.
 LOWERED = '/jax/core/compile/jaxpr_to_mlir_module_duration'
@@ -50,7 +52,9 @@ def peak_memory_mb():
 
   The latter includes what the compiler took.
   """
-  stats = [device.memory_stats() for device in jax.local_devices() if device.platform != 'cpu']
+  stats = [
+    device.memory_stats() for device in devices.of_this_process() if device.platform != 'cpu'
+  ]
   if any(stats):
     return max(s['peak_bytes_in_use'] for s in stats if s) / 2**20
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,120 +1,104 @@
-"""The one file that names devices: how a step runs on all of them, of one process or of several.
+"""Runs a step on all devices, of one process or of several.
 
-A step is a function `step(*args, axis_name)` that takes means over `axis_name` itself (of the loss
-and of the gradients, which is right under every backend); with `axis_name=None` it is a plain
-function for one device. Of a batch each process has its share, in the order of the processes.
+A step is a function `step(*args, axis_name)`. It takes means of the loss and of the gradients over
+`axis_name` itself, which is right under every backend. With `axis_name=None` it is a plain function
+for one device. Each process has its share of a batch, in the order of the processes.
 """
 
+import dataclasses
 import functools
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int, PyTree
 
-from stretchnas_jax.machine import host_memory, leaves
+from stretchnas_jax.machine import devices as devices_lib
+from stretchnas_jax.machine import leaves
+from stretchnas_jax.machine.devices import largest, on_gpu, process
+from stretchnas_jax.machine.programs import Memory, Program, compiler_knows_memory
+
+__all__ = [
+  'BACKENDS',
+  'Devices',
+  'Memory',
+  'Program',
+  'check_backend',
+  'compiler_knows_memory',
+  'data_parallel',
+  'device_count',
+  'fetch',
+  'largest',
+  'on_gpu',
+  'positions',
+  'process',
+  'replicate',
+]
 
 BACKENDS = ('pmap', 'shard_map', 'single')
 
+Axes = Sequence[int | None]
+"""For each argument of a step the axis that is split over devices; None for no axis."""
 
-def data_parallel(
-  step, *, in_axes=(None, 0, None), backend='pmap', axis_name='batch', devices=None, donate=(0,)
-):
-  """Compiles a step so that a batch is spread over devices and all else is on every device.
 
-  Args:
-    step: `step(*args, axis_name)`; all of its outputs are equal on all devices.
-    in_axes: for each argument the axis of its leaves that is split, or None.
+@dataclasses.dataclass(frozen=True)
+class Devices:
+  """The devices of a run, and the way in which steps are spread over them.
+
+  Attributes:
     backend: 'pmap', 'shard_map' or 'single' (the first device alone).
-    axis_name: the name by which the step takes means.
-    devices: those of all processes by default.
-    donate: the arguments whose memory is reused.
-
-  Returns:
-    A `Program`, a function of the same arguments, a batch being this process's share of it. It
-    raises ValueError where that does not divide by the number of this process's devices.
   """
-  check_backend(backend)
-  devices = all_devices(devices)
-  if backend == 'single':
-    return Program(jax.jit(functools.partial(step, axis_name=None), donate_argnums=donate))
-  bound = functools.partial(step, axis_name=axis_name)
-  if backend == 'pmap':
-    mapped = jax.pmap(
-      bound, axis_name, in_axes=in_axes, out_axes=None, donate_argnums=donate, devices=devices
-    )
-    count = len(local(devices))
-    return Program(
-      mapped, lambda *args: [split(arg, axis, count) for arg, axis in zip(args, in_axes)]
-    )
-  specs = tuple(P() if axis is None else P(*[None] * axis, axis_name) for axis in in_axes)
-  mesh = mesh_of(devices, axis_name)
-  # The step takes its means explicitly; tracking of what varies would refuse its custom gradients.
-  mapped = jax.shard_map(bound, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=False)
-  compiled = jax.jit(mapped, donate_argnums=donate)
 
-  def arrange(*args):
-    for arg, axis in zip(args, in_axes):
-      check_divisible(arg, axis, len(local(devices)))
-    if len(local(devices)) < len(devices):
-      args = [
-        arg if axis is None else join_shares(arg, NamedSharding(mesh, spec))
-        for arg, axis, spec in zip(args, in_axes, specs)
-      ]
-    return args
+  backend: str = 'pmap'
 
-  return Program(compiled, arrange)
-
-
-class Memory(NamedTuple):
-  """Bytes on each device while a program runs."""
-
-  arguments: int  # and results
-  temporary: int  # what the program needs meanwhile: feature maps, gradients
+  def check(self) -> None:
+    """Raises ValueError unless the backend is known and can serve all processes of this job."""
+    check_backend(self.backend)
 
   @property
-  def total(self):
-    return self.arguments + self.temporary
+  def count(self) -> int:
+    """The number of devices over which a batch is spread, those of other processes included."""
+    return device_count(self.backend)
 
+  def describe(self) -> str:
+    """Returns number, model and backend for a person, for example '4 x cpu, pmap'."""
+    return f'{self.count} x {devices_lib.kind()}, {self.backend}'
 
-class Program:
-  """A step that runs on all devices, see `data_parallel`."""
+  def compile(
+    self, step: Callable[..., PyTree], in_axes: Axes = (None, 0, None), donate: Sequence[int] = (0,)
+  ) -> Program:
+    """Returns the `Program` that runs a step on these devices; see `data_parallel`.
 
-  def __init__(self, compiled, arrange=lambda *args: args):
-    self._compiled, self._arrange = compiled, arrange
-
-  def __call__(self, *args):
-    return self._compiled(*self._arrange(*args))
-
-  def memory(self, *args):
-    """The `Memory` of a call with these arguments, as its compiler has it; None if it says nothing.
-
-    Compiles, and does not run; the call itself does not compile once more.
+    Args:
+      step: `step(*args, axis_name)`; all of its results are equal on all devices.
+      in_axes: for each argument the axis of its leaves that is split, or None.
+      donate: the arguments whose memory is reused.
     """
-    if not compiler_knows_memory():
-      return None
-    found = self._compiled.lower(*self._arrange(*args)).compile().memory_analysis()
-    host_memory.give_back()  # XLA writes all of the program down for it: 0.26 GB of a training
-    if found is None:
-      return None
-    held = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
-    return Memory(held, found.temp_size_in_bytes)
+    return data_parallel(step, in_axes=in_axes, backend=self.backend, donate=donate)
+
+  def replicate(self, tree: PyTree) -> PyTree:
+    """Returns a tree that is on every device, in the form that compiled steps take and return."""
+    return replicate(tree, self.backend)
+
+  def place(self, data: PyTree, other: PyTree = None, placed: PyTree = None) -> PyTree:
+    """Returns data on every device; equal objects take their memory once.
+
+    Args:
+      data: a tree of arrays on the host.
+      other: a tree that is on the devices already.
+      placed: the result for `other`, returned where `data` is the same object.
+    """
+    return placed if data is other else self.replicate(data)
+
+  def fetch(self, tree: PyTree) -> PyTree:
+    """Returns the values of a tree as NumPy arrays; waits until they are computed."""
+    return fetch(tree)
 
 
-def compiler_knows_memory():
-  """Whether it says what a program takes; since JAX 0.11 that of a CPU leaves temporaries out."""
-  return jax.default_backend() != 'cpu' or jax.__version_info__ < (0, 11)
-
-
-def on_gpu():
-  return jax.default_backend() == 'gpu'
-
-
-def check_backend(backend):
-  """ValueError unless a backend is known, and can serve all processes of this job."""
+def check_backend(backend: str) -> None:
+  """Raises ValueError unless a backend is known and can serve all processes of this job."""
   if backend not in BACKENDS:
     raise ValueError(f'parallel.backend is {backend!r}; allowed are {", ".join(BACKENDS)}')
   if backend == 'single' and jax.process_count() > 1:
@@ -124,84 +108,161 @@ def check_backend(backend):
     )
 
 
-def process():
-  """(number of this process, how many there are)"""
-  return jax.process_index(), jax.process_count()
+def device_count(backend: str) -> int:
+  """Returns over how many devices a backend spreads a batch."""
+  return 1 if backend == 'single' else jax.device_count()
 
 
-def largest(number):
-  """The largest of a whole number over all processes, each of which must ask."""
-  return int(multihost_utils.process_allgather(np.int32(number)).max())
+def data_parallel(
+  step: Callable[..., PyTree],
+  *,
+  in_axes: Axes = (None, 0, None),
+  backend: str = 'pmap',
+  axis_name: str = 'batch',
+  devices: Iterable[jax.Device] | None = None,
+  donate: Sequence[int] = (0,),
+) -> Program:
+  """Compiles a step so that a batch is spread over devices and all else is on every device.
+
+  Args:
+    step: `step(*args, axis_name)`; all of its results are equal on all devices.
+    in_axes: for each argument the axis of its leaves that is split, or None.
+    backend: 'pmap', 'shard_map' or 'single' (the first device alone).
+    axis_name: the name over which the step takes means.
+    devices: those of all processes by default.
+    donate: the arguments whose memory is reused.
+
+  Returns:
+    A `Program`, a function of the same arguments; its batch is this process's share. It raises
+    ValueError where that share does not divide by the number of this process's devices.
+
+  Raises:
+    ValueError: the backend is unknown, or cannot serve several processes.
+  """
+  check_backend(backend)
+  chosen = devices_lib.all_devices(devices)
+  if backend == 'single':
+    return Program(jax.jit(functools.partial(step, axis_name=None), donate_argnums=donate))
+  bound = functools.partial(step, axis_name=axis_name)
+  if backend == 'pmap':
+    return _with_pmap(bound, in_axes, axis_name, chosen, donate)
+  return _with_shard_map(bound, in_axes, axis_name, chosen, donate)
 
 
-def all_devices(devices=None):
-  """Devices in the order of their processes, so that each has one piece of a batch."""
-  return sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
+def _with_pmap(
+  step: Callable[..., PyTree],
+  in_axes: Axes,
+  axis_name: str,
+  devices: list[jax.Device],
+  donate: Sequence[int],
+) -> Program:
+  mapped = jax.pmap(
+    step, axis_name, in_axes=in_axes, out_axes=None, donate_argnums=donate, devices=devices
+  )
+  count = len(devices_lib.of_this_process(devices))
+
+  def arrange(*args: PyTree) -> list[PyTree]:
+    return [_split(arg, axis, count) for arg, axis in zip(args, in_axes)]
+
+  return Program(mapped, arrange)
 
 
-def local(devices):
-  """Those of this process."""
-  return [device for device in devices if device.process_index == jax.process_index()]
+def _with_shard_map(
+  step: Callable[..., PyTree],
+  in_axes: Axes,
+  axis_name: str,
+  devices: list[jax.Device],
+  donate: Sequence[int],
+) -> Program:
+  specs = tuple(
+    PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, axis_name)
+    for axis in in_axes
+  )
+  mesh = _mesh(devices, axis_name)
+  # The step takes its means explicitly. The check of varying values refuses its custom gradients.
+  mapped = jax.shard_map(
+    step, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False
+  )
+  count = len(devices_lib.of_this_process(devices))
+
+  def arrange(*args: PyTree) -> Sequence[PyTree]:
+    for arg, axis in zip(args, in_axes):
+      _check_divisible(arg, axis, count)
+    if count == len(devices):
+      return args
+    return [
+      arg if axis is None else _join_shares(arg, NamedSharding(mesh, spec))
+      for arg, axis, spec in zip(args, in_axes, specs)
+    ]
+
+  return Program(jax.jit(mapped, donate_argnums=donate), arrange)
 
 
-def join_shares(tree, sharding):
-  """Arrays over all processes, of which each has its share."""
-  return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
-
-
-def mesh_of(devices, axis_name='batch'):
+def _mesh(devices: list[jax.Device], axis_name: str = 'batch') -> Mesh:
   return Mesh(np.array(devices), (axis_name,))
 
 
-def check_divisible(tree, axis, count):
-  for leaf in jax.tree.leaves(tree) if axis is not None else ():
+def _join_shares(tree: PyTree, sharding: NamedSharding) -> PyTree:
+  """Returns arrays over all processes, made of the share that each process has."""
+  return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
+
+
+def _check_divisible(tree: PyTree, axis: int | None, count: int) -> None:
+  if axis is None:
+    return
+  for leaf in jax.tree.leaves(tree):
     if leaf.shape[axis] % count:
       raise ValueError(
         f'a batch of {leaf.shape[axis]} does not divide by {count} devices; choose a multiple'
       )
 
 
-def split(tree, axis, count):
-  """`[..., B, ...] -> [..., count, B / count, ...]` at `axis`."""
+def _split(tree: PyTree, axis: int | None, count: int) -> PyTree:
+  """Maps each leaf `[..., B, ...]` to `[..., count, B / count, ...]` at `axis`."""
   if axis is None:
     return tree
-  check_divisible(tree, axis, count)
-  cut = lambda x: x.reshape(*x.shape[:axis], count, -1, *x.shape[axis + 1 :])
-  return jax.tree.map(cut, tree)
+  _check_divisible(tree, axis, count)
+  return jax.tree.map(lambda x: x.reshape(*x.shape[:axis], count, -1, *x.shape[axis + 1 :]), tree)
 
 
-def replicate(tree, backend='pmap', devices=None):
-  """Puts a tree on every device, as the compiled steps expect and return it."""
-  devices = all_devices(devices)
+def replicate(
+  tree: PyTree, backend: str = 'pmap', devices: Iterable[jax.Device] | None = None
+) -> PyTree:
+  """Returns a tree that is on every device, in the form that compiled steps take and return.
+
+  Args:
+    tree: arrays, typed keys among them.
+    backend: 'pmap', 'shard_map' or 'single'.
+    devices: those of all processes by default.
+  """
+  everywhere = devices_lib.all_devices(devices)
   if backend == 'single':
-    return jax.device_put(tree, devices[0])
-  if len(here := local(devices)) < len(devices):
-    return replicate_over_processes(tree, here if backend == 'pmap' else devices)
-  return jax.device_put(tree, NamedSharding(mesh_of(devices), P()))
+    return jax.device_put(tree, everywhere[0])
+  here = devices_lib.of_this_process(everywhere)
+  if len(here) == len(everywhere):
+    return jax.device_put(tree, NamedSharding(_mesh(everywhere), PartitionSpec()))
+  # pmap takes arrays on this process's devices, shard_map arrays on those of all processes.
+  mesh = _mesh(here if backend == 'pmap' else everywhere)
+  sharding = NamedSharding(mesh, PartitionSpec())
 
-
-def replicate_over_processes(tree, devices):
-  """As `replicate`: `pmap` takes what is on this process's devices, `shard_map` what is on all."""
-  sharding = NamedSharding(mesh_of(devices), P())
-
-  def put(leaf):
-    numbers = leaves.raw(leaf)
-    whole = jax.make_array_from_process_local_data(sharding, np.asarray(numbers))
-    return leaves.wrap(whole, leaf)
+  def put(leaf: PyTree) -> PyTree:
+    numbers = np.asarray(leaves.raw(leaf))
+    return leaves.wrap(jax.make_array_from_process_local_data(sharding, numbers), leaf)
 
   return jax.tree.map(put, tree)
 
 
-def fetch(tree):
-  """The values of a tree on the host; waits for them."""
+def fetch(tree: PyTree) -> PyTree:
+  """Returns the values of a tree as NumPy arrays; waits until they are computed."""
   return jax.device_get(tree)
 
 
-def device_count(backend):
-  return 1 if backend == 'single' else jax.device_count()
+def positions(batch_size: int, axis_name: str | None) -> Int[Array, ' B']:
+  """Returns the global positions `[B]` of this device's examples in a batch over all devices.
 
-
-def positions(batch_size, axis_name):
-  """Global positions `[B]` of this device's examples in a batch that is spread over devices."""
-  local = jnp.arange(batch_size, dtype=jnp.int32)
-  return local if axis_name is None else local + jax.lax.axis_index(axis_name) * batch_size
+  Args:
+    batch_size: B, the number of examples on one device.
+    axis_name: the name of the axis over devices, as a step gets it; None for one device.
+  """
+  own = jnp.arange(batch_size, dtype=jnp.int32)
+  return own if axis_name is None else own + jax.lax.axis_index(axis_name) * batch_size

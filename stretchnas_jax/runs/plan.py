@@ -1,7 +1,5 @@
 """What the plans of search and training share: checks, loading, words for a person."""
 
-import jax
-
 from stretchnas_jax.data.batches import color_jitter, streaming
 from stretchnas_jax.data.datasets import encoded, loading
 from stretchnas_jax.machine import parallel
@@ -110,5 +108,4 @@ def describe_data(feeds):
 
 
 def describe_devices(backend):
-  count, kind = parallel.device_count(backend), jax.devices()[0].device_kind
-  return f'devices   {count} x {kind}, {backend}'
+  return f'devices   {parallel.Devices(backend).describe()}'

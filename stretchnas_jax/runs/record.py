@@ -8,9 +8,7 @@ import platform
 import subprocess
 from collections.abc import Sequence
 
-import jax
-
-from stretchnas_jax.machine import facts
+from stretchnas_jax.machine import devices, facts
 from stretchnas_jax.runs.json_files import read_object
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'stretchnas_jax')
@@ -33,7 +31,7 @@ def record(path: pathlib.Path, argv: Sequence[str]) -> dict:
     'argv': [str(word) for word in argv],
     'versions': {'python': platform.python_version(), **versions()},
     'machine': facts.facts(),
-    'devices': [f'{device.platform}: {device.device_kind}' for device in jax.devices()],
+    'devices': devices.names(),
     'git_commit': _git_commit(),
   }
   return {**now, 'starts': [*starts, now]}
