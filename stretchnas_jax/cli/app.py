@@ -5,7 +5,6 @@ the work: an error of the user is found, and said in one line, before anything l
 """
 
 import contextlib
-import gc
 import importlib
 import logging
 import os
@@ -301,12 +300,9 @@ def show_unraisable(what):
 def start_devices(distributed):
   """A context in which this process works, with the others of its job if `distributed` says so."""
   # Here, so that --help is quick.
-  from stretchnas_jax.machine import host_memory, peers, program_cache
+  from stretchnas_jax.machine import peers, start
 
-  program_cache.use_cache()
-  host_memory.set_up()
-  # Tracing makes objects by the million that stay; to look them through took a quarter of its time.
-  gc.set_threshold(100_000, 50, 50)
+  start.set_up()
   try:
     return peers.join(distributed) if distributed else contextlib.nullcontext()
   except (RuntimeError, ValueError, OSError) as error:
