@@ -14,7 +14,7 @@ from PIL import Image
 from stretchnas_jax import benchmark
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import genotype, graph, space
-from stretchnas_jax.cli import app
+from stretchnas_jax.cli import command_line
 from stretchnas_jax.data.batches.examples import Batch, Examples
 from stretchnas_jax.networks import supernet
 from stretchnas_jax.runs import json_files
@@ -164,7 +164,7 @@ def figures(step: float, peak: float = 100.0) -> dict[str, float]:
 def check_same_work(row: Any) -> None:
   """Asserts that both programs of a row of the comparison are told to do the same work."""
   options = app.start_options(True, False) + benchmark.OPTIONS
-  args = app.parse(['benchmark', *row.ours], True, options, ())
+  args = command_line.parse(['benchmark', *row.ours], True, options, ())
   config, mode = args.config, row.peer[0]
   peer = dict(word[2:].split('=') if '=' in word else (word[2:], '') for word in row.peer[1:])
   assert int(peer['channels']) == config.model.channels

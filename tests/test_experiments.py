@@ -18,7 +18,7 @@ from small_experiment import SMALL_EXPERIMENT, canned, finish, setting_of
 from stretchnas_jax import config as config_lib
 from stretchnas_jax import search, train
 from stretchnas_jax.cells import zoo
-from stretchnas_jax.cli import app
+from stretchnas_jax.cli import command_line
 from stretchnas_jax.runs import build, find_cell, train_plan
 from stretchnas_jax.sweeps import (
   collect,
@@ -56,7 +56,7 @@ def all_jobs(experiment, setting):
 
 def parsed(job):
   options = app.start_options(True, True) + PROGRAMS[job.program].OPTIONS
-  return app.parse([job.program, *job.words], True, options, ())
+  return command_line.parse([job.program, *job.words], True, options, ())
 
 
 def test_every_table_and_figure_is_there():

@@ -7,7 +7,7 @@ import pytest
 
 from experiments.benchmarks import forms, processes
 from stretchnas_jax import benchmark
-from stretchnas_jax.cli import app
+from stretchnas_jax.cli import command_line
 
 
 class Seen(list):
@@ -73,7 +73,9 @@ def test_the_words_are_those_of_a_config(fake, tmp_path, monkeypatch):
   forms.main(['--rows=stretchable', '--rounds=1', f'--out={tmp_path}'])
   assert len(fake) == len(forms.FORMS) == 4
   options = app.start_options(True, False) + benchmark.OPTIONS
-  models = [app.parse(['benchmark', *words], True, options, ()).config.model for words in fake]
+  models = [
+    command_line.parse(['benchmark', *words], True, options, ()).config.model for words in fake
+  ]
   assert {(model.form, model.remat) for model in models} == {
     (form, remat) for form in ('planes', 'merged') for remat in (False, True)
   }

@@ -77,9 +77,9 @@ def test_only_networks_knows_the_fast_forms():
     ('orbax', {'runs/checkpoint.py'}),
     (
       'ml_collections',
-      {'config/__init__.py', 'config/defaults.py', 'config/checks.py', 'cli/app.py'},
+      {'config/__init__.py', 'config/defaults.py', 'config/checks.py', 'cli/config_flags.py'},
     ),
-    ('absl', {'cli/app.py'}),
+    ('absl', {'cli/command_line.py', 'cli/config_flags.py'}),
     ('tensorflow', set()),
   ],
 )

@@ -112,9 +112,10 @@ def validate(
     ValueError: names the field, its value and the allowed ones.
   """
   values, known = flatten(config), flatten(like)
-  for field in values.keys() ^ known.keys():
-    state = 'missing' if field in known else 'unknown'
-    raise ValueError(f'config.{field} is {state}; the fields are {", ".join(sorted(known))}')
+  for field in known.keys() - values.keys():
+    raise ValueError(f'config.{field} is missing; begin with all fields of a default config')
+  for field in values.keys() - known.keys():
+    raise ValueError(f'config.{field} is unknown; the fields are {", ".join(sorted(known))}')
   checks = _CHECKS | {field: _one_of(names) for field, names in (choices or {}).items()}
   for field, value in values.items():
     may_be_absent = known[field] is None

@@ -1,0 +1,62 @@
+"""Errors of the user in one line each, and the exit codes of a program."""
+
+import sys
+from collections.abc import Container
+from typing import NoReturn
+
+# Exit codes: an error of the user, and an interruption (128 + SIGINT, as shells have it).
+USER_ERROR, INTERRUPTED = 2, 130
+
+
+class Failure(SystemExit):
+  """The end of a program after an error of the user.
+
+  Attributes:
+    text: the line that was shown; the other processes of a job are told it too.
+  """
+
+  def __init__(self, text: str) -> None:
+    super().__init__(USER_ERROR)
+    self.text = text
+
+
+def fail(text: str) -> NoReturn:
+  """Shows one line on stderr and ends the program with code 2."""
+  print(f'error: {text}', file=sys.stderr)
+  raise Failure(text) from None
+
+
+def one_line(error: BaseException) -> str:
+  """Returns the text of an exception without line ends."""
+  text = str(error).strip()
+  if isinstance(error, OSError) and error.strerror and error.filename:
+    text = f'{error.filename}: {error.strerror}'
+  elif isinstance(error, KeyError) and error.args:
+    text = str(error.args[0])
+  if text[:1] in ('"', "'") and text[-1:] == text[:1]:  # some libraries raise with a repr
+    text = text[1:-1].replace('\\n', '\n').replace("\\'", "'")
+  return ' '.join(text.split()) or type(error).__name__
+
+
+def is_out_of_memory(error: Exception) -> bool:
+  """Returns True where a device or the host had too little memory."""
+  if isinstance(error, MemoryError):
+    return True
+  # JAX has one type for all errors of its runtime; its name depends on the version.
+  from_jax = type(error).__name__ in ('XlaRuntimeError', 'JaxRuntimeError')
+  return from_jax and 'RESOURCE_EXHAUSTED' in str(error)
+
+
+def memory_advice(error: Exception, groups: Container[str]) -> str:
+  """Returns the sentence for too little memory, with the fields that lower the need.
+
+  Args:
+    error: the error, whose text tells the size that was asked for.
+    groups: the groups of the config, for example {'search', 'model'}.
+  """
+  fields = [f'config.{group}.batch_size' for group in ('search', 'train') if group in groups]
+  fields += ['config.model.channels', 'config.model.num_layers']
+  return (
+    f'out of memory: lower {", ".join(fields)}, or set config.model.dtype to bfloat16 '
+    f'({one_line(error)[:200]})'
+  )
