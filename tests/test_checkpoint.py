@@ -210,7 +210,7 @@ def test_a_step_that_is_there_cannot_be_saved_again(tmp_path):
 
 def test_a_save_that_fails_in_the_background_is_heard_of(tmp_path, monkeypatch):
   manager = checkpoint.Checkpoints(tmp_path / 'c')
-  monkeypatch.setattr(manager._manager, 'check_for_errors', lambda: 1 / 0)
+  monkeypatch.setattr(manager._store._manager, 'check_for_errors', lambda: 1 / 0)
   with pytest.raises(checkpoint.SaveFailed, match='division by zero'):
     manager.save(1, make_state())
   with pytest.raises(checkpoint.SaveFailed, match='division by zero'):
@@ -352,7 +352,7 @@ def test_those_of_other_runs_are_set_aside_and_none_of_them_is_used(tmp_path, ca
 
 def test_an_error_inside_is_not_hidden_by_one_of_closing(tmp_path, monkeypatch, caplog):
   with pytest.raises(KeyError), checkpoint.Checkpoints(tmp_path / 'c') as manager:
-    monkeypatch.setattr(manager._manager, 'check_for_errors', lambda: 1 / 0)
+    monkeypatch.setattr(manager._store._manager, 'check_for_errors', lambda: 1 / 0)
     raise KeyError('first')
   assert 'the last checkpoint was not saved' in caplog.text
 

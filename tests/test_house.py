@@ -74,7 +74,7 @@ def test_only_networks_knows_the_fast_forms():
 @pytest.mark.parametrize(
   'library, allowed',
   [
-    ('orbax', {'runs/checkpoint.py'}),
+    ('orbax', {'runs/checkpoint/store.py'}),
     (
       'ml_collections',
       {'config/__init__.py', 'config/defaults.py', 'config/checks.py', 'cli/config_flags.py'},
