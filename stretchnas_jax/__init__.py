@@ -23,7 +23,7 @@ __version__ = '0.1.0'
 
 # What loads more than the research code above needs is loaded when it is first asked for.
 _PROGRAMS = {
-  'export_trained': 'export',
+  'export_trained': 'runs.export',
   'load_trained': 'runs.trained',
   'predict': 'runs.predictions',
   'run_search': 'search',

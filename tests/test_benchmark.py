@@ -14,7 +14,7 @@ from stretchnas_jax import benchmark
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.cli import app
 from stretchnas_jax.machine import measure, parallel
-from stretchnas_jax.runs import search_plan, timing
+from stretchnas_jax.runs import benchmarking, search_plan, timing
 
 ROOT = pathlib.Path(__file__).parents[1]
 TINY = {
@@ -71,7 +71,7 @@ def test_what_it_compiles_serves_the_run():
   config = config_lib.search_config()
   config.data.name, config.data.image_size, config.data.flip = 'digits', 8, False
   config.update_from_flattened_dict(TINY)
-  noise, plan = benchmark.search_subject(config)[0], search_plan.plan_search(config)
+  noise, plan = benchmarking.prepare_search(config)[0], search_plan.plan_search(config)
   (evaluation,), feeds = noise.evaluations, plan.feeds
   assert not np.array_equal(noise.feed.data.mean, feeds.train.data.mean)
 
@@ -140,7 +140,7 @@ def test_a_training_needs_a_cell(capsys):
 def test_a_folder_that_is_not_named_is_assumed():
   config = config_lib.search_config()
   config.data.name, config.data.image_size = 'folder', 8
-  _, assumed = benchmark.random_data(config, config_lib.search_config())
+  _, assumed = benchmarking.random_data(config, config_lib.search_config())
   assert assumed == {'channels': 3, 'train_images': 10_000, 'classes': 10}
 
 

@@ -13,10 +13,10 @@ from PIL import Image
 
 import stretchnas_jax
 from stretchnas_jax import config as config_lib
-from stretchnas_jax import export, network
+from stretchnas_jax import network
 from stretchnas_jax.cells import genotype
 from stretchnas_jax.data.datasets import loading
-from stretchnas_jax.runs import checkpoint, search_plan, train_plan, train_steps
+from stretchnas_jax.runs import checkpoint, export, search_plan, train_plan, train_steps
 
 TINY = {
   'data.name': 'digits', 'data.image_size': 8, 'data.crop_padding': 1, 'data.flip': False,

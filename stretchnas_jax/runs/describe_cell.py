@@ -1,0 +1,99 @@
+"""A cell in words: the cost of its network, its edges, and its published figures."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from stretchnas_jax.cells import genotype as genotype_lib
+from stretchnas_jax.networks import sizes
+
+_DATASETS = {'cifar10': 'CIFAR-10', 'imagenet': 'ImageNet'}
+
+# Published figures in the order of their columns: field of the zoo, text.
+_FIGURES = {
+  'channels': 'C {}',
+  'layers': '{} layers',
+  'params_millions': '{}M parameters',
+  'flops_millions': '{}M FLOPs',
+  'test_error_percent': 'test error {} %',
+  'top1_error_percent': 'top-1 error {} %',
+  'top5_error_percent': 'top-5 error {} %',
+}
+
+
+def describe(
+  genotype: genotype_lib.Genotype,
+  *,
+  channels: int,
+  layers: int,
+  classes: int,
+  stem: str,
+  published: Mapping[str, Any] | None = None,
+) -> str:
+  """Returns a text with the sizes of a network of cells, and with the cells.
+
+  Args:
+    genotype: the cells.
+    channels: C of the first cells.
+    layers: number of cells.
+    classes: number of classes.
+    stem: 'cifar' or 'imagenet'.
+    published: the published figures of the cells, an entry of `zoo.PUBLISHED`, or None.
+  """
+  blocks = [
+    _size_lines(genotype, channels, layers, classes, stem),
+    _cell_lines('normal', genotype.normal, genotype.normal_concat),
+    _cell_lines('reduction', genotype.reduce, genotype.reduce_concat),
+  ]
+  if published:
+    blocks.append(_published_lines(published))
+  return '\n\n'.join('\n'.join(lines) for lines in blocks)
+
+
+def _size_lines(
+  genotype: genotype_lib.Genotype, channels: int, layers: int, classes: int, stem: str
+) -> list[str]:
+  """Returns the number of parameters, multiply-adds and FLOPs of a network."""
+  network = {'channels': channels, 'num_layers': layers, 'num_classes': classes, 'stem': stem}
+  params = f'{sizes.count_params(genotype, **network):,}'
+  if layers > 1:  # one cell leaves too few pixels for the auxiliary head
+    with_head = sizes.count_params(genotype, **network, auxiliary=True)
+    params += f', {with_head:,} with the auxiliary head'
+  height, width, _ = sizes.IMAGE_SHAPES[stem]
+  macs, flops = (
+    sizes.count_macs(genotype, **network),
+    sizes.count_flops_ptflops(genotype, **network),
+  )
+  return [
+    f'network    C {channels}, {layers} layers, {classes} classes, {stem} stem, '
+    f'images of {height}x{width}',
+    f'params     {params}',
+    f'MACs       {macs:,} in convolutions and classifier',
+    f'FLOPs      {flops:,} as papers on cells count: MACs,',
+    '           2 x batch norm outputs, ReLU outputs, pool inputs, biases',
+  ]
+
+
+def _cell_lines(
+  title: str, edges: Sequence[tuple[str, int, int]], concat: Iterable[int]
+) -> list[str]:
+  """Returns one cell, a line for each node."""
+  depth, width = genotype_lib.depth(edges), genotype_lib.width(edges, concat)
+  lines = [f'{title:10} {len(edges)} edges, depth {depth}, width {width:.3g}']
+  for node in dict.fromkeys(target for _, _, target in edges):
+    terms = [f'{name}({source})' for name, source, target in edges if target == node]
+    lines.append(f'           {node} = {" + ".join(terms)}')
+  return [*lines, f'           output = {", ".join(map(str, concat))}']
+
+
+def _published_lines(published: Mapping[str, Any]) -> list[str]:
+  """Returns the figures that were published for a cell of the zoo, with their sources."""
+  lines = []
+  for key, name in _DATASETS.items():
+    if figures := published.get(key):
+      texts = [text.format(figures[field]) for field, text in _FIGURES.items() if field in figures]
+      lines.append(f'published  {name}: {", ".join(texts)}')
+      lines.append(f'           in {figures["source"]}')
+  lines.append(f'cells of   {published["source"]}')
+  if note := published.get('note'):
+    lines.append(f'note       {note}')
+  return lines

@@ -1,0 +1,75 @@
+"""Exports the network of a run as a file that needs jax and nothing of this package.
+
+The file holds StableHLO with the weights inside, for any batch size; `jax.export.deserialize` reads
+it. A JSON file beside it names the classes and describes the images.
+"""
+
+import functools
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import export as jax_export
+from jax import lax
+from jaxtyping import Array, Float, UInt8
+
+from stretchnas_jax.machine import files
+from stretchnas_jax.runs import json_files, trained
+
+_PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
+# The form of the network on a CPU, and elsewhere by the kind of the run.
+_CPU_FORM, _OTHER_FORMS = 'planes', {'search': 'merged', 'train': 'plain'}
+
+
+def export_trained(
+  workdir: str | pathlib.Path,
+  path: str | pathlib.Path,
+  platforms: Sequence[str] = _PLATFORMS,
+  best: bool = False,
+) -> None:
+  """Writes the network of a run as a program that needs jax and nothing of this package.
+
+  The program maps uint8 images `[B, H, W, C]`, for any B, to float32 logits `[B, num_classes]`. It
+  normalises the images itself. A file with the same name and the ending .json holds `class_names`,
+  `image_shape`, `genotype` and `platforms`.
+
+  Args:
+    workdir: the folder of a training or a search, finished or not.
+    path: the file to write.
+    platforms: the kinds of devices that can run the program.
+    best: True for the weights of the best epoch, as in `load_trained`.
+
+  Raises:
+    ValueError, OSError: the folder holds no run or no checkpoint, or `path` cannot be written.
+  """
+  path = check_path(path)
+  saved = trained.read_run(workdir, best)
+  on_cpu, variables, info = trained.use(saved, _CPU_FORM)
+  elsewhere = trained.use(saved, _OTHER_FORMS[saved.kind])[0]
+  choose = functools.partial(lax.platform_dependent, cpu=on_cpu, default=elsewhere)
+
+  def program(images: UInt8[Array, 'B H W C']) -> Float[Array, 'B M']:
+    return choose(jax.tree.map(jnp.asarray, variables), images)
+
+  (batch,) = jax_export.symbolic_shape('batch')
+  images = jax.ShapeDtypeStruct((batch, *info['image_shape']), jnp.uint8)
+  exported = jax_export.export(jax.jit(program), platforms=platforms)(images)
+  description = {
+    'class_names': info['class_names'],
+    'image_shape': info['image_shape'],
+    'genotype': info['genotype'].to_dict(),
+    'platforms': list(platforms),
+  }
+  files.replace(path.with_suffix('.json'), json_files.dumps(description, indent=2).encode())
+  files.replace(path, bytes(exported.serialize()))
+
+
+def check_path(path: str | pathlib.Path) -> pathlib.Path:
+  """Returns the path of an export; ValueError unless its folder exists and no .json ends it."""
+  path = pathlib.Path(path)
+  if path.suffix == '.json':
+    raise ValueError(f'--out is {str(path)!r}; its ending must not be .json')
+  if not path.absolute().parent.is_dir():
+    raise ValueError(f'--out is {str(path)!r}; there is no folder {str(path.parent)!r}')
+  return path
