@@ -20,7 +20,7 @@ def run(key, images, positions, **options):
 
 @functools.partial(jax.jit, static_argnames=('height', 'width', 'crop_padding'))
 def draw_all(key, positions, height, width, crop_padding):
-  one = functools.partial(augment.draw, height=height, width=width, crop_padding=crop_padding)
+  one = functools.partial(augment.choices, height=height, width=width, crop_padding=crop_padding)
   return jax.vmap(one, (None, 0))(key, positions)
 
 

@@ -69,7 +69,7 @@ def expected_box(draws, width, height):
   'width, height', [(500, 375), (40, 90), (300, 20), (7, 200), (1, 1), (9, 8)]
 )
 def test_a_box_is_drawn_as_elsewhere(width, height):
-  for draws in crops.draw(50, seed=1, stream='train', epoch=0, step=0):
+  for draws in crops.random_numbers(50, seed=1, stream='train', epoch=0, step=0):
     box = crops.random_box(draws, width, height, scale=SCALE, ratio=RATIO)
     assert box == expected_box(draws, width, height)
     assert box.left >= 0 and box.left + box.width <= width and box.width > 0
@@ -85,7 +85,7 @@ def test_no_box_fits_into_a_strip():
 
 def test_boxes_cover_their_ranges_evenly():
   draws = np.concatenate(
-    [crops.draw(500, seed=0, stream='train', epoch=0, step=step) for step in range(4)]
+    [crops.random_numbers(500, seed=0, stream='train', epoch=0, step=step) for step in range(4)]
   )
   boxes = np.array([crops.random_box(d, 1000, 1000, scale=SCALE, ratio=RATIO) for d in draws])
   left, top, width, height = boxes.T
@@ -104,11 +104,11 @@ def test_boxes_cover_their_ranges_evenly():
 
 def test_draws_depend_on_all_that_they_should():
   base = {'seed': 0, 'stream': 'train', 'epoch': 1, 'step': 2}
-  first = crops.draw(3, **base)
+  first = crops.random_numbers(3, **base)
   assert first.shape == (3, crops.NUM_DRAWS) and len(np.unique(first)) == first.size
-  np.testing.assert_array_equal(first, crops.draw(3, **base))
+  np.testing.assert_array_equal(first, crops.random_numbers(3, **base))
   for change in {'seed': 1}, {'stream': 'val_alpha'}, {'epoch': 2}, {'step': 1}:
-    assert not np.isin(crops.draw(3, **base | change), first).any()
+    assert not np.isin(crops.random_numbers(3, **base | change), first).any()
 
 
 @pytest.mark.parametrize('size', [6, 32])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from experiments.reliability import corpus, hostile
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import genotype
-from stretchnas_jax.data.datasets import images, loading
+from stretchnas_jax.data.datasets import dataset, images
 from stretchnas_jax.runs import build, find_cell
 from stretchnas_jax.views import cells
 
@@ -106,10 +106,10 @@ def test_labels_out_of_range_are_named(label):
   pictures = np.zeros((2, 4, 4, 1), np.uint8)
   arrays = {'train_images': pictures, 'train_labels': [0, label]}
   if 0 <= label < 3:
-    loading.make_dataset('x', arrays, 'abc')
+    dataset.make_dataset('x', arrays, 'abc')
   else:
     with pytest.raises(ValueError, match='labels'):
-      loading.make_dataset('x', arrays, 'abc')
+      dataset.make_dataset('x', arrays, 'abc')
 
 
 @given(st.text(max_size=30), st.text('<>&"\'[]!-ab\x00\ud800', min_size=1, max_size=30))

@@ -20,7 +20,7 @@ def run(key, images, positions, strengths=DEFAULT):
 
 @functools.partial(jax.jit, static_argnames='strengths')
 def draw_all(key, positions, strengths):
-  return jax.vmap(lambda position: color_jitter.draw(key, position, strengths))(positions)
+  return jax.vmap(lambda position: color_jitter.choices(key, position, strengths))(positions)
 
 
 @pytest.fixture(scope='module')

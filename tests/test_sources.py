@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from stretchnas_jax.data.datasets import loading
+from stretchnas_jax.data.datasets import dataset, loading
 from stretchnas_jax.machine import disk_cache
 
 
@@ -49,7 +49,7 @@ def test_statistics_of_several_blocks_and_channels():
   images = np.random.default_rng(0).integers(0, 256, (2050, 2, 3, 3), np.uint8)
   images[..., 1] //= 2
   images[..., 2] = 51
-  mean, std = loading.channel_statistics(images)
+  mean, std = dataset.channel_statistics(images)
   np.testing.assert_allclose(mean, (images / 255).mean(axis=(0, 1, 2)), rtol=1e-6)
   np.testing.assert_allclose(std[:2], (images / 255).std(axis=(0, 1, 2))[:2], rtol=1e-6)
   assert std[2] == 1  # no division by zero where nothing varies
@@ -83,9 +83,9 @@ def test_load_says_what_is_wrong(arguments, words):
 )
 def test_every_part_is_checked(change, words):
   arrays = {'train_images': np.zeros((3, 4, 4, 1), np.uint8), 'train_labels': [0, 1, 0]}
-  assert loading.make_dataset('x', arrays, ['a', 'b']).test_images is None
+  assert dataset.make_dataset('x', arrays, ['a', 'b']).test_images is None
   with pytest.raises(ValueError, match=words):
-    loading.make_dataset('x', arrays | change, ['a', 'b'])
+    dataset.make_dataset('x', arrays | change, ['a', 'b'])
 
 
 # ---- the cache -----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from stretchnas_jax.data.batches import order
 from stretchnas_jax.data.datasets import splits
 
 LABELS = np.repeat([0, 1, 2, 3], [100, 60, 31, 7])
@@ -64,7 +65,7 @@ def test_labels_need_not_be_consecutive():
   'arguments, words',
   [
     ({'split': 'four_way'}, "data.split is 'four_way'; it must be three_way or two_way"),
-    ({'split': 'two_way', 'fraction': 0}, 'data.fraction is 0'),
+    ({'split': 'two_way', 'fraction': 0.0}, 'data.fraction is 0'),
     ({'split': 'two_way', 'fraction': 1.5}, 'data.fraction is 1.5'),
     ({'split': 'two_way', 'fraction': float('nan')}, 'data.fraction is nan'),
     ({'split': 'three_way', 'fraction': 0.01}, '0.01 of 198 images is too few for the 3 parts'),
@@ -84,7 +85,7 @@ PART = np.arange(100, 123)
 
 
 def epoch(batch_size=5, num_batches=4, *, part=PART, seed=0, epoch=0, stream='train'):
-  return splits.epoch_indices(part, batch_size, num_batches, seed=seed, epoch=epoch, stream=stream)
+  return order.epoch_indices(part, batch_size, num_batches, seed=seed, epoch=epoch, stream=stream)
 
 
 def test_an_epoch_draws_without_replacement():
@@ -95,8 +96,8 @@ def test_an_epoch_draws_without_replacement():
 
 
 def test_longer_epochs_go_on_with_further_permutations():
-  order = epoch(10, 7).ravel()
-  rounds = [order[:23], order[23:46], order[46:69]]
+  found = epoch(10, 7).ravel()
+  rounds = [found[:23], found[23:46], found[46:69]]
   assert all(sorted(r) == list(PART) for r in rounds)
   assert not np.array_equal(rounds[0], rounds[1])
 
@@ -118,7 +119,7 @@ def test_seed_epoch_and_stream_all_matter():
 
 def test_the_order_is_the_same_on_every_machine():
   np.testing.assert_array_equal(
-    splits.shuffled(10, 0, 'train', 1, 0), [1, 4, 2, 0, 5, 3, 7, 8, 9, 6]
+    splits.permutation(10, 0, 'train', 1, 0), [1, 4, 2, 0, 5, 3, 7, 8, 9, 6]
   )
 
 
@@ -129,13 +130,13 @@ def test_every_image_comes_first_about_as_often():
 
 @pytest.mark.parametrize('batch_size', [24, 0])
 def test_a_batch_larger_than_the_part(batch_size):
-  with pytest.raises(ValueError, match=f'search.batch_size is {batch_size}; .* 23, .*val_alpha'):
+  with pytest.raises(ValueError, match=f'batch size is {batch_size}; .* 23, .*val_alpha'):
     epoch(batch_size, stream='val_alpha')
 
 
 @pytest.mark.parametrize('num_examples, batch_size', [(10, 4), (8, 4), (3, 4), (1, 1), (0, 4)])
 def test_evaluation_sees_every_example_once(num_examples, batch_size):
-  indices, valid = splits.eval_batches(num_examples, batch_size)
+  indices, valid = order.evaluation_places(num_examples, batch_size)
   assert indices.shape == valid.shape and indices.shape[1] == batch_size
   assert indices.dtype == np.int32 and valid.dtype == bool
   assert list(indices[valid]) == list(range(num_examples))
@@ -145,4 +146,4 @@ def test_evaluation_sees_every_example_once(num_examples, batch_size):
 
 def test_evaluation_needs_a_batch_size():
   with pytest.raises(ValueError, match='batch size is 0'):
-    splits.eval_batches(5, 0)
+    order.evaluation_places(5, 0)

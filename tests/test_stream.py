@@ -11,10 +11,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stretchnas_jax.data.batches import augment, color_jitter, crops, streaming
-from stretchnas_jax.data.datasets import encoded, splits
+from stretchnas_jax.data.batches import (
+  augment,
+  color_jitter,
+  crops,
+  feeds,
+  order,
+  stream_batches,
+  streaming,
+)
+from stretchnas_jax.data.datasets import encoded, encoded_images, splits
 
-PLAIN = streaming.Options(image_size=6, workers=2, jitter=None)
+PLAIN = stream_batches.Options(image_size=6, workers=2, jitter=None)
 NAMES = ['ant', 'bee', 'cat']
 
 
@@ -66,8 +74,9 @@ def make():
 @pytest.fixture
 def opened(monkeypatch):
   """The list of images that are opened."""
-  found, real = [], encoded.Files.open
-  monkeypatch.setattr(encoded.Files, 'open', lambda self, i: found.append(int(i)) or real(self, i))
+  kind = encoded_images.Files
+  found, real = [], kind.open
+  monkeypatch.setattr(kind, 'open', lambda self, i: found.append(i) or real(self, i))
   return found
 
 
@@ -104,18 +113,18 @@ def test_an_epoch_has_every_image_once(tree, make):
 
 def test_the_order_is_that_of_data_in_memory(tree, make):
   feed = make(load(tree).train, 4, seed=3)
-  order = splits.epoch_indices(np.arange(21), 4, 5, seed=3, epoch=2, stream='train')
+  batches = order.epoch_indices(np.arange(21), 4, 5, seed=3, epoch=2, stream='train')
   found = numbers_of(feed.chunk(2, 1, 2, 2)['train'].images)
-  np.testing.assert_array_equal(found, order[1:3])
+  np.testing.assert_array_equal(found, batches[1:3])
 
 
 def test_each_image_is_cropped_by_its_own_draw(noisy, make):
   chunk = make(noisy, 4, seed=5).chunk(1, 2, 1, 1)['train']
-  order = splits.epoch_indices(np.arange(20), 4, 5, seed=5, epoch=1, stream='train')
-  draws = crops.draw(4, seed=5, stream='train', epoch=1, step=2)
-  for pixels, number, chance in zip(chunk.images[0], order[2], draws):
+  batches = order.epoch_indices(np.arange(20), 4, 5, seed=5, epoch=1, stream='train')
+  draws = crops.random_numbers(4, seed=5, stream='train', epoch=1, step=2)
+  for pixels, number, chance in zip(chunk.images[0], batches[2], draws):
     wanted = crops.read_random(
-      noisy.open(number), chance, 6, name='x', scale=PLAIN.scale, ratio=PLAIN.ratio, flip=True
+      noisy.open(int(number)), chance, 6, name='x', scale=PLAIN.scale, ratio=PLAIN.ratio, flip=True
     )
     np.testing.assert_array_equal(pixels, wanted)
 
@@ -144,8 +153,8 @@ def test_to_resume_reads_nothing_that_came_before(noisy, make, opened):
   assert equal(resumed.chunk(1, 3, 1, 1), chunks[8])
   resumed.close()
   assert len(opened) <= 8  # the batch, and the one that is decoded ahead of time
-  order = splits.epoch_indices(np.arange(20), 4, 5, seed=0, epoch=1, stream='train')
-  assert set(opened) <= set(order[3:5].ravel().tolist())
+  batches = order.epoch_indices(np.arange(20), 4, 5, seed=0, epoch=1, stream='train')
+  assert set(opened) <= set(batches[3:5].ravel().tolist())
 
 
 def test_little_is_read_ahead(noisy, make, opened):
@@ -190,16 +199,16 @@ def test_examples_are_normalised(noisy, make, key):
 
 
 def test_examples_are_jittered_before(noisy, make, key):
-  feed = make(noisy, options=streaming.Options(image_size=6, workers=1))
+  feed = make(noisy, options=stream_batches.Options(image_size=6, workers=1))
   batch = jax.tree.map(lambda x: x[0], feed.chunk(0, 0, 1, 1)['train'])
   place = np.arange(8, 12)
   examples = jax.jit(feed.examples)((), batch, key, place)
   colors = color_jitter.color_jitter(
     key, batch.images, place, color_jitter.Strengths(0.4, 0.4, 0.4, 0.2)
   )
-  wanted = (np.asarray(colors) - streaming.IMAGENET_MEAN) / streaming.IMAGENET_STD
+  wanted = (np.asarray(colors) - stream_batches.IMAGENET_MEAN) / stream_batches.IMAGENET_STD
   np.testing.assert_allclose(examples.images, wanted, atol=1e-4)
-  plain = augment.normalize(batch.images, streaming.IMAGENET_MEAN, streaming.IMAGENET_STD)
+  plain = augment.normalize(batch.images, stream_batches.IMAGENET_MEAN, stream_batches.IMAGENET_STD)
   assert np.abs(np.asarray(examples.images - plain)).max() > 0.1
 
 
@@ -227,10 +236,10 @@ def test_evaluation_gives_every_image_once(tree, batch_size, length):
 
 
 def test_evaluation_shows_the_centre(noisy):
-  with contextlib.closing(streaming.StreamEvaluation(noisy, [3, 7], 2, PLAIN)) as feed:
+  with contextlib.closing(streaming.StreamEvaluation(noisy, np.array([3, 7]), 2, PLAIN)) as feed:
     ((part, _),) = feed.chunks(1)
   for pixels, number in zip(part.images[0], [3, 7]):
-    np.testing.assert_array_equal(pixels, crops.read_center(noisy.open(number), 6, name='x'))
+    np.testing.assert_array_equal(pixels, crops.read_center(noisy.open(int(number)), 6, name='x'))
 
 
 def test_processes_share_an_evaluation(noisy):
@@ -257,7 +266,9 @@ def test_a_truncated_image_stops_the_stream_and_is_named(tree, make):
   images = load(tree).train
   break_image(images, 9)
   feed = make(images, 3)
-  with pytest.raises(ValueError, match=r"bee/2.png is not a .*data.on_bad_image to 'skip' to do"):
+  with pytest.raises(
+    ValueError, match=r"bee/2.png is not a .*data.on_bad_image to 'skip' to go on"
+  ):
     feed.chunk(0, 0, 7, 7)
 
 
@@ -268,12 +279,12 @@ def test_a_truncated_image_is_replaced_by_the_next_of_its_class(tree, make, capl
   part = np.delete(np.arange(21), 11)
   options = PLAIN._replace(on_bad_image='skip')
   feed = make(images, 4, options, parts={'train': part})
-  order = splits.epoch_indices(part, 4, 5, seed=0, epoch=0, stream='train')
+  batches = order.epoch_indices(part, 4, 5, seed=0, epoch=0, stream='train')
   chunk = feed.chunk(0, 0, 5, 5)['train']
   instead = {9: 12, 10: 12, 13: 7}  # 11 is of the class, but of another part
-  wanted = [[instead.get(number, number) for number in row] for row in order.tolist()]
+  wanted = [[instead.get(number, number) for number in row] for row in batches.tolist()]
   np.testing.assert_array_equal(numbers_of(chunk.images), wanted)
-  np.testing.assert_array_equal(chunk.labels, order // 7)
+  np.testing.assert_array_equal(chunk.labels, batches // 7)
   feed.chunk(1, 0, 5, 5)
   assert feed.bad_images == 3
   assert sorted(r.getMessage().split(' is not')[0][-9:] for r in caplog.records) == [
@@ -286,7 +297,7 @@ def test_a_class_of_broken_images(tree, make):
   for number in range(7, 14):
     break_image(images, number)
   feed = make(images, 4, PLAIN._replace(on_bad_image='skip'))
-  with pytest.raises(ValueError, match='bee.* nor is any other of its class'):
+  with pytest.raises(ValueError, match='bee.* and neither is any other image of its class'):
     feed.chunk(0, 0, 5, 5)
 
 
@@ -335,33 +346,31 @@ def test_what_is_wrong_is_said(arguments, words):
 def test_feeds_of_a_search_on_a_fraction(tree):
   data = load(tree)
   parts = splits.search_parts(data.train.labels, split='three_way', fraction=6 / 7)
-  feeds = streaming.search_feeds(data, parts, 3, PLAIN, seed=0)
-  with contextlib.closing(feeds):
-    assert feeds.image_shape == (6, 6, 3) and feeds.test is None
-    assert feeds.sizes == {'train': 6, 'val_alpha': 6, 'val_beta': 6}
-    chunk = feeds.train.chunk(0, 0, 2, 2)
+  supply = streaming.StreamSupply(data, 3, PLAIN, seed=0)
+  with contextlib.closing(feeds.search_feeds(supply, parts)) as opened:
+    assert opened.image_shape == (6, 6, 3) and opened.test is None
+    assert opened.sizes == {'train': 6, 'val_alpha': 6, 'val_beta': 6}
+    chunk = opened.train.chunk(0, 0, 2, 2)
     for field, part in parts._asdict().items():
       found = numbers_of(chunk[field].images)
       np.testing.assert_array_equal(np.sort(found.ravel()), part)
       assert (np.bincount(chunk[field].labels.ravel()) == 2).all()
-    assert feeds.val.count == 12
+    assert opened.val.count == 12
   two = splits.search_parts(data.train.labels, split='two_way')
-  feeds = streaming.search_feeds(data, two, 3, PLAIN, seed=0)
-  with contextlib.closing(feeds):
-    assert set(feeds.sizes) == {'train', 'val_alpha'}
+  with contextlib.closing(feeds.search_feeds(supply, two)) as opened:
+    assert set(opened.sizes) == {'train', 'val_alpha'}
 
 
 def test_feeds_of_a_training_with_a_part_held_out(tree):
   data = load(tree)
-  feeds = streaming.train_feeds(data, 3, PLAIN, fraction=1.0, holdout=2 / 7, seed=0)
-  with contextlib.closing(feeds):
-    assert feeds.sizes == {'train': 15, 'val': 6, 'test': 5}
-    found = numbers_of(feeds.train.chunk(0, 0, 5, 5)['train'].images)
-    held_out = numbers_of(next(feeds.val.chunks(9))[0].images)
+  supply = streaming.StreamSupply(data, 3, PLAIN, seed=0)
+  with contextlib.closing(feeds.train_feeds(supply, fraction=1.0, holdout=2 / 7)) as opened:
+    assert opened.sizes == {'train': 15, 'val': 6, 'test': 5}
+    found = numbers_of(opened.train.chunk(0, 0, 5, 5)['train'].images)
+    held_out = numbers_of(next(opened.val.chunks(9))[0].images)
     assert sorted([*found.ravel(), *held_out.ravel()]) == list(range(21))
-  feeds = streaming.train_feeds(data, 3, PLAIN, fraction=1.0, holdout=0.0, seed=0)
-  with contextlib.closing(feeds):
-    assert feeds.val is None and feeds.sizes == {'train': 21, 'test': 5}
+  with contextlib.closing(feeds.train_feeds(supply, fraction=1.0, holdout=0.0)) as opened:
+    assert opened.val is None and opened.sizes == {'train': 21, 'test': 5}
 
 
 # ---- TFDS ----------------------------------------------------------------------------------------
@@ -409,11 +418,11 @@ def test_imagenet_from_tfds(tmp_path, make, monkeypatch):
   np.testing.assert_array_equal(data.train.labels, [7, 7, 999, 0, 0, 3])
   np.testing.assert_array_equal(data.test.labels, [3, 7])
   chunk = make(data.train, 2).chunk(0, 0, 3, 3)['train']
-  order = splits.epoch_indices(np.arange(6), 2, 3, seed=0, epoch=0, stream='train')
-  np.testing.assert_array_equal(chunk.labels, data.train.labels[order])
-  wanted = np.array([color(number) for number in range(6)])[order]
+  batches = order.epoch_indices(np.arange(6), 2, 3, seed=0, epoch=0, stream='train')
+  np.testing.assert_array_equal(chunk.labels, data.train.labels[batches])
+  wanted = np.array([color(number) for number in range(6)])[batches]
   np.testing.assert_allclose(chunk.images.mean(axis=(2, 3)), wanted, atol=2)
-  monkeypatch.setattr('stretchnas_jax.data.datasets.tfds.read_labels', None)  # the cache has them
+  monkeypatch.setattr('stretchnas_jax.data.datasets.tfds._read_labels', None)  # the cache has them
   again = encoded.load('imagenet2012', path=str(tmp_path), cache=tmp_path / 'cache')
   np.testing.assert_array_equal(again.train.labels, data.train.labels)
 

@@ -17,8 +17,8 @@ from stretchnas_jax import config as config_lib
 from stretchnas_jax import search, train
 from stretchnas_jax.cells import genotype, space
 from stretchnas_jax.cli import app
-from stretchnas_jax.data.batches import augment, streaming
-from stretchnas_jax.data.datasets import encoded, splits
+from stretchnas_jax.data.batches import augment, order, stream_batches, streaming
+from stretchnas_jax.data.datasets import encoded
 from stretchnas_jax.networks import sizes, supernet
 from stretchnas_jax.runs import (
   json_files,
@@ -99,7 +99,7 @@ def test_a_search_on_a_stream(images, tmp_path, capsys):
   assert 'imagenet stem' in capsys.readouterr().err
   apply_fn, variables, info = stretchnas_jax.load_trained(tmp_path / 'run')
   assert info['image_shape'] == (16, 16, 3) and info['stream']
-  np.testing.assert_array_equal(info['mean'], np.float32(streaming.IMAGENET_MEAN))
+  np.testing.assert_array_equal(info['mean'], np.float32(stream_batches.IMAGENET_MEAN))
   assert set(variables['params']['stem']) == {
     f'{kind}_{i}' for kind in ('conv', 'norm') for i in range(3)
   }
@@ -179,8 +179,8 @@ def test_a_broken_image_ends_a_run_in_a_line_or_is_skipped(
   tree = shutil.copytree(images, tmp_path / 'images')
   (tmp_path / 'cell.json').write_text(genotype.to_json(TINY_CELL))
   files = encoded.load('folder', path=str(tree))
-  order = splits.epoch_indices(np.arange(24), 8, 3, seed=0, epoch=0, stream='train')
-  broken = files.train.paths[order[2, 5]]  # in the last step of the first epoch
+  batches = order.epoch_indices(np.arange(24), 8, 3, seed=0, epoch=0, stream='train')
+  broken = files.train.paths[batches[2, 5]]  # in the last step of the first epoch
   truncate(broken)
   truncate(files.test.paths[4])
   fields = TRAIN | {'data.path': tree, 'checkpoint.every_steps': 1, 'train.steps_per_call': 1}
@@ -233,7 +233,7 @@ def test_the_configs_of_imagenet_open_their_stream(name, images):
     chunk = feeds.train.chunk(0, 0, 1, 1)
     assert set(chunk) == set(feeds.sizes) - {'test'}
     assert {part.images.shape for part in chunk.values()} == {(1, 8, 224, 224, 3)}
-    assert feeds.train.options == streaming.Options(workers=1)
+    assert feeds.train.options == stream_batches.Options(workers=1)
 
 
 def test_three_percent_of_too_few_images_is_named(images):
@@ -270,9 +270,10 @@ def test_images_none_of_which_can_be_measured_on(images, tmp_path):
   files = encoded.load('folder', path=str(tree)).test
   for path in files.paths:
     truncate(path)
-  options = streaming.Options(image_size=8, workers=1, on_bad_image='skip')
+  options = stream_batches.Options(image_size=8, workers=1, on_bad_image='skip')
   feed = streaming.StreamEvaluation(files, np.arange(9), 4, options)
-  with contextlib.closing(feed), pytest.raises(OSError, match='none of the 9 images to measure on'):
+  words = 'none of the 9 images of the evaluation'
+  with contextlib.closing(feed), pytest.raises(OSError, match=words):
     list(feed.chunks(1))
 
 

@@ -22,8 +22,8 @@ import time
 import numpy as np
 from PIL import Image, features
 
-from stretchnas_jax.data.batches import decoding, streaming
-from stretchnas_jax.data.datasets import encoded, folder
+from stretchnas_jax.data.batches import stream_batches, streaming
+from stretchnas_jax.data.datasets import decoding, encoded, folder
 
 PACKAGES = ('jax', 'numpy', 'pillow')
 
@@ -46,7 +46,7 @@ def build(source, target, count, side):
 def rate(path, workers, batch_size, num_images):
   """Images a second of a training stream with so many workers."""
   images = encoded.load('folder', path=path).train
-  options = streaming.Options(workers=workers)
+  options = stream_batches.Options(workers=workers)
   parts = {'train': np.arange(len(images.labels))}
   feed = streaming.StreamFeed(images, parts, batch_size, options, seed=0)
   with contextlib.closing(feed):

@@ -23,7 +23,7 @@ import numpy as np
 from experiments.reliability import corpus
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import genotype
-from stretchnas_jax.data.datasets import cifar, folder, images, loading
+from stretchnas_jax.data.datasets import cifar, dataset, folder, images
 from stretchnas_jax.machine import files
 from stretchnas_jax.runs import build, find_cell, json_files
 from stretchnas_jax.views import cells
@@ -95,7 +95,7 @@ def labels(place, rng):
   values = rng.integers(-2, 4, 5) * rng.choice([1, 1, 10**12])
   pictures = np.zeros((int(rng.integers(0, 7)), 4, 4, int(rng.integers(1, 5))), np.uint8)
   arrays = {'train_images': pictures, 'train_labels': values}
-  loading.make_dataset('hostile', arrays, ('a', 'b', 'c'))
+  dataset.make_dataset('hostile', arrays, ('a', 'b', 'c'))
 
 
 def markup(place, rng):

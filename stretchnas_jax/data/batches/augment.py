@@ -1,64 +1,110 @@
 """Random crop, flip and cutout of a batch, on the device, as in DARTS (Liu et al. 2018).
 
-Every draw is a function of the batch's key and of an example's position in the batch. So an example
-becomes the same image however the batch is divided among devices.
+The random choices for an example depend on the key of the batch and on its position in the global
+batch. So the number of devices does not change the images.
 """
 
-from typing import NamedTuple
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple, SupportsFloat
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Float32, Int, Int32, PRNGKeyArray, Shaped, UInt8
+
+from stretchnas_jax.cells.arrays import AnyArray
+
+ChannelValues = Float[AnyArray, 'C'] | Sequence[SupportsFloat]
+"""One number for each channel."""
 
 
-class Draw(NamedTuple):
-  """What chance decides about one example."""
+class Choices(NamedTuple):
+  """The random choices for one example."""
 
-  offset: jax.Array  # int32 [2]: row and column of the crop in the padded image
-  flip: jax.Array  # bool []
-  center: jax.Array  # int32 [2]: row and column of the cutout's centre
+  offset: Int32[AnyArray, '2']
+  """Row and column of the crop in the padded image."""
+  flip: Bool[AnyArray, '']
+  center: Int32[AnyArray, '2']
+  """Row and column of the centre of the cutout."""
 
 
-def augment(key, images, positions, *, mean, std, crop_padding=4, flip=True, cutout=0):
-  """Crops, flips, normalises and cuts out, each example by its own chance.
+def augment(
+  key: PRNGKeyArray,
+  images: UInt8[AnyArray, 'B H W C'],
+  positions: Int[AnyArray, 'B'],
+  *,
+  mean: ChannelValues,
+  std: ChannelValues,
+  crop_padding: int = 4,
+  flip: bool = True,
+  cutout: int = 0,
+) -> Float32[AnyArray, 'B H W C']:
+  """Crops, flips, normalises and cuts out each example by its own random choices.
 
   Args:
     key: of the batch.
-    images: uint8 `[B, H, W, C]`.
-    positions: int32 `[B]`, each example's position in the whole batch.
-    mean: `[C]` of the images scaled to 0..1.
-    std: `[C]` likewise.
-    crop_padding: black pixels added on each side, from which a crop of H x W is taken.
-    flip: whether half of the examples are mirrored.
-    cutout: side of the square that is set to the mean (0 after normalisation), its centre anywhere
-      in the image; 0 for none. DeVries and Taylor 2017.
-
-  Returns:
-    float32 `[B, H, W, C]`.
+    images: the images.
+    positions: the position of each example in the global batch.
+    mean: of each channel, for images scaled to 0..1.
+    std: of each channel, for images scaled to 0..1.
+    crop_padding: width of a black border. A crop of H x W is taken from the padded image.
+    flip: mirrors half of the examples.
+    cutout: side of a square that is set to the mean, which is 0 after normalisation; 0 for none.
+      Its centre is any pixel of the image (DeVries and Taylor 2017).
   """
   height, width = images.shape[1:3]
+  choose = functools.partial(choices, height=height, width=width, crop_padding=crop_padding)
 
-  def one(image, position):
-    chance = draw(key, position, height=height, width=width, crop_padding=crop_padding)
-    mirrored = chance.flip if flip else False
-    image = crop(image, chance.offset, mirrored, crop_padding)
-    image = normalize(image, mean, std)
-    return cut_out(image, chance.center, cutout) if cutout else image
+  def augment_one(
+    image: UInt8[AnyArray, 'H W C'], position: Int[AnyArray, '']
+  ) -> Float32[AnyArray, 'H W C']:
+    chosen = choose(key, position)
+    mirrored = chosen.flip if flip else False
+    image = normalize(_crop(image, chosen.offset, mirrored, crop_padding), mean, std)
+    return _cut_out(image, chosen.center, cutout) if cutout else image
 
-  return jax.vmap(one)(images, positions)
+  return jax.vmap(augment_one)(images, positions)
 
 
-def draw(key, position, *, height, width, crop_padding):
-  """The `Draw` of the example at `position` of a batch."""
+def choices(
+  key: PRNGKeyArray,
+  position: Int[AnyArray, ''],
+  *,
+  height: int,
+  width: int,
+  crop_padding: int,
+) -> Choices:
+  """Draws the choices for one example.
+
+  Args:
+    key: of the batch.
+    position: of the example in the global batch.
+    height: of the images.
+    width: of the images.
+    crop_padding: width of the border.
+  """
   offset_key, flip_key, center_key = jax.random.split(jax.random.fold_in(key, position), 3)
-  return Draw(
-    jax.random.randint(offset_key, (2,), 0, 2 * crop_padding + 1),
-    jax.random.bernoulli(flip_key),
-    jax.random.randint(center_key, (2,), 0, jnp.array([height, width])),
+  return Choices(
+    offset=jax.random.randint(offset_key, (2,), 0, 2 * crop_padding + 1),
+    flip=jax.random.bernoulli(flip_key),
+    center=jax.random.randint(center_key, (2,), 0, jnp.array([height, width])),
   )
 
 
-def crop(image, offset, mirrored, padding):
-  """Pads with black and crops back to `[H, W, C]`; the flip is in the order of the columns."""
+def _crop(
+  image: Shaped[AnyArray, 'H W C'],
+  offset: Int[AnyArray, '2'],
+  mirrored: Bool[AnyArray, ''] | bool,
+  padding: int,
+) -> Shaped[AnyArray, 'H W C']:
+  """Pads an image with black, and crops it back to its size.
+
+  Args:
+    image: the image.
+    offset: row and column of the crop in the padded image.
+    mirrored: takes the columns of the padded image from right to left.
+    padding: width of the border.
+  """
   height, width, _ = image.shape
   padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)))
   rows, columns = jnp.arange(height), jnp.arange(width)
@@ -66,36 +112,80 @@ def crop(image, offset, mirrored, padding):
   return padded[offset[0] + rows][:, offset[1] + columns]
 
 
-def cut_out(image, center, size):
-  """Sets a square of `size` around `center` to 0; the border of the image clips it."""
+def _cut_out(
+  image: Float[AnyArray, 'H W C'], center: Int[AnyArray, '2'], size: int
+) -> Float[AnyArray, 'H W C']:
+  """Sets a square to 0; the border of the image clips it.
+
+  Args:
+    image: the image.
+    center: row and column of the centre of the square.
+    size: side of the square.
+  """
   height, width, _ = image.shape
-  first = center - size // 2
-  inside = lambda index, start: (index >= start) & (index < start + size)
-  rows, columns = inside(jnp.arange(height), first[0]), inside(jnp.arange(width), first[1])
-  hole = rows[:, None, None] & columns[None, :, None]
-  return jnp.where(hole, 0.0, image)
+  top, left = center - size // 2
+  rows, columns = jnp.arange(height), jnp.arange(width)
+  in_rows = (rows >= top) & (rows < top + size)
+  in_columns = (columns >= left) & (columns < left + size)
+  return jnp.where(in_rows[:, None, None] & in_columns[None, :, None], 0.0, image)
 
 
-def cut_out_each(key, images, positions, size):
-  """Sets a square of each image of `[B, H, W, C]` to 0; arguments as of `augment`."""
+def cut_out_each(
+  key: PRNGKeyArray,
+  images: Float[AnyArray, 'B H W C'],
+  positions: Int[AnyArray, 'B'],
+  size: int,
+) -> Float[AnyArray, 'B H W C']:
+  """Sets a random square of each image to 0.
+
+  Args:
+    key: of the batch.
+    images: the images, normalised.
+    positions: the position of each example in the global batch.
+    size: side of the square.
+  """
   height, width = images.shape[1:3]
 
-  def one(image, position):
-    chance = draw(key, position, height=height, width=width, crop_padding=0)
-    return cut_out(image, chance.center, size)
+  def cut_out_one(
+    image: Float[AnyArray, 'H W C'], position: Int[AnyArray, '']
+  ) -> Float[AnyArray, 'H W C']:
+    chosen = choices(key, position, height=height, width=width, crop_padding=0)
+    return _cut_out(image, chosen.center, size)
 
-  return jax.vmap(one)(images, positions)
+  return jax.vmap(cut_out_one)(images, positions)
 
 
-def normalize(images, mean, std):
-  """Scales uint8 images `[..., C]` to 0..1, subtracts `mean` `[C]` and divides by `std` `[C]`."""
+def normalize(
+  images: Shaped[AnyArray, '*B H W C'], mean: ChannelValues, std: ChannelValues
+) -> Float32[AnyArray, '*B H W C']:
+  """Scales images of bytes to 0..1 and standardises them.
+
+  Args:
+    images: uint8 images.
+    mean: of each channel, for images scaled to 0..1.
+    std: of each channel, for images scaled to 0..1.
+
+  Raises:
+    ValueError: the images are not uint8.
+  """
   if images.dtype != jnp.uint8:
     raise ValueError(f'images are {images.dtype}; they must be uint8')
   return standardize(images.astype(jnp.float32) / 255, mean, std)
 
 
-def standardize(images, mean, std):
-  """Subtracts `mean` `[C]` from images `[..., C]` and divides by `std` `[C]`."""
-  shape = (1,) * (images.ndim - 1) + (-1,)
-  mean, std = (jnp.asarray(x, jnp.float32).reshape(shape) for x in (mean, std))
-  return (images - mean) / std
+def standardize(
+  images: Float[AnyArray, '*B H W C'], mean: ChannelValues, std: ChannelValues
+) -> Float[AnyArray, '*B H W C']:
+  """Subtracts the mean from each channel and divides by the standard deviation.
+
+  Args:
+    images: images from 0 to 1.
+    mean: of each channel.
+    std: of each channel.
+  """
+  return (images - _per_channel(mean, images.ndim)) / _per_channel(std, images.ndim)
+
+
+def _per_channel(values: ChannelValues, ndim: int) -> Float32[AnyArray, '*ones C']:
+  """Returns one number for each channel as an array with `ndim` axes, of which C is the last."""
+  return jnp.asarray(values, jnp.float32).reshape((1,) * (ndim - 1) + (-1,))

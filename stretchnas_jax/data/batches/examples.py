@@ -1,20 +1,23 @@
-"""The labelled images that a step is given."""
+"""The labelled images that a step receives."""
 
 from typing import NamedTuple
 
-import jax
+from jaxtyping import Float, Int
+
+from stretchnas_jax.cells.arrays import AnyArray
 
 
 class Examples(NamedTuple):
-  """Labelled images."""
+  """Labelled images, normalised."""
 
-  images: jax.Array  # [B, H, W, C], float, normalised
-  labels: jax.Array  # [B], int
+  images: Float[AnyArray, 'B H W C']
+  labels: Int[AnyArray, 'B']
 
 
 class Batch(NamedTuple):
-  """The examples of one search step; equal sizes."""
+  """The examples of one search step; all three have the same size."""
 
   train: Examples
   val_alpha: Examples
-  val_beta: Examples | None  # None: `val_alpha` serves both, in one pass
+  val_beta: Examples | None
+  """None if alpha and beta share the examples `val_alpha`; one backward pass then serves both."""

@@ -1,248 +1,239 @@
-"""Where batches come from, behind one interface: arrays that live on the devices, or a stream.
-
-Programs know of their data only what stands here. A feed of learning is any object that has
-
-    data               pytree, put on every device once; () where the batches carry everything
-    steps_per_epoch    how many batches an epoch has
-    chunk(epoch, start, count, length)
-                       steps `start .. start + count` of an epoch as {field: pytree of numpy arrays
-                       [length, B, ...]}, filled up with zeros from `count` to `length`. A function
-                       of its arguments and the run's seed alone: to resume needs no state. It is
-                       asked for in order, and may work ahead.
-    examples(data, part, key, place)
-                       the Examples of one batch, on the device, jittable; `part` is `[B, ...]` of
-                       one field, `place` `[B]` the examples' positions in the global batch
-    close()            stops what works ahead; nothing is asked for afterwards
-
-and a feed of evaluation, that gives every image of a part once, has
-
-    data               as above
-    count              number of images
-    chunks(length)     yields (part, valid) of at most `length` batches, `[n, B, ...]` and float32
-                       `[n, B]`, all of one shape; valid is 0 where a batch is filled up
-    examples(data, part)
-                       the Examples of one batch, on the device, jittable
-    close()
-
-The fields of learning are 'train', and in a search also 'val_alpha' and 'val_beta'. B is the share
-of this process: rows `i * B .. (i + 1) * B` of the global batch for process i. What is compiled
-splits axis 1 of a chunk over the process's devices, one step at a time.
-"""
+"""Feeds of images that all devices hold in memory."""
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
-import jax
 import numpy as np
+from jaxtyping import Float32, Int, Int32, PRNGKeyArray, Shaped, UInt8
 
-from stretchnas_jax.data.batches import augment
+from stretchnas_jax.cells.arrays import AnyArray
+from stretchnas_jax.data.batches import augment, order
 from stretchnas_jax.data.batches.examples import Examples
-from stretchnas_jax.data.datasets import splits
+from stretchnas_jax.data.datasets.dataset import Dataset
 
-
-class Feeds(NamedTuple):
-  """All that a program learns from and is measured on."""
-
-  name: str  # of the data set
-  image_shape: tuple[int, int, int]  # (H, W, C) of what the network is given
-  class_names: tuple[str, ...]
-  mean: np.ndarray  # float32 [C], of images scaled to 0..1
-  std: np.ndarray  # float32 [C]
-  sizes: dict[str, int]  # number of images of each part
-  train: Any
-  val: Any  # feed of evaluation, or None
-  test: Any  # likewise
-
-  def close(self):
-    for feed in (self.train, self.val, self.test):
-      if feed is not None:
-        feed.close()
+_ALIGNMENT = 64  # bytes; XLA for a CPU copies arrays that lie at any other place
 
 
 class Arrays(NamedTuple):
-  """Images in memory, on every device, and the numbers that normalise them.
+  """All images of a part, and the statistics that normalise them.
 
-  Those are arguments of what is compiled, not constants in it, so that one program serves every
-  data set of a shape: the benchmark's random images and a search on the user's own.
+  Compiled programs take these as arguments. So one program serves every data set of one shape, for
+  example the random images of a benchmark and the real ones.
   """
 
-  images: jax.Array  # [N, H, W, C], uint8
-  labels: jax.Array  # [N], int32
-  mean: jax.Array  # [C], float32, of images scaled to 0..1
-  std: jax.Array  # [C], likewise
+  images: UInt8[AnyArray, 'N H W C']
+  labels: Int32[AnyArray, 'N']
+  mean: Float32[AnyArray, 'C']
+  std: Float32[AnyArray, 'C']
 
 
 class ArrayFeed:
-  """Batches of learning as rows of indices into `Arrays`, gathered and augmented on the device."""
+  """A `feeds.TrainingFeed` whose batches are indices into `Arrays`.
+
+  The device gathers and augments the images.
+  """
 
   def __init__(
     self,
     data: Arrays,
-    parts: dict[str, np.ndarray],
+    fields: Mapping[str, Int[np.ndarray, '_']],
     batch_size: int,
     *,
     seed: int,
-    augment: Callable,
     process: tuple[int, int] = (0, 1),
-  ):
-    """Takes what an epoch is made of.
+    **augmentation: int | bool,
+  ) -> None:
+    """Prepares the batches and computes none yet.
 
     Args:
       data: all images.
-      parts: `{field: indices}`; an epoch is one pass over 'train', without its last, smaller batch.
+      fields: for each field the indices of its images. An epoch is one pass over 'train'. It leaves
+        out the last batch if that is smaller.
       batch_size: of the global batch.
       seed: of the order.
-      augment: `(key, images, positions, mean=, std=) -> images`, as `augment.augment`.
       process: number of this process, and how many there are.
+      **augmentation: `crop_padding`, `flip` and `cutout` of `augment.augment`.
 
     Raises:
       ValueError: the batch does not divide by the number of processes.
     """
-    self._own = own_rows(batch_size, *process)
-    self.data, self.parts, self.batch_size = data, parts, batch_size
-    self.seed, self.augment = seed, augment
-    self.steps_per_epoch = len(parts['train']) // batch_size
-    self._epoch, self._batches = None, {}
+    self.data = data
+    self.steps_per_epoch = len(fields['train']) // batch_size
+    self._fields = fields
+    self._batch_size = batch_size
+    self._seed = seed
+    self._rows = order.own_rows(batch_size, process)
+    self._augment = functools.partial(augment.augment, **augmentation)
+    self._epoch: int | None = None
+    self._batches: dict[str, Int32[np.ndarray, 'T B']] = {}
 
-  def chunk(self, epoch, start, count, length):
+  def chunk(
+    self, epoch: int, start: int, count: int, length: int
+  ) -> dict[str, Int32[np.ndarray, 'length B']]:
+    """Returns indices of the images of some steps; see `feeds.TrainingFeed.chunk`."""
     if epoch != self._epoch:
-      self._epoch, self._batches = epoch, self._order(epoch)
-    cut = lambda rows: fill_up(rows[start : start + count, self._own], length)
-    return {field: cut(rows) for field, rows in self._batches.items()}
-
-  def _order(self, epoch):
+      self._batches = {field: self._order(field, epoch) for field in self._fields}
+      self._epoch = epoch
     return {
-      field: splits.epoch_indices(
-        part, self.batch_size, self.steps_per_epoch, seed=self.seed, epoch=epoch, stream=field
-      )
-      for field, part in self.parts.items()
+      field: _pad(rows[start : start + count, self._rows], length)
+      for field, rows in self._batches.items()
     }
 
-  def examples(self, data, part, key, place):
-    images = self.augment(key, data.images[part], place, mean=data.mean, std=data.std)
-    return Examples(images, data.labels[part])
+  def _order(self, field: str, epoch: int) -> Int32[np.ndarray, 'T B']:
+    """Returns all batches of one field in one epoch."""
+    return order.epoch_indices(
+      self._fields[field],
+      self._batch_size,
+      self.steps_per_epoch,
+      seed=self._seed,
+      epoch=epoch,
+      stream=field,
+    )
 
-  def close(self):
-    """Nothing works ahead."""
+  def examples(
+    self,
+    data: Arrays,
+    batch: Int32[AnyArray, 'B'],
+    key: PRNGKeyArray,
+    positions: Int[AnyArray, 'B'],
+  ) -> Examples:
+    """Returns augmented examples; see `feeds.TrainingFeed.examples`."""
+    images = self._augment(key, data.images[batch], positions, mean=data.mean, std=data.std)
+    return Examples(images, data.labels[batch])
+
+  def close(self) -> None:
+    """Does nothing, as nothing works ahead."""
 
 
 class ArrayEvaluation:
-  """Every image of a part once, normalised on the device."""
+  """A `feeds.EvaluationFeed` whose batches are indices into `Arrays`."""
 
-  def __init__(self, data: Arrays, indices, batch_size, process=(0, 1)):
-    self.data, self.count = data, len(indices)
-    own = own_rows(batch_size, *process)
-    places, valid = splits.eval_batches(len(indices), batch_size)
-    rows = np.asarray(indices)[places].astype(np.int32)
-    self._rows, self._valid = rows[:, own], np.float32(valid)[:, own]
+  def __init__(
+    self,
+    data: Arrays,
+    indices: Int[np.ndarray, '_'],
+    batch_size: int,
+    process: tuple[int, int] = (0, 1),
+  ) -> None:
+    """Divides the images into batches.
 
-  def chunks(self, length):
-    for start, size in even_chunks(len(self._rows), length):
+    Args:
+      data: all images of the part.
+      indices: the images that are used.
+      batch_size: of the global batch.
+      process: number of this process, and how many there are.
+    """
+    self.data = data
+    self.count = len(indices)
+    own = order.own_rows(batch_size, process)
+    places, valid = order.evaluation_places(len(indices), batch_size)
+    self._rows = indices[places].astype(np.int32)[:, own]
+    self._valid = valid.astype(np.float32)[:, own]
+
+  def chunks(
+    self, length: int
+  ) -> Iterator[tuple[Int32[np.ndarray, 'T B'], Float32[np.ndarray, 'T B']]]:
+    """Yields indices of all images; see `feeds.EvaluationFeed.chunks`."""
+    for start, size in order.even_chunks(len(self._rows), length):
       end = start + size
-      yield fill_up(self._rows[start:end], size), fill_up(self._valid[start:end], size)
+      yield _pad(self._rows[start:end], size), _pad(self._valid[start:end], size)
 
-  def examples(self, data, part):
-    images = augment.normalize(data.images[part], data.mean, data.std)
-    return Examples(images, data.labels[part])
+  def examples(self, data: Arrays, batch: Int32[AnyArray, 'B']) -> Examples:
+    """Returns normalised examples; see `feeds.EvaluationFeed.examples`."""
+    images = augment.normalize(data.images[batch], data.mean, data.std)
+    return Examples(images, data.labels[batch])
 
-  def close(self):
-    """Nothing works ahead."""
+  def close(self) -> None:
+    """Does nothing, as nothing works ahead."""
 
 
-def own_rows(batch_size, index, count):
-  """The rows of the global batch that process `index` of `count` has, as a slice."""
-  own, rest = divmod(batch_size, count)
-  if rest:
-    raise ValueError(
-      f'the batch size is {batch_size}; it must be a multiple of the {count} processes'
+class ArraySupply:
+  """A `feeds.Supply` of a data set in memory."""
+
+  def __init__(
+    self,
+    dataset: Dataset,
+    batch_size: int,
+    *,
+    seed: int,
+    process: tuple[int, int] = (0, 1),
+    **augmentation: int | bool,
+  ) -> None:
+    """Takes the data set; each part is copied when a feed first needs it.
+
+    Args:
+      dataset: its images and labels.
+      batch_size: of the global batch.
+      seed: of the order.
+      process: number of this process, and how many there are.
+      **augmentation: `crop_padding`, `flip` and `cutout` of `augment.augment`.
+    """
+    self.name = dataset.name
+    self.image_shape = dataset.train_images.shape[1:]
+    self.class_names = dataset.class_names
+    self.mean, self.std = dataset.mean, dataset.std
+    self._dataset = dataset
+    self._batch_size = batch_size
+    self._seed = seed
+    self._process = process
+    self._augmentation = augmentation
+    self._arrays: dict[str, Arrays] = {}
+
+  def labels(self, part: str) -> Int32[np.ndarray, 'N'] | None:
+    """Returns the labels of a part, or None if the data set has no such part."""
+    return self._dataset.labels(part)
+
+  def training(self, fields: Mapping[str, Int[np.ndarray, '_']]) -> ArrayFeed:
+    """Returns a feed of the training images; see `feeds.Supply.training`."""
+    return ArrayFeed(
+      self._part('train'),
+      fields,
+      self._batch_size,
+      seed=self._seed,
+      process=self._process,
+      **self._augmentation,
     )
-  return slice(index * own, (index + 1) * own)
+
+  def evaluation(self, part: str, indices: Int[np.ndarray, '_']) -> ArrayEvaluation:
+    """Returns a feed of images of a part; see `feeds.Supply.evaluation`."""
+    return ArrayEvaluation(self._part(part), indices, self._batch_size, self._process)
+
+  def _part(self, part: str) -> Arrays:
+    """Returns one and the same `Arrays` for all feeds of a part, so that devices hold it once."""
+    if part not in self._arrays:
+      images, labels = self._dataset.images(part), self._dataset.labels(part)
+      self._arrays[part] = Arrays(_aligned(images), labels, self.mean, self.std)
+    return self._arrays[part]
 
 
-def fill_up(rows, length):
-  """`[count, ...] -> [length, ...]`, with zeros at the end."""
+def _pad(rows: Shaped[np.ndarray, 'T B'], length: int) -> Shaped[np.ndarray, 'length B']:
+  """Appends rows of zeros up to a length."""
   return np.concatenate([rows, np.zeros((length - len(rows), *rows.shape[1:]), rows.dtype)])
 
 
-def even_chunks(total, most):
-  """(start, size) of the fewest chunks of one size, at most `most`, that cover `total`."""
-  number = max(-(-total // most), 1)
-  size = -(-total // number)
-  return [(i * size, size) for i in range(number)]
+def _aligned(images: UInt8[np.ndarray, 'N H W C']) -> UInt8[np.ndarray, 'N H W C']:
+  """Returns a copy of the images that XLA for a CPU uses without a further copy."""
+  room = np.empty(images.nbytes + _ALIGNMENT, np.uint8)
+  start = -room.ctypes.data % _ALIGNMENT
+  aligned = room[start : start + images.nbytes].reshape(images.shape)
+  aligned[...] = images
+  return aligned
 
 
-def in_place(images):
-  """The same images where XLA for a CPU reads them as they lie, at a multiple of 64 bytes.
+# ---- old names, until runs/ uses `opening` ----
 
-  From any other place it copies them: 0.15 GB for CIFAR-10, as long as the run lasts.
-  """
-  room = np.empty(images.nbytes + 64, np.uint8)
-  start = -room.ctypes.data % 64
-  placed = room[start : start + images.nbytes].view(images.dtype).reshape(images.shape)
-  placed[...] = images
-  return placed
+from stretchnas_jax.data.batches import feeds as _feeds  # noqa: E402
+from stretchnas_jax.data.datasets import splits  # noqa: E402, F401
+
+Feeds = _feeds.Feeds
 
 
 def search_feeds(dataset, parts, batch_size, *, seed, process=(0, 1), **augmentation):
-  """Feeds of a search on a data set in memory.
-
-  Args:
-    dataset: a `sources.Dataset`.
-    parts: `splits.Parts`; where alpha and beta share a part, only 'val_alpha' is a field.
-    batch_size: of the global batch.
-    seed: of the order.
-    process: number of this process, and how many there are.
-    **augmentation: `crop_padding`, `flip` and `cutout` of `augment.augment`.
-  """
-  data = arrays_of(dataset, dataset.train_images, dataset.train_labels)
-  fields = parts._asdict()
-  if parts.val_beta is parts.val_alpha:
-    del fields['val_beta']
-  validation = np.unique(np.concatenate([parts.val_alpha, parts.val_beta]))
-  val = ArrayEvaluation(data, validation, batch_size, process)
-  return make_feeds(dataset, data, fields, batch_size, seed, augmentation, process, val=val)
+  supply = ArraySupply(dataset, batch_size, seed=seed, process=process, **augmentation)
+  return _feeds.search_feeds(supply, parts)
 
 
 def train_feeds(dataset, batch_size, *, fraction, holdout, seed, process=(0, 1), **augmentation):
-  """Feeds of a training on a data set in memory; arguments as of `search_feeds`.
-
-  Args:
-    dataset: a `sources.Dataset`.
-    batch_size: of the global batch.
-    fraction: the part of the training images that is used at all.
-    holdout: the part of these that is kept apart for validation: the same images for every seed.
-    seed: of the order.
-    process: number of this process, and how many there are.
-    **augmentation: `crop_padding`, `flip` and `cutout` of `augment.augment`.
-  """
-  data = arrays_of(dataset, dataset.train_images, dataset.train_labels)
-  train, validation = splits.hold_out(dataset.train_labels, fraction=fraction, holdout=holdout)
-  val = test = None
-  if len(validation):
-    val = ArrayEvaluation(data, validation, batch_size, process)
-  if dataset.test_images is not None:
-    images = arrays_of(dataset, dataset.test_images, dataset.test_labels)
-    test = ArrayEvaluation(images, np.arange(len(images.labels)), batch_size, process)
-  fields = {'train': train}
-  return make_feeds(
-    dataset, data, fields, batch_size, seed, augmentation, process, val=val, test=test
-  )
-
-
-def arrays_of(dataset, images, labels):
-  return Arrays(in_place(images), labels, dataset.mean, dataset.std)
-
-
-def make_feeds(
-  dataset, data, parts, batch_size, seed, augmentation, process, *, val=None, test=None
-):
-  draw = functools.partial(augment.augment, **augmentation)
-  train = ArrayFeed(data, parts, batch_size, seed=seed, augment=draw, process=process)
-  sizes = {name: len(part) for name, part in parts.items()}
-  measured = {'val': val, 'test': test} if 'val_alpha' not in parts else {}
-  sizes |= {name: feed.count for name, feed in measured.items() if feed is not None}
-  return Feeds(
-    dataset.name, dataset.train_images.shape[1:], dataset.class_names, dataset.mean, dataset.std,
-    sizes, train, val, test,
-  )  # fmt: skip
+  supply = ArraySupply(dataset, batch_size, seed=seed, process=process, **augmentation)
+  return _feeds.train_feeds(supply, fraction=fraction, holdout=holdout)

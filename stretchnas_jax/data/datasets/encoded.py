@@ -1,103 +1,88 @@
-"""Images too many for memory, by number: files in class folders, or records that TFDS prepared.
+"""Data sets that are too large for memory: ImageNet, or a folder of class folders.
 
-Only names and labels are held; an image is read when it is asked for.
+Only names and labels are held; an image is read when it is needed.
 """
 
-import io
 import os
 import pathlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int32
 
 from stretchnas_jax.data.datasets import folder, tfds
+from stretchnas_jax.data.datasets.encoded_images import EncodedImages, Files, Records
 
 IMAGENET = 'imagenet2012'
-NAMES = (IMAGENET, 'folder')
-
-
-class Files(NamedTuple):
-  """Image files."""
-
-  paths: list[str]  # N
-  labels: np.ndarray  # int32 [N]
-
-  def open(self, i):
-    """What holds image `i`, as Pillow takes it."""
-    return self.paths[i]
-
-  def name(self, i):
-    """What a person calls image `i`."""
-    return self.paths[i]
-
-
-class Records(NamedTuple):
-  """Records of a split that TFDS prepared."""
-
-  source: Any  # random access to N examples whose images are encoded
-  labels: np.ndarray  # int32 [N]
-  split: str
-
-  def open(self, i):
-    try:
-      return io.BytesIO(self.source[int(i)]['image'])
-    except Exception as error:  # what a damaged file raises is the library's affair
-      raise ValueError(f'{self.name(i)} cannot be read ({error})') from error
-
-  def name(self, i):
-    return f'record {i} of {self.split}'
+_NAMES = (IMAGENET, 'folder')
 
 
 class EncodedDataset(NamedTuple):
-  """A data set whose images stay where they are. M classes."""
+  """A data set whose images stay on disk."""
 
   name: str
-  train: Files | Records
-  test: Files | Records | None  # None where no test images were given
-  class_names: tuple[str, ...]  # M
+  train: EncodedImages
+  test: EncodedImages | None
+  """None if the data set has no test images."""
+  class_names: tuple[str, ...]
 
   @property
-  def train_labels(self):
-    """int32 `[N]`"""
+  def train_labels(self) -> Int32[np.ndarray, 'N']:
+    """The labels of the training images."""
     return self.train.labels
 
+  def images(self, part: str) -> EncodedImages | None:
+    """Returns the images of 'train' or 'test'; None if the data set has no such part."""
+    return {'train': self.train, 'test': self.test}.get(part)
 
-def load(name, *, path=None, cache=None):
-  """Finds the images and the labels of a data set and reads no image.
+  def labels(self, part: str) -> Int32[np.ndarray, 'N'] | None:
+    """Returns the labels of a part, or None if the data set has no such part."""
+    images = self.images(part)
+    return None if images is None else images.labels
+
+
+def load(
+  name: str, *, path: str | None = None, cache: str | os.PathLike | None = None
+) -> EncodedDataset:
+  """Finds the images and the labels of a data set, and reads no image.
 
   Args:
     name: 'imagenet2012' or 'folder'.
-    path: class folders of images, or a folder with `train/` and `val/` (or `test/`) of class
-      folders, labels in the order of the sorted names; for imagenet2012 also the folder in which
-      TFDS has prepared it as array_record, and None for TFDS' default folder.
-    cache: a folder for the labels of TFDS' records, which are slow to find; None for the user's.
+    path: a folder of class folders of images, or a folder with `train/` and `val/` (or `test/`) of
+      class folders. The sorted names are the classes 0, 1, and so on. For imagenet2012 this may
+      also be the folder in which TFDS prepared it as array_record; None is TFDS' default folder.
+    cache: a folder for the labels of TFDS' records, which are slow to find. None is the user's
+      cache folder.
 
   Returns:
-    An `EncodedDataset`. ImageNet's `validation` is its test part, as its own is not public.
+    The data set. ImageNet's part `validation` is its test part, since the labels of its own test
+    images are not public.
 
   Raises:
-    ValueError, OSError: one sentence that names what is wrong.
+    ValueError, OSError: one sentence that says what is wrong.
   """
-  if name not in NAMES:
-    raise ValueError(f'data.name is {name!r}; streamed it can be one of {", ".join(NAMES)}')
+  if name not in _NAMES:
+    raise ValueError(f'data.name is {name!r}; streamed it can be one of {", ".join(_NAMES)}')
   path = os.path.expanduser(path) if path else None
   if name == IMAGENET and (not path or os.path.isdir(os.path.join(path, name))):
-    return load_records(name, path, cache)
+    return _load_records(name, path, cache)
   if not path:
     raise ValueError("data.path is missing; data.name 'folder' needs a folder of class folders")
   class_names, files = folder.find_files(pathlib.Path(path))
-  parts = {part: as_files(found) for part, found in files.items()}
-  return EncodedDataset(name, parts['train'], parts.get('test'), tuple(class_names))
+  test = _as_files(files['test']) if 'test' in files else None
+  return EncodedDataset(name, _as_files(files['train']), test, tuple(class_names))
 
 
-def as_files(found):
-  """`Files` from a list of (path, label)."""
-  paths, labels = zip(*found)
-  return Files(list(paths), np.array(labels, np.int32))
+def _as_files(found: list[tuple[str, int]]) -> Files:
+  """Returns `Files` from pairs of path and label."""
+  paths = [path for path, _ in found]
+  return Files(paths, np.array([label for _, label in found], np.int32))
 
 
-def load_records(name, data_dir, cache):
-  """The splits `train` and `validation` of a data set as TFDS has prepared it."""
+def _load_records(
+  name: str, data_dir: str | None, cache: str | os.PathLike | None
+) -> EncodedDataset:
+  """Loads the splits `train` and `validation` of a data set that TFDS prepared."""
   parts, class_names = {}, ()
   for split in 'train', 'validation':
     source, labels, class_names = tfds.open_records(name, split, data_dir=data_dir, cache=cache)

@@ -1,78 +1,73 @@
-"""Image files of any kind as square RGB arrays."""
+"""Reads image files of any kind as square RGB arrays."""
 
-import concurrent.futures
 import contextlib
 import functools
-import logging
+import io
 import os
 import stat
+from collections.abc import Iterator
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-# Pillow looks at what a file holds and not at its name; some of its other formats call programs.
-FORMATS = ('AVIF', 'BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TGA', 'TIFF', 'WEBP')
-CHUNK = 1024  # files in flight, so that a broken one stops the reading soon
+File = str | os.PathLike | io.BufferedIOBase
+"""An image file: a path or an open binary file."""
+
+# Pillow looks at the content of a file, not at its name. Some of its other formats run programs.
+_FORMATS = ('AVIF', 'BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TGA', 'TIFF', 'WEBP')
 
 
 class BadImage(OSError, ValueError):
   """An image that cannot be read."""
 
 
-def read_all(files, size, *, on_bad_image='error'):
-  """Reads and resizes image files with a pool of threads.
+def read(file: str | os.PathLike, size: int) -> UInt8[np.ndarray, 'S S 3']:
+  """Reads the first frame of an image file, upright and scaled as a whole.
 
   Args:
-    files: N paths.
-    size: side of the result; the whole image is scaled to it, nothing is cropped.
-    on_bad_image: 'error', or 'skip' to leave unreadable files out with a warning.
-
-  Returns:
-    uint8 `[N, size, size, 3]`, and bool `[N]` that is False for skipped files, whose images are
-    black.
+    file: path of the file.
+    size: S, side of the result.
 
   Raises:
-    ValueError: names the first unreadable file.
+    ValueError: names the file, which cannot be read.
   """
-  images = np.zeros((len(files), size, size, 3), np.uint8)
-  readable = np.ones(len(files), bool)
-
-  def put(i):
-    try:
-      images[i] = read(files[i], size)
-    except ValueError as error:
-      if on_bad_image == 'error':
-        raise BadImage(f"{error}; set data.on_bad_image to 'skip' to leave it out") from error
-      logging.warning('skipped: %s', error)
-      readable[i] = False
-
-  with concurrent.futures.ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
-    for start in range(0, len(files), CHUNK):
-      list(pool.map(put, range(start, min(start + CHUNK, len(files)))))
-  return images, readable
-
-
-def read(file, size):
-  """The first frame of an image file, upright, as uint8 `[size, size, 3]`; else ValueError."""
   with opened(file, file) as image:
-    # A large JPEG is decoded at a fraction of its size, still twice as large as needed.
+    # Decodes a large JPEG at a fraction of its size that is still twice as large as needed.
     image.draft(None, (2 * size, 2 * size))
     return square(image, size)
 
 
-def square(image, size):
-  """A Pillow image, upright, as uint8 `[size, size, 3]`."""
+def square(image: Image.Image, size: int) -> UInt8[np.ndarray, 'S S 3']:
+  """Turns a Pillow image upright and scales it as a whole.
+
+  Args:
+    image: the image.
+    size: S, side of the result.
+  """
   image = to_rgb(ImageOps.exif_transpose(image))
   return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 @contextlib.contextmanager
-def opened(file, name):
-  """A Pillow image; whatever fails inside becomes a ValueError that calls the image by `name`."""
+def opened(file: File, name: str | os.PathLike) -> Iterator[Image.Image]:
+  """Opens an image; every failure inside becomes a `BadImage`.
+
+  Args:
+    file: path or binary file.
+    name: of the image, for the message.
+
+  Yields:
+    A Pillow image.
+
+  Raises:
+    BadImage: names the image and says why it cannot be read.
+  """
   try:
+    # Reading from a pipe would wait for ever.
     if isinstance(file, (str, os.PathLike)) and not stat.S_ISREG(os.stat(file).st_mode):
-      raise ValueError('it is no regular file')  # a pipe would be waited for
-    with Image.open(file, formats=known_formats()) as image:
+      raise ValueError('it is not a regular file')
+    with Image.open(file, formats=_known_formats()) as image:
       limit = Image.MAX_IMAGE_PIXELS
       if limit and image.width * image.height > limit:
         raise ValueError(f'it has more than {limit} pixels')
@@ -83,14 +78,18 @@ def opened(file, name):
 
 
 @functools.cache
-def known_formats():
-  """Those of `FORMATS` that this Pillow can read."""
+def _known_formats() -> tuple[str, ...]:
+  """Returns those of `_FORMATS` that the installed Pillow can read."""
   Image.init()
-  return tuple(name for name in FORMATS if name in Image.OPEN)
+  return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
-def to_rgb(image):
-  """Eight bits a channel; what is transparent shows white."""
+def to_rgb(image: Image.Image) -> Image.Image:
+  """Returns an image with three channels of eight bits; transparent pixels become white.
+
+  Raises:
+    ValueError: the range of the pixels is unknown.
+  """
   if image.mode.startswith('I'):
     pixels = np.asarray(image)
     if pixels.min() < 0 or pixels.max() > 65535:
@@ -105,8 +104,16 @@ def to_rgb(image):
   return image.convert('RGB')
 
 
-def resize(images, size):
-  """Scales uint8 `[N, H, W, C]` with one or three channels to `[N, size, size, C]`."""
+def resize(images: UInt8[np.ndarray, 'N H W C'], size: int) -> UInt8[np.ndarray, 'N S S C']:
+  """Scales images to squares.
+
+  Args:
+    images: N images with one or three channels.
+    size: S, side of the result.
+
+  Returns:
+    The scaled images; the argument itself if its images already have this size.
+  """
   if images.shape[1:3] == (size, size):
     return images
   out = np.empty((len(images), size, size, images.shape[-1]), np.uint8)

@@ -1,48 +1,43 @@
-"""The door to all data sets that fit in memory: uint8 images and integer labels."""
+"""Loads every data set that fits in memory: uint8 images and integer labels."""
 
 import os
-from typing import NamedTuple
 
 import numpy as np
 
 from stretchnas_jax.data.datasets import cifar, folder, images, splits, tfds
+from stretchnas_jax.data.datasets.dataset import Dataset, make_dataset
 
 # Of CIFAR-10 as DARTS and its successors print them; they use them for CIFAR-100 too.
-CIFAR_MEAN = (0.49139968, 0.48215827, 0.44653124)
-CIFAR_STD = (0.24703233, 0.24348505, 0.26158768)
+_CIFAR_MEAN = (0.49139968, 0.48215827, 0.44653124)
+_CIFAR_STD = (0.24703233, 0.24348505, 0.26158768)
 
-NAMES = ('digits', 'folder', *cifar.FILES)  # data sets that fit in memory
+NAMES = ('digits', 'folder', *cifar.FILES)
+"""Data sets that fit in memory."""
 ON_BAD_IMAGE = ('error', 'skip')
 
 
-class Dataset(NamedTuple):
-  """A data set in memory. N images of H x W pixels and C channels; M classes."""
-
-  name: str
-  train_images: np.ndarray  # uint8 [N, H, W, C]
-  train_labels: np.ndarray  # int32 [N], 0 .. M - 1
-  test_images: np.ndarray | None  # None where no test images were given
-  test_labels: np.ndarray | None
-  class_names: tuple[str, ...]  # M
-  mean: np.ndarray  # float32 [C], of training images scaled to 0..1
-  std: np.ndarray  # float32 [C]
-
-
-def load(name, *, path=None, image_size=None, cache=None, on_bad_image='error'):
+def load(
+  name: str,
+  *,
+  path: str | None = None,
+  image_size: int | None = None,
+  cache: str | os.PathLike | None = None,
+  on_bad_image: str = 'error',
+) -> Dataset:
   """Loads a data set.
 
   Args:
     name: 'digits', 'folder', 'cifar10' or 'cifar100'.
-    path: for folder, class folders of images, or a folder with `train/` and `test/` (or `val/`) of
-      class folders; without test images, those of the result are None. For CIFAR, the published
-      files (see `cifar.load`) or a folder that TFDS prepared; None for TFDS' default folder.
-    image_size: side to which all images are scaled; None for 16 (digits), 32 (folder) or as the
-      data set has it.
-    cache: a folder for decoded images; None for the user's cache folder.
-    on_bad_image: 'error', or 'skip' to leave unreadable files of a folder out.
+    path: for 'folder', class folders of images, or a folder with `train/` and `test/` (or `val/`)
+      of class folders. For CIFAR, the published files (see `cifar.load`), or a folder in which TFDS
+      prepared the data set; None is TFDS' default folder.
+    image_size: side to which all images are scaled. None is 16 for digits, 32 for a folder, and the
+      size of the data set for CIFAR.
+    cache: a folder for decoded images; None is the user's cache folder.
+    on_bad_image: 'error', or 'skip' to leave out unreadable files of a folder.
 
   Raises:
-    ValueError, OSError: one sentence that names the field or the file, and what is allowed.
+    ValueError, OSError: one sentence that names the field or the file, and says what is allowed.
   """
   if on_bad_image not in ON_BAD_IMAGE:
     raise ValueError(
@@ -52,16 +47,21 @@ def load(name, *, path=None, image_size=None, cache=None, on_bad_image='error'):
     raise ValueError(f'data.image_size is {image_size!r}; it must be at least 1')
   path = os.path.expanduser(path) if path else None
   if name == 'digits':
-    return load_digits(path, image_size or 16)
+    return _load_digits(path, image_size or 16)
   if name == 'folder':
-    return load_folder(path, image_size or 32, cache, on_bad_image)
+    return _load_folder(path, image_size or 32, cache, on_bad_image)
   if name in cifar.FILES:
-    return load_cifar(name, path, image_size or 32, cache)
+    return _load_cifar(name, path, image_size or 32, cache)
   raise ValueError(f'data.name is {name!r}; in memory it can be one of {", ".join(NAMES)}')
 
 
-def load_digits(path, image_size):
-  """scikit-learn's 1797 handwritten digits of 8 x 8 pixels; the same fifth of them always tests."""
+def _load_digits(path: str | None, image_size: int) -> Dataset:
+  """Loads the 1797 handwritten digits of scikit-learn; the same fifth of them is always for tests.
+
+  Args:
+    path: must be None.
+    image_size: side to which the images of 8 x 8 pixels are scaled.
+  """
   from sklearn import datasets  # slow to import
 
   if path:
@@ -80,15 +80,20 @@ def load_digits(path, image_size):
   return make_dataset('digits', arrays, map(str, digits.target_names))
 
 
-def load_folder(path, image_size, cache, on_bad_image):
+def _load_folder(
+  path: str | None, image_size: int, cache: str | os.PathLike | None, on_bad_image: str
+) -> Dataset:
+  """Loads class folders; arguments as for `load`."""
   if not path:
     raise ValueError("data.path is missing; data.name 'folder' needs a folder of class folders")
   arrays = folder.load(path, image_size=image_size, cache=cache, on_bad_image=on_bad_image)
   return make_dataset('folder', arrays, map(str, arrays['class_names']))
 
 
-def load_cifar(name, path, image_size, cache):
-  """From the published files at `path`, or from what TFDS prepared there."""
+def _load_cifar(
+  name: str, path: str | None, image_size: int, cache: str | os.PathLike | None
+) -> Dataset:
+  """Loads CIFAR from the published files, or else from TFDS; arguments as for `load`."""
   files = cifar.FILES[name]
   if path and not os.path.exists(path):
     raise FileNotFoundError(f'data.path is {path!r}; there is no such file or folder')
@@ -100,49 +105,9 @@ def load_cifar(name, path, image_size, cache):
         f"archive of either, or a folder prepared by TFDS (class folders are data.name 'folder')"
       )
     arrays = tfds.load(name, data_dir=path, cache=cache)
-  for part in 'train_images', 'test_images':
-    arrays[part] = images.resize(arrays[part], image_size)
-  statistics = np.float32(CIFAR_MEAN), np.float32(CIFAR_STD)
-  return make_dataset(name, arrays, files.class_names, statistics)
-
-
-def make_dataset(name, arrays, class_names, statistics=None):
-  """A checked `Dataset` from the arrays of its parts."""
-  class_names = tuple(class_names)
-  parts = {}
-  for part in 'train', 'test':
-    pictures, labels = arrays.get(f'{part}_images'), arrays.get(f'{part}_labels')
-    if pictures is not None:
-      labels = np.asarray(labels)
-      check_part(f'{name} ({part})', pictures, labels, len(class_names))
-      labels = labels.astype(np.int32)  # only now: it would turn 2**32 into 0
-    parts |= {f'{part}_images': pictures, f'{part}_labels': labels}
-  mean, std = statistics or channel_statistics(parts['train_images'])
-  return Dataset(name, class_names=class_names, mean=mean, std=std, **parts)
-
-
-def check_part(what, pictures, labels, num_classes):
-  if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[-1] not in (1, 3):
-    raise ValueError(
-      f'{what} has images of {pictures.dtype} {pictures.shape}, not bytes [N, H, W, C]'
-    )
-  if not len(labels) or labels.shape != pictures.shape[:1]:
-    raise ValueError(f'{what} has {len(pictures)} images and {len(labels)} labels')
-  if labels.dtype.kind not in 'iu':
-    raise ValueError(f'{what} has labels that are not whole numbers, or too large ones')
-  if labels.min() < 0 or labels.max() >= num_classes:
-    raise ValueError(f'{what} has labels outside 0 .. {num_classes - 1}')
-
-
-def channel_statistics(pictures):
-  """Mean and standard deviation of each channel of uint8 `[N, H, W, C]`, scaled to 0..1."""
-  counts = np.zeros((pictures.shape[-1], 256))
-  # Counting the 256 levels is exact; in blocks, the integer copies stay small.
-  for start in range(0, len(pictures), 1024):
-    block = pictures[start : start + 1024].reshape(-1, len(counts))
-    counts += [np.bincount(channel, minlength=256) for channel in block.T]
-  share, levels = counts / counts.sum(axis=1, keepdims=True), np.arange(256) / 255
-  mean = share @ levels
-  std = np.sqrt((share * (levels - mean[:, None]) ** 2).sum(axis=1))
-  # A channel of one level only would divide by zero.
-  return np.float32(mean), np.float32(np.where(std > 1e-6, std, 1.0))
+  scaled = {
+    f'{part}_images': images.resize(arrays[f'{part}_images'], image_size)
+    for part in ('train', 'test')
+  }
+  statistics = np.float32(_CIFAR_MEAN), np.float32(_CIFAR_STD)
+  return make_dataset(name, arrays | scaled, files.class_names, statistics)

@@ -1,4 +1,4 @@
-"""Random images in the shape of a data set, for those who ask what something costs."""
+"""Random images in the shape of a data set, to measure the cost of a run without its data."""
 
 import io
 import math
@@ -6,73 +6,84 @@ import os
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int32, UInt8
 from PIL import Image
 
-from stretchnas_jax.data.datasets import encoded, loading
-from stretchnas_jax.data.datasets import folder as folder_lib
+from stretchnas_jax.data.datasets import folder
+from stretchnas_jax.data.datasets.dataset import Dataset, make_dataset
+from stretchnas_jax.data.datasets.encoded import EncodedDataset
 
 
 class Size(NamedTuple):
-  """How large a data set is."""
+  """The size of a data set."""
 
-  train: int  # training images
+  train: int
+  """Number of training images."""
   test: int
-  side: int  # of an image, in pixels
+  """Number of test images."""
+  side: int
+  """Side of an image, in pixels."""
   channels: int
   classes: int
 
 
-SIZES = {
+_SIZES = {
   'digits': Size(1437, 360, 16, 1, 10),
   'cifar10': Size(50_000, 10_000, 32, 3, 10),
   'cifar100': Size(50_000, 10_000, 32, 3, 100),
   'imagenet2012': Size(1_281_167, 50_000, 224, 3, 1000),
 }
-# Of a folder that was not named; the program that uses it has to say so.
 FOLDER = Size(10_000, 2_000, 32, 3, 10)
-FILE = (500, 375)  # width and height of an image file: the most frequent ones of ImageNet
+"""The assumed size of a folder whose path is not given."""
+FILE = (500, 375)
+"""Width and height of the image files: the most frequent ones of ImageNet."""
 
 
 class SameImage(NamedTuple):
-  """As `encoded.Files`, but every image is the same."""
+  """Images that are all the same; implements `encoded_images.EncodedImages`."""
 
   file: bytes
-  labels: np.ndarray  # int32 [N]
+  labels: Int32[np.ndarray, 'N']
 
-  def open(self, i):
+  def open(self, i: int) -> io.BytesIO:
+    """Returns the image file."""
+    del i
     return io.BytesIO(self.file)
 
-  def name(self, i):
+  def name(self, i: int) -> str:
+    """Returns a name of image `i` for messages."""
     return f'noise {i}'
 
 
-def size_of(name, path=None):
-  """The `Size` of a data set, without reading an image.
+def size_of(name: str, path: str | None = None) -> Size:
+  """Returns the size of a data set without reading an image.
 
   Args:
-    name: as for `sources.load`.
-    path: of a folder of images, whose files are counted then; the channels are taken to be three.
+    name: as for `loading.load`, or 'imagenet2012'.
+    path: of a folder of images. Its files are counted, and assumed to have three channels.
 
   Raises:
-    ValueError, OSError: one sentence that names the field or the file, and what is allowed.
+    ValueError, OSError: one sentence that names the field or the file, and says what is allowed.
   """
   if name == 'folder' and path:
-    train, test = folder_lib.find_parts(folder_lib.check(os.path.expanduser(path)))
-    classes = folder_lib.find_classes(train)
-    count = len(folder_lib.list_files(train, classes))
-    tests = len(folder_lib.list_files(test, classes, partly=True)) if test else 0
-    return FOLDER._replace(train=count, test=tests, classes=len(classes))
-  if name != 'folder' and name not in SIZES:
-    raise ValueError(f'data.name is {name!r}; it must be one of {", ".join(SIZES)}, folder')
-  return SIZES.get(name, FOLDER)
+    class_names, files = folder.find_files(os.path.expanduser(path))
+    return FOLDER._replace(
+      train=len(files['train']), test=len(files.get('test', ())), classes=len(class_names)
+    )
+  if name != 'folder' and name not in _SIZES:
+    raise ValueError(f'data.name is {name!r}; it must be one of {", ".join(_SIZES)}, folder')
+  return _SIZES.get(name, FOLDER)
 
 
-def dataset(name, *, path=None, image_size=None, seed=0):
-  """A `Dataset` of noise as large as the one of that name; every class has as many images.
+def dataset(
+  name: str, *, path: str | None = None, image_size: int | None = None, seed: int = 0
+) -> Dataset:
+  """Returns noise in the shape of a data set; every class has as many images.
 
   Args:
-    name, path: as for `size_of`.
-    image_size: side of the images, in pixels; None as the data set has it.
+    name: as for `size_of`.
+    path: as for `size_of`.
+    image_size: side of the images, in pixels; None is the side of the data set.
     seed: of the noise.
   """
   size, noise = size_of(name, path), np.random.default_rng(seed)
@@ -80,34 +91,40 @@ def dataset(name, *, path=None, image_size=None, seed=0):
   arrays = {}
   for part, count in (('train', size.train), ('test', size.test)):
     if count:
-      shape = (count, side, side, size.channels)
-      arrays[f'{part}_images'] = uniform_bytes(noise, shape)
+      arrays[f'{part}_images'] = _uniform_bytes(noise, (count, side, side, size.channels))
       arrays[f'{part}_labels'] = np.arange(count) % size.classes
-  names = map(str, range(size.classes))
-  # Those of uniform bytes, so that they need not be counted.
-  statistics = np.full(size.channels, 0.5, np.float32), np.full(size.channels, 0.289, np.float32)
-  return loading.make_dataset(name, arrays, names, statistics)
+  # Those of uniform bytes, so that they need not be computed.
+  mean = np.full(size.channels, 0.5, np.float32)
+  std = np.full(size.channels, 0.289, np.float32)
+  return make_dataset(name, arrays, map(str, range(size.classes)), (mean, std))
 
 
-def encoded_dataset(name, *, path=None, seed=0):
-  """An `encoded.EncodedDataset` as large as the one of that name; arguments as of `dataset`."""
-  size, file = size_of(name, path), jpeg(np.random.default_rng(seed))
-  parts = [
-    SameImage(file, np.arange(count, dtype=np.int32) % size.classes) if count else None
-    for count in (size.train, size.test)
-  ]
-  return encoded.EncodedDataset(name, *parts, tuple(map(str, range(size.classes))))
+def encoded_dataset(name: str, *, path: str | None = None, seed: int = 0) -> EncodedDataset:
+  """Returns one image file of noise as often as a data set has images.
+
+  Args:
+    name: as for `size_of`.
+    path: as for `size_of`.
+    seed: of the noise.
+  """
+  size, file = size_of(name, path), _jpeg(np.random.default_rng(seed))
+  train = SameImage(file, np.arange(size.train, dtype=np.int32) % size.classes)
+  test = SameImage(file, np.arange(size.test, dtype=np.int32) % size.classes)
+  class_names = tuple(map(str, range(size.classes)))
+  return EncodedDataset(name, train, test if size.test else None, class_names)
 
 
-def uniform_bytes(noise, shape):
-  """uint8 array of uniform noise; drawn as words, which takes a seventh of the time."""
+def _uniform_bytes(
+  noise: np.random.Generator, shape: tuple[int, int, int, int]
+) -> UInt8[np.ndarray, 'N H W C']:
+  """Returns uniform noise, drawn as 64-bit words since that is much faster."""
   size = math.prod(shape)
   words = noise.integers(0, 2**64, -(-size // 8), np.uint64)
   return words.view(np.uint8)[:size].reshape(shape)
 
 
-def jpeg(noise):
-  """A JPEG file that takes about as long to decode as one of ImageNet, of about 110 kB."""
+def _jpeg(noise: np.random.Generator) -> bytes:
+  """Returns a JPEG file that is about as large as ImageNet's, and as slow to decode."""
   width, height = FILE
   coarse = noise.integers(0, 256, (height // 3, width // 3, 3), np.uint8)
   file = io.BytesIO()

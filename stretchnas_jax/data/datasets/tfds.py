@@ -1,118 +1,155 @@
-"""Data sets that TFDS has prepared, read without TensorFlow."""
+"""Reads data sets that TFDS has prepared as array_record, without TensorFlow."""
 
 import logging
 import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Int32
 
-from stretchnas_jax.machine import disk_cache as cache_lib
+from stretchnas_jax.machine import disk_cache
 
-FORMAT = 1  # of the cached arrays
-BLOCK = 256  # records that are read at once where only their labels are wanted
+if TYPE_CHECKING:  # slow to import
+  from tensorflow_datasets.core import DatasetBuilder
+
+_FORMAT = 1  # version of the cached arrays
+_BLOCK = 256  # records that are read at once where only their labels are needed
 
 
-def load(name, *, data_dir=None, cache=None):
-  """Reads a prepared image classification data set; nothing is ever downloaded or prepared.
+def load(
+  name: str,
+  *,
+  data_dir: str | os.PathLike | None = None,
+  cache: str | os.PathLike | None = None,
+) -> dict[str, np.ndarray]:
+  """Reads a prepared data set of classified images; downloads and prepares nothing.
 
   Args:
     name: of the data set in TFDS.
-    data_dir: where it is prepared; None for TFDS' own default.
-    cache: a folder for the decoded images; None for the user's cache folder.
+    data_dir: where it is prepared; None is TFDS' default folder.
+    cache: a folder for the decoded images; None is the user's cache folder.
 
   Returns:
-    Mapping with `train_images`, `train_labels`, `test_images` and `test_labels`.
+    Arrays `train_images`, `train_labels`, `test_images` and `test_labels`.
 
   Raises:
-    FileNotFoundError: it is not prepared there; the message says what to do.
+    FileNotFoundError: it is not prepared there; the message says how to prepare it.
   """
   import tensorflow_datasets  # slow to import, and only a few runs need it
 
   builder = tensorflow_datasets.builder(name, data_dir=data_dir)
-  sources = {part: open_split(builder, part) for part in ('train', 'test')}
-  make = lambda: {k: v for part, source in sources.items() for k, v in stack(part, source).items()}
-  info = os.path.join(builder.data_dir, 'dataset_info.json')
-  if not os.path.exists(info):  # TFDS is being mocked: what it gives must not stay
-    return make()
-  entry = f'{name}-{cache_lib.digest(builder.data_dir)}'
-  key = cache_lib.digest(FORMAT, builder.data_dir, os.stat(info).st_mtime_ns)
-  return cache_lib.cached(entry, key, make, cache)
-
-
-def open_split(builder, split):
-  """An iterable of examples `{'image', 'label', ...}`."""
-  try:
-    source = builder.as_data_source(split=split)
-    return (source[i] for i in range(len(source)))
-  except Exception as error:  # its type depends on what is missing, and so does the advice
-    if split in builder.info.splits and str(builder.info.file_format.value) == 'tfrecord':
-      return read_records(builder, split)
-    raise FileNotFoundError(
-      f'{builder.name} is not prepared in {builder.data_dir}: once, where there is a network, run '
-      f'`pip install "stretchnas_jax[tf]"` and `tfds build {builder.name} '
-      f'--file_format=array_record`, or set data.path to a copy of the files as published'
-    ) from error
-
-
-def read_records(builder, split):
-  """Yields the examples of TFRecord files: length (8 bytes), checksum (4), data, checksum (4)."""
-  for path in builder.info.splits[split].filepaths:
-    with open(path, 'rb') as file:
-      while header := file.read(12):
-        length = int.from_bytes(header[:8], 'little')
-        record = file.read(length)
-        if len(header) < 12 or len(record) < length:
-          raise ValueError(f'{path} is cut short; prepare {builder.name} anew')
-        yield builder.info.features.deserialize_example_np(record)
-        file.seek(4, os.SEEK_CUR)
-
-
-def stack(part, examples):
-  """The arrays of one part."""
-  images, labels = zip(*((example['image'], example['label']) for example in examples))
-  return {
-    f'{part}_images': np.stack(images),
-    f'{part}_labels': np.array(labels).astype(np.int32),
+  sources = {
+    part: _open_split(builder, part, 'a copy of the files as published')
+    for part in ('train', 'test')
   }
 
+  def make() -> dict[str, np.ndarray]:
+    return _read_split('train', sources['train']) | _read_split('test', sources['test'])
 
-def open_records(name, split, *, data_dir=None, cache=None):
-  """Random access to a split prepared as array_record, for data sets that no memory holds.
+  info = os.path.join(builder.data_dir, 'dataset_info.json')
+  if not os.path.exists(info):  # TFDS is mocked, and its random images must not stay
+    return make()
+  entry = f'{name}-{disk_cache.digest(builder.data_dir)}'
+  return disk_cache.cached(entry, _key(builder), make, cache)
+
+
+def open_records(
+  name: str,
+  split: str,
+  *,
+  data_dir: str | os.PathLike | None = None,
+  cache: str | os.PathLike | None = None,
+) -> tuple[Sequence[dict[str, Any]], Int32[np.ndarray, 'N'], tuple[str, ...]]:
+  """Opens a split of a data set that is too large for memory.
 
   Args:
     name: of the data set in TFDS.
     split: of the data set.
-    data_dir: where it is prepared; None for TFDS' own default.
-    cache: a folder for the labels; None for the user's cache folder.
+    data_dir: where it is prepared; None is TFDS' default folder.
+    cache: a folder for the labels, for which every record is read once; None is the user's cache
+      folder.
 
   Returns:
-    A sequence of examples whose 'image' is the bytes of an image file; their labels, int32 `[N]`,
-    for which every record is read once; and the names of the classes.
+    The examples, of which 'image' holds the bytes of an image file; their labels; and the names of
+    the classes.
 
   Raises:
-    FileNotFoundError: it is not prepared there; the message says what to do.
+    FileNotFoundError: it is not prepared there; the message says how to prepare it.
   """
   import tensorflow_datasets  # slow to import, and only a few runs need it
 
   builder = tensorflow_datasets.builder(name, data_dir=data_dir)
   skip = tensorflow_datasets.decode.SkipDecoding()
+  source = _open_split(builder, split, 'class folders of images', decoders={'image': skip})
+
+  def make() -> dict[str, np.ndarray]:
+    return {'labels': _read_labels(name, split, source)}
+
+  entry = f'{name}-{split}-labels-{disk_cache.digest(builder.data_dir)}'
+  labels = disk_cache.cached(entry, _key(builder), make, cache)['labels']
+  return source, labels, tuple(builder.info.features['label'].names)
+
+
+def _open_split(
+  builder: 'DatasetBuilder', split: str, instead: str, **options: Any
+) -> Sequence[dict[str, Any]]:
+  """Returns random access to the examples of a split.
+
+  Args:
+    builder: of the data set.
+    split: name of the split.
+    instead: another kind of files that data.path may name, for the message.
+    **options: of `as_data_source`.
+
+  Raises:
+    FileNotFoundError: the split is not prepared as array_record.
+  """
   try:
-    source = builder.as_data_source(split=split, decoders={'image': skip})
-  except Exception as error:  # its type depends on what is missing
+    return builder.as_data_source(split=split, **options)
+  except Exception as error:  # its type depends on the part that is missing
+    place = f'in {builder.data_dir}'
+    if not builder.info.splits:
+      problem = f'is not prepared {place}'
+    elif split not in builder.info.splits:
+      problem = f'is prepared {place} without its split {split!r}'
+    else:
+      problem = f'is prepared {place} as {builder.info.file_format.value}, not as array_record'
     raise FileNotFoundError(
-      f'{name} is not prepared as array_record in {builder.data_dir}, or without its split '
-      f'{split!r}: once, run `pip install "stretchnas_jax[tf]"` and `tfds build {name} '
-      f'--file_format=array_record`, or set data.path to class folders of images'
+      f'{builder.name} {problem}: run once, with a network, `pip install "stretchnas_jax[tf]"` and '
+      f'`tfds build {builder.name} --file_format=array_record`, or set data.path to {instead}'
     ) from error
+
+
+def _key(builder: 'DatasetBuilder') -> str:
+  """Returns a text that changes when the data set is prepared again."""
   info = os.path.join(builder.data_dir, 'dataset_info.json')
-  key = cache_lib.digest(FORMAT, builder.data_dir, os.stat(info).st_mtime_ns)
-  entry = f'{name}-{split}-labels-{cache_lib.digest(builder.data_dir)}'
-  labels = cache_lib.cached(entry, key, lambda: {'labels': read_labels(name, split, source)}, cache)
-  return source, labels['labels'], tuple(builder.info.features['label'].names)
+  return disk_cache.digest(_FORMAT, builder.data_dir, os.stat(info).st_mtime_ns)
 
 
-def read_labels(name, split, source):
-  """int32 `[N]`, from one pass over all records in their order."""
+def _read_split(part: str, source: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
+  """Reads the images and labels of one part.
+
+  Args:
+    part: 'train' or 'test', for the names of the arrays.
+    source: all examples of the part.
+  """
+  examples = [source[i] for i in range(len(source))]
+  return {
+    f'{part}_images': np.stack([example['image'] for example in examples]),
+    f'{part}_labels': np.array([example['label'] for example in examples]).astype(np.int32),
+  }
+
+
+def _read_labels(name: str, split: str, source: Sequence[dict[str, Any]]) -> Int32[np.ndarray, 'N']:
+  """Reads all records in their order, and returns their labels.
+
+  Args:
+    name: of the data set, for the log.
+    split: of the data set, for the log.
+    source: all examples of the split.
+  """
   logging.info('reading the %d labels of %s (%s), once', len(source), name, split)
-  blocks = [range(i, min(i + BLOCK, len(source))) for i in range(0, len(source), BLOCK)]
-  found = [example['label'] for block in blocks for example in source.__getitems__(list(block))]
-  return np.array(found, np.int32)
+  blocks = [range(i, min(i + _BLOCK, len(source))) for i in range(0, len(source), _BLOCK)]
+  labels = [example['label'] for block in blocks for example in source.__getitems__(list(block))]
+  return np.array(labels, np.int32)

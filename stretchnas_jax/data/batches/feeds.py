@@ -1,0 +1,241 @@
+"""The contract between a program and its images: feeds for training and feeds for evaluation.
+
+A program knows nothing else about its data. Two kinds of feeds keep the contract: `in_memory` holds
+all images on the devices, and `streaming` reads image files while the devices compute.
+
+Shapes in this package: `N` images, `B` rows of a batch, `T` batches of a chunk. A batch size is
+always that of the global batch. `B` is the share of this process: process `i` has the rows
+`i * B` to `(i + 1) * B`. A chunk holds several batches. A step takes one of them, and splits its
+rows among the devices of the process.
+
+A search trains on the fields 'train', 'val_alpha' and 'val_beta'. Where alpha and beta learn from
+the same images, the field 'val_beta' is missing. A training has the field 'train' alone.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32, Int, Int32, PRNGKeyArray, PyTree
+
+from stretchnas_jax.cells.arrays import AnyArray
+from stretchnas_jax.data.batches.examples import Examples
+from stretchnas_jax.data.datasets import splits
+
+
+@runtime_checkable
+class TrainingFeed(Protocol):
+  """Gives the batches of every epoch.
+
+  Attributes:
+    data: a pytree that is placed on every device once, for example all images. It is `()` where
+      the batches hold everything.
+    steps_per_epoch: the number of batches of an epoch.
+  """
+
+  data: PyTree
+  steps_per_epoch: int
+
+  def chunk(self, epoch: int, start: int, count: int, length: int) -> dict[str, PyTree]:
+    """Returns the batches of steps `start` to `start + count` of an epoch.
+
+    The result depends on the arguments and on the seed of the run, and on nothing else. So a run
+    resumes without any saved state. Steps are asked for in order, and a feed may work ahead.
+
+    Args:
+      epoch: counted from 0.
+      start: first step, counted from 0 in each epoch.
+      count: number of steps.
+      length: number of batches of the result. The batches after `count` are zeros.
+
+    Returns:
+      For each field a pytree of NumPy arrays `[length, B, ...]`.
+    """
+    ...
+
+  def examples(
+    self, data: PyTree, batch: PyTree, key: PRNGKeyArray, positions: Int[AnyArray, 'B']
+  ) -> Examples:
+    """Returns the augmented examples of one batch; runs on the device, under jit.
+
+    Args:
+      data: the attribute `data`, on the device.
+      batch: one batch `[B, ...]` of one field of a chunk.
+      key: key of this step and field.
+      positions: the position of each example in the global batch.
+    """
+    ...
+
+  def close(self) -> None:
+    """Stops the work on later batches; the feed is not used afterwards."""
+    ...
+
+
+@runtime_checkable
+class EvaluationFeed(Protocol):
+  """Gives every image of a part once.
+
+  Attributes:
+    data: as for `TrainingFeed`.
+    count: number of images.
+  """
+
+  data: PyTree
+  count: int
+
+  def chunks(self, length: int) -> Iterator[tuple[PyTree, Float32[np.ndarray, 'T B']]]:
+    """Yields all batches in chunks of one shape.
+
+    Args:
+      length: largest number of batches of a chunk.
+
+    Yields:
+      A pytree of NumPy arrays `[T, B, ...]`, and 1 for each row that holds an image, else 0.
+    """
+    ...
+
+  def examples(self, data: PyTree, batch: PyTree) -> Examples:
+    """Returns the examples of one batch; runs on the device, under jit.
+
+    Args:
+      data: the attribute `data`, on the device.
+      batch: one batch `[B, ...]` of a chunk.
+    """
+    ...
+
+  def close(self) -> None:
+    """Stops the work on later batches; the feed is not used afterwards."""
+    ...
+
+
+class Feeds(NamedTuple):
+  """All feeds of one program, and a description of its data set."""
+
+  name: str
+  """Name of the data set."""
+  image_shape: tuple[int, int, int]
+  """Height, width and channels of the images that the network sees."""
+  class_names: tuple[str, ...]
+  mean: Float32[np.ndarray, 'C']
+  """Mean of each channel, for images scaled to 0..1."""
+  std: Float32[np.ndarray, 'C']
+  """Standard deviation of each channel, for images scaled to 0..1."""
+  sizes: dict[str, int]
+  """Number of images of each part."""
+  train: TrainingFeed
+  val: EvaluationFeed | None
+  test: EvaluationFeed | None
+
+  def close(self) -> None:
+    """Closes every feed."""
+    for feed in (self.train, self.val, self.test):
+      if feed is not None:
+        feed.close()
+
+
+@runtime_checkable
+class Supply(Protocol):
+  """Makes the feeds of one data set, for one batch size and one seed.
+
+  `in_memory.ArraySupply` and `streaming.StreamSupply` are the two kinds. A part of a data set is
+  called 'train', 'val' or 'test'.
+  """
+
+  name: str
+  image_shape: tuple[int, int, int]
+  class_names: tuple[str, ...]
+  mean: Float32[np.ndarray, 'C']
+  std: Float32[np.ndarray, 'C']
+
+  def labels(self, part: str) -> Int32[np.ndarray, 'N'] | None:
+    """Returns the labels of a part, or None if the data set has no such part."""
+    ...
+
+  def training(self, fields: Mapping[str, Int32[np.ndarray, '_']]) -> TrainingFeed:
+    """Returns a feed of the training images.
+
+    Args:
+      fields: for each field the sorted indices of its images. An epoch is one pass over 'train'.
+    """
+    ...
+
+  def evaluation(self, part: str, indices: Int32[np.ndarray, '_']) -> EvaluationFeed:
+    """Returns a feed of the images of a part.
+
+    Args:
+      part: name of the part.
+      indices: the images that are used, in this order.
+    """
+    ...
+
+
+def search_feeds(supply: Supply, parts: splits.Parts) -> Feeds:
+  """Builds the feeds of a search, which is evaluated on the images of alpha and beta.
+
+  Args:
+    supply: of the data set.
+    parts: the training images that each field uses.
+  """
+  fields = parts._asdict()
+  if parts.val_beta is parts.val_alpha:
+    del fields['val_beta']
+  validation = np.unique(np.concatenate([parts.val_alpha, parts.val_beta]))
+  sizes = {name: len(part) for name, part in fields.items()}
+  return _feeds(supply, fields, sizes, val=supply.evaluation('train', validation), test=None)
+
+
+def train_feeds(supply: Supply, *, fraction: float, holdout: float) -> Feeds:
+  """Builds the feeds of a training, which is evaluated on validation and on test images.
+
+  The validation images are those of the part 'val', or else a part of the training images.
+
+  Args:
+    supply: of the data set.
+    fraction: the part of the training images that is used.
+    holdout: the part of these that is kept for validation. It is the same for every seed.
+
+  Raises:
+    ValueError: the data set has validation images, and `holdout` asks for more.
+  """
+  train, held_out = splits.hold_out(supply.labels('train'), fraction=fraction, holdout=holdout)
+  val, test = _evaluate_all(supply, 'val'), _evaluate_all(supply, 'test')
+  if val is not None and holdout:
+    raise ValueError(
+      f'config.data.holdout is {holdout:g}; it must be 0, because {supply.name} has validation '
+      'images of its own'
+    )
+  if len(held_out):
+    val = supply.evaluation('train', held_out)
+  sizes = {'train': len(train)}
+  sizes |= {name: feed.count for name, feed in (('val', val), ('test', test)) if feed is not None}
+  return _feeds(supply, {'train': train}, sizes, val=val, test=test)
+
+
+def _evaluate_all(supply: Supply, part: str) -> EvaluationFeed | None:
+  """Returns a feed of all images of a part, or None if there is no such part."""
+  labels = supply.labels(part)
+  if labels is None:
+    return None
+  return supply.evaluation(part, np.arange(len(labels), dtype=np.int32))
+
+
+def _feeds(
+  supply: Supply,
+  fields: Mapping[str, Int32[np.ndarray, '_']],
+  sizes: dict[str, int],
+  *,
+  val: EvaluationFeed | None,
+  test: EvaluationFeed | None,
+) -> Feeds:
+  """Returns the `Feeds` of a supply whose training feed has the given fields."""
+  return Feeds(
+    name=supply.name,
+    image_shape=supply.image_shape,
+    class_names=supply.class_names,
+    mean=supply.mean,
+    std=supply.std,
+    sizes=sizes,
+    train=supply.training(fields),
+    val=val,
+    test=test,
+  )

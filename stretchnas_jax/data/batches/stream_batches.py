@@ -1,0 +1,115 @@
+"""Batches of image files that threads decode, and the options of a stream."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int, Int32, UInt8
+
+from stretchnas_jax.cells.arrays import AnyArray
+from stretchnas_jax.data.batches import color_jitter, order
+from stretchnas_jax.data.datasets import decoding
+from stretchnas_jax.data.datasets.encoded import EncodedImages
+
+IMAGE_SIZE = 224
+# Of ImageNet's training images, as torchvision prints them.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Options(NamedTuple):
+  """How a stream treats its images."""
+
+  image_size: int = IMAGE_SIZE
+  scale: tuple[float, float] = (0.08, 1.0)
+  """Least and greatest area of a crop, relative to the image."""
+  ratio: tuple[float, float] = (3 / 4, 4 / 3)
+  """Least and greatest width of a crop, relative to its height."""
+  flip: bool = True
+  jitter: color_jitter.Strengths | None = color_jitter.Strengths()
+  """How far colours change; None leaves them as they are."""
+  cutout: int = 0
+  """Side of the square that is cut out, in pixels; 0 for none."""
+  mean: tuple[float, float, float] = IMAGENET_MEAN
+  std: tuple[float, float, float] = IMAGENET_STD
+  workers: int = 0
+  """Threads that decode; 0 for one per core."""
+  on_bad_image: str = 'error'
+  """'error', or 'skip' to go on without images that cannot be read."""
+  process_index: int = 0
+  """Number of this process, which decodes its share of each batch."""
+  process_count: int = 1
+
+
+class Pixels(NamedTuple):
+  """A chunk of batches on the host, or one batch without the axis T on a device."""
+
+  images: UInt8[AnyArray, '*T B S S 3']
+  labels: Int32[AnyArray, '*T B']
+
+
+class BatchDecoder:
+  """Decodes the rows of batches that belong to this process.
+
+  Attributes:
+    labels: of all images.
+    rows: the rows of the global batch that belong to this process.
+  """
+
+  def __init__(self, encoded: EncodedImages, batch_size: int, options: Options) -> None:
+    """Starts no work yet.
+
+    Args:
+      encoded: the images.
+      batch_size: of the global batch.
+      options: of the stream.
+
+    Raises:
+      ValueError: the batch does not divide by the number of processes.
+    """
+    self.labels = encoded.labels
+    self.rows = order.own_rows(batch_size, (options.process_index, options.process_count))
+    self._size = options.image_size
+    self._decoder = decoding.Decoder(
+      encoded, workers=options.workers, on_bad_image=options.on_bad_image
+    )
+
+  @property
+  def num_bad(self) -> int:
+    """The number of images that could not be read so far."""
+    return len(self._decoder.bad)
+
+  def start(
+    self,
+    numbers: Int[np.ndarray, 'K'],
+    read: decoding.Read,
+    instead_of: Callable[[int], Int[np.ndarray, '_']] | None = None,
+  ) -> decoding.Work:
+    """Begins to decode a batch; arguments as for `decoding.Decoder.start`."""
+    return self._decoder.start(numbers, read, self._size, instead_of)
+
+  def collect(
+    self, works: Sequence[decoding.Work], length: int
+  ) -> tuple[Pixels, Float32[np.ndarray, 'length B']]:
+    """Waits for batches and joins them to a chunk.
+
+    Args:
+      works: at most `length` batches. A batch may have fewer images than rows.
+      length: T of the chunk.
+
+    Returns:
+      The chunk, with zeros in rows without an image. For each row 1 if it holds a readable image,
+      else 0.
+    """
+    shape = length, self.rows.stop - self.rows.start
+    images = np.zeros((*shape, self._size, self._size, 3), np.uint8)
+    labels, valid = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
+    for t, work in enumerate(works):
+      filled = slice(len(work.numbers))
+      images[t, filled], valid[t, filled] = work.result()
+      labels[t, filled] = self.labels[work.numbers]
+    return Pixels(images, labels), valid
+
+  def close(self) -> None:
+    """Drops the work that has not begun and waits for the rest."""
+    self._decoder.close()
