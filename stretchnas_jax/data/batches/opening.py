@@ -7,12 +7,12 @@ how. Other rooms need not know whether the images are in memory or stay on disk.
 from collections.abc import Mapping
 from typing import Any
 
-from stretchnas_jax.config.defaults import ConfigDict
+from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.data.batches import color_jitter, feeds, in_memory, stream_batches, streaming
 from stretchnas_jax.data.datasets import arrays, encoded, loading, splits, synthetic
 from stretchnas_jax.data.datasets.dataset import Dataset
 from stretchnas_jax.data.datasets.encoded import EncodedDataset
-from stretchnas_jax.machine import parallel
+from stretchnas_jax.machine import devices
 
 Data = Dataset | EncodedDataset | arrays.Pair | Mapping[str, arrays.Pair]
 """A data set, or the arrays that `arrays.from_arrays` takes."""
@@ -129,7 +129,7 @@ def stream_options(data: ConfigDict) -> stream_batches.Options:
     data: the group `data` of a config.
   """
   strengths = color_jitter.Strengths(*[data.jitter * most for most in color_jitter.Strengths()])
-  index, count = parallel.process()
+  index, count = devices.process()
   return stream_batches.Options(
     image_size=data.image_size or stream_batches.IMAGE_SIZE,
     scale=(data.crop_scale, 1.0),
@@ -153,7 +153,7 @@ def _supply(config: ConfigDict, batch_size: int, dataset: Dataset | EncodedDatas
     dataset,
     batch_size,
     seed=config.seed,
-    process=parallel.process(),
+    process=devices.process(),
     crop_padding=data.crop_padding,
     flip=data.flip,
     cutout=data.cutout,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 from numpy.typing import ArrayLike
@@ -88,6 +89,8 @@ def _as_array(values: Any, where: str) -> np.ndarray:
     array = np.asarray(values)
   except Exception as error:  # ragged lists and foreign array types raise their own errors
     raise ValueError(f'{where} are not an array ({error})') from error
+  if array.dtype == jnp.bfloat16:  # NumPy does not count it among the floating-point types
+    array = array.astype(np.float32)
   if array.dtype.kind not in 'biuf':
     raise ValueError(f'{where} have the type {array.dtype}; they must be numbers')
   return array
@@ -112,7 +115,9 @@ def _as_bytes(images: np.ndarray, where: str) -> UInt8[np.ndarray, 'N H W C']:
     raise ValueError(
       f'{where} has images from {low:g} to {high:g}; floating-point ones must be from 0 to 1'
     )
-  return np.rint(images * 255).astype(np.uint8)
+  return np.rint(np.multiply(images, 255, dtype=np.result_type(images, np.float32))).astype(
+    np.uint8
+  )
 
 
 def _check_labels(labels: np.ndarray, images: np.ndarray, where: str) -> np.ndarray:
