@@ -76,7 +76,7 @@ def run(tmp_path):
   folder.mkdir()
   line = lambda epoch, cell: json.dumps({'step': 9 * epoch, 'epoch': epoch, 'genotype': cell})
   found = json.loads(genotype.to_json(V2))
-  lines = [line(1, found), line(2, {'normal': []}), line(3, found)[:60]]
+  lines = [line(1, found), line(2, {'normal': []}), line(4, 'text'), line(3, found)[:60]]
   (folder / 'genotypes.jsonl').write_text('\n'.join(lines))
   return folder
 
@@ -89,9 +89,10 @@ def test_the_cell_of_an_epoch(run):
 @pytest.mark.parametrize(
   'epoch, words',
   [
-    ('0', 'holds no cell of epoch 0; its epochs are 1, 2$'),
-    ('3', 'genotypes.jsonl holds no cell of epoch 3; its epochs are 1, 2$'),
+    ('0', 'holds no cell of epoch 0; its epochs are 1, 2, 4$'),
+    ('3', 'genotypes.jsonl holds no cell of epoch 3; its epochs are 1, 2, 4$'),
     ('2', 'genotypes.jsonl, epoch 2: normal_concat is missing'),
+    ('4', 'genotypes.jsonl, epoch 4: the line holds no genotype'),
     ('last', "the epoch in .* is 'last'; it must be a whole number"),
     ('', "is ''; it must be a whole number"),
   ],
