@@ -1,249 +1,205 @@
-"""The processes of one job watch each other: who dies or hangs is named, and nobody waits for it.
+"""The processes of one job watch each other, so that none waits for a process that is lost.
 
-Every process holds a connection to process 0, over which both say once a second that they live. A
-process that dies lets go of its connection, and one that hangs falls silent. Silence is counted in
-beats of one's own and not by the clock: who was asleep itself blames nobody.
+Every other process holds a connection to process 0. Over it both sides say once a second that they
+live. A process that dies loses its connection, and one that hangs falls silent. Whoever notices
+names the lost process, and the whole job ends. Silence is counted in a process's own beats, not by
+the clock: a process that was asleep itself blames nobody.
 
-JAX's own watch goes by the clock and gives no name; it is set to an hour, and only ends what this
-one did not.
+JAX has a watch of its own, which goes by the clock and names nobody. It gets an hour of patience,
+so that it only ends a job that this watch has failed to end.
 """
 
 import contextlib
 import ctypes
-import json
 import os
 import re
-import secrets
 import signal
 import socket
 import sys
 import threading
 import time
 import traceback
+import types
 
 import jax
-import numpy as np
-from jax._src import distributed  # the address that JAX found has no public name
-from jax.experimental import multihost_utils
+from jax._src import distributed  # the address that JAX has found has no public name
 
-EXIT_CODE = 3  # of a process that stops since another one is lost
-BEAT = 1.0  # seconds
-SILENCE = 40  # beats without a word after which a process is taken to hang
-JAX_PATIENCE = 3600  # seconds of JAX's own watch
-PATIENCE = 300  # seconds for all processes to connect
-LAST_WORDS = 2.0  # seconds that are left for what is to be said at an end
+from stretchnas_jax.machine.connections import Connection, connect_all
 
-AGAIN = 'all processes of this job stop, and the same command goes on from the last checkpoint'
+_EXIT_CODE = 3  # of a process that stops because another one is lost
+_BEAT = 1.0  # seconds
+_SILENCE = 40  # beats without a word after which a process is taken to hang
+_LAST_WORDS = 2.0  # seconds for the last messages of a process that ends
+_JAX_PATIENCE = 3600  # seconds of JAX's own watch
+_ADVICE = 'all processes of this job stop, and the same command goes on from the last checkpoint'
 
 
 class Watch:
-  """This process's part of the watch; all of it happens in threads."""
+  """This process's part of the watch; a context manager for the work that is watched.
 
-  def __init__(self, index, count, host):
-    """Connects all processes; each must call this.
+  Attributes:
+    name: of this process, with its machine and its number there.
+    connections: to other processes, by their numbers.
+    ended: whether the end of another process is no loss any more.
+  """
+
+  def __init__(self, index: int, count: int, host: str) -> None:
+    """Connects all processes and starts the threads that watch; each process must call this.
 
     Args:
       index: of this process.
-      count: how many there are.
+      count: how many processes there are.
       host: where process 0 is, as the others find it.
 
     Raises:
       OSError: process 0 cannot be reached.
     """
-    self.index, self.count = index, count
     self.name = f'process {index} of {count} ({socket.gethostname()}, pid {os.getpid()})'
-    self.lines, self.ended, self._lock = {}, False, threading.Lock()
-    server = listen() if index == 0 else None
-    # A token keeps strangers out who find the port.
-    port, token = share(server.getsockname()[1] if server else 0)
-    if server:
-      self.lines = dict(accept_all(server, count - 1, token))
-    else:
-      sock = socket.create_connection((host, port), timeout=PATIENCE)
-      line = Line(sock, f'process 0 of {count} ({host})')
-      line.send({'token': token, 'number': index, 'name': self.name})
-      line.name = line.receive()['name']
-      self.lines = {0: line}
-      delay_aborts()
-    for line in self.lines.values():
-      line.sock.settimeout(None)
-      if server:
-        line.send({'name': self.name})
-      threading.Thread(target=self._read, args=(line,), daemon=True).start()
+    self.ended = False
+    self._is_first = index == 0
+    self._speaking = threading.Lock()
+    self.connections = connect_all(index, count, host, self.name)
+    if not self._is_first:
+      _delay_aborts()
+    for connection in self.connections.values():
+      threading.Thread(target=self._listen_to, args=(connection,), daemon=True).start()
     threading.Thread(target=self._beat, daemon=True).start()
 
-  def _beat(self):
+  def _beat(self) -> None:
+    """Says that this process lives, and ends the job when another one is silent too long."""
     while not self.ended:
-      for line in self.lines.values():
-        line.send({})
-        line.silence += not line.closed
-        if line.silence > SILENCE:
-          self.stop(f'{line.name} has not been heard of for {SILENCE} s: it hangs; {AGAIN}')
-      time.sleep(BEAT)
+      for connection in self.connections.values():
+        connection.send({})
+        if not connection.closed:
+          connection.silence += 1
+        if connection.silence > _SILENCE:
+          self._stop(f'{connection.name} has not been heard for {_SILENCE} s: it hangs; {_ADVICE}')
+      time.sleep(_BEAT)
 
-  def _read(self, line):
-    """Hears what one process says, to its end."""
-    while (message := line.receive()) is not None:
-      line.silence = 0
+  def _listen_to(self, connection: Connection) -> None:
+    """Hears one process until it has done its work, or ends the job when it is lost."""
+    while (message := connection.receive()) is not None:
+      connection.silence = 0
       if 'stop' in message:
-        self.stop(message['stop'])
+        self._stop(message['stop'])
       if 'failed' in message:
-        self.stop(f'{line.name} has stopped ({message["failed"]}); {AGAIN}')
+        self._stop(f'{connection.name} has stopped ({message["failed"]}); {_ADVICE}')
       if 'bye' in message:
-        line.closed = True
+        connection.closed = True
         return
     if not self.ended:
-      self.stop(f'{line.name} has died; {AGAIN}')
+      self._stop(f'{connection.name} has died; {_ADVICE}')
 
-  def stop(self, text):
-    """Ends this process, and through process 0 all others, with one sentence."""
-    with self._lock:  # never let go: one sentence is enough
-      if self.index == 0:
-        self._tell({'stop': text})
-      end = '\n' if sys.stderr.isatty() else ''  # below a progress bar
-      os.write(2, f'{end}error: {text}\n'.encode())
-      if self.index == 0:
-        time.sleep(LAST_WORDS)  # JAX aborts the others once process 0 is gone
-      os._exit(EXIT_CODE)
+  def _stop(self, text: str) -> None:
+    """Ends this process with one sentence, and through process 0 all others."""
+    with self._speaking:  # never released, since one sentence is enough
+      if self._is_first:
+        self._tell_all({'stop': text})
+      line_end = '\n' if sys.stderr.isatty() else ''  # to stand below a progress bar
+      os.write(2, f'{line_end}error: {text}\n'.encode())
+      if self._is_first:
+        time.sleep(_LAST_WORDS)  # JAX aborts the others as soon as process 0 is gone
+      os._exit(_EXIT_CODE)
 
-  def _tell(self, message):
-    for line in self.lines.values():
-      if not line.closed:
-        line.send(message)
+  def _tell_all(self, message: dict[str, str | bool]) -> None:
+    for connection in self.connections.values():
+      if not connection.closed:
+        connection.send(message)
 
-  def __enter__(self):
+  def __enter__(self) -> 'Watch':
     return self
 
-  def __exit__(self, kind, error, trace):
-    """After the work the end of another process is no loss; an error is told to all."""
-    if error is None or hasattr(error, 'exit_code'):  # done, or stopped as all have agreed
+  def __exit__(
+    self,
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    trace: types.TracebackType | None,
+  ) -> None:
+    """Tells the others that the work is done, or why this process fails."""
+    stopped_on_request = hasattr(error, 'exit_code')  # all processes have agreed to stop
+    if error is None or stopped_on_request:
       self.ended = True
-      self._tell({'bye': True})
+      self._tell_all({'bye': True})
     elif isinstance(error, SystemExit):
-      self.fail(getattr(error, 'text', f'exit code {error.code}'), error.code)
+      self._fail(getattr(error, 'text', f'exit code {error.code}'), error.code)
     else:
-      time.sleep(LAST_WORDS)  # if the loss of another one is the cause, this process ends here
+      # The loss of another process may be the cause. Then the watch ends this one meanwhile.
+      time.sleep(_LAST_WORDS)
       traceback.print_exception(error)
-      self.fail(f'{kind.__name__}: {" ".join(str(error).split())[:200]}', 1)
+      self._fail(f'{type(error).__name__}: {" ".join(str(error).split())[:200]}', 1)
 
-  def fail(self, text, code):
-    """Tells the others why this process ends, and ends it."""
-    with self._lock:
+  def _fail(self, text: str, code: int | str | None) -> None:
+    """Tells the others why this process ends, and ends it with an exit code."""
+    with self._speaking:
       self.ended = True
-      if self.index == 0:
-        self._tell({'stop': f'{self.name} has stopped ({text}); {AGAIN}'})
+      if self._is_first:
+        self._tell_all({'stop': f'{self.name} has stopped ({text}); {_ADVICE}'})
       else:
-        self._tell({'failed': text})
-      time.sleep(LAST_WORDS)
+        self._tell_all({'failed': text})
+      time.sleep(_LAST_WORDS)
       sys.stderr.flush()
       sys.stdout.flush()
-      # Not by way of JAX's own end: it waits minutes for processes that are no more.
-      os._exit(code)
+      # The usual end of JAX would wait minutes for processes that are gone.
+      os._exit(_number(code))
 
 
-def delay_aborts():
-  """Lets an abort of this process wait for six seconds.
+def _number(code: int | str | None) -> int:
+  """Returns an exit code as Python makes it of the argument of SystemExit."""
+  if code is None:
+    return 0
+  return code if isinstance(code, int) else 1
 
-  JAX aborts a process as soon as process 0 is gone, from a thread that needs no interpreter. The
-  watch needs one to say who it was, and the main thread may hold it just then. So the answer to the
-  signal is libc's `sleep`, which gets the number of the signal, 6, for its argument.
+
+def _delay_aborts() -> None:
+  """Lets an abort of this process wait six seconds.
+
+  JAX aborts a process as soon as process 0 is gone, from a thread that does not need Python. The
+  watch does need it, to name the lost process, and the main thread may be using it at that moment.
+  So `sleep` of the C library handles the signal. Its argument, the seconds, is the number of the
+  signal, which is 6.
   """
   libc = ctypes.CDLL(None)
   libc.signal.argtypes = ctypes.c_int, ctypes.c_void_p
   libc.signal(signal.SIGABRT, ctypes.cast(libc.sleep, ctypes.c_void_p))
 
 
-class Line:
-  """A connection to another process: one JSON object a line.
-
-  Attributes:
-    name: of the process.
-    silence: beats since it was heard.
-    closed: it has said that its work is done.
-  """
-
-  def __init__(self, sock, name):
-    self.sock, self.name, self.silence, self.closed = sock, name, 0, False
-    self._file, self._sending = sock.makefile('rb'), threading.Lock()
-
-  def send(self, message):
-    try:
-      with self._sending:
-        self.sock.sendall(json.dumps(message).encode() + b'\n')
-    except OSError:
-      pass  # whoever reads finds out
-
-  def receive(self):
-    """The next message; None at the end of the connection."""
-    try:
-      message = json.loads(self._file.readline(65536))
-    except (OSError, ValueError):
-      return None
-    return message if isinstance(message, dict) else None
-
-
-def listen():
-  """A socket on a free port, for all addresses of this machine."""
-  if socket.has_dualstack_ipv6():
-    return socket.create_server(('', 0), family=socket.AF_INET6, dualstack_ipv6=True)
-  return socket.create_server(('', 0))
-
-
-def share(port):
-  """(port, token) of process 0, known to all."""
-  words = np.int32([port, secrets.randbits(31), secrets.randbits(31)])
-  port, *token = multihost_utils.broadcast_one_to_all(words).tolist()
-  return port, token
-
-
-def accept_all(server, missing, token):
-  """`(number, name, Line)` of the connections of all other processes, as they come."""
-  server.settimeout(PATIENCE)
-  with server:
-    while missing:
-      sock, _ = server.accept()
-      sock.settimeout(PATIENCE)
-      line = Line(sock, '')
-      hello = line.receive()
-      if hello is None or hello.get('token') != token:
-        sock.close()
-        continue
-      missing -= 1
-      line.name = str(hello['name'])
-      yield int(hello['number']), line
-
-
-def join(where):
+def join(where: str) -> contextlib.AbstractContextManager:
   """Joins the other processes of the job; from now on they watch each other.
 
   Args:
-    where: 'auto', where JAX finds out by itself (Slurm, Open MPI, Kubernetes, TPU pods), or
-      ADDRESS:PORT,COUNT,INDEX: where process 0 is, how many there are, and which one this is.
+    where: 'auto', where JAX finds the job by itself (Slurm, Open MPI, Kubernetes, TPU pods), or
+      ADDRESS:PORT,COUNT,INDEX: where process 0 is, how many processes there are, and the number of
+      this one.
 
   Returns:
-    A `Watch`, or a null context where the job has one process.
+    A `Watch`, or a context that does nothing where the job has one process.
 
   Raises:
-    ValueError, RuntimeError, OSError: what is wrong.
+    ValueError, RuntimeError, OSError: the job cannot be joined.
   """
   given = None if where == 'auto' else parse(where)
-  # Its own answer to SIGTERM would keep this program's from being heard.
+  # JAX's own answer to SIGTERM would keep the handler of this program from being called.
   jax.config.update('jax_enable_preemption_service', False)
   if given is None:
-    jax.distributed.initialize(heartbeat_timeout_seconds=JAX_PATIENCE)
+    jax.distributed.initialize(heartbeat_timeout_seconds=_JAX_PATIENCE)
+    address = distributed.global_state.coordinator_address
   else:
     address, count, index = given
     jax.distributed.initialize(
-      address, num_processes=count, process_id=index, heartbeat_timeout_seconds=JAX_PATIENCE
+      address, num_processes=count, process_id=index, heartbeat_timeout_seconds=_JAX_PATIENCE
     )
   if jax.process_count() == 1:
     return contextlib.nullcontext()
-  address = given[0] if given else distributed.global_state.coordinator_address
-  return Watch(jax.process_index(), jax.process_count(), address.rsplit(':', 1)[0].strip('[]'))
+  host = address.rsplit(':', 1)[0].strip('[]')
+  return Watch(jax.process_index(), jax.process_count(), host)
 
 
-def parse(text):
-  """`'localhost:9876,2,0'` -> (address, count, index)"""
+def parse(text: str) -> tuple[str, int, int]:
+  """Returns address, number of processes and index from a text such as 'localhost:9876,2,0'.
+
+  Raises:
+    ValueError: the text has another form.
+  """
   match = re.fullmatch(r'(\S+:\d+),(\d+),(\d+)', text)
   if not match or int(match[3]) >= int(match[2]):
     raise ValueError(
