@@ -1,4 +1,4 @@
-"""Arrays that are slow to make, kept on disk; no fault of the disk makes a run fail."""
+"""Keeps arrays that are slow to make on disk; a run never fails because of the disk."""
 
 import contextlib
 import hashlib
@@ -6,40 +6,50 @@ import logging
 import os
 import pathlib
 import tempfile
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 
-def cached(name, key, make, folder=None):
-  """The arrays of `make()`, from the cache where it holds them.
+def cached(
+  name: str,
+  key: str,
+  make: Callable[[], dict[str, np.ndarray]],
+  folder: str | os.PathLike | None = None,
+) -> dict[str, np.ndarray]:
+  """Returns the arrays of `make()`, from the cache if it holds them.
 
   Args:
-    name: of the entry; a later `key` takes its place, so that stale entries do not pile up.
-    key: text that changes whenever the arrays would.
-    make: () -> mapping of names to arrays.
-    folder: of the cache; None for the user's own.
+    name: of the entry. An entry with another key replaces it, so that old entries do not pile up.
+    key: a text that changes whenever the arrays would change.
+    make: returns the arrays by name.
+    folder: of the cache; None is the user's own.
   """
   try:
     file = (pathlib.Path(folder) if folder else default_folder()) / f'{name}.npz'
-  except RuntimeError:  # the user has no home
+  except RuntimeError:  # the user has no home folder
     return make()
-  arrays = read(file, key)
+  arrays = _read(file, key)
   if arrays is None:
     arrays = make()
-    write(file, key, arrays)
+    _write(file, key, arrays)
   return arrays
 
 
-def default_folder():
-  """`$XDG_CACHE_HOME/stretchnas_jax`, or the same under `~/.cache`."""
+def default_folder() -> pathlib.Path:
+  """Returns `$XDG_CACHE_HOME/stretchnas_jax`, or `~/.cache/stretchnas_jax` without that variable.
+
+  Raises:
+    RuntimeError: the user has no home folder.
+  """
   folder = os.environ.get('XDG_CACHE_HOME', '')
-  # The XDG standard says that a relative path is to be ignored.
+  # The XDG standard asks programs to ignore a relative path.
   base = pathlib.Path(folder) if os.path.isabs(folder) else pathlib.Path.home() / '.cache'
   return base / 'stretchnas_jax'
 
 
-def read(file, key):
-  """The arrays in `file`, or None if it is absent, damaged or has another key."""
+def _read(file: pathlib.Path, key: str) -> dict[str, np.ndarray] | None:
+  """Returns the arrays in a file, or None if it is absent, damaged or has another key."""
   try:
     with open(file, 'rb') as stored, np.load(stored, allow_pickle=False) as saved:
       if str(saved['key']) != key:
@@ -48,12 +58,12 @@ def read(file, key):
   except FileNotFoundError:
     return None
   except Exception as error:  # a damaged archive raises one of a dozen types
-    logging.warning('the cache %s cannot be read and is made anew (%s)', file, error)
+    logging.warning('the cache %s cannot be read and is made again (%s)', file, error)
     return None
 
 
-def write(file, key, arrays):
-  """Writes by an atomic rename: a reader sees the whole entry or none."""
+def _write(file: pathlib.Path, key: str, arrays: Mapping[str, np.ndarray]) -> None:
+  """Writes arrays to a file by an atomic rename, so that a reader sees all of it or nothing."""
   temporary = None
   try:
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +78,11 @@ def write(file, key, arrays):
         os.unlink(temporary)
 
 
-def digest(*parts):
-  """A short name for any sequence of values; file names need not be valid text."""
+def digest(*parts: object) -> str:
+  """Returns a short text that depends on all of the values.
+
+  Args:
+    *parts: any values, which are converted to text. File names need not be valid text.
+  """
   text = '\0'.join(map(str, parts))
   return hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:16]

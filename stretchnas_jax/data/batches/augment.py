@@ -58,6 +58,12 @@ def augment(
   def augment_one(
     image: UInt8[AnyArray, 'H W C'], position: Int[AnyArray, '']
   ) -> Float32[AnyArray, 'H W C']:
+    """Augments the example at a position of the global batch.
+
+    Args:
+      image: of the example.
+      position: of the example.
+    """
     chosen = choose(key, position)
     mirrored = chosen.flip if flip else False
     image = normalize(_crop(image, chosen.offset, mirrored, crop_padding), mean, std)
@@ -149,6 +155,12 @@ def cut_out_each(
   def cut_out_one(
     image: Float[AnyArray, 'H W C'], position: Int[AnyArray, '']
   ) -> Float[AnyArray, 'H W C']:
+    """Cuts out a square of the example at a position of the global batch.
+
+    Args:
+      image: of the example.
+      position: of the example.
+    """
     chosen = choices(key, position, height=height, width=width, crop_padding=0)
     return _cut_out(image, chosen.center, size)
 

@@ -59,6 +59,12 @@ def color_jitter(
   def jitter_one(
     image: UInt8[AnyArray, 'H W 3'], position: Int[AnyArray, '']
   ) -> Float32[AnyArray, 'H W 3']:
+    """Changes the colours of the example at a position of the global batch.
+
+    Args:
+      image: of the example.
+      position: of the example.
+    """
     return _adjust(image.astype(jnp.float32) / 255, choices(key, position, strengths))
 
   return jax.vmap(jitter_one)(images, positions)
@@ -85,6 +91,12 @@ def _adjust(image: Float[AnyArray, 'H W 3'], chosen: Choices) -> Float[AnyArray,
   changes = change_brightness, change_contrast, change_saturation, _change_hue
 
   def step(i: Int[AnyArray, ''], image: Float[AnyArray, 'H W 3']) -> Float[AnyArray, 'H W 3']:
+    """Applies change number `i` of the order.
+
+    Args:
+      i: from 0 to 3.
+      image: after the earlier changes.
+    """
     which = chosen.order[i]
     return jax.lax.switch(which, changes, image, chosen.amounts[which])
 

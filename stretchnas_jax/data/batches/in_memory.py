@@ -59,37 +59,28 @@ class ArrayFeed:
       ValueError: the batch does not divide by the number of processes.
     """
     self.data = data
-    self.steps_per_epoch = len(fields['train']) // batch_size
-    self._fields = fields
-    self._batch_size = batch_size
-    self._seed = seed
+    self._order = order.EpochOrder(fields, batch_size, seed=seed)
+    self.steps_per_epoch = self._order.steps_per_epoch
+    self._fields = tuple(fields)
     self._rows = order.own_rows(batch_size, process)
     self._augment = functools.partial(augment.augment, **augmentation)
-    self._epoch: int | None = None
-    self._batches: dict[str, Int32[np.ndarray, 'T B']] = {}
 
   def chunk(
     self, epoch: int, start: int, count: int, length: int
   ) -> dict[str, Int32[np.ndarray, 'length B']]:
-    """Returns indices of the images of some steps; see `feeds.TrainingFeed.chunk`."""
-    if epoch != self._epoch:
-      self._batches = {field: self._order(field, epoch) for field in self._fields}
-      self._epoch = epoch
-    return {
-      field: _pad(rows[start : start + count, self._rows], length)
-      for field, rows in self._batches.items()
-    }
+    """Returns indices of the images of some steps; see `feeds.TrainingFeed.chunk`.
 
-  def _order(self, field: str, epoch: int) -> Int32[np.ndarray, 'T B']:
-    """Returns all batches of one field in one epoch."""
-    return order.epoch_indices(
-      self._fields[field],
-      self._batch_size,
-      self.steps_per_epoch,
-      seed=self._seed,
-      epoch=epoch,
-      stream=field,
-    )
+    Args:
+      epoch: counted from 0.
+      start: first step.
+      count: number of steps.
+      length: number of batches of the result.
+    """
+    rows = slice(start, start + count)
+    return {
+      field: _pad(self._order.batches(field, epoch)[rows, self._rows], length)
+      for field in self._fields
+    }
 
   def examples(
     self,
@@ -98,7 +89,14 @@ class ArrayFeed:
     key: PRNGKeyArray,
     positions: Int[AnyArray, 'B'],
   ) -> Examples:
-    """Returns augmented examples; see `feeds.TrainingFeed.examples`."""
+    """Returns augmented examples; see `feeds.TrainingFeed.examples`.
+
+    Args:
+      data: all images.
+      batch: indices of images.
+      key: of this step and field.
+      positions: the position of each example in the global batch.
+    """
     images = self._augment(key, data.images[batch], positions, mean=data.mean, std=data.std)
     return Examples(images, data.labels[batch])
 
@@ -140,7 +138,12 @@ class ArrayEvaluation:
       yield _pad(self._rows[start:end], size), _pad(self._valid[start:end], size)
 
   def examples(self, data: Arrays, batch: Int32[AnyArray, 'B']) -> Examples:
-    """Returns normalised examples; see `feeds.EvaluationFeed.examples`."""
+    """Returns normalised examples; see `feeds.EvaluationFeed.examples`.
+
+    Args:
+      data: all images.
+      batch: indices of images.
+    """
     images = augment.normalize(data.images[batch], data.mean, data.std)
     return Examples(images, data.labels[batch])
 
@@ -196,7 +199,12 @@ class ArraySupply:
     )
 
   def evaluation(self, part: str, indices: Int[np.ndarray, '_']) -> ArrayEvaluation:
-    """Returns a feed of images of a part; see `feeds.Supply.evaluation`."""
+    """Returns a feed of images of a part; see `feeds.Supply.evaluation`.
+
+    Args:
+      part: name of the part.
+      indices: the images that are used.
+    """
     return ArrayEvaluation(self._part(part), indices, self._batch_size, self._process)
 
   def _part(self, part: str) -> Arrays:

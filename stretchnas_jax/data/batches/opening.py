@@ -28,7 +28,7 @@ def open_search(config: ConfigDict, data: Data | None = None) -> feeds.Feeds:
     data: used instead of the data set that the config names.
 
   Raises:
-    ValueError, OSError: says in one sentence what is wrong.
+    ValueError, OSError: names the mistake in one sentence.
   """
   dataset = load_dataset(config.data, data)
   if isinstance(dataset, Dataset):
@@ -54,7 +54,7 @@ def open_training(config: ConfigDict, data: Data | None = None) -> feeds.Feeds:
     data: used instead of the data set that the config names.
 
   Raises:
-    ValueError, OSError: says in one sentence what is wrong.
+    ValueError, OSError: names the mistake in one sentence.
   """
   dataset = load_dataset(config.data, data)
   holdout = config.data.holdout
@@ -86,7 +86,7 @@ def load_dataset(data: ConfigDict, given: Data | None = None) -> Dataset | Encod
     given: a data set, or arrays.
 
   Raises:
-    ValueError, OSError: says in one sentence what is wrong.
+    ValueError, OSError: names the mistake in one sentence.
   """
   if isinstance(given, (Dataset, EncodedDataset)):
     return given

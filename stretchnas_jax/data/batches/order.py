@@ -1,9 +1,57 @@
 """Decides which images form which batch, as indices."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import Bool, Int, Int32
 
 from stretchnas_jax.data.datasets import splits
+
+
+class EpochOrder:
+  """The batches of all fields in all epochs.
+
+  Attributes:
+    steps_per_epoch: the number of batches of an epoch.
+  """
+
+  def __init__(
+    self, fields: Mapping[str, Int[np.ndarray, '_']], batch_size: int, *, seed: int
+  ) -> None:
+    """Computes no order yet.
+
+    Args:
+      fields: for each field the sorted indices of its images. An epoch is one pass over 'train'. It
+        leaves out the last batch if that is smaller.
+      batch_size: B.
+      seed: of the run.
+    """
+    self.steps_per_epoch = len(fields['train']) // batch_size
+    self._fields = fields
+    self._batch_size = batch_size
+    self._seed = seed
+    self._orders: dict[tuple[str, int], Int32[np.ndarray, 'T B']] = {}
+
+  def batches(self, field: str, epoch: int) -> Int32[np.ndarray, 'T B']:
+    """Returns the indices of all batches of a field in an epoch.
+
+    Args:
+      field: name of the field.
+      epoch: counted from 0.
+    """
+    if (field, epoch) not in self._orders:
+      # A feed may begin the next epoch ahead of time, so two epochs are in use at once.
+      kept = {key: found for key, found in self._orders.items() if abs(key[1] - epoch) < 2}
+      found = epoch_indices(
+        self._fields[field],
+        self._batch_size,
+        self.steps_per_epoch,
+        seed=self._seed,
+        epoch=epoch,
+        stream=field,
+      )
+      self._orders = kept | {(field, epoch): found}
+    return self._orders[field, epoch]
 
 
 def epoch_indices(

@@ -85,7 +85,13 @@ class BatchDecoder:
     read: decoding.Read,
     instead_of: Callable[[int], Int[np.ndarray, '_']] | None = None,
   ) -> decoding.Work:
-    """Begins to decode a batch; arguments as for `decoding.Decoder.start`."""
+    """Begins to decode a batch; see `decoding.Decoder.start`.
+
+    Args:
+      numbers: the images of the batch.
+      read: reads the image at a place of the batch.
+      instead_of: returns the images that may replace an image that cannot be read.
+    """
     return self._decoder.start(numbers, read, self._size, instead_of)
 
   def collect(
@@ -109,6 +115,19 @@ class BatchDecoder:
       images[t, filled], valid[t, filled] = work.result()
       labels[t, filled] = self.labels[work.numbers]
     return Pixels(images, labels), valid
+
+  def substitutes(self, part: Int[np.ndarray, '_'], number: int) -> Int[np.ndarray, '_']:
+    """Returns the other images of the same class and part.
+
+    Args:
+      part: sorted numbers of the images of the part.
+      number: the image that cannot be read.
+
+    Returns:
+      First the images after `number` in their order, then those before it.
+    """
+    same = part[self.labels[part] == self.labels[number]]
+    return np.concatenate([same[same > number], same[same < number]])
 
   def close(self) -> None:
     """Drops the work that has not begun and waits for the rest."""

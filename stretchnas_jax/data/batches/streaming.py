@@ -61,13 +61,13 @@ class StreamFeed:
     Raises:
       ValueError: the batch does not divide by the number of processes.
     """
-    self.steps_per_epoch = len(fields['train']) // batch_size
+    self._order = order.EpochOrder(fields, batch_size, seed=seed)
+    self.steps_per_epoch = self._order.steps_per_epoch
     self.options = options
     self._fields = fields
     self._batch_size = batch_size
     self._seed = seed
     self._decoder = BatchDecoder(encoded, batch_size, options)
-    self._orders: dict[tuple[str, int], Int32[np.ndarray, 'T B']] = {}
     # By the number of the step, counted over all epochs.
     self._begun: dict[int, dict[str, decoding.Work]] = {}
 
@@ -77,7 +77,14 @@ class StreamFeed:
     return self._decoder.num_bad
 
   def chunk(self, epoch: int, start: int, count: int, length: int) -> dict[str, Pixels]:
-    """Returns the cropped images of some steps; see `feeds.TrainingFeed.chunk`."""
+    """Returns the cropped images of some steps; see `feeds.TrainingFeed.chunk`.
+
+    Args:
+      epoch: counted from 0.
+      start: first step.
+      count: number of steps.
+      length: number of batches of the result.
+    """
     first = epoch * self.steps_per_epoch + start
     self._begin(range(first, first + count + length))
     begun = [self._begun[first + t] for t in range(count)]
@@ -106,26 +113,10 @@ class StreamFeed:
     )
     own = self._decoder.rows
     return self._decoder.start(
-      self._order(field, epoch)[step][own],
+      self._order.batches(field, epoch)[step][own],
       functools.partial(self._read, draws[own]),
-      functools.partial(_substitutes, self._decoder.labels, self._fields[field]),
+      functools.partial(self._decoder.substitutes, self._fields[field]),
     )
-
-  def _order(self, field: str, epoch: int) -> Int32[np.ndarray, 'T B']:
-    """Returns all batches of a field in an epoch."""
-    if (field, epoch) not in self._orders:
-      # The next epoch begins ahead of time, so two epochs are in use at once.
-      kept = {key: batches for key, batches in self._orders.items() if abs(key[1] - epoch) < 2}
-      batches = order.epoch_indices(
-        self._fields[field],
-        self._batch_size,
-        self.steps_per_epoch,
-        seed=self._seed,
-        epoch=epoch,
-        stream=field,
-      )
-      self._orders = kept | {(field, epoch): batches}
-    return self._orders[field, epoch]
 
   def _read(
     self, draws: Float64[np.ndarray, 'B D'], place: int, file: images_lib.File, name: str
@@ -145,7 +136,14 @@ class StreamFeed:
   def examples(
     self, data: tuple[()], batch: Pixels, key: PRNGKeyArray, positions: Int[AnyArray, 'B']
   ) -> Examples:
-    """Returns augmented examples; see `feeds.TrainingFeed.examples`."""
+    """Returns augmented examples; see `feeds.TrainingFeed.examples`.
+
+    Args:
+      data: `()`.
+      batch: cropped images.
+      key: of this step and field.
+      positions: the position of each example in the global batch.
+    """
     images, options = batch.images, self.options
     if options.jitter and any(options.jitter):
       images = color_jitter.color_jitter(key, images, positions, options.jitter)
@@ -233,7 +231,12 @@ class StreamEvaluation:
     return crops.read_center(file, self._options.image_size, name=name)
 
   def examples(self, data: tuple[()], batch: Pixels) -> Examples:
-    """Returns normalised examples; see `feeds.EvaluationFeed.examples`."""
+    """Returns normalised examples; see `feeds.EvaluationFeed.examples`.
+
+    Args:
+      data: `()`.
+      batch: centres of images.
+    """
     images = augment.normalize(batch.images, self._options.mean, self._options.std)
     return Examples(images, batch.labels)
 
@@ -275,26 +278,14 @@ class StreamSupply:
     return StreamFeed(images, fields, self._batch_size, self._options, seed=self._seed)
 
   def evaluation(self, part: str, indices: Int[np.ndarray, '_']) -> StreamEvaluation:
-    """Returns a feed of images of a part; see `feeds.Supply.evaluation`."""
+    """Returns a feed of images of a part; see `feeds.Supply.evaluation`.
+
+    Args:
+      part: name of the part.
+      indices: the images that are used.
+    """
     images = self._dataset.images(part)
     return StreamEvaluation(images, indices, self._batch_size, self._options)
-
-
-def _substitutes(
-  labels: Int32[np.ndarray, 'N'], part: Int[np.ndarray, 'P'], number: int
-) -> Int[np.ndarray, 'K']:
-  """Returns the other images of the same class and part.
-
-  Args:
-    labels: of all images.
-    part: sorted numbers of the images that may serve.
-    number: the image that cannot be read.
-
-  Returns:
-    First the images after `number` in their order, then those before it.
-  """
-  same = part[labels[part] == labels[number]]
-  return np.concatenate([same[same > number], same[same < number]])
 
 
 # ---- old names, until runs/ uses `opening` ----

@@ -38,7 +38,7 @@ class Work:
     readable: Bool[np.ndarray, 'B'],
     tasks: Sequence[concurrent.futures.Future],
   ) -> None:
-    """Takes what the tasks will fill.
+    """Takes the arrays that the tasks will fill.
 
     Args:
       numbers: the images of the batch.
@@ -113,6 +113,7 @@ class Decoder:
     readable = np.ones(len(numbers), bool)
 
     def decode(places: range) -> None:
+      """Fills in the images at some places of the batch."""
       for place in places:
         number = int(numbers[place])
         pixels = self._first_readable(number, functools.partial(read, place), instead_of)

@@ -59,7 +59,7 @@ def load(
     images are not public.
 
   Raises:
-    ValueError, OSError: one sentence that says what is wrong.
+    ValueError, OSError: names the mistake in one sentence.
   """
   if name not in _NAMES:
     raise ValueError(f'data.name is {name!r}; streamed it can be one of {", ".join(_NAMES)}')

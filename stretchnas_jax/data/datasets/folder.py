@@ -45,7 +45,7 @@ def load(
     `test_images` and `test_labels`.
 
   Raises:
-    FileNotFoundError, NotADirectoryError, ValueError: says in one sentence what is wrong.
+    FileNotFoundError, NotADirectoryError, ValueError: names the mistake in one sentence.
   """
   path = _check_folder(path)
   class_names, files = find_files(path)
@@ -53,6 +53,7 @@ def load(
   name += disk_cache.digest(path.resolve(), image_size)
 
   def make() -> dict[str, np.ndarray]:
+    """Decodes all images."""
     return _decode(files, class_names, image_size, on_bad_image)
 
   return disk_cache.cached(name, _fingerprint(files, image_size, on_bad_image), make, cache)
@@ -71,7 +72,7 @@ def find_files(
     the label of each image.
 
   Raises:
-    FileNotFoundError, NotADirectoryError, ValueError: says in one sentence what is wrong.
+    FileNotFoundError, NotADirectoryError, ValueError: names the mistake in one sentence.
   """
   train, test = _find_parts(_check_folder(path))
   class_names = _find_classes(train)
@@ -215,6 +216,13 @@ def _read_all(
   """
 
   def read(place: int, file: str, name: str) -> UInt8[np.ndarray, 'S S 3']:
+    """Reads an image as a whole.
+
+    Args:
+      place: of the image among all images; not used.
+      file: its path.
+      name: of the image; not used, as it is the path.
+    """
     return images.read(file, size)
 
   # Twice as many threads as cores, since some of them wait for the disk.

@@ -37,7 +37,7 @@ def load(
     on_bad_image: 'error', or 'skip' to leave out unreadable files of a folder.
 
   Raises:
-    ValueError, OSError: one sentence that names the field or the file, and says what is allowed.
+    ValueError, OSError: names the field or the file, and the allowed values, in one sentence.
   """
   if on_bad_image not in ON_BAD_IMAGE:
     raise ValueError(

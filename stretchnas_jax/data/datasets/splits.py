@@ -94,7 +94,14 @@ def hold_out(
 
 
 def permutation(size: int, seed: int, stream: str, *numbers: int) -> Int64[np.ndarray, 'size']:
-  """Returns a permutation of `range(size)`; arguments as for `random_bits`."""
+  """Returns a permutation of `range(size)` that depends on the arguments alone.
+
+  Args:
+    size: of the permutation.
+    seed: of the run.
+    stream: a name; streams of different names are independent of one another.
+    *numbers: for example the epoch.
+  """
   return np.argsort(random_bits(size, seed, stream, *numbers), kind='stable')
 
 

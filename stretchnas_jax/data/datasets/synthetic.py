@@ -63,7 +63,7 @@ def size_of(name: str, path: str | None = None) -> Size:
     path: of a folder of images. Its files are counted, and assumed to have three channels.
 
   Raises:
-    ValueError, OSError: one sentence that names the field or the file, and says what is allowed.
+    ValueError, OSError: names the field or the file, and the allowed values, in one sentence.
   """
   if name == 'folder' and path:
     class_names, files = folder.find_files(os.path.expanduser(path))

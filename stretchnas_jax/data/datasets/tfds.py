@@ -45,6 +45,7 @@ def load(
   }
 
   def make() -> dict[str, np.ndarray]:
+    """Decodes all images."""
     return _read_split('train', sources['train']) | _read_split('test', sources['test'])
 
   info = os.path.join(builder.data_dir, 'dataset_info.json')
@@ -84,6 +85,7 @@ def open_records(
   source = _open_split(builder, split, 'class folders of images', decoders={'image': skip})
 
   def make() -> dict[str, np.ndarray]:
+    """Reads all labels."""
     return {'labels': _read_labels(name, split, source)}
 
   entry = f'{name}-{split}-labels-{disk_cache.digest(builder.data_dir)}'
