@@ -13,7 +13,8 @@ from PIL import Image
 from stretchnas_jax import draw
 from stretchnas_jax.cells import space, zoo
 from stretchnas_jax.cells.genotype import Genotype
-from stretchnas_jax.views import cell_layout, cells
+from stretchnas_jax.views import cell_layout, cell_picture, cells, coordinates
+from stretchnas_jax.views.boxes import Box
 
 OPERATIONS = space.DARTS_PRIMITIVES[1:]
 
@@ -44,11 +45,9 @@ def dense(num_intermediate=6, operation='sep_conv_3x3'):
   return Genotype(edges, tuple(nodes), edges, tuple(nodes))
 
 
-def box(place, slack=0.01):
-  half_width, half_height = place.width / 2 - slack, place.height / 2 - slack
-  return (
-    place.x - half_width, place.y - half_height, place.x + half_width, place.y + half_height,
-  )  # fmt: skip
+def corners(box, slack=0.01):
+  half_width, half_height = box.width / 2 - slack, box.height / 2 - slack
+  return box.x - half_width, box.y - half_height, box.x + half_width, box.y + half_height
 
 
 def overlap(a, b):
@@ -57,9 +56,9 @@ def overlap(a, b):
 
 def check(genotype):
   """Asserts all that a reader expects of a drawing, from the boxes and curves that are drawn."""
-  drawn = cells.picture(genotype, title='some cell')
-  texts = [box(place) for place, *_ in drawn.labels]
-  nodes = [box(place) for place, *_ in drawn.nodes]
+  drawn = cell_picture.picture(genotype, title='some cell')
+  texts = [corners(label.box) for label in drawn.labels]
+  nodes = [corners(node.box) for node in drawn.nodes]
   assert len(texts) == len(genotype.normal) + len(genotype.reduce)
   for a, b in itertools.combinations(texts + nodes, 2):
     assert not overlap(a, b)
@@ -103,39 +102,39 @@ def test_long_names_of_ones_own_operations_have_room():
 
 
 def test_the_test_of_overlap_can_fail():
-  place = cell_layout.Place(0, 10, 10, x=5, y=5)
-  near = cell_layout.Place(0, 10, 10, x=14.9, y=5)
-  far = cell_layout.Place(0, 10, 10, x=15.1, y=5)
-  assert overlap(box(place), box(near)) and not overlap(box(place), box(far))
-  assert crosses(np.array([[0.0, 5.0], [5.0, 5.0]]), box(place))
+  one = Box(0, 10.0, 10.0, x=5.0, y=5.0)
+  near = Box(0, 10.0, 10.0, x=14.9, y=5.0)
+  far = Box(0, 10.0, 10.0, x=15.1, y=5.0)
+  assert overlap(corners(one), corners(near)) and not overlap(corners(one), corners(far))
+  assert crosses(np.array([[0.0, 5.0], [5.0, 5.0]]), corners(one))
 
 
 def test_columns_are_depths_and_sources_stand_left_of_their_targets():
   edges = [('skip_connect', 0, 2), ('skip_connect', 2, 4), ('skip_connect', 4, 5)]
   edges += [('skip_connect', 1, 7), ('skip_connect', 0, 5)]
-  drawn = cells.picture(Genotype(edges, (5, 7), edges[:1], (2,)))
-  x = {text + sub: place.x for place, _, _, text, sub in drawn.nodes[:7]}
+  drawn = cell_picture.picture(Genotype(edges, (5, 7), edges[:1], (2,)))
+  x = {text + sub: box.x for box, _, _, text, sub in drawn.nodes[:7]}
   assert x['ck-2'] == x['ck-1'] < x['2'] == x['7'] < x['4'] < x['5'] < x['ck']
 
 
 def test_separate_is_the_nearest_that_keeps_its_distance():
   wishes, gaps = [3.0, 1.0, 9.0, 8.5], [2.0, 1.0, 3.0]
-  found = cell_layout.separate(wishes, gaps)
+  found = coordinates.separate(wishes, gaps)
   assert all(b - a >= gap - 1e-9 for a, b, gap in zip(found, found[1:], gaps))
   # By search over a fine grid: the first two share their error, so do the last two.
   grid = np.arange(-2, 12, 0.05)
   first = min(grid, key=lambda y: (y - 3) ** 2 + (y + 2 - 1) ** 2)
   last = min(grid, key=lambda y: (y - 9) ** 2 + (y + 3 - 8.5) ** 2)
   np.testing.assert_allclose(found, [first, first + 2, last, last + 3], atol=0.06)
-  bounded = cell_layout.separate([0.0, 0.0, 99.0], [4.0, 4.0], 1.0, 12.0)
+  bounded = coordinates.separate([0.0, 0.0, 99.0], [4.0, 4.0], 1.0, 12.0)
   assert bounded == [1.0, 5.0, 12.0]
 
 
 def test_order_removes_crossings_that_need_not_be():
   # Two inputs, each with its own node, listed the wrong way round.
   edges = [('skip_connect', 1, 2), ('skip_connect', 0, 3)]
-  drawn = cells.picture(Genotype(edges, (2, 3), edges, (2, 3)))
-  y = {text + sub: place.y for place, _, _, text, sub in drawn.nodes[:5]}
+  drawn = cell_picture.picture(Genotype(edges, (2, 3), edges, (2, 3)))
+  y = {text + sub: box.y for box, _, _, text, sub in drawn.nodes[:5]}
   assert (y['ck-2'] < y['ck-1']) == (y['3'] < y['2'])
 
 
@@ -186,7 +185,7 @@ def test_pruned_nodes_are_absent_and_loose_ends_dashed():
 
 def test_png_draws_the_same_picture(tmp_path):
   genotype = zoo.GENOTYPES['DARTS_V2']
-  drawn = cells.picture(genotype, 'title')
+  drawn = cell_picture.picture(genotype, 'title')
   for scale in (1, 2):
     path = tmp_path / f'{scale}.png'
     cells.png(genotype, path, title='title', scale=scale)
@@ -194,8 +193,8 @@ def test_png_draws_the_same_picture(tmp_path):
       assert image.size == (round(drawn.width * scale), round(drawn.height * scale))
       pixels = np.asarray(image.convert('RGB')).astype(int)
     assert (pixels[0, 0] == 255).all()
-    for place, text, colour in drawn.labels:
-      x0, y0, x1, y1 = (round(v * scale) for v in box(place))
+    for box, text, colour in drawn.labels:
+      x0, y0, x1, y1 = (round(v * scale) for v in corners(box))
       inside = pixels[y0:y1, x0:x1].reshape(-1, 3)
       ink = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
       assert (np.abs(inside - ink).max(1) < 60).sum() > 8 * scale * len(text) ** 0.5
