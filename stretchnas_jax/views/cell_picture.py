@@ -185,10 +185,8 @@ def _colour_of(operation: str) -> str:
 
 def _text_width(text: str, size: int) -> float:
   """Returns a little more than the width of a text in a common sans-serif font, in pixels."""
-  return size * sum((_character_width(character) for character in text), start=0.0)
-
-
-def _character_width(character: str) -> float:
-  """Returns the width of a character for a font of size 1."""
-  is_wide = character.isupper() or character in 'mw@%' or ord(character) > 126
-  return 0.95 if is_wide else 0.56
+  width = 0.0
+  for character in text:
+    is_wide = character.isupper() or character in 'mw@%' or ord(character) > 126
+    width += 0.95 if is_wide else 0.56
+  return size * width

@@ -11,8 +11,6 @@ PORT = 9.0  # the least distance of two links that meet at a node, in pixels
 _SWEEPS = 96  # passes that move boxes up and down
 _TALL = 20.0  # a higher box is a node, in pixels
 
-_Pool = tuple[float, int]  # the sum and the number of values that share one level
-
 
 def set_coordinates(columns: Sequence[list[Box]], margin: float) -> tuple[float, float]:
   """Sets x and y of all boxes.
@@ -33,39 +31,42 @@ def set_coordinates(columns: Sequence[list[Box]], margin: float) -> tuple[float,
 
 def _settle(columns: Sequence[list[Box]]) -> None:
   """Sets y: each box near the mean of its neighbours, and clear of the next in its column."""
-  for column in columns:
-    _set_y(column, [0.0] * len(column))
+  distances = [_least_distances(column) for column in columns]
+  for column, apart in zip(columns, distances):
+    _move(column, separate([0.0] * len(column), apart))
+  forward = list(zip(columns, distances))
   for sweep in range(_SWEEPS):
-    for column in columns if sweep % 2 == 0 else columns[::-1]:
-      _set_y(column, [_wanted_y(box) for box in column])
+    for column, apart in forward if sweep % 2 == 0 else forward[::-1]:
+      _move(column, separate(_wishes(column), apart))
 
 
-def _wanted_y(box: Box) -> float:
-  """Returns the weighted mean height of the neighbours.
+def _least_distances(column: list[Box]) -> list[float]:
+  """Returns the least distance of the centres of adjacent boxes, in pixels."""
+  distances = []
+  for upper, lower in itertools.pairwise(column):
+    free_space = 12.0 if max(upper.height, lower.height) > _TALL else 5.0
+    distances.append((upper.height + lower.height) / 2 + free_space)
+  return distances
+
+
+def _wishes(column: list[Box]) -> list[float]:
+  """Returns for each box the weighted mean height of its neighbours.
 
   Points of the same edge weigh more than nodes, so that the edge runs straight.
   """
-  neighbours = box.before + box.after
-  if not neighbours:
-    return box.y
-  weights = [1.0 if other.height > _TALL else 12.0 for other in neighbours]
-  weighted = sum(weight * other.y for weight, other in zip(weights, neighbours))
-  return weighted / sum(weights)
+  wishes = []
+  for box in column:
+    neighbours = box.before + box.after
+    weights = [1.0 if other.height > _TALL else 12.0 for other in neighbours]
+    weighted = sum(weight * other.y for weight, other in zip(weights, neighbours))
+    wishes.append(weighted / sum(weights) if neighbours else box.y)
+  return wishes
 
 
-def _set_y(column: list[Box], wishes: list[float]) -> None:
-  """Moves the boxes of a column as near to their wishes as their heights allow."""
-  distances = [
-    (upper.height + lower.height) / 2 + _free_space(upper, lower)
-    for upper, lower in itertools.pairwise(column)
-  ]
-  for box, y in zip(column, separate(wishes, distances)):
+def _move(column: list[Box], heights: list[float]) -> None:
+  """Sets y of the boxes of a column."""
+  for box, y in zip(column, heights):
     box.y = y
-
-
-def _free_space(upper: Box, lower: Box) -> float:
-  """Returns the least free space between two boxes, in pixels."""
-  return 12.0 if max(upper.height, lower.height) > _TALL else 5.0
 
 
 def separate(
@@ -88,22 +89,18 @@ def separate(
     `n` numbers in ascending order.
   """
   offsets = [0.0, *itertools.accumulate(distances)]
-  pools: list[_Pool] = []
+  sums: list[float] = []  # of values that share one level
+  counts: list[int] = []  # the number of these values
   for wish, offset in zip(wishes, offsets):
-    pool: _Pool = (wish - offset, 1)
-    while pools and _mean(pools[-1]) > _mean(pool):
-      total, count = pools.pop()
-      pool = (total + pool[0], count + pool[1])
-    pools.append(pool)
-  levels = [_mean(pool) for pool in pools for _ in range(pool[1])]
+    sums.append(wish - offset)
+    counts.append(1)
+    while len(sums) > 1 and sums[-2] / counts[-2] > sums[-1] / counts[-1]:
+      last_sum, last_count = sums.pop(), counts.pop()
+      sums[-1] += last_sum
+      counts[-1] += last_count
+  levels = [total / count for total, count in zip(sums, counts) for _ in range(count)]
   highest = most - offsets[-1]
   return [max(min(level, highest), least) + offset for level, offset in zip(levels, offsets)]
-
-
-def _mean(pool: _Pool) -> float:
-  """Returns the level of a pool."""
-  total, count = pool
-  return total / count
 
 
 def _spread(columns: Sequence[list[Box]], margin: float) -> tuple[float, float]:

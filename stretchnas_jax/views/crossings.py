@@ -20,15 +20,21 @@ def order_columns(columns: Sequence[list[Box]]) -> None:
   """
   best = [list(column) for column in columns]
   fewest = math.inf
+  seen = []
   for sweep in range(_SWEEPS):
     forward = sweep % 2 == 0
     for column in columns if forward else columns[::-1]:
       _sort_by_neighbours(column, _ranks(columns), forward)
     _swap_adjacent(columns)
+    state = (forward, [list(column) for column in columns])
+    if state in seen:  # All further sweeps would repeat earlier ones.
+      break
+    seen.append(state)
     crossings = _count_crossings(columns)
     if crossings < fewest:
-      best = [list(column) for column in columns]
-      fewest = crossings
+      best, fewest = state[1], crossings
+    if fewest == 0:
+      break
   for column, ordered in zip(columns, best):
     column[:] = ordered
 
@@ -40,14 +46,12 @@ def _ranks(columns: Sequence[list[Box]]) -> dict[Box, int]:
 
 def _sort_by_neighbours(column: list[Box], rank: dict[Box, int], forward: bool) -> None:
   """Sorts a column by the mean rank of the neighbours on one side."""
-
-  def mean_rank(box: Box) -> float:
+  mean_ranks = {}
+  for box in column:
     neighbours = box.before if forward else box.after
-    if not neighbours:
-      return float(rank[box])
-    return sum(rank[other] for other in neighbours) / len(neighbours)
-
-  column.sort(key=mean_rank)
+    ranks = [rank[other] for other in neighbours] or [rank[box]]
+    mean_ranks[box] = sum(ranks) / len(ranks)
+  column.sort(key=mean_ranks.__getitem__)
 
 
 def _swap_adjacent(columns: Sequence[list[Box]]) -> None:

@@ -43,9 +43,7 @@ def _curve(curve: Curve) -> str:
   path = f'M{_point(*start)}' + ''.join(_piece(piece) for piece in curve.pieces)
   head = ' '.join(f'{_number(x)},{_number(y)}' for x, y in arrow_head(*end))
   stroke = f'stroke="{curve.colour}" stroke-width="{_number(curve.width)}"'
-  return (
-    f'<path d="{path}" fill="none" {stroke}/><polygon points="{head}" fill="{curve.colour}"/>'
-  )
+  return f'<path d="{path}" fill="none" {stroke}/><polygon points="{head}" fill="{curve.colour}"/>'
 
 
 def _piece(piece: Bezier) -> str:
