@@ -16,7 +16,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / 'stretchnas_jax'
 # A folder imports only from the folders of earlier levels, and from itself.
 LEVELS = [
-  {'cells', 'machine', 'config', 'views'},
+  {'cells', 'machine', 'config'},
+  {'views'},
   {'networks', 'data'},
   {'learning'},
   {'runs'},
