@@ -1,8 +1,9 @@
 """The baseline: DARTS (Liu et al. 2018) on CIFAR-10.
 
-Eight operations with `none`, four intermediate nodes, the top-2 rule instead of topology variables,
-two halves of the training images. The argument is `first` or `second`, the order; `first_output`
-and `second_output` keep the two strongest out-edges of each node instead of in-edges.
+Eight operations with `none`, four intermediate nodes, two halves of the training images. Without
+topology variables, each node keeps its two strongest in-edges. The argument is the order of the
+gradients, `first` or `second`. With `first_output` and `second_output` each node keeps its two
+strongest out-edges instead.
 
 Published test errors: 3.00 +- 0.14 % for first order and 2.76 +- 0.09 % for second order, both with
 3.3 M parameters; 0.4 and 4 days on a GTX 1080 Ti (paper, Table 1); 2.82 % for second order on
@@ -11,9 +12,11 @@ output edges (Table 5).
     python -m stretchnas_jax.search --config=configs/darts_cifar10.py:second --workdir=runs/darts
 """
 
+from ml_collections import ConfigDict
+
 from stretchnas_jax import config as config_lib
 
-# Argument -> rule, whose strongest edges stay.
+# Argument -> the rule, and the end of the edges at which a node keeps the strongest.
 ORDERS = {
   'first': ('first_order', 'target'),
   'second': ('second_order', 'target'),
@@ -22,7 +25,8 @@ ORDERS = {
 }
 
 
-def get_config(order='first'):
+def get_config(order: str = 'first') -> ConfigDict:
+  """Returns the config of a search with first-order or second-order DARTS."""
   if order not in ORDERS:
     raise ValueError(f'the order after the colon is {order!r}; it must be {", ".join(ORDERS)}')
   config = config_lib.search_config()

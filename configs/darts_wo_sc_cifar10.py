@@ -6,10 +6,13 @@ depth of the search, 8 layers; 0.6 days on a GTX 1080 Ti (paper, Table 1).
     python -m stretchnas_jax.search --config=configs/darts_wo_sc_cifar10.py --workdir=runs/wo_sc
 """
 
+from ml_collections import ConfigDict
+
 from stretchnas_jax import config as config_lib
 
 
-def get_config():
+def get_config() -> ConfigDict:
+  """Returns the config of a search over pairs of out-edges."""
   config = config_lib.search_config()
   config.topology.kind = 'output_pairs'
   return config

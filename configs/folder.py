@@ -1,16 +1,19 @@
 """Stretchable cells on your own images: one folder for each class.
 
-`--config.data.path` names the folder; images of any size, grey or in colour, are resized once to
+`--config.data.path` names the folder. Images of any size, grey or in colour, are resized once to
 `data.image_size` pixels a side and cached.
 
     python -m stretchnas_jax.search --config=configs/folder.py --workdir=runs/mine \
         --config.data.path=my_images/train --config.search.epochs=50
 """
 
+from ml_collections import ConfigDict
+
 from stretchnas_jax import config as config_lib
 
 
-def get_config():
+def get_config() -> ConfigDict:
+  """Returns the config of a search on class folders."""
   config = config_lib.search_config()
   config.data.name = 'folder'
   config.data.image_size = 32

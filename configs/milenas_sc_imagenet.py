@@ -1,22 +1,25 @@
 """MiLeNAS-SC searched on ImageNet itself: stretchable cells, mixed level (Eq. 18).
 
-3 % of the training images in three equal parts, every class alike; four intermediate nodes, 8
-layers, C 16, 50 epochs of batch 64, as on CIFAR-10. A stem of three convolutions divides the side
-of the images by 8; they are cropped, mirrored and changed in colour as in DARTS' training on
-ImageNet. Published: 23.8 % top-1 and 7.2 % top-5 test error with 5.6 M parameters; 6.2 days on a
-GTX 1080 Ti (paper, Table 2). It is meant for a GPU or TPU.
+The search uses 3 % of the training images, the same part of every class, in three equal parts. It
+has four intermediate nodes, 8 layers, C 16, and 50 epochs of batch 64, as on CIFAR-10. A stem of
+three convolutions divides the side of the images by 8. Images are cropped, mirrored and changed in
+colour as in DARTS' training on ImageNet. Published: 23.8 % top-1 and 7.2 % top-5 test error with
+5.6 M parameters; 6.2 days on a GTX 1080 Ti (paper, Table 2). It is meant for a GPU or TPU.
 
-`--config.data.path` is what TFDS prepared (its default folder if not given), or a folder with
-`train/` and `val/` of class folders.
+`--config.data.path` is a folder with `train/` and `val/` of class folders, or a folder in which
+TFDS prepared the data set. Without it, TFDS' default folder is used.
 
     python -m stretchnas_jax.search --config=configs/milenas_sc_imagenet.py \
         --workdir=runs/sc_imagenet --config.data.path=/data/imagenet
 """
 
+from ml_collections import ConfigDict
+
 from stretchnas_jax import config as config_lib
 
 
-def get_config():
+def get_config() -> ConfigDict:
+  """Returns the config of a search on a part of ImageNet."""
   config = config_lib.search_config()
   config.data.name = 'imagenet2012'
   config.data.image_size = 224

@@ -1,16 +1,19 @@
 """Trains a cell on scikit-learn's handwritten digits, in about a minute on two CPU cores.
 
 The cell that `configs/digits.py` finds, in 3 layers with C 16 on images of 8 x 8 pixels, reaches a
-test accuracy of 0.992 +- 0.003 (n = 3) on the 360 images that never train.
+test accuracy of 0.992 +- 0.003 (n = 3) on the 360 test images.
 
     python -m stretchnas_jax.train --config=configs/train_digits.py --workdir=runs/d1 \
         --genotype=runs/digits/genotype.json
 """
 
+from ml_collections import ConfigDict
+
 from stretchnas_jax import config as config_lib
 
 
-def get_config():
+def get_config() -> ConfigDict:
+  """Returns the config of a training on handwritten digits."""
   config = config_lib.train_config()
   config.data.name = 'digits'
   config.data.image_size = 8
@@ -19,7 +22,7 @@ def get_config():
   config.data.cutout = 0
   config.model.channels = 16
   config.model.num_layers = 3
-  config.model.auxiliary = False  # it takes larger images
+  config.model.auxiliary = False  # it needs larger images
   config.train.epochs = 25
   config.train.batch_size = 64
   config.train.drop_path = 0.1

@@ -1,16 +1,19 @@
 """Trains a cell on your own images: one folder for each class.
 
-`--config.data.path` names a folder with `train/` and `test/` (or `val/`) of class folders; where
-there is no test folder, `--config.data.holdout=0.1` keeps a tenth of the images to measure on.
+`--config.data.path` names a folder with `train/` and `test/` (or `val/`) of class folders. Without
+a test folder, `--config.data.holdout=0.1` keeps a tenth of the images to measure on.
 
     python -m stretchnas_jax.train --config=configs/train_folder.py --workdir=runs/trained \
         --genotype=runs/mine/genotype.json --config.data.path=my_images
 """
 
+from ml_collections import ConfigDict
+
 from stretchnas_jax import config as config_lib
 
 
-def get_config():
+def get_config() -> ConfigDict:
+  """Returns the config of a training on class folders."""
   config = config_lib.train_config()
   config.data.name = 'folder'
   config.data.image_size = 32

@@ -1,21 +1,24 @@
 """Trains a cell on ImageNet with PC-DARTS' large-batch recipe (Xu et al. 2020).
 
-C 48, 14 layers, 250 epochs, batch 1024, rate 0.5 after 5 epochs of warm-up, then linear to 0, label
-smoothing 0.1, weight decay 3e-5, auxiliary head 0.4. For DARTS' own recipe: `train.batch_size=128`,
-`weights.learning_rate=0.1`, `weights.schedule=exponential`, `weights.warmup_epochs=0`. It is meant
-for several GPUs or a TPU.
+C 48, 14 layers, 250 epochs, batch 1024, label smoothing 0.1, weight decay 3e-5, auxiliary head 0.4.
+The learning rate is 0.5 after 5 epochs of warm-up, then falls linearly to 0. DARTS' own recipe is
+`train.batch_size=128`, `weights.learning_rate=0.1`, `weights.schedule=exponential` and
+`weights.warmup_epochs=0`. It is meant for several GPUs or a TPU.
 
-`--config.data.path` is what TFDS prepared (its default folder if not given), or a folder with
-`train/` and `val/` of class folders.
+`--config.data.path` is a folder with `train/` and `val/` of class folders, or a folder in which
+TFDS prepared the data set. Without it, TFDS' default folder is used.
 
     python -m stretchnas_jax.train --config=configs/train_imagenet.py --workdir=runs/imagenet \
         --genotype=DARTS_V2 --config.data.path=/data/imagenet
 """
 
+from ml_collections import ConfigDict
+
 from stretchnas_jax import config as config_lib
 
 
-def get_config():
+def get_config() -> ConfigDict:
+  """Returns the config of a training on ImageNet."""
   config = config_lib.train_config()
   config.data.name = 'imagenet2012'
   config.data.image_size = 224
