@@ -57,9 +57,12 @@ class Run:
       val = steps.measure(
         self.programs.evaluate, state, self.val_data, plan.feeds.val, plan.settings.steps_per_call
       )
-    arch = parallel.fetch(state.arch)
+    arch, step = parallel.fetch((state.arch, state.step))
+    op_weights, _ = plan.search.mixture(arch, step)
     more = {'val_loss': val['loss'], 'val_accuracy': val['accuracy']}
-    more |= search_steps.architecture_metrics(arch, plan.table, plan.net.space.primitives)
+    more |= search_steps.architecture_metrics(
+      arch, plan.table, op_weights, plan.net.space.primitives
+    )
     found, notes = self.derive(state)
     as_json = json.loads(genotype.to_json(found))
     loop.lines['genotypes.jsonl'].append(
@@ -69,8 +72,7 @@ class Run:
     return more, {'val': val['accuracy'], 'r': more['penalty']}
 
   def derive(self, state):
-    arch = parallel.fetch(state.arch)
-    return genotype.derive(self.plan.net.space, self.plan.table, arch.alpha, arch.beta)
+    return self.plan.search.decode(*parallel.fetch((state.arch, state.step)))
 
   def finish(self):
     """Writes the result, last of all `result.json`, which marks the run as done."""

@@ -92,7 +92,7 @@ def write_classes(path: pathlib.Path, names: Sequence[str]) -> None:
 # ---- searches of a bilevel problem ---------------------------------------------------------------
 
 
-def quadratic(weights: Any, arch: Any, examples: Examples) -> Any:
+def quadratic(weights: Any, arch: Any, examples: Examples, draw: int = 1) -> Any:
   """|A w + alpha - y|^2 / 2 + |beta - B w|^2 / 2, with the matrices as `images`, y as `labels`."""
   (a, b), y = examples.images, examples.labels
   residual = a @ weights + arch.alpha['normal'] - y

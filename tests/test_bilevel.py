@@ -58,6 +58,13 @@ RULES = {
   'first_order': bilevel.first_order(),
   'mixed': bilevel.mixed(0.5),
   'one_level': bilevel.one_level(),
+  'simultaneous': bilevel.weighted_sum(0.25, 1.0, simultaneous=True),
+}
+FACTORS = {  # of the training and the validation loss
+  'first_order': (0, 1),
+  'mixed': (1, 0.5),
+  'one_level': (1, 0),
+  'simultaneous': (0.25, 1.0),
 }
 
 
@@ -71,9 +78,10 @@ def make(rule, **options):
   )  # fmt: skip
 
 
-def expected_step(search, rule, state, batch):
+def expected_step(name, state, batch):
   """One step, spelled out: alpha and beta with their own optimisers, then the weights."""
   net, table = tiny_supernet(), topology.output_subsets(tiny_supernet().space.graph)
+  train, val = FACTORS[name]
 
   def loss(params, arch, examples):
     logits, updated = net.apply(
@@ -94,9 +102,9 @@ def expected_step(search, rule, state, batch):
   penalty = lambda beta: (
     10 * sum(topology.invalid_topology_penalty(b, table) for b in beta.values())
   )
-  add = lambda factor, a, b: jax.tree.map(lambda x, y: rule.train * x + factor * y, a, b)
-  for_alpha = add(rule.val, on_train.alpha, on_alpha.alpha)
-  for_beta = add(rule.val, on_train.beta, on_beta.beta)
+  add = lambda factor, a, b: jax.tree.map(lambda x, y: train * x + factor * y, a, b)
+  for_alpha = add(val, on_train.alpha, on_alpha.alpha)
+  for_beta = add(val, on_train.beta, on_beta.beta)
   for_beta = jax.tree.map(jnp.add, for_beta, jax.grad(penalty)(state.arch.beta))
   tx = optimizers.arch_tx(0.01)
   move = lambda g, opt, x: optax.apply_updates(x, tx.update(g, opt, x)[0])
@@ -105,7 +113,7 @@ def expected_step(search, rule, state, batch):
     move(for_beta, state.beta_opt, state.arch.beta),
   )
   (value, stats), (gradients, _) = scalar(
-    state.params, state.arch if rule.simultaneous else arch, batch.train
+    state.params, state.arch if RULES[name].simultaneous else arch, batch.train
   )
   weights = optimizers.weights_tx(100, learning_rate=0.1)
   updates, _ = weights.update(gradients, state.weights_opt, state.params)
@@ -119,7 +127,7 @@ def test_step_is_the_one_spelled_out(key, name, shared, unroll):
   search, batch = make(RULES[name], unroll=unroll), random_batch(key, shared=shared)
   state = jax.jit(search.init)(key)
   after, metrics = jax.jit(search.step)(state, batch, key)
-  arch, params, stats, value = expected_step(search, RULES[name], state, batch)
+  arch, params, stats, value = expected_step(name, state, batch)
   chex.assert_trees_all_close(after.arch, arch, atol=1e-6)
   chex.assert_trees_all_close(after.params, params, atol=1e-5)
   chex.assert_trees_all_close(after.batch_stats, stats, atol=1e-5)

@@ -1,13 +1,11 @@
 """Every topology and every rule that a config can name becomes a search that derives cells."""
 
-import types
-
 import numpy as np
 import pytest
 
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.learning import bilevel
-from stretchnas_jax.learning.state import Arch
+from stretchnas_jax.learning.state import Arch, SearchState
 from stretchnas_jax.runs import build
 
 TOPOLOGIES = [
@@ -39,7 +37,9 @@ def test_every_topology_derives(kind, k, by):
   assert table.by == by
   for _ in range(20):
     cells = [{cell: rng.normal(size=shape) for cell in ('normal', 'reduce')} for shape in shapes]
-    found = search.derive(types.SimpleNamespace(arch=Arch(*cells)))
+    state = SearchState(0, None, None, Arch(*cells), None, None, None)
+    found = search.derive(state)
+    assert search.decode(state.arch, 0)[0] == found
     for edges in (found.normal, found.reduce):
       degree = degrees(edges, by)
       if kind == 'output_subsets':
@@ -56,7 +56,7 @@ def test_every_topology_derives(kind, k, by):
 
 def test_rules_of_configs():
   make = lambda kind: build.RULES[kind](config_lib.search_config().rule)
-  assert make('second_order').derivative.keywords == {'step_size': 0.01}
+  assert make('second_order').gradients.derivative.keywords == {'step_size': 0.01}
   assert make('exact_second_order') == bilevel.exact_second_order()
   assert set(build.RULES) == {
     'first_order', 'second_order', 'exact_second_order', 'mixed', 'one_level'

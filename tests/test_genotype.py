@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stretchnas_jax.cells import decoding, genotype, graph, space, topology, zoo
+from stretchnas_jax.cells import decoding, genotype, graph, relaxation, space, topology, zoo
 
 CELL = (('sep_conv_3x3', 0, 2), ('skip_connect', 1, 2), ('max_pool_3x3', 2, 4))
 VALID = genotype.Genotype(CELL, (2, 4), CELL, (4,))
@@ -362,6 +362,10 @@ def draw_arch(seed, search_space, table, spread=1.0):
   return alpha, (rng.normal(size=table.mask.shape) * spread).astype(np.float32)
 
 
+def softmax_strength(alpha):
+  return relaxation.softmax().strength(alpha, {})
+
+
 def reached_from_inputs(edges):
   reached, before = {0, 1}, None
   while reached != before:
@@ -489,7 +493,7 @@ def test_darts_rule(by, with_none, seed):
     if len(mine) >= 2:
       expected += sorted(mine, key=lambda edge: -strength[edge])[:2]
   assert len(expected) == 8
-  edges, concat, notes = decoding.derive_cell(own, table, alpha, beta)
+  edges, concat, notes = decoding.derive_cell(own, table, softmax_strength(alpha), beta)
   check_cell(own, alpha, edges, concat, expected)
   if by == 'target':
     assert [dst for _, _, dst in edges] == [2, 2, 3, 3, 4, 4, 5, 5]
@@ -502,15 +506,32 @@ def test_none_counts_in_the_denominator():
   own = space.darts_space(2, with_none=True)
   alpha = np.zeros((5, 8))
   alpha[2, :2] = [9.0, 5.0]
-  assert decoding.top_k(own, alpha).tolist() == [True, True, False, True, True]
-  assert decoding.top_k(own, alpha, k=1, by='source').tolist() == [True, True, False, False, True]
+  strength = softmax_strength(alpha)
+  assert decoding.top_k(own, strength).tolist() == [True, True, False, True, True]
+  kept = decoding.top_k(own, strength, k=1, by='source')
+  assert kept.tolist() == [True, True, False, False, True]
+
+
+def test_edges_are_ranked_by_strength_and_by_nothing_else():
+  """Gates that do not compete: the sigmoid ranks these edges unlike a softmax of the logits."""
+  own = space.SearchSpace(graph.CellGraph(2), ('skip_connect', 'max_pool_3x3'))
+  alpha = np.zeros((5, 2))
+  alpha[2], alpha[3], alpha[4] = (3, 3.2), (1, -9), (9, 9)  # the edges into node 3
+  gates = 1 / (1 + np.exp(-alpha))
+  table = topology.none(own.graph)
+  edges, _, _ = decoding.derive_cell(own, table, gates, None)
+  assert ('max_pool_3x3', 0, 3) in edges and len(edges) == 4
+  assert not any((src, dst) == (1, 3) for _, src, dst in edges)
+  edges, _, _ = decoding.derive_cell(own, table, softmax_strength(alpha), None)
+  assert ('skip_connect', 1, 3) in edges
 
 
 @pytest.mark.parametrize('k, edges', [(1, 4), (2, 8), (3, 11)])
 def test_a_table_without_rows_says_how_many_edges_stay(k, edges):
   own = space.darts_space(4, with_none=True)
   alpha = np.random.default_rng(k).normal(size=(14, 8))
-  kept, _, _ = decoding.derive_cell(own, topology.none(own.graph, k=k), alpha, None)
+  strength = softmax_strength(alpha)
+  kept, _, _ = decoding.derive_cell(own, topology.none(own.graph, k=k), strength, None)
   counts = [sum(dst == node for _, _, dst in kept) for node in range(2, 6)]
   assert counts == [min(k, node) for node in range(2, 6)] and len(kept) == edges
   with pytest.raises(ValueError, match='k is 6; by target'):
@@ -530,8 +551,8 @@ def test_derive_whole_genotype():
     'normal': jnp.asarray(chosen_codes(own, table, [(0, 2), (2, 3), (0, 4), (1, 5)])),
     'reduce': jnp.asarray(chosen_codes(own, table, [(1, 4), (4, 5), (2, 5)])),
   }
-  alpha = {'normal': jnp.zeros((14, 7)).at[:, 3].set(1), 'reduce': jnp.zeros((14, 7))}
-  found, notes = genotype.derive(own, table, alpha, beta)
+  strength = {'normal': jnp.zeros((14, 7)).at[:, 3].set(1), 'reduce': jnp.zeros((14, 7))}
+  found, notes = genotype.derive(own, table, strength, beta)
   assert found.normal == tuple(('sep_conv_3x3', *edge) for edge in [(0, 2), (2, 3), (0, 4), (1, 5)])
   assert found.reduce == (('max_pool_3x3', 1, 4), ('max_pool_3x3', 4, 5))
   assert (found.normal_concat, found.reduce_concat) == ((2, 3, 4, 5), (4, 5))
@@ -542,15 +563,16 @@ def test_derive_whole_genotype():
 @pytest.mark.parametrize(
   'change, words',
   [
-    ({'alpha': np.zeros((14, 8))}, 'alpha has the shape'),
+    ({'strength': np.zeros((14, 8))}, 'strength has the shape'),
     ({'beta': np.zeros((5, 15))}, 'beta has the shape'),
-    ({'alpha': np.full((14, 7), np.nan)}, 'alpha holds a value that is not finite'),
+    ({'strength': np.full((14, 7), np.nan)}, 'strength holds a value that is not finite'),
+    ({'strength': softmax_strength(np.full((14, 7), np.inf))}, 'strength holds a value'),
     ({'beta': np.full((5, 16), np.inf)}, 'beta holds a value that is not finite'),
   ],
 )
 def test_what_cannot_be_derived_from(change, words):
   own = space.darts_space(4)
-  values = {'alpha': np.zeros((14, 7)), 'beta': np.zeros((5, 16))} | change
+  values = {'strength': np.zeros((14, 7)), 'beta': np.zeros((5, 16))} | change
   with pytest.raises(ValueError, match=words):
     decoding.derive_cell(own, topology.output_subsets(own.graph), **values)
 

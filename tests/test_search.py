@@ -195,10 +195,10 @@ def test_several_seeds_are_the_searches_of_each(finished, tmp_path):
 
 def test_the_weight_of_none_is_told_where_it_may_be_chosen():
   weights = {'normal': [[0.7, 0.3], [0.2, 0.8]], 'reduce': [[0.5, 0.5], [0.1, 0.9]]}
-  alpha = {cell: np.log(rows) + 3 for cell, rows in weights.items()}
-  found = search_steps.none_weights(alpha, ('skip_connect', 'none'))
+  op_weights = {cell: np.array(rows) for cell, rows in weights.items()}
+  found = search_steps.none_weights(op_weights, ('skip_connect', 'none'))
   assert found == {
     'none_weight_mean': pytest.approx(2.5 / 4, rel=1e-6),
     'none_weight_max': pytest.approx(0.9, rel=1e-6),
   }
-  assert search_steps.none_weights(alpha, ('skip_connect', 'max_pool_3x3')) == {}
+  assert search_steps.none_weights(op_weights, ('skip_connect', 'max_pool_3x3')) == {}

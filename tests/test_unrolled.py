@@ -13,7 +13,7 @@ from helpers import quadratic, random_batch, tiny_supernet
 from stretchnas_jax.cells import topology
 from stretchnas_jax.data.batches.examples import Batch, Examples
 from stretchnas_jax.learning import bilevel, optimizers, second_order
-from stretchnas_jax.learning.state import Arch
+from stretchnas_jax.learning.state import Arch, Context
 from stretchnas_jax.machine import parallel
 
 RULES = {'second_order': bilevel.second_order(), 'exact': bilevel.exact_second_order()}
@@ -57,7 +57,7 @@ def test_closed_form(name, shared, seed):
   with jax.enable_x64(True):
     _, opt = tx.update(earlier, tx.init(before), before)
     step = functools.partial(second_order.virtual_step, tx, opt, None)
-    found = RULES[name](quadratic, weights, arch, batch, step)
+    found = RULES[name](quadratic, weights, arch, batch, Context({}, step))
   buffer = earlier + DECAY * before
   rate = FINAL + (RATE - FINAL) * (1 + np.cos(np.pi / STEPS)) / 2  # of the second step
   expected = functools.partial(darts_gradient, weights, buffer, rate, arch, batch.train)
@@ -69,10 +69,12 @@ def test_closed_form(name, shared, seed):
 
 
 def test_no_gradient_for_the_weights_is_no_division_by_zero():
-  loss = lambda weights, arch, examples: (arch.alpha['normal'] ** 2).sum()
-  arch, batch = Arch({'normal': jnp.ones(2)}, {'normal': jnp.ones(1)}), Batch(None, None, None)
+  loss = lambda weights, arch, examples, draw: (arch.alpha['normal'] ** 2).sum()
+  arch = Arch({'normal': jnp.ones(2)}, {'normal': jnp.ones(1)})
+  unused = Examples(jnp.zeros(1), jnp.zeros(1))
+  batch = Batch(unused, unused, None)
   step = lambda params, gradients: params - 0.1 * gradients
-  found = bilevel.second_order()(loss, jnp.ones(3), arch, batch, step)
+  found = bilevel.second_order()(loss, jnp.ones(3), arch, batch, Context({}, step))
   np.testing.assert_array_equal(found.alpha['normal'], [2.0, 2.0])
   np.testing.assert_array_equal(found.beta['normal'], [0.0])
 
@@ -80,7 +82,7 @@ def test_no_gradient_for_the_weights_is_no_division_by_zero():
 # ---- the error of the central difference ---------------------------------------------------------
 
 
-def smooth(weights, arch, examples):
+def smooth(weights, arch, examples, draw=1):
   """A mixture of smooth layers: every derivative exists."""
   mix = jax.nn.softmax(arch.alpha['normal'])
   h = examples.images @ weights['in']
@@ -98,8 +100,8 @@ def test_error_is_at_most_a_sixth_of_the_third_derivative(step_size):
   arch = Arch({'normal': rng.normal(size=3)}, {'normal': rng.normal(size=1)})
   step = lambda params, g: jax.tree.map(lambda p, g: p - 0.5 * g, params, g)
   with jax.enable_x64(True):
-    exact = bilevel.exact_second_order()(smooth, weights, arch, batch, step)
-    found = bilevel.second_order(step_size)(smooth, weights, arch, batch, step)
+    args = smooth, weights, arch, batch, Context({}, step)
+    exact, found = bilevel.exact_second_order()(*args), bilevel.second_order(step_size)(*args)
     ahead = step(weights, jax.grad(smooth)(weights, arch, batch.train))
     v = jax.grad(smooth)(ahead, arch, batch.val_alpha)
     norm = optax.tree.norm(v)
@@ -161,7 +163,7 @@ def rules_on_the_network(key, form, dtype):
     lambda x: x.astype(dtype), (state.params, state.arch, state.batch_stats)
   )
   batch = random_batch(key, shared=True, dtype=dtype)
-  loss = lambda *args: task_loss(net, batch_stats, *args)[0]
+  loss = lambda *args, draw=1: task_loss(net, batch_stats, *args[:3])[0]
   # Clipped here, so that the derivative of the clipping counts too.
   tx = optimizers.weights_tx(100, learning_rate=0.1, clip_norm=0.5)
   step = functools.partial(second_order.virtual_step, tx, tx.init(params), None)
@@ -171,9 +173,9 @@ def rules_on_the_network(key, form, dtype):
 
   @jax.jit
   def gradients(step_size):
-    args = loss, params, arch, batch
+    args = loss, params, arch, batch, Context({}, step)
     exact, darts = bilevel.exact_second_order(), bilevel.second_order(step_size)
-    return bilevel.first_order()(*args), exact(*args, step), darts(*args, step)
+    return bilevel.first_order()(*args), exact(*args), darts(*args)
 
   @jax.jit
   def after_step(t):
@@ -270,21 +272,27 @@ def test_one_and_four_devices_agree(key, name, backends):
     chex.assert_trees_all_close(four, one, atol=2e-4, rtol=2e-3)
 
 
-def test_a_users_rule_may_look_ahead(key):
+def test_a_users_rule_may_look_ahead():
   """Here one that descends the training loss of the next weights."""
 
-  def rule(loss_fn, params, arch, batch, virtual_step):
+  def gradients(loss_fn, params, arch, batch, context):
     to_weights = jax.grad(loss_fn)(params, arch, batch.train)
-    return jax.grad(loss_fn, 1)(virtual_step(params, to_weights), arch, batch.train)
+    return jax.grad(loss_fn, 1)(context.virtual_step(params, to_weights), arch, batch.train)
 
-  rule.looks_ahead = True
   step = lambda params, gradients: params - 0.1 * gradients
   rng = np.random.default_rng(0)
   examples = Examples((rng.normal(size=(3, 4)), rng.normal(size=(2, 4))), rng.normal(size=3))
   arch = Arch({'normal': rng.normal(size=3)}, {'normal': rng.normal(size=2)})
-  weights = rng.normal(size=4)
+  weights, batch = rng.normal(size=4), Batch(examples, None, None)
   with jax.enable_x64(True):
-    bound = second_order.with_virtual_step(rule, step)
-    found = bound(quadratic, weights, arch, Batch(examples, None, None))
+    found = bilevel.Rule(gradients)(quadratic, weights, arch, batch, Context({}, step))
   ahead = weights - 0.1 * to_weights(weights, arch, examples)
   np.testing.assert_allclose(found.alpha['normal'], residuals(ahead, arch, examples)[0])
+
+
+@pytest.mark.parametrize('rule', RULES.values(), ids=RULES)
+def test_a_rule_that_looks_ahead_says_what_it_needs(rule):
+  batch = Batch(jnp.ones(2), jnp.ones(2), None)
+  loss = lambda weights, arch, examples, draw: (weights * arch.alpha['normal'] * examples).sum()
+  with pytest.raises(ValueError, match='virtual step'):
+    rule(loss, jnp.ones(2), Arch({'normal': jnp.ones(2)}, {}), batch)

@@ -10,32 +10,32 @@ import numpy as np
 from stretchnas_jax.cells import topology
 
 
-def derive_cell(space, table, alpha, beta):
-  """The cell that operation logits and topology logits stand for.
+def derive_cell(space, table, strength, beta):
+  """The cell that the strengths of operations and topology logits stand for.
 
   Args:
     space: a `SearchSpace`.
     table: a `TopologyTable`; one without rows means DARTS' rule, `top_k`.
-    alpha: `[E, O]`.
+    strength: `[E, O]`, by which operations are ranked: `Relaxation.strength`.
     beta: `[R, K]`.
 
   Returns:
     `(edges, concat, notes)`: edges as `(operation, src, dst)`, the intermediate nodes that an
     input reaches, and a sentence for each thing that was repaired or pruned.
   """
-  alpha = _checked('alpha', alpha, (len(space.graph.edges), space.num_operations))
+  strength = _checked('strength', strength, (len(space.graph.edges), space.num_operations))
   notes = []
   if not len(table.mask):
-    kept = top_k(space, alpha, table.k, table.by)
+    kept = top_k(space, strength, table.k, table.by)
   else:
-    beta = _checked('beta', beta, table.mask.shape)
+    beta = _checked('beta', beta, table.mask.shape).astype(np.float32)
     kept = np.asarray(topology.select(beta, table))
     if not kept[_from_inputs(space.graph)].any():
       kept, note = _repair(space.graph, table, beta)
       notes.append(note)
   edges = [
     (op, *edge)
-    for op, edge, keep in zip(_operations(space, alpha), space.graph.edges, kept)
+    for op, edge, keep in zip(_operations(space, strength), space.graph.edges, kept)
     if keep
   ]
   edges, concat = prune(edges)
@@ -44,31 +44,28 @@ def derive_cell(space, table, alpha, beta):
   return edges, concat, tuple(notes)
 
 
-def top_k(space, alpha, k=2, by='target'):
-  """DARTS' rule: a node keeps the k edges whose best operation other than `none` weighs most.
+def top_k(space, strength, k=2, by='target'):
+  """DARTS' rule: a node keeps the k edges whose best operation other than `none` is strongest.
 
-  Weights are a softmax over all operations, `none` included (Liu et al. 2018). A node with fewer
-  than k in-edges keeps them all, one with fewer than k out-edges none, as in `topology.k_subsets`:
-  DARTS' eight edges either way, as the paper's Table 5 has it. Of equal edges the first stays.
+  A node with fewer than k in-edges keeps them all, one with fewer than k out-edges none, as in
+  `topology.k_subsets`: DARTS' eight edges either way, as the paper's Table 5 has it. Of equal edges
+  the first stays.
 
   Args:
     space: a `SearchSpace`.
-    alpha: `[E, O]`.
+    strength: `[E, O]`.
     k: edges of a node.
     by: 'target' for the in-edges of each node, 'source' for its out-edges.
 
   Returns:
     The edges that stay, bool `[E]`.
   """
-  alpha = np.asarray(alpha, np.float64)
-  weights = np.exp(alpha - alpha.max(1, keepdims=True))
-  weights /= weights.sum(1, keepdims=True)
-  strength = weights[:, _candidates(space)].max(1)
+  best = np.asarray(strength)[:, _candidates(space)].max(1)
   edges_of = space.graph.in_edges if by == 'target' else space.graph.out_edges
-  kept = np.zeros(len(alpha), bool)
+  kept = np.zeros(len(best), bool)
   for node in range(space.graph.num_nodes):
     if by == 'target' or len(edges_of(node)) >= k:
-      kept[sorted(edges_of(node), key=lambda e: -strength[e])[:k]] = True
+      kept[sorted(edges_of(node), key=lambda e: -best[e])[:k]] = True
   return kept
 
 
@@ -123,10 +120,10 @@ def _listed(edges):
   return ', '.join(f'{src}->{dst}' for src, dst in edges)
 
 
-def _operations(space, alpha):
-  """The name of each edge's best operation; of equal ones the first."""
+def _operations(space, strength):
+  """The name of each edge's strongest operation; of equal ones the first."""
   candidates = _candidates(space)
-  return [space.primitives[candidates[o]] for o in alpha[:, candidates].argmax(1)]
+  return [space.primitives[candidates[o]] for o in strength[:, candidates].argmax(1)]
 
 
 def _candidates(space):
@@ -138,7 +135,7 @@ def _from_inputs(graph):
 
 
 def _checked(name, values, shape):
-  values = np.asarray(values, np.float32)
+  values = np.asarray(values, np.float64)
   if values.shape != shape:
     raise ValueError(f'{name} has the shape {values.shape}; it must be {shape}')
   if not np.isfinite(values).all():

@@ -5,8 +5,11 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, SupportsIndex
 
-from stretchnas_jax.cells import decoding, genotype_text
+from jaxtyping import Float
+
+from stretchnas_jax.cells import decoding, genotype_text, topology
 from stretchnas_jax.cells import space as space_lib
+from stretchnas_jax.cells.arrays import AnyArray
 
 Edge = tuple[str, int, int]
 """An edge of a cell: `(operation, src, dst)`."""
@@ -80,24 +83,32 @@ class Genotype:
     return _known(cls(**checked), operations)
 
 
-def derive(space, table, alpha, beta):
-  """The genotype that a search's architecture parameters stand for.
+def derive(
+  space: space_lib.SearchSpace,
+  table: topology.TopologyTable,
+  strength: Mapping[str, Float[AnyArray, 'E O']],
+  beta: Mapping[str, Float[AnyArray, 'R K']],
+) -> tuple[Genotype, tuple[str, ...]]:
+  """Decodes the architecture parameters of a search.
 
   Args:
-    space: a `SearchSpace`.
-    table: a `TopologyTable`; one without rows means DARTS' top-2 rule.
-    alpha: `{'normal': [E, O], 'reduce': [E, O]}`.
-    beta: `{'normal': [R, K], 'reduce': [R, K]}`.
+    space: the search space.
+    table: the topology table of both cell types; one without rows means DARTS' top-2 rule.
+    strength: for each cell type the strengths `[E, O]`: `Relaxation.strength` of alpha.
+    beta: for each cell type the topology logits `[R, K]`.
 
   Returns:
-    `(genotype, notes)`: notes say in a sentence each what was repaired or pruned.
+    The genotype, and a sentence for each thing that was repaired or pruned.
+
+  Raises:
+    ValueError: an array has a wrong shape or a value that is not finite.
   """
-  cells, notes = {}, []
+  fields, notes = {}, []
   for cell in space_lib.CELL_TYPES:
-    found = decoding.derive_cell(space, table, alpha[cell], beta[cell])
-    cells[cell], cells[f'{cell}_concat'], remarks = found
+    found = decoding.derive_cell(space, table, strength[cell], beta[cell])
+    fields[cell], fields[f'{cell}_concat'], remarks = found
     notes += [f'{cell} cell: {remark}' for remark in remarks]
-  return Genotype(**cells), tuple(notes)
+  return Genotype(**fields), tuple(notes)
 
 
 def from_darts_text(text, operations=()):

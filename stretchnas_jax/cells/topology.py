@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stretchnas_jax.cells import graph as graph_lib
+
 # A masked logit: far below any real one, and finite, so that no gradient becomes NaN.
 MASKED = -1e9
 
@@ -115,6 +117,32 @@ def k_subsets(graph, k, by='source'):
   _check_k(graph, k, by)
   scale = lambda n: math.comb(n, k) / math.comb(n - 1, k - 1) if by == 'source' else 1.0
   return _build(graph, by, lambda n: [k] if n >= k else [], scale)
+
+
+def check_table(table: TopologyTable, graph: graph_lib.CellGraph) -> None:
+  """Raises ValueError unless the arrays of a table fit each other and the graph.
+
+  Args:
+    table: any table, for example a researcher's own.
+    graph: the graph of the cells.
+  """
+  edges, codes = len(graph.edges), np.shape(table.codes)
+  if len(codes) != 3 or codes[2] != edges:
+    raise ValueError(
+      f'the codes of the table have the shape {list(codes)}; for this graph they must be '
+      f'[R, K, {edges}]'
+    )
+  if np.shape(table.mask) != codes[:2]:
+    raise ValueError(
+      f'the mask of the table has the shape {list(np.shape(table.mask))}; with codes of '
+      f'{list(codes)} it must be {list(codes[:2])}'
+    )
+  if np.shape(table.scale) != (edges,):
+    raise ValueError(
+      f'the scale of the table has the shape {list(np.shape(table.scale))}; for this graph it must '
+      f'be [{edges}]'
+    )
+  _check_by(table.by)
 
 
 def init_beta(key, table, std=1e-3):

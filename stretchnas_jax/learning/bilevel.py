@@ -1,215 +1,323 @@
 """Bilevel learning: how alpha and beta learn beside the weights (Eq. 15-18).
 
-An update rule is a function `(loss_fn, params, arch, batch) -> Arch` of gradients for alpha and
-beta, where `loss_fn(params, arch, examples)` is the task loss; a rule that looks past the weights'
-next step is also given that step (see `unrolled`). `make_search` turns a network, a topology table,
-a rule and optax transformations into pure functions `init`, `step` and `derive`.
+`make_search` turns a network, a topology table, an update rule and optax transformations into pure
+functions. Each axis of a search is one value: the rule (a `Rule`, or a plain function
+`(loss_fn, params, arch, batch) -> Arch`), the relaxation, the penalties and the knobs, which are
+numbers that change with the step.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax import lax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, ScalarLike
 
-from stretchnas_jax.cells import genotype, relaxation, topology
-from stretchnas_jax.learning import second_order as second_order_lib
-from stretchnas_jax.learning.losses import evaluation_sums, move, pmean, scores
+from stretchnas_jax.cells import genotype, topology
+from stretchnas_jax.cells import relaxation as relaxation_lib
+from stretchnas_jax.cells.relaxation import Knobs, Relaxation
+from stretchnas_jax.cells.space import CELL_TYPES
+from stretchnas_jax.data.batches.examples import Batch, Examples
+from stretchnas_jax.learning import losses, search_step
+from stretchnas_jax.learning import penalties as penalties_lib
 from stretchnas_jax.learning.rules import (
-  FirstOrderRule,
-  add_scaled,
+  Pass,
+  Rule,
+  as_rule,
   exact_second_order,
   first_order,
   mixed,
   one_level,
   second_order,
+  weighted_sum,
 )
-from stretchnas_jax.learning.state import Arch, SearchState
+from stretchnas_jax.learning.second_order import virtual_step
+from stretchnas_jax.learning.state import Arch, Context, SearchState
 from stretchnas_jax.networks import initializers
+from stretchnas_jax.networks.supernet import Supernet
 
 __all__ = [
-  'FirstOrderRule',
+  'Arch',
+  'Context',
+  'Pass',
+  'Rule',
   'Search',
+  'SearchState',
   'exact_second_order',
   'first_order',
   'make_search',
   'mixed',
   'one_level',
   'second_order',
+  'weighted_sum',
 ]
 
 
-class Search(NamedTuple):
-  """A search as pure functions."""
+_SOFTMAX = relaxation_lib.softmax()
 
-  init: Callable[..., SearchState]  # init(key)
-  step: Callable[..., Any]  # step(state, batch, key, *, axis_name=None) -> state, metrics
-  evaluate: Callable[..., Any]  # evaluate(state, examples, valid, *, axis_name=None) -> sums
-  derive: Callable[..., Any]  # derive(state) -> Genotype
+
+class Search(NamedTuple):
+  """A search as pure functions.
+
+  Attributes:
+    init: `init(key) -> state`.
+    step: `step(state, batch, key, *, axis_name=None) -> state, metrics`, one step.
+    evaluate: `evaluate(state, examples, valid, *, axis_name=None) -> sums` over the examples whose
+      `valid` is 1: loss, correct and count.
+    derive: `derive(state) -> Genotype`, on the host.
+    decode: `decode(arch, step) -> genotype, notes`, the same with a sentence for each thing that
+      was repaired or pruned.
+    mixture: `mixture(arch, step) -> op_weights, edge_scores` of an evaluation, by cell type.
+  """
+
+  init: Callable[..., SearchState]
+  step: Callable[..., Any]
+  evaluate: Callable[..., dict[str, Float[Array, '']]]
+  derive: Callable[..., genotype.Genotype]
+  decode: Callable[..., tuple[genotype.Genotype, tuple[str, ...]]]
+  mixture: Callable[..., tuple[dict[str, Array], dict[str, Array]]]
+
+
+def no_knobs(step: Int[Array, '']) -> dict[str, ScalarLike]:
+  """Returns no knobs: nothing changes with the step."""
+  del step
+  return {}
 
 
 def make_search(
-  net,
-  table,
-  rule,
+  net: Supernet,
+  table: topology.TopologyTable,
+  rule: Rule | Callable[..., Arch],
   *,
-  weights_tx,
-  arch_tx,
-  beta_tx=None,
-  virtual_tx=None,
-  penalty_weight=10.0,
-  relax=relaxation.softmax,
-  temperature=1.0,
-  image_shape=(32, 32, 3),
-  unroll=False,
-):
-  """A search from its parts.
+  weights_tx: optax.GradientTransformation,
+  arch_tx: optax.GradientTransformation,
+  beta_tx: optax.GradientTransformation | None = None,
+  virtual_tx: optax.GradientTransformation | None = None,
+  penalty_weight: float = 10.0,
+  relaxation: Relaxation = _SOFTMAX,
+  penalties: Sequence[penalties_lib.Penalty] = (),
+  knobs: Callable[[Int[Array, '']], Mapping[str, ScalarLike]] = no_knobs,
+  image_shape: tuple[int, int, int] = (32, 32, 3),
+  unroll: bool = False,
+) -> Search:
+  """Builds a search from its parts.
 
   Args:
-    net: a `Supernet`.
-    table: the `TopologyTable` of both cell types.
-    rule: an update rule.
-    weights_tx, arch_tx, beta_tx: optax transformations of the weights, of alpha and of beta; beta
-      uses `arch_tx`, with a state of its own, where `beta_tx` is None.
-    virtual_tx: of the step that a second-order rule looks ahead; it reads the state of
-      `weights_tx`, which it is where it is None. DARTS' has no clipping.
+    net: the search network.
+    table: the topology table of both cell types.
+    rule: an update rule, or a function `(loss_fn, params, arch, batch) -> Arch` of gradients.
+    weights_tx: the optimizer of the weights.
+    arch_tx: the optimizer of alpha.
+    beta_tx: the optimizer of beta. None for `arch_tx`, with a state of its own.
+    virtual_tx: the optimizer of the step that a second-order rule looks ahead. It reads the state
+      of `weights_tx`, and None stands for that one. DARTS' has no clipping.
     penalty_weight: lambda of Eq. 15.
-    relax: the relaxation `(alpha, key, temperature) -> [E, O]`.
-    temperature: of the relaxation.
+    relaxation: how alpha becomes operation weights.
+    penalties: functions `(arch, op_weights, edge_scores, knobs) -> scalar`. Their gradients for
+      alpha and beta join those of the rule once in a step. They see the operation weights of an
+      evaluation.
+    knobs: from the number of the step to named scalars. It is traced, so that nothing compiles
+      again when a knob changes. Relaxation, rule and penalties see these and 'step'.
     image_shape: `(H, W, C)` of one image.
-    unroll: compile each loss of a first-order rule on its own, with only the gradients that it
+    unroll: compile each loss of a rule with passes on its own, with only the gradients that it
       needs, instead of one body for all: steps take less time and compilation more.
 
   Returns:
-    A `Search`.
+    The functions of the search.
+
+  Raises:
+    ValueError: the table does not fit the graph, or the rule is none.
   """
-  beta_tx, virtual_tx = beta_tx or arch_tx, virtual_tx or weights_tx
-  cells = ('normal', 'reduce')
-
-  def init(key):
-    for_net, *for_arch = jax.random.split(key, 5)
-    variables = initializers.init(net, for_net, jnp.zeros((2, *image_shape)))
-    shape = (len(net.space.graph.edges), len(net.space.primitives))
-    alpha = {c: 1e-3 * jax.random.normal(k, shape) for c, k in zip(cells, for_arch[:2])}
-    beta = {c: topology.init_beta(k, table) for c, k in zip(cells, for_arch[2:])}
-    params = variables['params']
-    optimizers = weights_tx.init(params), arch_tx.init(alpha), beta_tx.init(beta)
-    step = jnp.zeros((), jnp.int32)
-    return SearchState(step, params, variables['batch_stats'], Arch(alpha, beta), *optimizers)
-
-  def apply(params, batch_stats, arch, images, key, train, axis_name, learning=1.0):
-    op_weights = {
-      c: relax(arch.alpha[c], k, temperature) for c, k in zip(cells, jax.random.split(key))
-    }
-    edge_scores = {c: topology.edge_scores(arch.beta[c], table) for c in cells}
-    return net.clone(axis_name=axis_name).apply(
-      {'params': params, 'batch_stats': batch_stats}, images, op_weights, edge_scores,
-      train=train, learning=learning, mutable=['batch_stats'] if train else False,
-    )  # fmt: skip
-
-  def penalty(beta):
-    return sum(topology.invalid_topology_penalty(beta[c], table) for c in cells)
-
-  def step(state, batch, key, *, axis_name=None):
-    key = jax.random.fold_in(key, state.step)
-
-    def loss(params, arch, examples, learning=1.0):
-      logits, updated = apply(
-        params, state.batch_stats, arch, examples.images, key, True, axis_name, learning
-      )
-      value, accuracy = pmean(scores(logits, examples.labels), axis_name)
-      return value, (accuracy, updated['batch_stats'])
-
-    ahead = functools.partial(
-      second_order_lib.virtual_step, virtual_tx, state.weights_opt, axis_name
-    )
-    run = functools.partial(
-      unrolled_step if unroll or not isinstance(rule, FirstOrderRule) else scanned_step,
-      second_order_lib.with_virtual_step(rule, ahead), (weights_tx, arch_tx, beta_tx), loss,
-      axis_name,
-    )  # fmt: skip
-    beta_gradient = lambda beta: jax.tree.map(lambda g: penalty_weight * g, jax.grad(penalty)(beta))
-    state, metrics = run(beta_gradient, state, batch)
-    metrics['penalty'] = penalty(state.arch.beta)
-    return state._replace(step=state.step + 1), metrics
-
-  def evaluate(state, examples, valid, *, axis_name=None):
-    logits = apply(
-      state.params, state.batch_stats, state.arch, examples.images, jax.random.key(0), False, None
-    )
-    sums = evaluation_sums(logits, examples.labels, valid)
-    return sums if axis_name is None else lax.psum(sums, axis_name)
-
-  def derive(state):
-    return genotype.derive(net.space, table, state.arch.alpha, state.arch.beta)[0]
-
-  return Search(init, step, evaluate, derive)
-
-
-def move_arch(transforms, state, gradients, beta_gradient):
-  """One step of alpha and one of beta, the penalty's gradient included."""
-  _, alpha_tx, beta_tx = transforms
-  arch = state.arch
-  for_beta = jax.tree.map(jnp.add, gradients.beta, beta_gradient(arch.beta))
-  alpha, alpha_opt = move(alpha_tx, gradients.alpha, state.alpha_opt, arch.alpha)
-  beta, beta_opt = move(beta_tx, for_beta, state.beta_opt, arch.beta)
-  return state._replace(arch=Arch(alpha, beta), alpha_opt=alpha_opt, beta_opt=beta_opt)
-
-
-def move_weights(transforms, state, gradients, batch_stats):
-  params, opt = move(transforms[0], gradients, state.weights_opt, state.params)
-  return state._replace(params=params, weights_opt=opt, batch_stats=batch_stats)
-
-
-def unrolled_step(rule, transforms, loss, axis_name, beta_gradient, state, batch):
-  """alpha and beta by any rule, then the weights: each gradient is its own part of the program."""
-  gradients = rule(lambda *args: loss(*args)[0], state.params, state.arch, batch)
-  gradients = pmean(gradients, axis_name)
-  after = move_arch(transforms, state, gradients, beta_gradient)
-  arch = state.arch if getattr(rule, 'simultaneous', False) else after.arch
-  (value, (accuracy, batch_stats)), gradients = jax.value_and_grad(loss, has_aux=True)(
-    state.params, arch, batch.train
+  topology.check_table(table, net.space.graph)
+  parts = _Parts(
+    net,
+    table,
+    as_rule(rule),
+    search_step.Optimizers(weights_tx, arch_tx, beta_tx or arch_tx),
+    virtual_tx or weights_tx,
+    penalty_weight,
+    relaxation_lib.checked(relaxation, net.space),
+    tuple(penalties),
+    knobs,
+    image_shape,
+    unroll,
   )
-  after = move_weights(transforms, after, pmean(gradients, axis_name), batch_stats)
-  return after, {'train_loss': value, 'train_accuracy': accuracy}
+  functions = (_init, _step, _evaluate, _derive, _decode, _mixture)
+  return Search(*(_bind(function, parts) for function in functions))
 
 
-def scanned_step(rule, transforms, loss, axis_name, beta_gradient, state, batch):
-  """The same for a first-order rule: a loop whose one body serves every loss of the step.
+class _Parts(NamedTuple):
+  """The parts of a search, as `make_search` takes them."""
 
-  A program of several thousand operations compiles once instead of two to four times. Each pass
-  computes the gradients of weights and architecture alike, which costs time at every step; but
-  those for the weights that take longest are left out where they move nothing (`learning`).
-  """
-  passes = rule.passes(batch)
-  if not rule.simultaneous:
-    passes.append(('train', 0.0, 0.0))
-  fields = sorted({field for field, *_ in passes})
-  stacked = jax.tree.map(lambda *x: jnp.stack(x), *[getattr(batch, field) for field in fields])
-  which = jnp.array([fields.index(field) for field, *_ in passes])
-  factors = jnp.array([p[1:] for p in passes], jnp.float32)
-  last = len(passes) - 1
-  # What a pass does with its gradients: add them up, move the architecture, move the weights.
-  kinds = [0] * last + [3 if rule.simultaneous else 2]
-  if not rule.simultaneous:
-    kinds[last - 1] = 1
+  net: Supernet
+  table: topology.TopologyTable
+  rule: Rule
+  optimizers: search_step.Optimizers
+  virtual_tx: optax.GradientTransformation
+  penalty_weight: float
+  relaxation: Relaxation
+  penalties: tuple[penalties_lib.Penalty, ...]
+  knobs: Callable[[Int[Array, '']], Mapping[str, ScalarLike]]
+  image_shape: tuple[int, int, int]
+  unroll: bool
 
-  def body(carry, inputs):
-    state, total = carry
-    which, (for_alpha, for_beta), kind = inputs
-    examples = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, which, 0, False), stacked)
-    (value, (accuracy, batch_stats)), gradients = jax.value_and_grad(loss, (0, 1), has_aux=True)(
-      state.params, state.arch, examples, (kind >= 2).astype(jnp.float32)
-    )
-    to_weights, to_arch = pmean(gradients, axis_name)
-    total = add_scaled(total, to_arch, for_alpha, for_beta)
-    weights = lambda state: move_weights(transforms, state, to_weights, batch_stats)
-    arch = lambda state: move_arch(transforms, state, total, beta_gradient)
-    state = lax.switch(kind, [lambda s: s, arch, weights, lambda s: weights(arch(s))], state)
-    return (state, total), (value, accuracy)
 
-  start = state, jax.tree.map(jnp.zeros_like, state.arch)
-  (after, _), (values, accuracies) = lax.scan(body, start, (which, factors, jnp.array(kinds)))
-  return after, {'train_loss': values[-1], 'train_accuracy': accuracies[-1]}
+def _bind(function: Callable[..., Any], parts: _Parts) -> Callable[..., Any]:
+  """Returns a function of the remaining arguments, under the name that users know."""
+
+  def bound(*args: Any, **kwargs: Any) -> Any:
+    return function(parts, *args, **kwargs)
+
+  bound.__name__ = bound.__qualname__ = function.__name__.removeprefix('_')
+  bound.__doc__ = function.__doc__
+  return bound
+
+
+def _init(parts: _Parts, key: PRNGKeyArray) -> SearchState:
+  """Returns the state before the first step."""
+  for_net, *for_arch = jax.random.split(key, 5)
+  variables = initializers.init(parts.net, for_net, jnp.zeros((2, *parts.image_shape)))
+  init_alpha = parts.relaxation.init
+  alpha = {c: init_alpha(k, parts.net.space) for c, k in zip(CELL_TYPES, for_arch[:2])}
+  beta = {c: topology.init_beta(k, parts.table) for c, k in zip(CELL_TYPES, for_arch[2:])}
+  params, tx = variables['params'], parts.optimizers
+  optimizers = tx.weights.init(params), tx.alpha.init(alpha), tx.beta.init(beta)
+  step = jnp.zeros((), jnp.int32)
+  return SearchState(step, params, variables['batch_stats'], Arch(alpha, beta), *optimizers)
+
+
+def _step(
+  parts: _Parts,
+  state: SearchState,
+  batch: Batch,
+  key: PRNGKeyArray,
+  *,
+  axis_name: str | None = None,
+) -> tuple[SearchState, search_step.Metrics]:
+  """Makes one step: alpha and beta, then the weights, as the rule has it."""
+  knobs = _knobs_at(parts, state.step)
+  ahead = functools.partial(virtual_step, parts.virtual_tx, state.weights_opt, axis_name)
+  step_parts = search_step.StepParts(
+    parts.rule,
+    parts.optimizers,
+    functools.partial(
+      _loss, parts, state.batch_stats, knobs, jax.random.fold_in(key, state.step), axis_name
+    ),
+    functools.partial(_penalty_gradients, parts, knobs),
+    Context(knobs, ahead),
+    axis_name,
+  )
+  unrolled = parts.unroll or parts.rule.passes is None
+  run = search_step.unrolled_step if unrolled else search_step.scanned_step
+  after, metrics = run(step_parts, state, batch)
+  metrics['penalty'] = penalties_lib.invalid_topology(after.arch.beta, parts.table)
+  return after._replace(step=after.step + 1), metrics
+
+
+def _loss(
+  parts: _Parts,
+  batch_stats: PyTree,
+  knobs: Knobs,
+  step_key: PRNGKeyArray,
+  axis_name: str | None,
+  params: PyTree,
+  arch: Arch,
+  examples: Examples,
+  draw: Int[Array, ''] | int,
+  learning: Float[Array, ''] | float = 1.0,
+) -> tuple[Float[Array, ''], tuple[Float[Array, ''], PyTree]]:
+  """Returns the task loss of one pass, and `(accuracy, batch_stats)`."""
+  keys = jax.random.split(jax.random.fold_in(step_key, draw))
+  op_weights = {
+    c: parts.relaxation.weights(arch.alpha[c], k, knobs) for c, k in zip(CELL_TYPES, keys)
+  }
+  logits, updated = parts.net.clone(axis_name=axis_name).apply(
+    {'params': params, 'batch_stats': batch_stats},
+    examples.images,
+    op_weights,
+    _edge_scores(parts, arch),
+    train=True,
+    learning=learning,
+    mutable=['batch_stats'],
+  )
+  value, accuracy = losses.pmean(losses.scores(logits, examples.labels), axis_name)
+  return value, (accuracy, updated['batch_stats'])
+
+
+def _evaluate(
+  parts: _Parts,
+  state: SearchState,
+  examples: Examples,
+  valid: Float[Array, 'B'],
+  *,
+  axis_name: str | None = None,
+) -> dict[str, Float[Array, '']]:
+  """Returns the sums of one batch of an evaluation, over all devices."""
+  op_weights, edge_scores = _mixture(parts, state.arch, state.step)
+  logits = parts.net.apply(
+    {'params': state.params, 'batch_stats': state.batch_stats},
+    examples.images,
+    op_weights,
+    edge_scores,
+  )
+  sums = losses.evaluation_sums(logits, examples.labels, valid)
+  return sums if axis_name is None else lax.psum(sums, axis_name)
+
+
+def _derive(parts: _Parts, state: SearchState) -> genotype.Genotype:
+  """Returns the genotype of a state."""
+  return _decode(parts, state.arch, state.step)[0]
+
+
+def _decode(
+  parts: _Parts, arch: Arch, step: Int[Array, ''] | int
+) -> tuple[genotype.Genotype, tuple[str, ...]]:
+  """Returns the genotype of architecture parameters, and the notes of the decoder."""
+  knobs = _knobs_at(parts, step)
+  strength = {c: parts.relaxation.strength(arch.alpha[c], knobs) for c in CELL_TYPES}
+  return genotype.derive(parts.net.space, parts.table, strength, arch.beta)
+
+
+def _mixture(
+  parts: _Parts, arch: Arch, step: Int[Array, ''] | int
+) -> tuple[dict[str, Array], dict[str, Array]]:
+  """Returns the operation weights and edge scores of an evaluation, by cell type."""
+  return _mean_mixture(parts, _knobs_at(parts, step), arch)
+
+
+def _mean_mixture(
+  parts: _Parts, knobs: Knobs, arch: Arch
+) -> tuple[dict[str, Array], dict[str, Array]]:
+  """Returns the same for known knobs."""
+  op_weights = {c: parts.relaxation.mean(arch.alpha[c], knobs) for c in CELL_TYPES}
+  return op_weights, _edge_scores(parts, arch)
+
+
+def _edge_scores(parts: _Parts, arch: Arch) -> dict[str, Array]:
+  """Returns the merged edge scores, by cell type."""
+  return {c: topology.edge_scores(arch.beta[c], parts.table) for c in CELL_TYPES}
+
+
+def _penalty_gradients(parts: _Parts, knobs: Knobs, arch: Arch) -> tuple[PyTree, Arch | None]:
+  """Returns the gradients of lambda r(beta) for beta, and those of the other penalties."""
+  validity = functools.partial(penalties_lib.invalid_topology, table=parts.table)
+  for_beta = jax.tree.map(lambda g: parts.penalty_weight * g, jax.grad(validity)(arch.beta))
+  mixture = functools.partial(_mean_mixture, parts, knobs)
+  return for_beta, penalties_lib.gradients(parts.penalties, arch, mixture, knobs)
+
+
+def _knobs_at(parts: _Parts, step: Int[Array, ''] | int) -> Knobs:
+  """Returns the knobs at a step; ValueError if they are not named scalars."""
+  step = jnp.asarray(step, jnp.int32)
+  knobs = parts.knobs(step)
+  if not isinstance(knobs, Mapping):
+    raise ValueError(f'knobs returns a {type(knobs).__name__}; it must be a dict of scalars')
+  if 'step' in knobs:
+    raise ValueError("knobs names 'step', which is always there; choose another name")
+  for name, value in knobs.items():
+    if jnp.shape(value) != ():
+      raise ValueError(f'the knob {name} has the shape {list(jnp.shape(value))}; it must be scalar')
+  return {**knobs, 'step': step}

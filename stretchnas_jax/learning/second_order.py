@@ -1,12 +1,9 @@
-"""Second-order rules: alpha and beta see what the weights' next step makes of them.
+"""The mathematics of second-order rules: alpha and beta see the next step of the weights.
 
 They descend `L_val(w'(arch), arch)`, where `w'` are the weights after a step on the training loss
 (Liu et al. 2018, Eq. 6-8). The gradient has a direct part, at `w'`, and a part that comes through
 `w'`, which needs second derivatives. Batch norm takes the moments of each batch; the running
 averages that the losses would leave behind are dropped.
-
-A rule that looks ahead has a true attribute `looks_ahead` and is called with a fifth argument,
-`virtual_step(params, gradients) -> params`.
 """
 
 import functools
@@ -17,29 +14,48 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
+from jaxtyping import Array, Float, Int, PyTree, ScalarLike
 
-from stretchnas_jax.learning.state import Arch
+from stretchnas_jax.data.batches.examples import Batch, Examples
+from stretchnas_jax.learning.state import Arch, Context, LossFn
+
+_TRAIN_DRAW = 1  # both uses of the training loss are one pass
 
 
-class SecondOrderRule(NamedTuple):
-  """Gradients of the validation loss after the next step of the weights.
+class LookAhead(NamedTuple):
+  """Gradients of the validation loss after the next step of the weights, as a `Rule` has them.
 
   Attributes:
-    derivative: `(function, point, direction) -> d function(point + t direction) / dt`, of the
-      architecture's gradients along a direction of the weights: a product with the Hessian.
+    derivative: `derivative(function, point, direction) -> d function(point + t direction) / dt`
+      at t = 0. It is taken of the architecture's gradients along a direction of the weights: a
+      product with the Hessian.
   """
 
-  derivative: Callable
+  derivative: Callable[[Callable[[PyTree], PyTree], PyTree, PyTree], PyTree]
 
-  looks_ahead = True
+  def __call__(
+    self, loss_fn: LossFn, params: PyTree, arch: Arch, batch: Batch, context: Context
+  ) -> Arch:
+    """Computes the gradients of alpha and beta.
 
-  def __call__(self, loss_fn, params, arch, batch, virtual_step):
-    gradients = jax.grad(loss_fn)(params, arch, batch.train)
-    ahead, transpose = jax.vjp(functools.partial(virtual_step, params), gradients)
-    to_arch = lambda params: jax.grad(loss_fn, 1)(params, arch, batch.train)
+    Args:
+      loss_fn: the task loss.
+      params: the weights.
+      arch: the architecture parameters.
+      batch: the examples of the step.
+      context: gives the virtual step.
 
-    def gradient(examples):
-      to_weights, direct = jax.grad(loss_fn, (0, 1))(ahead, arch, examples)
+    Returns:
+      Gradients of the shapes of `arch`.
+    """
+    gradients = jax.grad(loss_fn)(params, arch, batch.train, _TRAIN_DRAW)
+    ahead, transpose = jax.vjp(functools.partial(context.virtual_step, params), gradients)
+
+    def to_arch(params: PyTree) -> Arch:
+      return jax.grad(loss_fn, 1)(params, arch, batch.train, _TRAIN_DRAW)
+
+    def gradient(examples: Examples, draw: Int[Array, ''] | int) -> Arch:
+      to_weights, direct = jax.grad(loss_fn, (0, 1))(ahead, arch, examples, draw)
       # For plain SGD `-learning_rate * to_weights`. The mean over devices that `virtual_step` takes
       # is its own transpose, so that every device has the same direction.
       (direction,) = transpose(to_weights)
@@ -47,72 +63,76 @@ class SecondOrderRule(NamedTuple):
       return jax.tree.map(jnp.add, direct, through_weights)
 
     if batch.val_beta is None:
-      return gradient(batch.val_alpha)
+      return gradient(batch.val_alpha, _TRAIN_DRAW + 1)
     # In a loop: the second part of the data costs no second compilation.
     parts = jax.tree.map(lambda *x: jnp.stack(x), batch.val_alpha, batch.val_beta)
-    both = lax.map(gradient, parts)
+    draws = _TRAIN_DRAW + jnp.array([1, 2])
+    both = lax.map(lambda inputs: gradient(*inputs), (parts, draws))
     first, second = (jax.tree.map(lambda x, i=i: x[i], both) for i in (0, 1))
     return Arch(first.alpha, second.beta)
 
 
-def second_order(step_size=0.01):
-  """DARTS' second-order rule, with a central difference for the product with the Hessian.
-
-  The weights are moved by `step_size` in norm, there and back, from where they are, not from w'
-  (Liu et al. 2018, Eq. 8). Its error is `step_size^2 / 6` times a third derivative of the gradient
-  along the way, plus a rounding error of about `eps / step_size`; a ReLU or a maximum that changes
-  sides on the way adds its own.
+def differentiated(
+  function: Callable[[PyTree], PyTree], point: PyTree, direction: PyTree
+) -> PyTree:
+  """Returns `d function(point + t direction) / dt` at t = 0 by automatic differentiation.
 
   Args:
-    step_size: Liu et al. have 0.01.
+    function: from a pytree to a pytree.
+    point: where the derivative is taken.
+    direction: a pytree as `point`.
+
+  Returns:
+    A pytree as the function's results.
   """
-  return SecondOrderRule(functools.partial(differenced, step_size=step_size))
-
-
-def exact_second_order():
-  """The same gradients by automatic differentiation: more memory, no error."""
-  return SecondOrderRule(differentiated)
-
-
-def differentiated(function, point, direction):
-  """`d function(point + t direction) / dt` at t = 0, as it is defined."""
   return jax.jvp(function, (point,), (direction,))[1]
 
 
-def differenced(function, point, direction, step_size):
-  """The same from two points `step_size` away."""
+def differenced(
+  function: Callable[[PyTree], PyTree], point: PyTree, direction: PyTree, step_size: ScalarLike
+) -> PyTree:
+  """Returns the same derivative from a central difference (Liu et al. 2018, Eq. 8).
+
+  Args:
+    function: from a pytree to a pytree.
+    point: where the derivative is taken.
+    direction: a pytree as `point`.
+    step_size: the distance of both ends from `point`, in norm.
+
+  Returns:
+    A pytree as the function's results.
+  """
   norm = optax.tree.norm(direction)
   step = step_size / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny)
 
-  def at(sign):
-    return function(
-      jax.tree.map(lambda p, d: p + (sign * step * d).astype(p.dtype), point, direction)
-    )
+  def at(sign: Float[Array, '']) -> PyTree:
+    moved = jax.tree.map(lambda p, d: p + (sign * step * d).astype(p.dtype), point, direction)
+    return function(moved)
 
   ends = lax.map(at, jnp.array([1, -1], norm.dtype))
   return jax.tree.map(lambda x: (x[0] - x[1]) / (2 * step).astype(x.dtype), ends)
 
 
-def virtual_step(tx, opt, axis_name, params, gradients):
-  """The weights after an optimiser's next step, of which nothing is kept.
+def virtual_step(
+  tx: optax.GradientTransformation,
+  opt: PyTree,
+  axis_name: str | None,
+  params: PyTree,
+  gradients: PyTree,
+) -> PyTree:
+  """Returns the weights after the next step of an optimizer; nothing of that step is kept.
 
   Args:
-    tx: its optax transformation.
+    tx: the optimizer.
     opt: its state.
     axis_name: the parallel axis over which gradients are averaged, or None.
     params: the weights.
     gradients: their gradients.
+
+  Returns:
+    The moved weights.
   """
   if axis_name is not None:
     gradients = lax.pmean(gradients, axis_name)
   updates, _ = tx.update(gradients, opt, params)
   return optax.apply_updates(params, updates)
-
-
-def with_virtual_step(rule, step):
-  """A rule as a function of four arguments, whether it looks ahead or not."""
-  if not getattr(rule, 'looks_ahead', False):
-    return rule
-  bound = functools.partial(rule, virtual_step=step)
-  bound.simultaneous = getattr(rule, 'simultaneous', False)
-  return bound

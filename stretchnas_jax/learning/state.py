@@ -1,24 +1,64 @@
-"""What a search carries from step to step, and what a step is given."""
+"""The state that a search carries from step to step, and the arguments of an update rule."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
+from jaxtyping import Array, Float, Int, PyTree
+
+from stretchnas_jax.cells.relaxation import Knobs
 
 
 class Arch(NamedTuple):
-  """The architecture parameters, for each type of cell; no part of the linen parameters."""
+  """The architecture parameters of each cell type; they are no linen parameters.
 
-  alpha: dict[str, jax.Array]  # {'normal', 'reduce'}: [E, O], operation logits
-  beta: dict[str, jax.Array]  # {'normal', 'reduce'}: [R, K], topology logits
+  Attributes:
+    alpha: operation logits, one array `[E, O]` for the softmax and any pytree for other
+      relaxations.
+    beta: topology logits.
+  """
+
+  alpha: dict[str, PyTree]
+  beta: dict[str, Float[Array, 'R K']]
 
 
 class SearchState(NamedTuple):
-  """A search between two steps."""
+  """A search between two steps.
 
-  step: jax.Array  # [], int32
-  params: Any
-  batch_stats: Any
+  Attributes:
+    step: the number of steps so far, int32.
+    params: the weights of the network.
+    batch_stats: its running averages.
+    arch: the architecture parameters.
+    weights_opt: the state of the weights' optimizer.
+    alpha_opt: the state of alpha's optimizer.
+    beta_opt: the state of beta's optimizer.
+  """
+
+  step: Int[Array, '']
+  params: PyTree
+  batch_stats: PyTree
   arch: Arch
-  weights_opt: Any
-  alpha_opt: Any
-  beta_opt: Any
+  weights_opt: PyTree
+  alpha_opt: PyTree
+  beta_opt: PyTree
+
+
+LossFn = Callable[..., Any]
+"""`loss_fn(params, arch, examples, draw=1) -> scalar`, the task loss that an update rule is given.
+
+Calls with the same `draw` see the same random draws, for example those of a relaxation. Number 0 is
+the pass that moves the weights.
+"""
+
+
+class Context(NamedTuple):
+  """Everything beside the loss that an update rule may use.
+
+  Attributes:
+    knobs: numbers that change with the step, by name; 'step' among them.
+    virtual_step: `virtual_step(params, gradients) -> params`, the weights after the next step of
+      their optimizer; nothing of that step is kept.
+  """
+
+  knobs: Knobs
+  virtual_step: Callable[[PyTree, PyTree], PyTree]

@@ -16,7 +16,7 @@ TOPOLOGIES = {
   'k_subsets': lambda graph, c: topology.k_subsets(graph, c.k, by=c.by or 'source'),
 }
 
-RELAXATIONS = {'softmax': relaxation.softmax}
+RELAXATIONS = {'softmax': lambda c: relaxation.softmax(c.temperature)}
 
 RULES = {
   'first_order': lambda c: bilevel.first_order(),
@@ -86,8 +86,7 @@ def search_parts(config, *, num_classes, image_shape, num_steps):
     beta_tx=optimizers.arch_tx(**config.beta),
     virtual_tx=optimizers.weights_tx(num_steps, **{**config.weights, 'clip_norm': None}),
     penalty_weight=config.topology.penalty_weight,
-    relax=RELAXATIONS[config.relaxation.kind],
-    temperature=config.relaxation.temperature,
+    relaxation=RELAXATIONS[config.relaxation.kind](config.relaxation),
     image_shape=image_shape,
     unroll=config.search.unroll,
   )

@@ -42,23 +42,23 @@ def compile_programs(plan):
   )
 
 
-def architecture_metrics(arch, table, primitives=()):
+def architecture_metrics(arch, table, op_weights, primitives=()):
   """How far alpha and beta have decided, and how much `none` weighs where it may be chosen."""
   mean = lambda values: float(sum(values) / len(values))
   return {
     'penalty': float(
       sum(topology.invalid_topology_penalty(beta, table) for beta in arch.beta.values())
     ),
-    'alpha_entropy': mean([relaxation.entropy(alpha) for alpha in arch.alpha.values()]),
+    'alpha_entropy': mean([relaxation.entropy(weights) for weights in op_weights.values()]),
     'beta_entropy': mean([topology.beta_entropy(beta, table) for beta in arch.beta.values()]),
-    **none_weights(arch.alpha, primitives),
+    **none_weights(op_weights, primitives),
   }
 
 
-def none_weights(alpha, primitives):
+def none_weights(op_weights, primitives):
   """The mean and the largest weight of `none` over the edges of both cells; {} without it."""
   if 'none' not in primitives:
     return {}
   i = primitives.index('none')
-  found = jnp.concatenate([relaxation.softmax(a)[:, i] for a in alpha.values()])
+  found = jnp.concatenate([weights[:, i] for weights in op_weights.values()])
   return {'none_weight_mean': float(found.mean()), 'none_weight_max': float(found.max())}

@@ -11,8 +11,8 @@ import numpy as np
 
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import genotype as genotype_lib
-from stretchnas_jax.cells import topology
 from stretchnas_jax.data.batches import augment
+from stretchnas_jax.learning.state import Arch
 from stretchnas_jax.machine import parallel
 from stretchnas_jax.runs import (
   build,
@@ -74,10 +74,10 @@ def use(saved, form='auto'):
   identity, state = saved.identity, parallel.fetch(saved.state)
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
   if saved.kind == 'search':
-    net, table, _ = saved.parts
+    net, _, search = saved.parts
     variables['arch'] = state.arch._asdict()
-    network = supernet_apply(net.clone(form=form), table, saved.config)
-    cell = genotype_lib.derive(net.space, table, state.arch.alpha, state.arch.beta)[0]
+    network = supernet_apply(net.clone(form=form), search, saved.step)
+    cell = search.derive(state)
   else:
     network = saved.parts[0].clone(form=form).apply
     cell = saved.parts[0].genotype
@@ -103,14 +103,11 @@ def use(saved, form='auto'):
   return apply_fn, variables, info
 
 
-def supernet_apply(net, table, config):
+def supernet_apply(net, search, step):
   """`(variables, images) -> logits` of a supernet whose alpha and beta are among the variables."""
-  relax, temperature = build.RELAXATIONS[config.relaxation.kind], config.relaxation.temperature
 
   def apply(variables, images):
-    arch = variables['arch']
-    weights = {c: relax(a, jax.random.key(0), temperature) for c, a in arch['alpha'].items()}
-    scores = {c: topology.edge_scores(beta, table) for c, beta in arch['beta'].items()}
+    weights, scores = search.mixture(Arch(**variables['arch']), step)
     learned = {name: variables[name] for name in ('params', 'batch_stats')}
     return net.apply(learned, images, weights, scores)
 
