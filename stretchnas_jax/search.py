@@ -64,9 +64,8 @@ class Run:
       arch, plan.table, op_weights, plan.net.space.primitives
     )
     found, notes = self.derive(state)
-    as_json = json.loads(genotype.to_json(found))
     loop.lines['genotypes.jsonl'].append(
-      {'step': line['step'], 'epoch': line['epoch'], 'genotype': as_json, 'notes': notes}
+      {'step': line['step'], 'epoch': line['epoch'], 'genotype': found.to_dict(), 'notes': notes}
     )
     loop.progress.message(genotype.summary(found).replace('\n', ' | '))
     return more, {'val': val['accuracy'], 'r': more['penalty']}
@@ -89,7 +88,7 @@ class Run:
       'seed': plan.config.seed,
       'supernet_params': sum(x.size for x in jax.tree.leaves(loop.position.state.params)),
       'penalty': loop.last['penalty'],
-      'genotype': json.loads(genotype.to_json(found)),
+      'genotype': found.to_dict(),
     }
     self.checkpoints.close()
     folder.write_json('result.json', result)

@@ -34,7 +34,7 @@ OPTIONS = (
 
 def open_folder(workdir, config, genotype, argv):
   """The run's `Workdir`; a ValueError of one sentence where it is of another cell."""
-  cell = json.loads(genotype_lib.to_json(genotype))
+  cell = genotype.to_dict()
   check_cell(workdir, cell)
   return workdir_lib.Workdir.open(
     workdir, {**config.to_dict(), 'genotype': cell}, argv=argv, ignore=plan_lib.FREE
@@ -124,7 +124,7 @@ def run_seed(folder, seed, config, genotype, argv, get_plan, programs):
 
 def open_seeds(workdir, config, genotype, seeds, argv):
   """The folder of several runs; it may have been made with other seeds, but not for one run."""
-  cell = json.loads(genotype_lib.to_json(genotype))
+  cell = genotype.to_dict()
   check_cell(workdir, cell)
   fields = {**config.to_dict(), 'genotype': cell}
   return seeds_lib.open_folder(workdir, fields, seeds, argv, plan_lib.FREE)

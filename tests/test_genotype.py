@@ -266,6 +266,12 @@ def test_broken_dicts(field, value, words):
     genotype.Genotype.from_dict({**VALID.to_dict(), field: value})
 
 
+@pytest.mark.parametrize('fields', [None, 3, [], 'normal'])
+def test_no_dict_is_no_genotype(fields):
+  with pytest.raises(ValueError, match='it must be an object'):
+    genotype.Genotype.from_dict(fields)
+
+
 def test_a_dict_without_a_field_is_refused():
   fields = VALID.to_dict()
   del fields['reduce']

@@ -75,7 +75,7 @@ def run(tmp_path):
   folder = tmp_path / 'a@b'
   folder.mkdir()
   line = lambda epoch, cell: json.dumps({'step': 9 * epoch, 'epoch': epoch, 'genotype': cell})
-  found = json.loads(genotype.to_json(V2))
+  found = V2.to_dict()
   lines = [line(1, found), line(2, {'normal': []}), line(4, 'text'), line(3, found)[:60]]
   (folder / 'genotypes.jsonl').write_text('\n'.join(lines))
   return folder

@@ -14,7 +14,6 @@ from PIL import Image
 import stretchnas_jax
 from stretchnas_jax import config as config_lib
 from stretchnas_jax import network
-from stretchnas_jax.cells import genotype
 from stretchnas_jax.data.datasets import loading
 from stretchnas_jax.runs import checkpoint, export, search_plan, train_plan, train_steps
 
@@ -98,7 +97,7 @@ def test_the_supernet_of_a_search_is_as_accurate_as_its_last_epoch(searched, dig
   accuracy = (np.asarray(logits).argmax(-1) == digits.train_labels[rows]).mean()
   assert accuracy == pytest.approx(result['val_accuracy'])
   assert info['kind'] == 'search' and set(variables) == {'params', 'batch_stats', 'arch'}
-  assert json.loads(genotype.to_json(info['genotype'])) == result['genotype']
+  assert info['genotype'].to_dict() == result['genotype']
 
 
 def test_loading_changes_nothing_and_passes_over_a_damaged_checkpoint(trained):

@@ -62,11 +62,11 @@ class Genotype:
     }
 
   @classmethod
-  def from_dict(cls, fields: Mapping[str, Any], operations: Sequence[str] = ()) -> 'Genotype':
+  def from_dict(cls, fields: Any, operations: Sequence[str] = ()) -> 'Genotype':
     """Builds a genotype from the content of its JSON form.
 
     Args:
-      fields: the four fields of a genotype, and no others.
+      fields: a dict of the four fields of a genotype, and no others.
       operations: names allowed beside the known ones, `space.OPERATIONS`.
 
     Returns:

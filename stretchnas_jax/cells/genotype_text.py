@@ -7,6 +7,7 @@ any number of edges. Both readers are strict, and neither ever evaluates what it
 import collections
 import json
 import re
+from collections.abc import Mapping
 
 FIELDS = ('normal', 'normal_concat', 'reduce', 'reduce_concat')
 ONCE = f'a genotype has {", ".join(FIELDS)}, once each'
@@ -87,8 +88,6 @@ def read_json(text):
     fields = json.loads(text, object_pairs_hook=_distinct, parse_constant=_refuse_constant)
   except json.JSONDecodeError as error:
     raise ValueError(f'the text is no JSON: {error}') from None
-  if not isinstance(fields, dict):
-    raise ValueError(f'the text holds {shorten(fields)}; a genotype is an object')
   return complete(fields)
 
 
@@ -114,6 +113,8 @@ def _bounded(text):
 
 def complete(fields):
   """Returns the four fields of a genotype; ValueError where one is missing or unknown."""
+  if not isinstance(fields, Mapping):
+    raise ValueError(f'where a genotype belongs stands {shorten(fields)}; it must be an object')
   if unknown := [name for name in fields if name not in FIELDS]:
     raise ValueError(f'the key {shorten(unknown[0])} is unknown; {ONCE}')
   if missing := [name for name in FIELDS if name not in fields]:

@@ -1,7 +1,5 @@
 """A training under way, and what it leaves."""
 
-import json
-
 import jax
 
 from stretchnas_jax.cells import genotype as genotype_lib
@@ -88,7 +86,7 @@ class Run:
       **plan.sizes._asdict(),
       'channels': plan.net.channels,
       'num_layers': plan.net.num_layers,
-      'genotype': json.loads(genotype_lib.to_json(plan.genotype)),
+      'genotype': plan.genotype.to_dict(),
     }
     self.checkpoints.close()
     self.folder.write_json('result.json', result)
@@ -98,7 +96,7 @@ class Run:
 
 def identity_of(plan):
   """In what a checkpoint must agree with a training."""
-  cell = json.loads(genotype_lib.to_json(plan.genotype))
+  cell = plan.genotype.to_dict()
   return {'genotype': cell, **plan_lib.identity_of(plan.feeds, plan.config.to_dict())}
 
 

@@ -189,7 +189,7 @@ def rebuild(values, identity):
     'image_shape': tuple(identity['image_shape']),
   }
   if kind == 'train':
-    genotype = genotype_lib.from_json(json.dumps(cell))
+    genotype = genotype_lib.Genotype.from_dict(cell)
     parts = build.train_parts(config, genotype, steps_per_epoch=1, **shapes)
   else:
     parts = build.search_parts(config, num_steps=1, **shapes)

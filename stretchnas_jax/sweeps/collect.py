@@ -1,7 +1,6 @@
 """Reads what the runs of an experiment left, and holds it against the paper."""
 
 import datetime
-import json
 
 from stretchnas_jax.cells import genotype as genotype_lib
 from stretchnas_jax.runs import json_files
@@ -129,7 +128,7 @@ def trial_result(measure, run, trial):
 
 def value_of(measure, result):
   if measure == 'depth':
-    cell = genotype_lib.from_json(json.dumps(result['genotype']))
+    cell = genotype_lib.Genotype.from_dict(result['genotype'])
     return genotype_lib.depth(cell.normal)
   return result[measure]
 

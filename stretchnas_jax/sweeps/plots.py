@@ -1,7 +1,5 @@
 """The plot of an experiment."""
 
-import json
-
 from stretchnas_jax.cells import genotype
 from stretchnas_jax.sweeps import searched
 from stretchnas_jax.sweeps.spec import MEASURES
@@ -53,7 +51,7 @@ def drawn_cells(rows):
   found = {}
   for key, row in rows.items():
     for run in row['runs']:
-      cell = genotype.from_json(json.dumps(run['genotype']))
+      cell = genotype.Genotype.from_dict(run['genotype'])
       title = f'{row["title"]}, seed {run["seed"]}'
       found[f'-{key}-seed-{run["seed"]}'] = cells.svg(cell, title=title)
   return found

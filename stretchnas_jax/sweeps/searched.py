@@ -1,7 +1,5 @@
 """What the searches behind an experiment came to: their cells, and how they got there."""
 
-import json
-
 from stretchnas_jax.cells import genotype as genotype_lib
 from stretchnas_jax.runs import json_files
 from stretchnas_jax.sweeps import jobs
@@ -43,7 +41,7 @@ def collect(experiment, setting):
 def run_of(folder):
   """What one seed of a search came to."""
   result = json_files.read_object(folder / 'result.json')
-  normal = genotype_lib.from_json(json.dumps(result['genotype'])).normal
+  normal = genotype_lib.Genotype.from_dict(result['genotype']).normal
   lines = json_files.read_lines(folder / 'metrics.jsonl')
   history = {name: [line[name] for line in lines] for name in HISTORY if name in lines[-1]}
   return {
