@@ -1,4 +1,4 @@
-"""Augmentation against a loop over images in float64, given the same draws."""
+"""Compares augmentation with a loop over pixels in float64 that makes the same random choices."""
 
 import functools
 
@@ -34,7 +34,7 @@ def images():
 
 
 def expected(image, draw, *, crop_padding, flip, cutout):
-  """One pixel at a time."""
+  """Returns an augmented image, computed pixel by pixel."""
   height, width, channels = image.shape
   out = np.zeros(image.shape)
   for row in range(height):
@@ -78,18 +78,18 @@ def test_defaults_are_those_of_darts(key, images):
   np.testing.assert_allclose(got[5], wanted, atol=2e-6)
 
 
-def test_draws_cover_their_ranges_evenly(key):
+def test_choices_cover_their_ranges_evenly(key):
   draws = jax.tree.map(np.asarray, draw_all(key, np.arange(1500), 3, 5, 2))
   parts = [*draws.offset.T, draws.flip.astype(int), *draws.center.T]
   for values, size in zip(parts, [5, 5, 2, 3, 5]):
     share = np.bincount(values, minlength=size) / 1500
     np.testing.assert_allclose(share, np.full(size, 1 / size), atol=0.05)
-  # The parts of a draw know nothing of one another.
+  # The choices for one example are independent of one another.
   others = np.corrcoef(np.array(parts, float)) - np.eye(5)
   assert np.abs(others).max() < 0.12
 
 
-def test_rows_do_not_depend_on_the_batch_around_them(key, images):
+def test_an_example_does_not_depend_on_the_rest_of_its_batch(key, images):
   options = {'crop_padding': 2, 'flip': True, 'cutout': 4}
   whole = np.asarray(run(key, images, np.arange(12), **options))
   on_one_device = functools.partial(augment.augment, mean=MEAN, std=STD, **options)
@@ -123,6 +123,6 @@ def test_one_channel():
   np.testing.assert_array_equal(got, np.full((2, 4, 4, 1), 2.0))
 
 
-def test_images_that_are_already_numbers_are_refused():
+def test_floating_point_images_are_refused():
   with pytest.raises(ValueError, match='images are float32; they must be uint8'):
     augment.normalize(jnp.zeros((1, 2, 2, 1)), [0.0], [1.0])

@@ -1,4 +1,4 @@
-"""CIFAR from its published files and from TFDS, all of them made up here."""
+"""Tests of CIFAR from its published files and from TFDS; the tests make up all files."""
 
 import builtins
 import io
@@ -16,7 +16,7 @@ PARTS = {'cifar10': (10, [3] * 5, [4]), 'cifar100': (100, [7], [5])}
 
 
 def fake(name, seed=0):
-  """Images `[N, 32, 32, 3]` and labels for each file: {file: (images, labels)}."""
+  """Returns images `[N, 32, 32, 3]` and labels for each file by its name."""
   rng = np.random.default_rng(seed)
   num_classes, train, test = PARTS[name]
   files = cifar.FILES[name]
@@ -29,7 +29,7 @@ def fake(name, seed=0):
 
 
 def rows(images):
-  """A plane per colour, as in the files."""
+  """Returns each image as the files hold it: one plane for each colour."""
   return np.stack([np.concatenate([im[..., c].ravel() for c in range(3)]) for im in images])
 
 
@@ -40,7 +40,7 @@ def as_pickle(name, images, labels, protocol=2):
 
 
 def as_python_2(name, images, labels):
-  """The same as Python 2 wrote it: old module names, byte strings, integers for flags."""
+  """Returns the same as Python 2 wrote it: old module names, byte strings, integers for flags."""
   text = as_pickle(name, images, labels)
   for new, old in [(b'numpy._core', b'numpy.core'), (b'\x89\x88\x87', b'K\x00K\x01\x87')]:
     assert new in text
@@ -122,7 +122,7 @@ class Malicious:
     return builtins.print, ('gotcha',)
 
 
-def test_a_malicious_pickle_is_refused(tmp_path, capsys):
+def test_a_pickle_that_runs_code_is_refused(tmp_path, capsys):
   folder = write(tmp_path, 'cifar10')
   (folder / 'data_batch_2').write_bytes(pickle.dumps({'data': Malicious()}, 2))
   with pytest.raises(ValueError, match='data_batch_2 is not a CIFAR file .*print is not allowed'):
@@ -175,7 +175,7 @@ def test_a_damaged_binary_file_is_named(tmp_path, text):
     loading.load('cifar10', path=str(folder))
 
 
-def test_what_is_missing_is_named(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
   folder = write(tmp_path / 'data', 'cifar10')
   (folder / 'data_batch_4').unlink()
   with pytest.raises(ValueError, match='not all of cifar10: the file data_batch_4 is missing'):
@@ -215,7 +215,7 @@ def examples(name, names):
 
 
 def prepare(monkeypatch, data_dir, name):
-  """What `tfds build` would leave in `data_dir`; bytes of PNG files need no TensorFlow."""
+  """Prepares a data set as `tfds build` does; PNG files given as bytes need no TensorFlow."""
   import tensorflow_datasets
   from tensorflow_datasets.image_classification import cifar as builders
 
@@ -229,7 +229,7 @@ def prepare(monkeypatch, data_dir, name):
 
 
 def in_order(name, part, images):
-  """TFDS shuffles; gives the labels of images by looking them up."""
+  """Returns the labels of images that TFDS has shuffled, and the images that are missing."""
   content, files = fake(name), cifar.FILES[name]
   known = {
     image.tobytes(): label for n in getattr(files, part) for image, label in zip(*content[n])
@@ -246,12 +246,12 @@ def test_prepared_by_tfds(tmp_path, monkeypatch, name):
   for part in 'train', 'test':
     labels, left = in_order(name, part, getattr(data, f'{part}_images'))
     assert not left and list(getattr(data, f'{part}_labels')) == labels
-  monkeypatch.setattr(tfds, '_read_split', None)  # the second time, the cache serves
+  monkeypatch.setattr(tfds, '_read_split', None)  # the second time, the cache holds the arrays
   np.testing.assert_array_equal(load().train_images, data.train_images)
 
 
 def test_prepared_as_tfrecords(tmp_path, monkeypatch):
-  """The folder is as `tfds build` leaves it without --file_format=array_record."""
+  """Without --file_format=array_record, `tfds build` leaves such a folder."""
   folder = prepare(monkeypatch, tmp_path / 'tfds', 'cifar10').data_path
   for part in 'train', 'test':
     old = folder / f'cifar10-{part}.array_record-00000-of-00001'
@@ -289,7 +289,7 @@ def test_not_prepared_fails_at_once(tmp_path, monkeypatch, name):
     loading.load(name, path=str(tmp_path), cache=tmp_path / 'cache')
 
 
-def test_importing_the_door_imports_nothing_slow():
+def test_importing_the_loader_imports_nothing_slow():
   import subprocess
 
   code = (

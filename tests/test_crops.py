@@ -1,4 +1,4 @@
-"""Crops of image files against scaling in float64, given the same draws."""
+"""Compares crops of image files with scaling in float64 from the same random numbers."""
 
 import io
 import math
@@ -24,12 +24,12 @@ def png(pixels, **options):
 
 
 def draws_of(*first, flip=STRAIGHT):
-  """Draws whose first box is decided by `first`: share of area, ratio, column, row."""
+  """Returns random numbers whose first box is `first`: share of area, ratio, column, row."""
   return np.array([*first, *[0.5] * (crops.NUM_DRAWS - 5), flip])
 
 
 def scaled(pixels, box, width, height):
-  """A box of an image scaled with a triangle as wide as a new pixel, at least as an old one."""
+  """Scales a box of an image with a triangular filter as wide as a new pixel or an old one."""
   left, top, box_width, box_height = box
   rows = triangles(pixels.shape[0], top, box_height, height)
   columns = triangles(pixels.shape[1], left, box_width, width)
@@ -45,7 +45,7 @@ def triangles(total, start, length, size):
 
 
 def expected_box(draws, width, height):
-  """Szegedy et al. 2015 in scalars, in the order in which torchvision tries."""
+  """Returns the box of Szegedy et al. 2015, computed as torchvision does."""
   for i in range(0, 40, 4):
     area = width * height * (0.08 + draws[i] * 0.92)
     ratio = math.exp(math.log(3 / 4) + draws[i + 1] * (math.log(4 / 3) - math.log(3 / 4)))
@@ -68,7 +68,7 @@ def expected_box(draws, width, height):
 @pytest.mark.parametrize(
   'width, height', [(500, 375), (40, 90), (300, 20), (7, 200), (1, 1), (9, 8)]
 )
-def test_a_box_is_drawn_as_elsewhere(width, height):
+def test_a_box_is_chosen_as_in_torchvision(width, height):
   for draws in crops.random_numbers(50, seed=1, stream='train', epoch=0, step=0):
     box = crops.random_box(draws, width, height, scale=SCALE, ratio=RATIO)
     assert box == expected_box(draws, width, height)
@@ -93,7 +93,7 @@ def test_boxes_cover_their_ranges_evenly():
   assert 0.079 < shares.min() < 0.085 and 0.95 < shares.max() <= 1
   assert -0.2895 < ratios.min() < -0.28 and 0.28 < ratios.max() < 0.2895
   assert abs(ratios.mean()) < 0.02
-  # Up to 3/4 of the area every ratio fits, so that those shares are all alike.
+  # Every ratio fits up to 3/4 of the area, so those shares are uniform.
   counts = np.histogram(shares, bins=5, range=(0.08, 0.75))[0]
   np.testing.assert_allclose(counts / counts.sum(), 0.2, atol=0.04)
   for first, size in (left, width), (top, height):
@@ -102,7 +102,7 @@ def test_boxes_cover_their_ranges_evenly():
   np.testing.assert_allclose((draws[:, -1] < 0.5).mean(), 0.5, atol=0.04)
 
 
-def test_draws_depend_on_all_that_they_should():
+def test_random_numbers_depend_on_each_argument():
   base = {'seed': 0, 'stream': 'train', 'epoch': 1, 'step': 2}
   first = crops.random_numbers(3, **base)
   assert first.shape == (3, crops.NUM_DRAWS) and len(np.unique(first)) == first.size
@@ -122,7 +122,7 @@ def test_a_random_crop_is_the_scaled_box(size, draws, flip):
   np.testing.assert_allclose(got, wanted[:, ::-1] if flip == MIRRORED else wanted, atol=1.01)
 
 
-def test_no_flip_where_none_is_wanted():
+def test_flip_can_be_turned_off():
   read = lambda flip: crops.read_random(
     png(noise(9, 9)), draws_of(0.5, 0.5, 0, 0, flip=MIRRORED), 4, name='x', scale=SCALE,
     ratio=RATIO, flip=flip,
@@ -132,7 +132,7 @@ def test_no_flip_where_none_is_wanted():
 
 def test_a_photograph_is_turned_upright():
   pixels, exif = noise(20, 40), Image.Exif()
-  exif[0x0112] = 6  # to be turned clockwise
+  exif[0x0112] = 6  # "turn me clockwise"
   lying = png(np.rot90(pixels), exif=exif)
   draws = draws_of(0.4, 0.7, 0.9, 0.8)
   options = {'name': 'x', 'scale': SCALE, 'ratio': RATIO, 'flip': True}
@@ -147,7 +147,7 @@ def test_a_photograph_is_turned_upright():
 
 @pytest.fixture(scope='module')
 def photograph():
-  """A JPEG of 803 x 601 whose colours run smoothly, and its pixels at full size."""
+  """Returns a JPEG of 803 x 601 with smooth colours, and its pixels at full size."""
   y, x = np.mgrid[:601, :803] / 60
   waves = np.stack([np.sin(x + y), np.cos(x - y / 2), np.sin(y + 1)], axis=-1)
   file = io.BytesIO()
@@ -156,7 +156,7 @@ def photograph():
 
 
 @pytest.mark.parametrize('share, most', [(1.0, 8), (0.5, 8), (0.2, 4), (0.0, 2)])
-def test_a_large_photograph_is_decoded_smaller_and_looks_the_same(photograph, share, most):
+def test_a_large_photograph_decoded_at_a_fraction_looks_the_same(photograph, share, most):
   file, pixels = photograph
   draws, size = draws_of(share, 0.45, 0.7, 0.3, flip=MIRRORED), 28
   box = expected_box(draws, 803, 601)
@@ -168,7 +168,7 @@ def test_a_large_photograph_is_decoded_smaller_and_looks_the_same(photograph, sh
     assert factor == most and image.size == (-(-803 // most), -(-601 // most))
 
 
-def test_a_photograph_of_moderate_size_is_decoded_as_it_is(photograph):
+def test_a_photograph_of_moderate_size_is_decoded_at_full_size(photograph):
   file, pixels = photograph
   draws = draws_of(0.3, 0.5, 0.5, 0.5)
   got = crops.read_random(file, draws, 110, name='x', scale=SCALE, ratio=RATIO, flip=True)

@@ -1,4 +1,4 @@
-"""Class folders of images, whatever the images are."""
+"""Tests of class folders with images of many kinds."""
 
 import os
 
@@ -19,7 +19,7 @@ def save(file, color=RED, *, size=(8, 8), mode='RGB', **options):
 
 @pytest.fixture
 def tree(tmp_path):
-  """Two classes of two and three images."""
+  """Makes class folders of two and three images."""
   root = tmp_path / 'animals'
   for i in range(2):
     save(root / 'cat' / f'{i}.png', (i, 2, 3))
@@ -142,10 +142,10 @@ def test_every_kind_of_image(tmp_path, name, make, color):
 
 
 def test_a_photograph_is_turned_upright(tmp_path):
-  image = Image.new('RGB', (4, 8))  # wide as it was taken: the left half of the upright one is red
+  image = Image.new('RGB', (4, 8))  # the left half is red once it is upright
   image.paste(RED, (0, 4, 4, 8))
   exif = Image.Exif()
-  exif[0x0112] = 6  # to be turned clockwise
+  exif[0x0112] = 6  # "turn me clockwise"
   image.save(tmp_path / 'turned.png', exif=exif)
   pixels = images.read(tmp_path / 'turned.png', 8)
   np.testing.assert_array_equal(pixels[:, 0], [RED] * 8)
@@ -179,7 +179,7 @@ def test_resize_keeps_the_channels():
     np.testing.assert_array_equal(one[..., 0], colour[..., channel])
 
 
-# ---- what can be wrong ---------------------------------------------------------------------------
+# ---- mistakes -----------------------------------------------------------------------------------
 
 
 def truncated(file):
@@ -218,7 +218,7 @@ def test_an_unreadable_image(tree, load, monkeypatch, caplog, name, make):
 
 
 @pytest.mark.filterwarnings('ignore')
-def test_the_limit_of_pixels_does_not_rest_on_a_warning(tmp_path, monkeypatch):
+def test_too_many_pixels_are_refused_even_without_warnings(tmp_path, monkeypatch):
   monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 2000)
   huge(tmp_path / 'huge.png')
   with pytest.raises(ValueError, match='more than 2000 pixels'):
@@ -232,7 +232,7 @@ def test_a_class_of_unreadable_images(tree, load):
     load(tree, on_bad_image='skip')
 
 
-def test_folders_that_are_no_data_set(tree, load, tmp_path):
+def test_a_folder_without_class_folders_is_named(tree, load, tmp_path):
   with pytest.raises(FileNotFoundError, match='nowhere.*there is no such folder'):
     load(tmp_path / 'nowhere')
   with pytest.raises(NotADirectoryError, match='must be a folder of class folders'):
@@ -247,7 +247,7 @@ def test_folders_that_are_no_data_set(tree, load, tmp_path):
     load(tmp_path / 'single')
 
 
-def test_train_and_test_folders_that_do_not_fit(tree, load, tmp_path):
+def test_train_and_test_folders_that_disagree_are_named(tree, load, tmp_path):
   save(tmp_path / 'flat' / 'train' / '0.png')
   save(tmp_path / 'flat' / 'test' / '0.png')
   with pytest.raises(ValueError, match='train has no class folders'):

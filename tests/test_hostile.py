@@ -1,4 +1,4 @@
-"""What should not be there: one sentence, never a traceback, a hang or code that is run."""
+"""Tests of hostile input: one sentence, and never a traceback, a hang or foreign code."""
 
 import json
 import logging
@@ -18,12 +18,12 @@ from stretchnas_jax.data.datasets import dataset, images
 from stretchnas_jax.runs import build, find_cell
 from stretchnas_jax.views import cells
 
-pytestmark = pytest.mark.filterwarnings('ignore')  # of Pillow, about what it is given
+pytestmark = pytest.mark.filterwarnings('ignore')  # Pillow warns about strange files
 
 
 @pytest.fixture
 def quiet():
-  """No log records: file names in them need not be text, which pytest-xdist could not send."""
+  """Turns logging off, since pytest-xdist cannot send file names that are not valid text."""
   logging.disable()
   yield
   logging.disable(logging.NOTSET)
@@ -77,7 +77,7 @@ def test_bombs_cost_no_memory(tmp_path):
   assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes
 
 
-def test_what_is_no_file_is_not_waited_for(tmp_path):
+def test_reading_never_waits_for_a_pipe_or_a_device(tmp_path):
   os.mkfifo(tmp_path / 'pipe.png')
   os.symlink('/dev/zero', tmp_path / 'endless.png')
   os.symlink('loop.png', tmp_path / 'loop.png')
@@ -93,8 +93,8 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
     find_cell.genotype_from(tmp_path / 'long')
 
 
-def test_a_program_in_the_dress_of_an_image_is_not_run(tmp_path, monkeypatch):
-  """Pillow would hand PostScript to another program."""
+def test_a_program_with_the_name_of_an_image_is_not_run(tmp_path, monkeypatch):
+  """By default Pillow passes PostScript to another program."""
   monkeypatch.setattr('subprocess.Popen', lambda *args, **kwargs: pytest.fail('a program ran'))
   with pytest.raises(ValueError, match='not a readable image'):
     (tmp_path / 'x.png').write_bytes(dict(corpus.images())['program.png'])
@@ -134,7 +134,7 @@ json_values = st.recursive(
 
 
 @given(st.data())
-def test_any_value_of_a_config_is_taken_or_named(data):
+def test_any_value_of_a_config_is_accepted_or_named(data):
   config = data.draw(st.sampled_from([config_lib.search_config, config_lib.train_config]))()
   values = json.loads(config.to_json_best_effort())
   group = data.draw(st.sampled_from([values, *(v for v in values.values() if isinstance(v, dict))]))

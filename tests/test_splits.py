@@ -1,4 +1,4 @@
-"""The parts of a search and the batches of an epoch."""
+"""Tests of the parts of a search and of the batches of an epoch."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def counts(labels, part):
   split=st.sampled_from(['three_way', 'two_way']),
   seed=st.integers(0, 2**40),
 )
-def test_parts_are_disjoint_and_hold_every_class_alike(sizes, fraction, split, seed):
+def test_parts_are_disjoint_and_have_the_same_mix_of_classes(sizes, fraction, split, seed):
   labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
   num_parts = 3 if split == 'three_way' else 2
   assume(fraction * len(labels) > num_parts)
@@ -38,7 +38,7 @@ def test_parts_are_disjoint_and_hold_every_class_alike(sizes, fraction, split, s
   assert np.abs(per_class.sum(axis=0) - fraction * np.array(sizes)).max() <= 1
 
 
-def test_the_whole_of_the_data_is_used():
+def test_all_images_are_used():
   parts = splits.search_parts(LABELS, split='three_way')
   assert sorted(np.concatenate(parts)) == list(range(len(LABELS)))
   assert [len(part) for part in parts] == [66, 66, 66]
@@ -71,7 +71,7 @@ def test_labels_need_not_be_consecutive():
     ({'split': 'three_way', 'fraction': 0.01}, '0.01 of 198 images is too few for the 3 parts'),
   ],
 )
-def test_search_parts_says_what_is_wrong(arguments, words):
+def test_search_parts_names_the_mistake(arguments, words):
   with pytest.raises(ValueError, match=words):
     splits.search_parts(LABELS, **arguments)
 
@@ -95,7 +95,7 @@ def test_an_epoch_draws_without_replacement():
   assert np.isin(batches, PART).all()
 
 
-def test_longer_epochs_go_on_with_further_permutations():
+def test_longer_epochs_continue_with_further_permutations():
   found = epoch(10, 7).ravel()
   rounds = [found[:23], found[23:46], found[46:69]]
   assert all(sorted(r) == list(PART) for r in rounds)
@@ -107,7 +107,7 @@ def test_batches_depend_on_the_arguments_alone():
   np.random.seed(5)
   epoch(epoch=4)
   np.testing.assert_array_equal(before, epoch(epoch=3))
-  # One whole epoch and a longer one begin alike.
+  # A longer epoch begins with the same batches.
   np.testing.assert_array_equal(before, epoch(5, 9, epoch=3)[:4])
 
 
@@ -129,13 +129,13 @@ def test_every_image_comes_first_about_as_often():
 
 
 @pytest.mark.parametrize('batch_size', [24, 0])
-def test_a_batch_larger_than_the_part(batch_size):
+def test_a_batch_larger_than_the_part_is_named(batch_size):
   with pytest.raises(ValueError, match=f'batch size is {batch_size}; .* 23, .*val_alpha'):
     epoch(batch_size, stream='val_alpha')
 
 
 @pytest.mark.parametrize('num_examples, batch_size', [(10, 4), (8, 4), (3, 4), (1, 1), (0, 4)])
-def test_evaluation_sees_every_example_once(num_examples, batch_size):
+def test_evaluation_has_every_example_once(num_examples, batch_size):
   indices, valid = order.evaluation_places(num_examples, batch_size)
   assert indices.shape == valid.shape and indices.shape[1] == batch_size
   assert indices.dtype == np.int32 and valid.dtype == bool

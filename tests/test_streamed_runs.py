@@ -1,4 +1,4 @@
-"""Searches and trainings on images that are read as they are needed, at the smallest size."""
+"""Tests of tiny searches and trainings on streamed images."""
 
 import contextlib
 import json
@@ -47,7 +47,7 @@ TRAIN = STREAM | {
 
 @pytest.fixture(scope='module')
 def images(tmp_path_factory):
-  """ImageNet in class folders: 3 classes of 8 JPEGs to learn from, and of 3 to be measured on."""
+  """Makes class folders: for each of 3 classes 8 JPEGs for training, and 3 for evaluation."""
   path, random = tmp_path_factory.mktemp('images'), np.random.default_rng(0)
   for part, count in ('train', 8), ('val', 3):
     for label in range(3):
@@ -68,7 +68,7 @@ def train_config(images):
 
 @pytest.fixture(scope='module')
 def programs(train_config):
-  """Compiled once for all trainings here."""
+  """Returns programs that all trainings of this file share."""
   return train_steps.compile_programs(train_plan.plan_train(train_config(), TINY_CELL))
 
 
@@ -94,7 +94,7 @@ def test_a_search_on_a_stream(images, tmp_path, capsys):
   result = stretchnas_jax.run_search(config, tmp_path / 'run')
   (line,) = json_files.read_lines(tmp_path / 'run' / 'metrics.jsonl')
   assert line['step'] == 2 and np.isfinite(line['train_loss'])
-  assert round(16 * result['val_accuracy'], 6) in range(17)  # of the two validation parts
+  assert round(16 * result['val_accuracy'], 6) in range(17)  # images in the two validation parts
   assert no_thread_is_left()
   assert 'imagenet stem' in capsys.readouterr().err
   apply_fn, variables, info = stretchnas_jax.load_trained(tmp_path / 'run')
@@ -125,15 +125,15 @@ def test_the_stem_for_large_images_halves_three_times():
 
 @pytest.fixture(scope='module')
 def finished(train_config, programs, tmp_path_factory):
-  """A training that was never stopped: its folder and its result."""
+  """Returns the folder and the result of a training that was never interrupted."""
   path = tmp_path_factory.mktemp('train') / 'run'
   run_plan = train_plan.plan_train(train_config(), TINY_CELL)
   folder = train.open_folder(path, train_config(), TINY_CELL, ())
   return path, train.run_plan(run_plan, folder, programs)
 
 
-def test_a_training_on_a_stream_goes_on_where_it_was(finished, train_config, tmp_path, monkeypatch):
-  """It breaks off in the second epoch, of 3 steps, after a checkpoint in the midst of it."""
+def test_a_training_on_a_stream_resumes_exactly(finished, train_config, tmp_path, monkeypatch):
+  """The training stops in its second epoch of 3 steps, after a checkpoint in that epoch."""
   path, result = finished
   assert round(9 * result['test_accuracy'], 6) in range(10)
   advance, seen = loop.Loop.advance, []
@@ -166,14 +166,14 @@ def truncate(path):
 
 
 def start(config_fields, path):
-  """Runs the program as from a command line."""
+  """Runs the program as the command line does."""
   words = [f'--config.{field}={value}' for field, value in config_fields.items()]
   argv = ['train', f'--config={ROOT / "configs" / "train_folder.py"}', *words]
   argv += [f'--workdir={path}', f'--genotype={path.parent / "cell.json"}']
   app.run(train.prepare, workdir=True, options=train.OPTIONS, argv=argv)
 
 
-def test_a_broken_image_ends_a_run_in_a_line_or_is_skipped(
+def test_a_broken_image_ends_a_run_with_one_line_or_is_skipped(
   images, programs, tmp_path, capsys, caplog
 ):
   tree = shutil.copytree(images, tmp_path / 'images')
@@ -193,7 +193,7 @@ def test_a_broken_image_ends_a_run_in_a_line_or_is_skipped(
   assert {int(p.name) for p in (tmp_path / 'run' / 'checkpoints').iterdir()} == {1, 2}
   start(fields | {'data.on_bad_image': 'skip'}, tmp_path / 'run')
   result = json.loads((tmp_path / 'run' / 'result.json').read_text())
-  assert round(8 * result['test_accuracy'], 6) in range(9)  # of 9 images that can be read 8
+  assert round(8 * result['test_accuracy'], 6) in range(9)  # 8 of the 9 images can be read
   assert broken in caplog.text and files.test.paths[4] in caplog.text
   capsys.readouterr()
   trained.prepare_evaluation(tmp_path / 'run')()
@@ -202,7 +202,7 @@ def test_a_broken_image_ends_a_run_in_a_line_or_is_skipped(
   assert no_thread_is_left()
 
 
-def test_predictions_see_what_was_measured(finished, images):
+def test_predictions_agree_with_the_test_accuracy(finished, images):
   loaded = stretchnas_jax.load_trained(finished[0])
   files = encoded.load('folder', path=str(images)).test
   found = stretchnas_jax.predict(loaded, files.paths)
@@ -214,7 +214,7 @@ def test_predictions_see_what_was_measured(finished, images):
   np.testing.assert_array_equal(again.probabilities, found.probabilities)
 
 
-# ---- what a config means -------------------------------------------------------------------------
+# ---- configs ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('name', ['milenas_sc_imagenet', 'train_imagenet'])
@@ -236,14 +236,14 @@ def test_the_configs_of_imagenet_open_their_stream(name, images):
     assert feeds.train.options == stream_batches.Options(workers=1)
 
 
-def test_three_percent_of_too_few_images_is_named(images):
+def test_a_fraction_of_too_few_images_is_named(images):
   config = load_config(ROOT / 'configs' / 'milenas_sc_imagenet.py')
   config.data.path = str(images)
   with pytest.raises(ValueError, match=r'data.fraction 0.03 of 24 images is too few'):
     search_plan.open_feeds(config)
 
 
-def test_what_a_config_says_of_a_stream(images):
+def test_the_options_of_a_stream_come_from_the_config(images):
   config = config_lib.train_config()
   assert plan.stream_options(config.data).jitter is None
   assert plan.stream_options(config.data).image_size == 224
@@ -256,7 +256,7 @@ def test_what_a_config_says_of_a_stream(images):
     plan.load_dataset(config.data)
 
 
-def test_each_image_of_a_stream_is_cut_out_at_a_place_of_its_own(key):
+def test_each_image_has_its_own_cutout(key):
   found = augment.cut_out_each(key, np.ones((6, 8, 8, 3), np.float32), np.arange(6), 4)
   holes = [np.asarray(1 - image[..., 0]) for image in found]
   assert all(4 <= hole.sum() <= 16 for hole in holes)
@@ -265,7 +265,7 @@ def test_each_image_of_a_stream_is_cut_out_at_a_place_of_its_own(key):
   np.testing.assert_array_equal(moved, found[4:])
 
 
-def test_images_none_of_which_can_be_measured_on(images, tmp_path):
+def test_an_evaluation_without_a_readable_image_is_named(images, tmp_path):
   tree = shutil.copytree(images, tmp_path / 'images')
   files = encoded.load('folder', path=str(tree)).test
   for path in files.paths:
@@ -277,7 +277,7 @@ def test_images_none_of_which_can_be_measured_on(images, tmp_path):
     list(feed.chunks(1))
 
 
-def test_how_the_cell_of_a_stream_is_trained():
+def test_the_printed_command_trains_on_the_same_stream():
   data = config_lib.search_config().data
   data.name = 'imagenet2012'
   path = pathlib.Path('runs/x')

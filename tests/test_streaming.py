@@ -1,4 +1,4 @@
-"""Streams: the same batches however they are made, and what happens to images that are broken."""
+"""Tests of streams: their batches, their evaluation, and images that cannot be read."""
 
 import contextlib
 import io
@@ -27,7 +27,7 @@ NAMES = ['ant', 'bee', 'cat']
 
 
 def color(number):
-  """A colour by which an image is known in whatever crop."""
+  """Returns the colour of an image, so that any crop of it tells its number."""
   return number + 1, 255 - number, 128
 
 
@@ -38,7 +38,7 @@ def save(file, pixels):
 
 @pytest.fixture
 def tree(tmp_path):
-  """3 classes of 7 training images of one colour each, and 3 + 2 + 0 test images."""
+  """Makes 3 classes of 7 training images of one colour each, and 3 + 2 + 0 test images."""
   number = itertools.count()
   for part, counts in ('train', (7, 7, 7)), ('val', (3, 2, 0)):
     for name, count in zip(NAMES, counts):
@@ -50,7 +50,7 @@ def tree(tmp_path):
 
 @pytest.fixture
 def noisy(tmp_path):
-  """2 classes of 10 images in which every crop differs."""
+  """Makes 2 classes of 10 images in which every crop differs."""
   random = np.random.default_rng(0)
   for i in range(20):
     pixels = random.integers(0, 256, (9 + i, 14, 3), np.uint8)
@@ -60,7 +60,7 @@ def noisy(tmp_path):
 
 @pytest.fixture
 def make():
-  """Makes feeds that are closed in the end."""
+  """Returns a function that makes feeds; they are closed after the test."""
   with contextlib.ExitStack() as stack:
 
     def make(images, batch_size=4, options=PLAIN, *, parts=None, seed=0):
@@ -73,7 +73,7 @@ def make():
 
 @pytest.fixture
 def opened(monkeypatch):
-  """The list of images that are opened."""
+  """Returns a list to which each opened image is added."""
   kind = encoded_images.Files
   found, real = [], kind.open
   monkeypatch.setattr(kind, 'open', lambda self, i: found.append(i) or real(self, i))
@@ -85,7 +85,7 @@ def load(tree):
 
 
 def numbers_of(pixels):
-  """The numbers of images of one colour, from their crops `[..., S, S, 3]`."""
+  """Returns the numbers of images of one colour from their crops `[..., S, S, 3]`."""
   assert (pixels == pixels[..., :1, :1, :]).all()
   return pixels[..., 0, 0, 0].astype(int) - 1
 
@@ -94,7 +94,7 @@ def equal(a, b):
   return all(jax.tree.leaves(jax.tree.map(np.array_equal, a, b)))
 
 
-# ---- what is in a batch --------------------------------------------------------------------------
+# ---- batches ------------------------------------------------------------------------------------
 
 
 def test_an_epoch_has_every_image_once(tree, make):
@@ -111,14 +111,14 @@ def test_an_epoch_has_every_image_once(tree, make):
   assert not np.array_equal(found, other)
 
 
-def test_the_order_is_that_of_data_in_memory(tree, make):
+def test_the_order_is_the_same_as_in_memory(tree, make):
   feed = make(load(tree).train, 4, seed=3)
   batches = order.epoch_indices(np.arange(21), 4, 5, seed=3, epoch=2, stream='train')
   found = numbers_of(feed.chunk(2, 1, 2, 2)['train'].images)
   np.testing.assert_array_equal(found, batches[1:3])
 
 
-def test_each_image_is_cropped_by_its_own_draw(noisy, make):
+def test_each_image_is_cropped_by_its_own_random_numbers(noisy, make):
   chunk = make(noisy, 4, seed=5).chunk(1, 2, 1, 1)['train']
   batches = order.epoch_indices(np.arange(20), 4, 5, seed=5, epoch=1, stream='train')
   draws = crops.random_numbers(4, seed=5, stream='train', epoch=1, step=2)
@@ -129,7 +129,7 @@ def test_each_image_is_cropped_by_its_own_draw(noisy, make):
     np.testing.assert_array_equal(pixels, wanted)
 
 
-def test_workers_do_not_matter_nor_how_steps_are_asked_for(noisy, make):
+def test_batches_depend_neither_on_workers_nor_on_the_size_of_chunks(noisy, make):
   fields = {'train': np.arange(12), 'val_alpha': np.arange(12, 20)}
   one = make(noisy, 4, PLAIN._replace(workers=1), parts=fields)
   whole = one.chunk(0, 0, 3, 3)
@@ -144,7 +144,7 @@ def test_workers_do_not_matter_nor_how_steps_are_asked_for(noisy, make):
   assert not equal(whole, make(noisy, 4, parts=fields, seed=1).chunk(0, 0, 3, 3))
 
 
-def test_to_resume_reads_nothing_that_came_before(noisy, make, opened):
+def test_resuming_reads_no_earlier_image(noisy, make, opened):
   through = make(noisy)
   chunks = [through.chunk(*divmod(step, 5), 1, 1) for step in range(9)]
   through.close()
@@ -152,19 +152,19 @@ def test_to_resume_reads_nothing_that_came_before(noisy, make, opened):
   resumed = make(noisy)
   assert equal(resumed.chunk(1, 3, 1, 1), chunks[8])
   resumed.close()
-  assert len(opened) <= 8  # the batch, and the one that is decoded ahead of time
+  assert len(opened) <= 8  # the batch, and the next one
   batches = order.epoch_indices(np.arange(20), 4, 5, seed=0, epoch=1, stream='train')
   assert set(opened) <= set(batches[3:5].ravel().tolist())
 
 
-def test_little_is_read_ahead(noisy, make, opened):
+def test_only_one_chunk_is_read_ahead(noisy, make, opened):
   feed = make(noisy, 2)
   feed.chunk(0, 0, 1, 3)
   feed.close()
   assert len(opened) <= 2 * (1 + 3)
 
 
-def test_the_parts_of_several_processes_are_the_whole_batch(noisy, make):
+def test_the_shares_of_several_processes_make_up_the_batch(noisy, make):
   whole = make(noisy, 6).chunk(0, 1, 2, 2)['train']
   parts = [
     make(noisy, 6, PLAIN._replace(process_index=i, process_count=3)).chunk(0, 1, 2, 2)['train']
@@ -176,7 +176,7 @@ def test_the_parts_of_several_processes_are_the_whole_batch(noisy, make):
     make(noisy, 6, PLAIN._replace(process_count=4))
 
 
-def test_no_thread_is_left(noisy, make):
+def test_closing_ends_all_threads(noisy, make):
   threads = lambda: [t for t in threading.enumerate() if t.name.startswith('decode')]
   feed = make(noisy)
   feed.chunk(0, 0, 1, 4)
@@ -185,7 +185,7 @@ def test_no_thread_is_left(noisy, make):
   assert not threads()
 
 
-# ---- on the device -------------------------------------------------------------------------------
+# ---- examples -----------------------------------------------------------------------------------
 
 
 def test_examples_are_normalised(noisy, make, key):
@@ -198,7 +198,7 @@ def test_examples_are_normalised(noisy, make, key):
   np.testing.assert_array_equal(examples.labels, batch.labels)
 
 
-def test_examples_are_jittered_before(noisy, make, key):
+def test_colours_change_before_examples_are_normalised(noisy, make, key):
   feed = make(noisy, options=stream_batches.Options(image_size=6, workers=1))
   batch = jax.tree.map(lambda x: x[0], feed.chunk(0, 0, 1, 1)['train'])
   place = np.arange(8, 12)
@@ -216,7 +216,7 @@ def test_examples_are_jittered_before(noisy, make, key):
 
 
 @pytest.mark.parametrize('batch_size, length', [(2, 2), (4, 1), (5, 9), (8, 1)])
-def test_evaluation_gives_every_image_once(tree, batch_size, length):
+def test_evaluation_has_every_image_once(tree, batch_size, length):
   data = load(tree)
   with contextlib.closing(
     streaming.StreamEvaluation(data.test, np.arange(5), batch_size, PLAIN)
@@ -254,7 +254,7 @@ def test_processes_share_an_evaluation(noisy):
   assert equal(jax.tree.map(lambda *rows: np.concatenate(rows, axis=1), *joined), whole)
 
 
-# ---- images that are broken ----------------------------------------------------------------------
+# ---- broken images ------------------------------------------------------------------------------
 
 
 def break_image(images, number):
@@ -281,7 +281,7 @@ def test_a_truncated_image_is_replaced_by_the_next_of_its_class(tree, make, capl
   feed = make(images, 4, options, parts={'train': part})
   batches = order.epoch_indices(part, 4, 5, seed=0, epoch=0, stream='train')
   chunk = feed.chunk(0, 0, 5, 5)['train']
-  instead = {9: 12, 10: 12, 13: 7}  # 11 is of the class, but of another part
+  instead = {9: 12, 10: 12, 13: 7}  # image 11 has the same class, but is in another part
   wanted = [[instead.get(number, number) for number in row] for row in batches.tolist()]
   np.testing.assert_array_equal(numbers_of(chunk.images), wanted)
   np.testing.assert_array_equal(chunk.labels, batches // 7)
@@ -292,7 +292,7 @@ def test_a_truncated_image_is_replaced_by_the_next_of_its_class(tree, make, capl
   ]  # fmt: skip
 
 
-def test_a_class_of_broken_images(tree, make):
+def test_a_class_of_broken_images_is_named(tree, make):
   images = load(tree).train
   for number in range(7, 14):
     break_image(images, number)
@@ -338,7 +338,7 @@ def test_class_folders(tree):
     ({'name': 'imagenet2012', 'path': 'nowhere'}, "'nowhere'; there is no such folder"),
   ],
 )
-def test_what_is_wrong_is_said(arguments, words):
+def test_load_names_the_mistake(arguments, words):
   with pytest.raises((ValueError, OSError), match=words):
     encoded.load(**arguments)
 
@@ -361,7 +361,7 @@ def test_feeds_of_a_search_on_a_fraction(tree):
     assert set(opened.sizes) == {'train', 'val_alpha'}
 
 
-def test_feeds_of_a_training_with_a_part_held_out(tree):
+def test_feeds_of_a_training_with_a_holdout(tree):
   data = load(tree)
   supply = streaming.StreamSupply(data, 3, PLAIN, seed=0)
   with contextlib.closing(feeds.train_feeds(supply, fraction=1.0, holdout=2 / 7)) as opened:
@@ -383,7 +383,7 @@ def jpeg(number):
 
 
 def prepare(folder, labels):
-  """ImageNet as TFDS leaves it, with these few labels."""
+  """Prepares ImageNet as TFDS does, with a few labels."""
   import tensorflow_datasets as tfds
   from array_record.python.array_record_module import ArrayRecordWriter
 
@@ -422,20 +422,22 @@ def test_imagenet_from_tfds(tmp_path, make, monkeypatch):
   np.testing.assert_array_equal(chunk.labels, data.train.labels[batches])
   wanted = np.array([color(number) for number in range(6)])[batches]
   np.testing.assert_allclose(chunk.images.mean(axis=(2, 3)), wanted, atol=2)
-  monkeypatch.setattr('stretchnas_jax.data.datasets.tfds._read_labels', None)  # the cache has them
+  monkeypatch.setattr(
+    'stretchnas_jax.data.datasets.tfds._read_labels', None
+  )  # the cache holds them
   again = encoded.load('imagenet2012', path=str(tmp_path), cache=tmp_path / 'cache')
   np.testing.assert_array_equal(again.train.labels, data.train.labels)
 
 
-def test_a_record_that_is_no_image(tmp_path, make, monkeypatch):
-  monkeypatch.setattr('test_stream.jpeg', lambda number: b'broken')
+def test_a_record_that_is_not_an_image_is_named(tmp_path, make, monkeypatch):
+  monkeypatch.setattr('test_streaming.jpeg', lambda number: b'broken')
   prepare(tmp_path, {'train': [7, 8], 'validation': [3]})
   data = encoded.load('imagenet2012', path=str(tmp_path), cache=tmp_path / 'cache')
   with pytest.raises(ValueError, match=r'record [01] of imagenet2012 \(train\) is not a readable'):
     make(data.train, 2).chunk(0, 0, 1, 1)
 
 
-def test_imagenet_that_is_not_prepared(tmp_path):
+def test_imagenet_that_is_not_prepared_is_named(tmp_path):
   (tmp_path / 'imagenet2012').mkdir()
   with pytest.raises(FileNotFoundError, match='not prepared .*--file_format=array_record'):
     encoded.load('imagenet2012', path=str(tmp_path))

@@ -1,4 +1,4 @@
-"""Noise in the shape of a data set."""
+"""Tests of noise in the shape of a data set."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from stretchnas_jax.data.datasets import loading, synthetic
 
 
 @pytest.mark.parametrize('side', [None, 8])
-def test_digits_of_noise_are_as_many_and_as_large_as_the_real_ones(side):
+def test_noise_has_the_shape_of_the_real_digits(side):
   ours, real = synthetic.dataset('digits', image_size=side), loading.load('digits', image_size=side)
   for part in ('train_images', 'train_labels', 'test_images', 'test_labels'):
     a, b = getattr(ours, part), getattr(real, part)
@@ -17,7 +17,7 @@ def test_digits_of_noise_are_as_many_and_as_large_as_the_real_ones(side):
   assert ours.mean.shape == real.mean.shape == ours.std.shape
 
 
-def test_cifar_of_noise_needs_no_files():
+def test_noise_in_the_shape_of_cifar_needs_no_files():
   data = synthetic.dataset('cifar100', image_size=8)
   assert data.train_images.shape == (50_000, 8, 8, 3) and len(data.test_labels) == 10_000
   assert np.bincount(data.train_labels).tolist() == [500] * 100
@@ -38,17 +38,17 @@ def test_a_folder_is_counted_and_not_read(tmp_path):
   assert synthetic.size_of('folder') == synthetic.FOLDER
 
 
-def test_what_is_not_there_is_named(tmp_path):
+def test_an_unknown_data_set_is_named(tmp_path):
   with pytest.raises(ValueError, match="data.name is 'mnist'; it must be one of digits"):
     synthetic.size_of('mnist')
   with pytest.raises(FileNotFoundError, match='there is no such folder'):
     synthetic.size_of('folder', str(tmp_path / 'nowhere'))
 
 
-def test_imagenet_of_noise_is_files_in_no_memory():
+def test_noise_in_the_shape_of_imagenet_is_one_file():
   data = synthetic.encoded_dataset('imagenet2012')
   assert len(data.train_labels) == 1_281_167 and len(data.test.labels) == 50_000
   assert len(data.class_names) == 1000 and data.train_labels.max() == 999
   with Image.open(data.train.open(7)) as image:
     assert image.format == 'JPEG' and image.size == synthetic.FILE
-  assert 90_000 < len(data.train.file) < 140_000  # those of ImageNet have 110 kB on average
+  assert 90_000 < len(data.train.file) < 140_000  # ImageNet's files have 110 kB on average

@@ -1,4 +1,4 @@
-"""Colour jitter against a loop over pixels in float64, given the same draws, and against Pillow."""
+"""Compares colour jitter with a loop over pixels in float64, and with Pillow."""
 
 import colorsys
 import functools
@@ -33,7 +33,7 @@ def images():
 
 
 def changed(pixels, which, amount):
-  """One change, in the words of torchvision's documentation."""
+  """Returns an image after one change, computed as torchvision documents it."""
   if which == 3:
     return np.array([[turned(pixel, amount) for pixel in row] for row in pixels])
   grey = 0.299 * pixels[..., 0] + 0.587 * pixels[..., 1] + 0.114 * pixels[..., 2]
@@ -74,7 +74,7 @@ def test_three_changes_are_those_of_pillow(images, change, enhance):
     np.testing.assert_allclose(got, wanted, atol=1.6)  # Pillow rounds twice
 
 
-def test_draws_cover_their_ranges_evenly(key):
+def test_choices_cover_their_ranges_evenly(key):
   strengths = color_jitter.Strengths(0.4, 1.5, 0.2, 0.1)
   draws = jax.tree.map(np.asarray, draw_all(key, np.arange(3000), strengths))
   for values, low, high in zip(draws.amounts.T, [0.6, 0, 0.8, -0.1], [1.4, 2.5, 1.2, 0.1]):
@@ -86,7 +86,7 @@ def test_draws_cover_their_ranges_evenly(key):
   assert np.abs(np.corrcoef(draws.amounts.T) - np.eye(4)).max() < 0.08
 
 
-def test_rows_do_not_depend_on_the_batch_around_them(key, images):
+def test_an_example_does_not_depend_on_the_rest_of_its_batch(key, images):
   whole = np.asarray(run(key, images, np.arange(12)))
   order = np.array([7, 2, 9])
   np.testing.assert_allclose(run(key, images[order], order), whole[order], atol=1e-6)
