@@ -1,5 +1,7 @@
 """Shared set-up of all tests: four simulated devices, enforced annotations, a fixed key."""
 
+import logging
+
 import jax
 import jaxtyping
 import pytest
@@ -30,3 +32,13 @@ def unchecked():
   jaxtyping.config.update('jaxtyping_disable', True)
   yield
   jaxtyping.config.update('jaxtyping_disable', False)
+
+
+@pytest.fixture
+def root_logger():
+  """Puts the handlers and the level of the root logger back after a test that runs a program."""
+  root = logging.getLogger()
+  handlers, level = list(root.handlers), root.level
+  yield root
+  root.handlers[:] = handlers
+  root.setLevel(level)

@@ -1,3 +1,5 @@
+"""The command `describe`: sizes of a network, its cells, its published figures."""
+
 import pytest
 
 from stretchnas_jax import describe
@@ -7,6 +9,7 @@ from stretchnas_jax.networks import sizes
 
 
 def run(*words):
+  """Runs the command."""
   app.run(
     describe.prepare,
     config=False,
@@ -32,7 +35,7 @@ def test_sizes_cells_and_published_figures(capsys):
   assert zoo.PUBLISHED['DARTS_V2']['imagenet']['source'] in text
 
 
-def test_defaults_are_the_published_network(capsys):
+def test_the_default_network_is_the_published_one(capsys):
   run('DARTS_V2')
   assert '3,349,342, 3,825,768 with the auxiliary head' in capsys.readouterr().out
 
@@ -48,7 +51,7 @@ def test_a_file_has_no_published_figures(capsys, tmp_path):
   assert '  output = 4, 2' in text
 
 
-def test_channels_for_a_size(capsys):
+def test_channels_are_chosen_for_a_number_of_parameters(capsys):
   run('DARTS_V1', '--layers=2', '--target-params=20000')
   found = sizes.channels_for(zoo.GENOTYPES['DARTS_V1'], 20000, num_layers=2, num_classes=10)
   assert f'C {found}, 2 layers' in capsys.readouterr().out

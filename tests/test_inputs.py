@@ -1,4 +1,4 @@
-"""Genotypes by name, by file, by folder, by epoch and by chance."""
+"""Cells by name, by file, by folder, by epoch and drawn at random."""
 
 import json
 
@@ -10,7 +10,7 @@ from stretchnas_jax.runs import find_cell
 V2 = zoo.GENOTYPES['DARTS_V2']
 
 
-def test_a_name_a_file_of_either_form_and_a_folder_give_the_same(tmp_path):
+def test_a_name_a_file_in_either_form_and_a_folder_give_the_same_cell(tmp_path):
   (tmp_path / 'genotype.json').write_text(genotype.to_json(V2))
   (tmp_path / 'v2.txt').write_text(f'\n  {genotype.to_darts_text(V2)}\n')
   assert find_cell.genotype_from('DARTS_V2') == V2
@@ -19,7 +19,7 @@ def test_a_name_a_file_of_either_form_and_a_folder_give_the_same(tmp_path):
   assert find_cell.genotype_from(tmp_path) == V2
 
 
-def test_what_is_not_there_is_named_with_what_there_is(tmp_path):
+def test_a_missing_cell_is_named_with_the_known_ones(tmp_path):
   with pytest.raises(FileNotFoundError, match="'DARTS_V9' is no file.*zoo: .*DARTS_V2"):
     find_cell.genotype_from('DARTS_V9')
   with pytest.raises(FileNotFoundError, match='holds no genotype.json: no search has finished'):
@@ -29,7 +29,7 @@ def test_what_is_not_there_is_named_with_what_there_is(tmp_path):
 @pytest.mark.parametrize(
   'content', [b'', b'{', b'{"normal": 3}', b'Genotype(', b'\xff\xfe\x00', b'[1]']
 )
-def test_a_file_that_is_no_genotype_is_named(tmp_path, content):
+def test_a_file_without_a_genotype_is_named(tmp_path, content):
   path = tmp_path / 'g.json'
   path.write_bytes(content)
   with pytest.raises(ValueError, match='g.json: '):
@@ -39,7 +39,7 @@ def test_a_file_that_is_no_genotype_is_named(tmp_path, content):
 # ---- cells at random, cells of an epoch ----------------------------------------------------------
 
 
-def test_cells_at_random(tmp_path):
+def test_random_cells(tmp_path):
   assert find_cell.genotype_from('random:3') == random_cells.random_cell(3)
   drawn = random_cells.random_operations(V2, 4)
   assert find_cell.genotype_from('random_ops:DARTS_V2:4') == drawn
@@ -64,14 +64,14 @@ def test_cells_at_random(tmp_path):
     ('random_ops:DARTS_V9:1', "'DARTS_V9' is no file, and no cell of the zoo"),
   ],
 )
-def test_a_drawing_that_cannot_be_is_named(text, words):
+def test_a_wrong_name_of_a_random_cell_is_named(text, words):
   with pytest.raises((ValueError, OSError), match=words):
     find_cell.genotype_from(text)
 
 
 @pytest.fixture
 def run(tmp_path):
-  """A search under way: three epochs, the third line torn, the second no genotype."""
+  """A search with three whole lines, two of them without a genotype, and a torn line."""
   folder = tmp_path / 'a@b'
   folder.mkdir()
   line = lambda epoch, cell: json.dumps({'step': 9 * epoch, 'epoch': epoch, 'genotype': cell})
@@ -97,17 +97,17 @@ def test_the_cell_of_an_epoch(run):
     ('', "is ''; it must be a whole number"),
   ],
 )
-def test_an_epoch_that_is_not_there_is_named(run, epoch, words):
+def test_a_missing_epoch_is_named(run, epoch, words):
   with pytest.raises(ValueError, match=words):
     find_cell.genotype_from(f'{run}@{epoch}')
 
 
-def test_a_run_that_is_not_there_is_named(tmp_path):
+def test_a_missing_run_is_named(tmp_path):
   with pytest.raises(FileNotFoundError, match='x holds no genotypes.jsonl: no search has run'):
     find_cell.genotype_from(f'{tmp_path / "x"}@3')
 
 
-def test_the_best_of_several_trainings_is_chosen_by_what_was_held_out(tmp_path):
+def test_the_best_training_has_the_highest_validation_accuracy(tmp_path):
   for name, score in (('0', 0.5), ('1', 0.9), ('2', 0.9)):
     (tmp_path / name).mkdir()
     (tmp_path / name / 'config.json').write_text('{}')

@@ -1,4 +1,4 @@
-"""The README's Python runs as it stands."""
+"""The Python code in the README runs."""
 
 import pathlib
 import re
@@ -9,10 +9,10 @@ TEXT = (pathlib.Path(__file__).parents[1] / 'README.md').read_text('utf-8')
 BLOCKS = re.findall(r'```python\n(.*?)```', TEXT, re.DOTALL)
 
 
-def test_there_are_blocks():
+def test_the_readme_has_python_code():
   assert len(BLOCKS) >= 3
 
 
 @pytest.mark.parametrize('block', BLOCKS, ids=range(len(BLOCKS)))
-def test_block_runs(block):
+def test_the_code_runs(block):
   exec(compile(block, 'README.md', 'exec'), {'__name__': 'readme'})

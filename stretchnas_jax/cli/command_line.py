@@ -96,12 +96,7 @@ def _parse_flags(values: flags.FlagValues, words: Sequence[str], source: str | N
     if config is not None:
       config_flags.define_overrides(config, words, values)
     return values(words)[1:]
-  except ValueError:
-    raise
-  except TypeError as error:
-    text = f'an override of a --config field does not fit: {errors.one_line(error)}'
-    raise ValueError(text) from error
-  except Exception as error:  # absl and ml_collections have many types for a wrong word
+  except Exception as error:  # absl and ml_collections raise many types for a wrong word
     raise ValueError(errors.one_line(error)) from error
 
 
