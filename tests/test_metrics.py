@@ -1,4 +1,4 @@
-"""What a run says while it runs."""
+"""The console and the writers of a run."""
 
 import io
 import math
@@ -45,7 +45,7 @@ def test_off_a_terminal_there_is_one_line_an_epoch(clock):
   assert lines[5:] == ['done']
 
 
-def test_steps_within_compilation_do_not_count_for_the_rate(clock):
+def test_steps_during_compilation_do_not_count_for_the_rate(clock):
   out = io.StringIO()
   progress = metrics.Progress(100, 10, 1, stream=out)
   with progress.compiling():
@@ -57,7 +57,7 @@ def test_steps_within_compilation_do_not_count_for_the_rate(clock):
   assert out.getvalue().endswith('epoch 2/10  1 img/s  ETA 0:01:20\n')
 
 
-def test_a_run_that_resumes_goes_on_counting(clock):
+def test_a_resumed_run_counts_from_its_first_step(clock):
   out = io.StringIO()
   progress = metrics.Progress(100, 10, 1, start_step=55, stream=out)
   clock[0] += 5
@@ -89,7 +89,7 @@ def test_other_processes_are_silent(stream):
   assert out.getvalue() == ''
 
 
-def test_closing_twice_and_a_failed_compilation_are_fine():
+def test_a_bar_may_be_closed_twice_and_after_a_failed_compilation():
   progress = metrics.Progress(10, 1, 1, stream=Terminal())
   with pytest.raises(KeyError), progress.compiling():
     raise KeyError

@@ -1,5 +1,6 @@
-"""Requests to stop: handlers only note them."""
+"""Requests to stop, which handlers only note."""
 
+import json
 import os
 import signal
 import subprocess
@@ -54,13 +55,14 @@ def test_a_program_that_was_stopped_says_where_and_exits_as_shells_expect(number
   assert capsys.readouterr().err == 'stopped at step 4 of 6\n'
 
 
-def test_a_search_that_a_real_signal_stops_saves_and_goes_on(tmp_path):
-  """The signal comes from outside, as soon as the program has said that it has compiled."""
-  command = [
-    sys.executable, '-m', 'stretchnas_jax.search', f'--config={tmp_path / "tiny.py"}',
-    f'--workdir={tmp_path / "run"}',
-  ]  # fmt: skip
+def test_a_run_saves_its_state_when_a_real_signal_stops_it(tmp_path):
+  """The signal comes from outside, as soon as the program says that the step is compiled."""
   (tmp_path / 'tiny.py').write_text(TINY)
+  (tmp_path / 'cell.json').write_text(json.dumps(CELL))
+  command = [
+    sys.executable, '-m', 'stretchnas_jax.train', f'--config={tmp_path / "tiny.py"}',
+    f'--workdir={tmp_path / "run"}', f'--genotype={tmp_path / "cell.json"}',
+  ]  # fmt: skip
   env = {**os.environ, 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
   said = []
   with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process:
@@ -68,7 +70,7 @@ def test_a_search_that_a_real_signal_stops_saves_and_goes_on(tmp_path):
       said.append(line)
       if line.startswith('compiled the step'):
         process.send_signal(signal.SIGTERM)
-  assert process.returncode == 143
+  assert process.returncode == 143, said
   assert 'goes on from there' in said[-1]
   step = max(int(p.name) for p in (tmp_path / 'run' / 'checkpoints').iterdir())
   assert f'stopped at step {step} of' in said[-1]
@@ -78,10 +80,16 @@ TINY = """
 from stretchnas_jax import config as config_lib
 
 def get_config():
-  config = config_lib.search_config()
+  config = config_lib.train_config()
   config.data.name, config.data.image_size, config.data.crop_padding = 'digits', 8, 1
-  config.space.num_intermediate, config.model.channels, config.model.num_layers = 2, 2, 1
-  config.model.form, config.rule.kind = 'merged', 'mixed'
-  config.search.epochs, config.search.batch_size = 10000, 32
+  config.data.cutout = 2
+  config.model.channels, config.model.num_layers, config.model.auxiliary = 2, 1, False
+  config.train.epochs, config.train.batch_size = 10000, 32
   return config
 """
+CELL = {
+  'normal': [['skip_connect', 0, 2], ['skip_connect', 1, 2]],
+  'normal_concat': [2],
+  'reduce': [['skip_connect', 0, 2], ['skip_connect', 1, 2]],
+  'reduce_concat': [2],
+}

@@ -1,35 +1,64 @@
-"""What a run says while it runs: a progress bar, lines of metrics, TensorBoard files.
+"""The output of a run while it runs: a progress bar, lines of metrics, TensorBoard files.
 
-A writer is anything with `write_scalars(step, scalars)` and `close()`.
+A writer is any object with `write_scalars(step, scalars)` and `close()`.
 """
 
 import contextlib
 import datetime
+import io
 import numbers
+import os
 import sys
 import time
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import tqdm
 
+from stretchnas_jax.runs import json_files
+
 
 class Progress:
-  """The console: a bar on a terminal, elsewhere one plain line for each epoch.
+  """The console: a bar on a terminal, one plain line an epoch elsewhere.
 
   On a terminal: `epoch 3/50 [######    ]  57%  loss 1.23  412 img/s  ETA 0:12:31`.
   """
 
   def __init__(
-    self, total_steps, steps_per_epoch, images_per_step, start_step=0, enabled=True, stream=None
-  ):
-    """`stream` is stderr by default; a run that resumes has done `start_step` steps."""
-    self._total, self._per_epoch, self._images = total_steps, steps_per_epoch, images_per_step
-    self._stream, self._enabled = stream or sys.stderr, enabled
-    self._step, self._told = start_step, start_step // steps_per_epoch
-    # Time and steps since the start, but for compilation: what is left is reckoned from them.
-    self._timed_seconds, self._timed_steps = 0.0, 0
-    self._mark, self._compiling, self._rate, self._text = time.monotonic(), '', '', ''
-    self._untimed = False  # whether the steps of the next update ran while something compiled
+    self,
+    total_steps: int,
+    steps_per_epoch: int,
+    images_per_step: int,
+    start_step: int = 0,
+    enabled: bool = True,
+    stream: io.TextIOBase | None = None,
+  ) -> None:
+    """Starts at a step.
+
+    Args:
+      total_steps: of the whole run.
+      steps_per_epoch: how many steps an epoch has.
+      images_per_step: the batch size.
+      start_step: how many steps a run that resumes has done.
+      enabled: whether anything is written.
+      stream: where to; by default stderr.
+    """
+    self._total = total_steps
+    self._per_epoch = steps_per_epoch
+    self._images = images_per_step
+    self._stream = stream or sys.stderr
+    self._enabled = enabled
+    self._step = start_step
+    self._shown_epochs = start_step // steps_per_epoch
+    # Steps and their seconds in this process, without compilation, from which the rest is guessed.
+    self._timed_seconds = 0.0
+    self._timed_steps = 0
+    self._mark = time.monotonic()
+    self._compiling = ''
+    self._rate = ''
+    self._text = ''
+    self._untimed = False  # whether a program was compiled in the time of the next update
     self._bar = None
     if enabled and self._stream.isatty():
       self._bar = tqdm.tqdm(
@@ -37,95 +66,105 @@ class Progress:
         bar_format=self._format(), miniters=1,
       )  # fmt: skip
 
-  def __enter__(self):
+  def __enter__(self) -> 'Progress':
     return self
 
-  def __exit__(self, *_):
+  def __exit__(self, *_: Any) -> None:
     self.close()
 
   @contextlib.contextmanager
-  def compiling(self, what='the step', steps_inside=False):
-    """While this lasts the console says so, and the clock of the steps stands still.
+  def compiling(self, name: str = 'the step', steps_inside: bool = False) -> Iterator[None]:
+    """Says that something compiles, and stops the clock of the steps meanwhile.
 
-    With `steps_inside`, as for the first call of a jitted function, the steps of the next update
-    ran in here and count for no rate.
+    Args:
+      name: of the program, for the sentence.
+      steps_inside: whether the steps of the next update run in this context, as in the first call
+        of a jitted function. They do not count for the rate.
     """
-    begin, self._compiling = time.monotonic(), f'compiling {what} ...'
+    begin = time.monotonic()
+    self._compiling = f'compiling {name} ...'
     self._show(self._compiling)
     try:
       yield
     finally:
-      now, self._compiling = time.monotonic(), ''
-      lasted, self._mark = now - begin, min(now, self._mark + now - begin)
+      now = time.monotonic()
+      self._compiling = ''
+      seconds = now - begin
+      self._mark = min(now, self._mark + seconds)
       self._untimed = self._untimed or steps_inside
-    self._show(f'compiled {what} in {lasted:.1f} s')
+    self._show(f'compiled {name} in {seconds:.1f} s')
 
-  def update(self, step, **scalars):
-    """`step` steps are done. At the end of an epoch call it once, with all there is to say."""
+  def update(self, step: int, **scalars: Any) -> None:
+    """Shows the state after `step` steps; at the end of an epoch it is called once.
+
+    Args:
+      step: how many steps are done.
+      **scalars: numbers or texts that are shown by name.
+    """
     now, done = time.monotonic(), step - self._step
     if done > 0 and not self._compiling and not self._untimed:
       seconds = max(now - self._mark, 1e-9)
-      self._timed_seconds, self._timed_steps = (
-        self._timed_seconds + seconds,
-        self._timed_steps + done,
-      )
+      self._timed_seconds += seconds
+      self._timed_steps += done
       self._rate = f'{done * self._images / seconds:.0f} img/s'
-    self._step, self._mark, self._untimed = step, now, self._untimed and not done
-    self._text = '  '.join(f'{name} {short(value)}' for name, value in scalars.items())
+    self._untimed = self._untimed and not done
+    self._step = step
+    self._mark = now
+    self._text = '  '.join(f'{name} {_short(value)}' for name, value in scalars.items())
+    epochs = step // self._per_epoch
     if self._bar is not None:
       self._draw()
-    elif self._enabled and step // self._per_epoch > self._told:
+    elif self._enabled and epochs > self._shown_epochs:
       parts = (self._epoch(), self._text, self._rate, self._left())
       print('  '.join(filter(None, parts)), file=self._stream, flush=True)
-    self._told = max(self._told, step // self._per_epoch)
+    self._shown_epochs = max(self._shown_epochs, epochs)
 
-  def message(self, text):
-    """A line of its own, above the bar."""
+  def message(self, text: str) -> None:
+    """Writes a line of its own, above the bar."""
     if self._bar is not None:
       self._bar.write(text, file=self._stream)
     elif self._enabled:
       print(text, file=self._stream, flush=True)
 
-  def close(self):
+  def close(self) -> None:
     """Leaves the bar as it is; a second call does nothing."""
     if self._bar is not None:
       self._bar.close()
       self._bar = None
 
-  def _show(self, text):
+  def _show(self, text: str) -> None:
     if self._bar is not None:
       self._draw()
     else:
       self.message(text)
 
-  def _draw(self):
+  def _draw(self) -> None:
     self._bar.bar_format = self._format()
     self._bar.n = self._step
     self._bar.refresh()
 
-  def _format(self):
-    """The line with tqdm's places for the bar and the percentage."""
-    if self._compiling:
-      right = self._compiling
-    else:
-      right = '  '.join(filter(None, (self._text, self._rate, self._left())))
-    escaped = right.replace('{', '{{').replace('}', '}}')
-    return f'{self._epoch()} [{{bar}}] {{percentage:3.0f}}%  {escaped}'
+  def _format(self) -> str:
+    """Returns the line, with tqdm's places for the bar and the percentage."""
+    parts = (self._compiling,) if self._compiling else (self._text, self._rate, self._left())
+    right = '  '.join(filter(None, parts)).replace('{', '{{').replace('}', '}}')
+    return f'{self._epoch()} [{{bar}}] {{percentage:3.0f}}%  {right}'
 
-  def _epoch(self):
-    """The epoch under way, or the one that has just ended."""
+  def _epoch(self) -> str:
+    """Returns the number of the epoch under way, or of the one that has just ended."""
     epochs = -(-self._total // self._per_epoch)
-    return f'epoch {min(max(-(-self._step // self._per_epoch), 1), epochs)}/{epochs}'
+    under_way = -(-self._step // self._per_epoch)
+    return f'epoch {min(max(under_way, 1), epochs)}/{epochs}'
 
-  def _left(self):
+  def _left(self) -> str:
+    """Returns the time that the remaining steps will take; '' while it is unknown."""
     if not self._timed_steps:
       return ''
     seconds = self._timed_seconds / self._timed_steps * (self._total - self._step)
     return f'ETA {datetime.timedelta(seconds=round(seconds))}'
 
 
-def short(value):
-  """A number in a few characters."""
+def _short(value: Any) -> str:
+  """Returns a number in a few characters."""
   if isinstance(value, (str, numbers.Integral)):
     return str(value)
   return f'{float(value):.4g}'
@@ -135,29 +174,40 @@ def short(value):
 
 
 class JsonLines:
-  """Writes scalars as lines of a `workdir.Lines`."""
+  """Writes scalars as JSON lines."""
 
-  def __init__(self, lines):
+  def __init__(self, lines: json_files.Lines) -> None:
+    """Binds a file of lines."""
     self._lines = lines
 
-  def write_scalars(self, step, scalars):
+  def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
+    """Appends one line.
+
+    Args:
+      step: after which the scalars were measured.
+      scalars: numbers by their names.
+    """
     self._lines.append({'step': step, **scalars})
 
-  def close(self):
-    """Nothing to do: each line is on its way to the disk when it has been written."""
+  def close(self) -> None:
+    """Does nothing, since each line is on the disk when it is written."""
 
 
 class TensorBoard:
   """Writes scalars as TensorBoard files, through tensorboardX."""
 
-  def __init__(self, folder, start_step=0):
-    """What an earlier start has written after `start_step` is hidden.
+  def __init__(self, folder: str | os.PathLike[str], start_step: int = 0) -> None:
+    """Opens a new file.
+
+    Args:
+      folder: where the files are.
+      start_step: figures of later steps, from an earlier start of this run, are hidden.
 
     Raises:
       ValueError: tensorboardX is not installed.
     """
     try:
-      import tensorboardX  # here: it is an extra
+      import tensorboardX  # here, since it is an extra
     except ImportError as error:
       raise ValueError(
         'log.tensorboard is True, which needs tensorboardX: '
@@ -165,26 +215,33 @@ class TensorBoard:
       ) from error
     self._writer = tensorboardX.SummaryWriter(str(folder), purge_step=start_step + 1)
 
-  def write_scalars(self, step, scalars):
+  def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
+    """Writes all values that are single numbers.
+
+    Args:
+      step: after which the scalars were measured.
+      scalars: values by their names.
+    """
     for name, value in scalars.items():
       if value is not None and not isinstance(value, str) and np.ndim(value) == 0:
         self._writer.add_scalar(name, float(value), step)
     self._writer.flush()
 
-  def close(self):
+  def close(self) -> None:
+    """Closes the file."""
     self._writer.close()
 
 
 class Writers:
   """Several writers as one."""
 
-  def __init__(self, *writers):
+  def __init__(self, *writers: Any) -> None:
     self._writers = writers
 
-  def write_scalars(self, step, scalars):
+  def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
     for writer in self._writers:
       writer.write_scalars(step, scalars)
 
-  def close(self):
+  def close(self) -> None:
     for writer in self._writers:
       writer.close()
