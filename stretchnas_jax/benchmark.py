@@ -35,6 +35,7 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
     os.makedirs(args.profile, exist_ok=True)
 
   def work() -> None:
+    """Prints the figures."""
     print(about, file=sys.stderr)
     if assumed:
       words = ', '.join(f'{value} {name}' for name, value in assumed.items())

@@ -27,6 +27,7 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
     raise ValueError(f'--scale is {args.scale}; it must be from 1 to 8')
 
   def work() -> None:
+    """Draws the cell."""
     if out.suffix == '.svg':
       out.write_text(cells.svg(cell, title=args.title), 'utf-8')
     else:

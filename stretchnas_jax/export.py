@@ -25,6 +25,7 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
   trained.read_run(args.workdir, args.best)
 
   def work() -> None:
+    """Writes the files."""
     export_trained(args.workdir, args.out, best=args.best)
     logging.info('wrote %s', args.out)
 

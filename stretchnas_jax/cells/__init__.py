@@ -1,0 +1,1 @@
+"""The definition of a cell: graph, search space, topology tables, relaxations, genotypes."""

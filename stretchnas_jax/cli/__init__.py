@@ -1,0 +1,1 @@
+"""Command lines: flags, configs, log lines, errors in one line."""

@@ -119,7 +119,7 @@ def usage(
   """Returns the help text of a program.
 
   Args:
-    prepare: its function; the first line of its module says what the program does.
+    prepare: its function; the first line of its module describes the program.
     program: the first word of the command line.
     config: as in `parse`.
     options: as in `parse`.

@@ -13,7 +13,7 @@ import tqdm
 _NOISY = re.compile(r'[/\\](orbax|ml_collections|asyncio)[/\\]')
 
 
-class Console(logging.Handler):
+class _Console(logging.Handler):
   """A handler that writes short lines on stderr, above a progress bar if there is one."""
 
   def emit(self, record: logging.LogRecord) -> None:
@@ -60,14 +60,14 @@ class _QuietUnraisableHook:
 
 
 def set_up_logging() -> None:
-  """Shows log records of INFO and above through a `Console`; a second call changes nothing."""
+  """Shows log records of INFO and above on stderr; a second call changes nothing."""
   root = logging.getLogger()
   root.setLevel(logging.INFO)
   # Some libraries give the root logger a handler of their own when they are imported.
   for handler in list(root.handlers):
     if type(handler) is logging.StreamHandler:
       root.removeHandler(handler)
-  if not any(isinstance(handler, Console) for handler in root.handlers):
-    root.addHandler(Console())
+  if not any(isinstance(handler, _Console) for handler in root.handlers):
+    root.addHandler(_Console())
   if not isinstance(sys.unraisablehook, _QuietUnraisableHook):
     sys.unraisablehook = _QuietUnraisableHook(sys.unraisablehook)

@@ -5,10 +5,10 @@ from collections.abc import Container
 from typing import NoReturn
 
 # Exit codes: an error of the user, and an interruption (128 + SIGINT, as shells have it).
-USER_ERROR, INTERRUPTED = 2, 130
+_USER_ERROR, INTERRUPTED = 2, 130
 
 
-class Failure(SystemExit):
+class _Failure(SystemExit):
   """The end of a program after an error of the user.
 
   Attributes:
@@ -16,14 +16,14 @@ class Failure(SystemExit):
   """
 
   def __init__(self, text: str) -> None:
-    super().__init__(USER_ERROR)
+    super().__init__(_USER_ERROR)
     self.text = text
 
 
 def fail(text: str) -> NoReturn:
   """Shows one line on stderr and ends the program with code 2."""
   print(f'error: {text}', file=sys.stderr)
-  raise Failure(text) from None
+  raise _Failure(text) from None
 
 
 def one_line(error: BaseException) -> str:

@@ -1,0 +1,1 @@
+"""Update rules, losses and optimisers: how a search or a training learns."""

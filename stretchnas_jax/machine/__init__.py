@@ -1,0 +1,1 @@
+"""Devices, processes, files, caches and memory of the machine."""

@@ -1,0 +1,1 @@
+"""The networks: the supernet, the network of a fixed cell, and their sizes."""

@@ -50,6 +50,7 @@ def export_trained(
   choose = functools.partial(lax.platform_dependent, cpu=on_cpu, default=elsewhere)
 
   def program(images: UInt8[Array, 'B H W C']) -> Float[Array, 'B M']:
+    """Returns the logits of a batch."""
     return choose(jax.tree.map(jnp.asarray, variables), images)
 
   (batch,) = jax_export.symbolic_shape('batch')

@@ -1,0 +1,1 @@
+"""The batches of a step: order, decoding, crops, augmentation."""

@@ -1,0 +1,1 @@
+"""The images and labels of data sets."""
