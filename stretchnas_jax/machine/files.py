@@ -1,16 +1,19 @@
-"""Files that are on the disk when they are said to be: whole, synced, or not there at all."""
+"""Files that are whole and on the disk once a write returns, or not there at all."""
 
 import contextlib
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterator
+from typing import NoReturn
 
 TEMPORARY = '.part-'
+"""The beginning of the name of a file that is not complete yet."""
 
 
 @contextlib.contextmanager
-def named(path):
-  """Errors of the system that name no file, such as that of a full disk, name this one."""
+def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
+  """Adds a file to errors of the system that name none, such as that of a full disk."""
   try:
     yield
   except OSError as error:
@@ -19,16 +22,24 @@ def named(path):
     raise
 
 
-def replace(path, data):
-  """Writes beside `path`, then renames; waits until the disk has both."""
-  with named(path):
+def replace(path: pathlib.Path, data: bytes) -> None:
+  """Writes a whole file and waits for the disk; after a crash there is the old file or the new one.
+
+  Args:
+    path: of the file; its folder must exist.
+    data: the new content.
+
+  Raises:
+    OSError: the file is as it was.
+  """
+  with _naming(path):
     handle, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
     try:
       with os.fdopen(handle, 'wb') as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-      os.chmod(temporary, 0o666 & ~current_umask())
+      os.chmod(temporary, 0o666 & ~_umask())
       os.replace(temporary, path)
     except BaseException:
       with contextlib.suppress(OSError):  # the first error is the one to see
@@ -37,11 +48,19 @@ def replace(path, data):
     sync(path.parent)
 
 
-def append(path, data):
-  """Adds to a file in one write, and waits until the disk has it."""
+def append(path: str | os.PathLike[str], data: bytes) -> None:
+  """Adds to a file, which is made where it is missing, and waits for the disk.
+
+  Args:
+    path: of the file; its folder must exist.
+    data: the bytes to add.
+
+  Raises:
+    OSError: a part of the data may have been written.
+  """
   new = not os.path.exists(path)
-  # In one write: a reader never sees two halves of two lines in one.
-  with named(path), open(path, 'ab', buffering=0) as file:
+  # One write, so that no reader sees half a line.
+  with _naming(path), open(path, 'ab', buffering=0) as file:
     if file.write(data) != len(data):
       raise OSError(f'{path}: there was no room for a whole line')
     os.fsync(file.fileno())
@@ -49,8 +68,8 @@ def append(path, data):
     sync(pathlib.Path(path).parent)
 
 
-def sync(path):
-  """Waits until the disk has a file, or the names in a folder."""
+def sync(path: str | os.PathLike[str]) -> None:
+  """Waits until a file, or the list of names in a folder, is on the disk."""
   handle = os.open(path, os.O_RDONLY)
   try:
     os.fsync(handle)
@@ -58,10 +77,14 @@ def sync(path):
     os.close(handle)
 
 
-def sync_tree(folder):
-  """Waits until the disk has all that a folder holds, and at last its names."""
+def sync_tree(folder: str | os.PathLike[str]) -> None:
+  """Waits until a folder and everything in it is on the disk.
 
-  def fail(error):
+  Raises:
+    OSError: something there cannot be read.
+  """
+
+  def fail(error: OSError) -> NoReturn:
     raise error
 
   for place, _, names in os.walk(folder, topdown=False, onerror=fail):
@@ -70,7 +93,7 @@ def sync_tree(folder):
     sync(place)
 
 
-def current_umask():
+def _umask() -> int:
   mask = os.umask(0)
   os.umask(mask)
   return mask

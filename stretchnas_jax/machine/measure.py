@@ -1,40 +1,50 @@
-"""What a program costs: time to compile it, memory at its peak, a trace of what it does."""
+"""The cost of a program: time to compile it, memory at its peak, a trace of its work."""
 
 import contextlib
+import os
 import pathlib
 import resource
 import sys
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import jax
 from jax import monitoring
 
 from stretchnas_jax.machine import devices
 
-# What JAX calls the time that lowering a program takes, right before its compilation; that of the
-# compilation; and that of getting a program out of its cache.
+# The names under which JAX reports seconds; a test tells when they change.
 LOWERED = '/jax/core/compile/jaxpr_to_mlir_module_duration'
+"""The lowering of a program, right before its compilation."""
 COMPILED = '/jax/core/compile/backend_compile_duration'
+"""The compilation of a program, or its loading from JAX's cache."""
 FROM_CACHE = '/jax/compilation_cache/cache_retrieval_time_sec'
+"""The loading of a program from JAX's cache."""
 
 
 class Compilation(NamedTuple):
-  """The compiler's part of some work."""
+  """The compiler's part of some work.
 
-  seconds: list  # of each program, in order
-  cached: list  # of those that came out of the cache, the time that took
+  Attributes:
+    seconds: for each program, in order.
+    cached: the seconds of each program that came from the cache.
+  """
+
+  seconds: list[float]
+  cached: list[float]
 
   @property
-  def from_cache(self):
+  def from_cache(self) -> bool:
+    """Whether any program came from the cache."""
     return bool(self.cached)
 
 
 @contextlib.contextmanager
-def compilation():
-  """Yields a `Compilation` that fills while JAX compiles within the block."""
+def compilation() -> Iterator[Compilation]:
+  """Yields a `Compilation` that fills while JAX compiles within the context."""
   found = Compilation([], [])
 
-  def listen(event, seconds, **_):
+  def listen(event: str, seconds: float, **_: Any) -> None:
     if event == COMPILED:
       found.seconds.append(seconds)
     elif event == FROM_CACHE:
@@ -47,23 +57,22 @@ def compilation():
     monitoring.unregister_event_duration_listener(listen)
 
 
-def peak_memory_mb():
-  """The most memory so far, in MiB: of the fullest accelerator, or on a CPU of this process.
+def peak_memory_mb() -> float:
+  """Returns the most memory in use so far, in MiB: of the fullest accelerator, or of this process.
 
-  The latter includes what the compiler took.
+  The figure of the process, for a CPU, includes the memory of the compiler.
   """
-  stats = [
-    device.memory_stats() for device in devices.of_this_process() if device.platform != 'cpu'
-  ]
-  if any(stats):
-    return max(s['peak_bytes_in_use'] for s in stats if s) / 2**20
+  accelerators = [device for device in devices.of_this_process() if device.platform != 'cpu']
+  known = [stats for stats in (device.memory_stats() for device in accelerators) if stats]
+  if known:
+    return max(stats['peak_bytes_in_use'] for stats in known) / 2**20
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
   return peak / (2**20 if sys.platform == 'darwin' else 2**10)
 
 
 @contextlib.contextmanager
-def trace(folder):
-  """Leaves a trace of the block under `folder`, for TensorBoard and Perfetto; None for no trace."""
+def trace(folder: str | os.PathLike[str] | None) -> Iterator[None]:
+  """Writes a trace of the context under a folder, for TensorBoard and Perfetto; None for none."""
   if folder is None:
     yield
     return
@@ -71,7 +80,7 @@ def trace(folder):
     yield
 
 
-def traces(folder):
-  """The files that `trace` has left, those for Perfetto (`*.json.gz`) last."""
+def traces(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
+  """Returns the files that `trace` has left, those for Perfetto (`*.json.gz`) last."""
   found = (path for path in pathlib.Path(folder).rglob('*') if path.is_file())
   return sorted(found, key=lambda path: (path.suffix == '.gz', path.name))
