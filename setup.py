@@ -47,7 +47,8 @@ setup(
     'test': TEST,
     'dev': TEST + ['ruff>=0.12'],
     'tensorboard': ['tensorboardX>=2.6.2'],
-    'experiments': ['submitit>=1.5'],  # jobs on a Slurm cluster
+    # jobs on a Slurm cluster; charts; intervals and tests
+    'experiments': ['submitit>=1.5', 'matplotlib>=3.9', 'scipy>=1.11'],
     'tf': ['tensorflow-cpu'],
   },
   entry_points={'console_scripts': ['stretchnas = stretchnas_jax.cli.app:main']},

@@ -14,19 +14,19 @@ import argparse
 import json
 import pathlib
 import shutil
-import statistics
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import numpy as np
-from scipy import stats
 
 from experiments import agreement_tables, exact
 from experiments.benchmarks import processes
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.data.datasets import folder, loading
 from stretchnas_jax.runs import find_cell
+from stretchnas_jax.sweeps import statistics
 
 SIZES = {'channels': 8, 'layers': 5, 'epochs': 3}
 CELL = 'DARTS_V2'
@@ -166,30 +166,26 @@ def train_peer(arrays, work, seeds):
   return found
 
 
-def summary(runs):
-  """Mean, deviation (n - 1; None for one run), n, and the runs themselves."""
-  found = {'n': len(runs)}
+def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+  """Returns mean and deviation of accuracy and loss, n, and the trainings themselves."""
+  found: dict[str, Any] = {'n': len(runs)}
   for name in ('test_accuracy', 'test_loss'):
-    values = [run[name] for run in runs]
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    found |= {name: statistics.fmean(values), f'{name}_std': deviation}
+    values = statistics.summarize(run[name] for run in runs)
+    found |= {name: values.mean, f'{name}_std': values.std}
   return {**found, 'runs': runs}
 
 
-def compare(ours, peer, name):
-  """Difference of two means, its standard error and 95 % interval, and Welch's test of it."""
+def compare(ours: dict[str, Any], peer: dict[str, Any], name: str) -> dict[str, Any]:
+  """Compares two sides by Welch's test.
+
+  Args:
+    ours: the `summary` of our trainings.
+    peer: the `summary` of the other trainings, which is subtracted.
+    name: 'test_accuracy' or 'test_loss'.
+  """
   values = [[run[name] for run in side['runs']] for side in (ours, peer)]
-  test = stats.ttest_ind(*values, equal_var=False)
-  error = sum(statistics.variance(side) / len(side) for side in values) ** 0.5
-  return {
-    'difference': ours[name] - peer[name],
-    'standard_error': error,
-    'interval': [float(bound) for bound in test.confidence_interval(0.95)],
-    't': float(test.statistic),
-    'degrees_of_freedom': float(test.df),
-    'p': float(test.pvalue),
-    'within_noise': bool(test.pvalue > 0.05),
-  }
+  found = statistics.difference_of_means(*values)
+  return {**found._asdict(), 'interval': list(found.interval), 'within_noise': found.p > 0.05}
 
 
 def check_trainings(images, arrays, work, sides, seeds, digits_seeds):

@@ -4,9 +4,9 @@ import json
 import pathlib
 from typing import Any
 
-from stretchnas_jax.sweeps import jobs
 from stretchnas_jax.sweeps.scales import PAPER
 from stretchnas_jax.sweeps.spec import Experiment, Paper, Run, Search
+from stretchnas_jax.sweeps.trials import Setting, trials
 
 GENOTYPE = json.loads(json.dumps({
   'normal': [['sep_conv_3x3', 0, 2], ['skip_connect', 2, 3]], 'normal_concat': [2, 3],
@@ -25,9 +25,9 @@ SMALL_EXPERIMENT = Experiment(
 )
 
 
-def setting_of(scale, folder='runs/x', seeds=(0, 1, 2), **more: Any) -> jobs.Setting:
+def setting_of(scale, folder='runs/x', seeds=(0, 1, 2), **more: Any) -> Setting:
   """Returns how an experiment is to be run: at this scale, in this folder, with these seeds."""
-  return jobs.Setting(scale, pathlib.Path(folder), seeds, **more)
+  return Setting(scale, pathlib.Path(folder), seeds, **more)
 
 
 def finish(folder: pathlib.Path, **result: Any) -> None:
@@ -42,14 +42,14 @@ def finish(folder: pathlib.Path, **result: Any) -> None:
   (folder / 'metrics.jsonl').write_text('\n'.join(map(json.dumps, lines)) + '\n')
 
 
-def canned(folder: pathlib.Path) -> jobs.Setting:
+def canned(folder: pathlib.Path) -> Setting:
   """Writes results: two seeds of three of `ours`, all of `zoo`, none of `chance`."""
   setting = setting_of(PAPER, folder)
   sizes = {'channels': 36, 'num_layers': 8, 'macs': 4e8, 'flops_ptflops': 5e8, 'seconds': 7200}
   runs = SMALL_EXPERIMENT.runs
-  for trial, error in zip(jobs.trials(SMALL_EXPERIMENT, runs['ours'], setting), (3.0, 2.0)):
+  for trial, error in zip(trials(SMALL_EXPERIMENT, runs['ours'], setting), (3.0, 2.0)):
     finish(trial.search, seconds=3600, val_accuracy=0.9, penalty=0.0)
     finish(trial.training, test_error_percent=error, params=3.6e6, **sizes)
-  for trial, error in zip(jobs.trials(SMALL_EXPERIMENT, runs['zoo'], setting), (2.5, 2.0, 3.0)):
+  for trial, error in zip(trials(SMALL_EXPERIMENT, runs['zoo'], setting), (2.5, 2.0, 3.0)):
     finish(trial.training, test_error_percent=error, params=3.9e6, **sizes)
   return setting

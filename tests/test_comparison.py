@@ -11,9 +11,10 @@ import pytest
 from helpers import FACTS, check_same_work, count_multiply_adds, figures
 from reference import supernet as reference
 
-from experiments.benchmarks import compare, curves, processes, scaling, tables
+from experiments.benchmarks import compare, processes, scaling, tables
 from stretchnas_jax import Supernet, darts_space, sizes, zoo
 from stretchnas_jax.networks import supernet
+from stretchnas_jax.views import charts
 
 ROUNDS = [
   {'ours': figures(1.0), 'plain': figures(2.0), 'tuned': figures(0.5)},
@@ -124,6 +125,7 @@ def test_the_arithmetic_is_that_of_the_definition():
 
 
 def test_each_point_changes_one_thing(monkeypatch, tmp_path):
+  pytest.importorskip('matplotlib')
   seen = []
 
   def fake(words, cache=None, environment=None):
@@ -142,15 +144,18 @@ def test_each_point_changes_one_thing(monkeypatch, tmp_path):
   ElementTree.fromstring((tmp_path / 'scaling.svg').read_text())
 
 
-def test_curves_show_all_points():
-  panels = {'L & C': ([8, 16], {'arithmetic': [1, 2], 'step': [1, 3]})}
-  root = ElementTree.fromstring(curves.svg(panels))
-  tags = [element.tag.split('}')[1] for element in root]
-  assert tags.count('circle') == 4 and tags.count('polyline') == 3
-  places = [float(e.get('cy')) for e in root if e.tag.endswith('circle')]
-  assert places[0] == places[2] > places[1] > places[3]  # more is higher up
-  texts = [e.text for e in root if e.tag.endswith('text')]
-  assert {'L & C', 'arithmetic', 'step', '8', '16'} <= set(texts)
+def test_panels_of_growth_show_all_points():
+  pytest.importorskip('matplotlib')
+  lines = {'arithmetic': [1.0, 2.0], 'step': [1.0, 3.0]}
+  figure = charts.growth({'L & C': ([8, 16], lines), 'S': ([3, 4], lines)})
+  assert len(figure.axes) == 2
+  for axes, values in zip(figure.axes, ([8, 16], [3, 4])):
+    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.get_lines()]
+    assert drawn == [(values, [1, 2]), (values, [1, 3])]
+    assert axes.get_xlim()[0] == axes.get_ylim()[0] == 0
+  root = ElementTree.fromstring(charts.svg_of(figure))
+  texts = [''.join(e.itertext()) for e in root.iter() if e.tag.endswith('text')]
+  assert {'L & C', 'S', 'arithmetic', 'step', '8', '16', '3', '4'} <= set(texts)
 
 
 # ---- the yardstick -------------------------------------------------------------------------------

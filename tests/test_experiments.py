@@ -30,9 +30,11 @@ from stretchnas_jax.sweeps import (
   slurm,
   statistics,
   tables,
+  trials,
 )
 from stretchnas_jax.sweeps.scales import CPU, PAPER, SCALES, TINY
 from stretchnas_jax.sweeps.spec import Experiment, Run
+from stretchnas_jax.views import charts
 
 ROOT = pathlib.Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / 'experiments').glob('[tf]*[0-9]_*.py'))
@@ -55,7 +57,7 @@ def all_jobs(experiment, setting):
 
 
 def parsed(job):
-  options = app.start_options(True, True) + PROGRAMS[job.program].OPTIONS
+  options = command_line.start_options(True, True) + PROGRAMS[job.program].OPTIONS
   return command_line.parse([job.program, *job.words], True, options, ())
 
 
@@ -138,14 +140,14 @@ def test_epochs_of_a_search_keep_their_place():
 
 def test_runs_that_are_equal_at_a_scale_are_made_once():
   table = experiment_of('table1_cifar10')
-  folders = lambda run, scale: jobs.trials(table, run, setting_of(scale, seeds=(0,)))[0]
+  folders = lambda run, scale: trials.trials(table, run, setting_of(scale, seeds=(0,)))[0]
   second, after = Run('a', 'darts_second', 20, 3.5), Run('b', 'darts_second@50', 20, 3.5)
   earlier = Run('c', 'darts_second@40', 20, 3.5)
   first = table.runs['darts_first']
   for scale in PAPER, TINY:
     assert folders(second, scale) == folders(after, scale) != folders(earlier, scale)
     assert (folders(second, scale) == folders(first, scale)) == (scale is TINY)
-  title = lambda run, scale: collect.title_of(table, run, scale)
+  title = lambda run, scale: collect.row_title(table, run, scale)
   assert title(second, TINY) == 'a [1st order here]' and title(second, PAPER) == 'a'
   assert title(first, TINY) == first.title
   for name in 'figure1_layers', 'figure4_layers':
@@ -164,23 +166,34 @@ def test_one_random_cell_a_seed_is_not_chosen():
 # ---- statistics ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('values', [(1.0, 2.0, 4.0), (3.1, 2.9, 3.4, 2.2, 2.8)])
-def test_the_bootstrap_agrees_with_all_resamples(values):
-  means = [np.mean(rows) for rows in itertools.product(values, repeat=len(values))]
-  for level in (0.95, 0.8):
-    tail = 50 * (1 - level)
-    exact = np.percentile(means, [tail, 100 - tail], method='inverted_cdf')
-    np.testing.assert_allclose(statistics.interval(values, level), exact, atol=0.06)
+@pytest.mark.parametrize(
+  'values, level, quantile',
+  [
+    ((1.0, 2.0, 4.0), 0.95, 4.3027),
+    ((1.0, 2.0, 4.0), 0.8, 1.8856),
+    ((3.1, 2.9, 3.4, 2.2, 2.8), 0.95, 2.7764),
+    ((3.1, 2.9, 3.4, 2.2, 2.8), 0.8, 1.5332),
+  ],
+)
+def test_intervals_use_the_quantiles_of_students_t(values, level, quantile):
+  half_width = quantile * np.std(values, ddof=1) / len(values) ** 0.5
+  expected = np.mean(values) - half_width, np.mean(values) + half_width
+  found = statistics.interval_of_mean(values, level)
+  np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_three_equal_values_have_an_interval_of_no_width():
+  assert statistics.summarize([2.0, 2.0, 2.0]) == (3, 2.0, 0.0, (2.0, 2.0))
 
 
 def test_what_few_values_cannot_say_is_none():
-  assert statistics.summary([]) == (0, None, None, None)
-  assert statistics.summary([2.0]) == (1, 2.0, None, None)
-  assert statistics.summary([2.0, 4.0])[:3] == (2, 3.0, pytest.approx(2**0.5))
+  assert statistics.summarize([]) == (0, None, None, None)
+  assert statistics.summarize([2.0]) == (1, 2.0, None, None)
+  assert statistics.summarize([2.0, 4.0])[:3] == (2, 3.0, pytest.approx(2**0.5))
 
 
 def test_differences_are_of_the_same_seeds():
-  seeds, found = statistics.paired({0: 3.0, 1: 5.0, 2: 9.0}, {2: 8.0, 1: 3.0, 7: 1.0})
+  seeds, found = statistics.paired_difference({0: 3.0, 1: 5.0, 2: 9.0}, {2: 8.0, 1: 3.0, 7: 1.0})
   assert seeds == [1, 2] and found.n == 2 and found.mean == pytest.approx(1.5)
   assert found.interval == (1.0, 2.0)
 
@@ -221,10 +234,11 @@ def test_searches_are_told_with_their_history(tmp_path):
   assert (found[0]['depth'], found[0]['edges'], found[0]['zero_from']) == (2, 2, 3)
   line = '| learned | 8 | 2 | 2, 2 | 2, 2 | 0.900, 0.900 | 3, 3 of 50 | 0.20, 0.75; 0.20, 0.75 |'
   assert line in tables.markdown(results)
-  drawn = plots.draw(SMALL_EXPERIMENT, results)
-  assert set(drawn) == {'', '-penalty', '-none_weight_max'}
-  points = searched.curves(results['searches'])['penalty']['learned']
+  points = searched.mean_curves(results['searches'])['penalty']['learned']
   assert [point[:2] for point in points] == [(1, 0.0), (2, 0.25), (3, 0.0)]
+  pytest.importorskip('matplotlib')
+  drawn = plots.plots_of(SMALL_EXPERIMENT, results)
+  assert set(drawn) == {'', '-penalty', '-none_weight_max'}
 
 
 @pytest.mark.parametrize(
@@ -241,7 +255,8 @@ def test_depth_is_the_longest_path_of_the_normal_cell(tmp_path):
   finish(tmp_path / 'searches' / 'learned' / 'seed_4', seconds=1, val_accuracy=0.5, penalty=0)
   results = collect.collect(experiment, setting)
   assert results['rows']['a']['mean'] == 2 and results['rows']['a']['best'] is None
-  drawn = plots.draw(experiment, results)
+  pytest.importorskip('matplotlib')
+  drawn = plots.plots_of(experiment, results)
   assert set(drawn) == {'', '-a-seed-4', '-penalty', '-none_weight_max'}
   for text in drawn.values():
     ET.fromstring(text)
@@ -249,6 +264,7 @@ def test_depth_is_the_longest_path_of_the_normal_cell(tmp_path):
 
 @pytest.mark.parametrize('name', EXPERIMENTS)
 def test_every_experiment_can_be_collected_and_drawn_before_it_is_run(name, tmp_path, capsys):
+  pytest.importorskip('matplotlib')
   experiment = experiment_of(name)
   for verb in 'collect', 'plot':
     program.main(experiment, name, [name, verb, f'--folder={tmp_path}'])
@@ -261,22 +277,56 @@ def test_every_experiment_can_be_collected_and_drawn_before_it_is_run(name, tmp_
 
 
 def test_intervals_and_hollow_marks_are_drawn(tmp_path):
+  pytest.importorskip('matplotlib')
   runs = {
     f'{cell}_{x}': Run(f'{cell} {x}', cell, x, 3.5, series=cell, x=x)
     for cell in ('learned', 'DARTS_V2') for x in (8, 12)
   }  # fmt: skip
   experiment = Experiment('curves', SMALL_EXPERIMENT.searches, runs, x='layers')
   setting = setting_of(PAPER, tmp_path, seeds=(0, 1))
-  for trial, error in zip(jobs.trials(experiment, runs['learned_8'], setting), (3.0, 2.0)):
+  for trial, error in zip(trials.trials(experiment, runs['learned_8'], setting), (3.0, 2.0)):
     finish(trial.search, seconds=1, val_accuracy=1, penalty=0)
     finish(
       trial.training, test_error_percent=error, params=1, channels=2, num_layers=8, macs=1,
       flops_ptflops=1, seconds=1,
     )  # fmt: skip
-  text = plots.draw(experiment, collect.collect(experiment, setting))['']
-  circles = [e for e in ET.fromstring(text).iter() if e.tag.endswith('circle')]
-  assert [c.get('fill') for c in circles] == ['white']  # as many layers as in its search
-  assert 'DARTS_V2: not run' in text
+  figure = plots.main_chart(experiment, collect.collect(experiment, setting))
+  lines = figure.axes[0].get_lines()
+  marks = [line for line in lines if line.get_marker() == 'o']
+  assert [line.get_markerfacecolor() for line in marks] == ['white']  # the layers of its search
+  assert [line.get_ydata()[0] for line in marks] == [2.5]
+  intervals = [list(line.get_ydata()) for line in lines if len(line.get_ydata()) == 2]
+  assert intervals == [[2.0, 3.0]]
+  text = charts.svg_of(figure)
+  again = plots.main_chart(experiment, collect.collect(experiment, setting))
+  assert 'DARTS_V2: not run' in text and text == charts.svg_of(again)
+
+
+def test_rows_of_dots_show_every_seed_and_the_paper():
+  pytest.importorskip('matplotlib')
+  rows = [
+    charts.DotRow('ours', [2.0, 3.0, 3.0], 2.67, (1.0, 4.0), published=2.5),
+    charts.DotRow('others', []),
+  ]
+  figure = charts.dots('A title', rows, 'error, %')
+  lines = figure.axes[0].get_lines()
+  drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in lines]
+  assert drawn == [
+    ([2.5], [0]), ([1.0, 4.0], [0, 0]), ([2.67], [0]), ([2.0], [0.0]), ([3.0, 3.0], [-0.1, 0.1])
+  ]  # fmt: skip
+  text = charts.svg_of(figure)
+  for words in ('A title', 'error, %', 'ours', 'others', 'not run', 'ring: the paper'):
+    assert words in text
+
+
+def test_a_plot_without_matplotlib_is_refused_in_one_line(tmp_path, capsys, monkeypatch):
+  monkeypatch.setitem(sys.modules, 'matplotlib', None)
+  with pytest.raises(SystemExit) as stop:
+    program.main(SMALL_EXPERIMENT, 'x', ['x', 'plot', f'--folder={tmp_path}'])
+  assert stop.value.code == 2
+  assert (
+    capsys.readouterr().err == 'error: charts need matplotlib: pip install -e ".[experiments]"\n'
+  )
 
 
 # ---- the program ---------------------------------------------------------------------------------
@@ -374,7 +424,7 @@ def test_a_run_of_another_process_is_left_to_it(tmp_path):
     assert first
     with running.lock(tmp_path / 'locks', job) as second:
       assert not second
-    assert not running.advance(job, [], tmp_path / 'locks')
+    assert not running.run_if_ready(job, [], tmp_path / 'locks')
   with running.lock(tmp_path / 'locks', job) as third:
     assert third
 
@@ -405,6 +455,6 @@ def test_jobs_of_a_cluster_wait_for_what_they_need(tmp_path):
   assert (first.program, nothing) == ('search', {})
   assert (second.program, after) == ('train', {'dependency': 'afterok:101'})
   assert second.words == wanted[-1].words
-  assert slurm.parse('slurm_partition=gpu,gpus_per_node=1') == {
+  assert slurm.parameters_from('slurm_partition=gpu,gpus_per_node=1') == {
     'slurm_partition': 'gpu', 'gpus_per_node': 1
   }  # fmt: skip

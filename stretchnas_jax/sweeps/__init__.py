@@ -1,4 +1,8 @@
-"""What the programs of `experiments/` share: runs as data, their commands, results and tables."""
+"""Many runs as one experiment: which runs, where they run, and what their results say together.
+
+This package knows no experiment of its own. The folder `experiments/` beside the package holds
+the experiments of the paper. Each of them is a table of runs that `main` turns into a program.
+"""
 
 from stretchnas_jax.sweeps.program import main
 from stretchnas_jax.sweeps.spec import Experiment, Paper, Run, Search

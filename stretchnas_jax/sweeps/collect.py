@@ -1,27 +1,39 @@
-"""Reads what the runs of an experiment left, and holds it against the paper."""
+"""Reads the results of an experiment's runs, beside the figures of the paper."""
 
 import datetime
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from stretchnas_jax.cells import genotype as genotype_lib
 from stretchnas_jax.runs import json_files
-from stretchnas_jax.sweeps import jobs, scales, searched, statistics
+from stretchnas_jax.sweeps import scales, statistics
+from stretchnas_jax.sweeps.searched import search_histories
+from stretchnas_jax.sweeps.spec import Experiment, Run
+from stretchnas_jax.sweeps.trials import Setting, Trial, is_done, search_name, trials
 
-CLOSE = 0.05  # how far a number of parameters may be from the wanted one
-SIZES = ('params', 'channels', 'num_layers', 'macs', 'flops_ptflops')
+CLOSE = 0.05  # a number of parameters may differ from the wanted one by this part
+
+_SIZES = ('params', 'channels', 'num_layers', 'macs', 'flops_ptflops')
+_MADE_WITH = ('versions', 'machine', 'devices', 'git_commit')
+
+Result = dict[str, Any]  # the result of one seed
+Row = dict[str, Any]
 
 
-def collect(experiment, setting):
-  """All that is known of an experiment, as plain values.
+def collect(experiment: Experiment, setting: Setting) -> dict[str, Any]:
+  """Returns all that is known of an experiment, as plain values.
 
   Args:
-    experiment: an `Experiment`.
-    setting: a `jobs.Setting`.
+    experiment: the runs and their comparisons.
+    setting: the seeds, the scale and the folder.
 
   Returns:
-    A dict: `rows`, `{key: row}`, `comparisons`, and `searches`, see `searched.collect`, with
-    everything that they mean nothing without: versions, machines, configs, seeds.
+    A dict with `rows` (each row by the key of its run), `comparisons`, and `searches` (see
+    `searched.search_histories`). The other fields say how they were made: versions, machines,
+    configs, seeds.
   """
-  rows = {key: row_of(experiment, run, setting) for key, run in experiment.runs.items()}
+  rows = {key: _row(experiment, run, setting) for key, run in experiment.runs.items()}
   return {
     'title': experiment.title,
     'measure': experiment.measure,
@@ -29,16 +41,43 @@ def collect(experiment, setting):
     'as_published': setting.scale is scales.PAPER,
     'date': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
     'seeds': list(setting.seeds),
-    'remarks': [*experiment.remarks, *scaled_down(setting.scale)],
-    'made_with': made_with(rows),
+    'remarks': [*experiment.remarks, *_scale_remarks(setting.scale)],
+    'made_with': _take_made_with(rows),
     'rows': rows,
     'comparisons': [compare(rows, *pair) for pair in experiment.comparisons],
-    'searches': searched.collect(experiment, setting),
+    'searches': search_histories(experiment, setting),
   }
 
 
-def scaled_down(scale):
-  """What the numbers in the names of rows stand for at this scale."""
+def row_title(experiment: Experiment, run: Run, scale: scales.Scale) -> str:
+  """Returns the title of a row; it names the search that replaces the paper's, if any.
+
+  Args:
+    experiment: the experiment with all searches.
+    run: the run of the row.
+    scale: the sizes of the searches.
+  """
+  name = search_name(run.cell, experiment.searches)
+  stand_in = None if name is None else scale.stand_ins.get(experiment.searches[name].config)
+  return run.title if stand_in is None else f'{run.title} [{stand_in[1]}]'
+
+
+def compare(rows: Mapping[str, Row], first: str, second: str) -> dict[str, Any]:
+  """Returns the difference of two rows on the seeds that both have.
+
+  Args:
+    rows: all rows by key.
+    first: the key of a row.
+    second: the key of the row that is subtracted.
+  """
+  values = [{result['seed']: result['value'] for result in rows[key]['runs']}
+            for key in (first, second)]  # fmt: skip
+  seeds, difference = statistics.paired_difference(*values)
+  return {'first': first, 'second': second, 'seeds': seeds, **difference._asdict()}
+
+
+def _scale_remarks(scale: scales.Scale) -> list[str]:
+  """Returns a remark on the numbers in the names of rows, for a scale below the paper's."""
   if scale is scales.PAPER:
     return []
   layers = ', '.join(f'{ours} for {paper}' for paper, ours in scale.layers.items())
@@ -50,117 +89,150 @@ def scaled_down(scale):
   ]
 
 
-def title_of(experiment, run, scale):
-  """What a row is called, with what stands in for the paper's search."""
-  name = jobs.search_of(run.cell, experiment.searches) if run.cell else None
-  if name is None or (config := experiment.searches[name].config) not in scale.stand_ins:
-    return run.title
-  return f'{run.title} [{scale.stand_ins[config][1]}]'
+# ---- rows ----------------------------------------------------------------------------------------
 
 
-def row_of(experiment, run, setting):
-  """One row: the paper's figures, and ours as far as they are there."""
-  found, settings_ = [], {}
-  for trial in jobs.trials(experiment, run, setting) if run.cell else ():
-    if (result := trial_result(experiment.measure, run, trial)) is not None:
-      found.append(result)
-      settings_ = settings_ or configs(trial)
-  values = [result['value'] for result in found]
-  top5 = statistics.summary(r['top5'] for r in found if r.get('top5') is not None)
-  ranked = found if experiment.measure == 'test_error_percent' else ()
-  best = min(ranked, key=lambda result: result['value'], default=None)
+def _row(experiment: Experiment, run: Run, setting: Setting) -> Row:
+  """Returns one row: the paper's figures, and ours as far as they exist."""
+  results, configs = _results_and_configs(experiment, run, setting)
   target = None if run.params is None else run.params * setting.scale.params * 1e6
-  mean = lambda field: (
-    statistics.summary([result[field] for result in found if result.get(field) is not None]).mean
-  )
+  top5 = _summary_of(results, 'top5')
+  means = (*_SIZES, 'search_hours', 'train_hours')
   return {
-    'title': title_of(experiment, run, setting.scale),
+    'title': row_title(experiment, run, setting.scale),
     'paper': run.paper._asdict(),
     'cell': run.cell,
     'series': run.series,
     'x': run.x,
-    'hollow': is_consistent(experiment, run),
-    'status': status(run, len(found), len(setting.seeds)),
-    **statistics.summary(values)._asdict(),
-    'best': best and {'value': best['value'], 'seed': best['seed']},
+    'hollow': _has_layers_of_search(experiment, run),
+    'status': _status(run, len(results), len(setting.seeds)),
+    **_summary_of(results, 'value')._asdict(),
+    'best': _best(results) if experiment.measure == 'test_error_percent' else None,
     'top5': {'mean': top5.mean, 'std': top5.std},
     'target_params': target,
-    'params_off': target and max((abs(r['params'] / target - 1) for r in found), default=None),
-    **{name: mean(name) for name in (*SIZES, 'search_hours', 'train_hours')},
-    'runs': found,
-    'configs': settings_,
+    'params_off': _largest_deviation(results, target),
+    **{name: _summary_of(results, name).mean for name in means},
+    'runs': results,
+    'configs': configs,
   }
 
 
-def status(run, done, wanted):
+def _results_and_configs(
+  experiment: Experiment, run: Run, setting: Setting
+) -> tuple[list[Result], dict[str, Any]]:
+  """Returns the results of the seeds that are done, and the configs of the first of them."""
+  results, configs = [], {}
+  if run.cell is None:
+    return results, configs
+  for trial in trials(experiment, run, setting):
+    result = _trial_result(experiment.measure, run, trial)
+    if result is not None:
+      results.append(result)
+      configs = configs or _configs(trial)
+  return results, configs
+
+
+def _summary_of(results: Sequence[Result], field: str) -> statistics.Summary:
+  """Summarizes a field over the seeds that have it."""
+  values = (result.get(field) for result in results)
+  return statistics.summarize(value for value in values if value is not None)
+
+
+def _best(results: Sequence[Result]) -> dict[str, Any] | None:
+  """Returns the seed with the lowest value."""
+  if not results:
+    return None
+  best = min(results, key=lambda result: result['value'])
+  return {'value': best['value'], 'seed': best['seed']}
+
+
+def _largest_deviation(results: Sequence[Result], target: float | None) -> float | None:
+  """Returns the largest relative difference from the wanted number of parameters."""
+  if target is None:
+    return None
+  return max((abs(result['params'] / target - 1) for result in results), default=None)
+
+
+def _status(run: Run, done: int, wanted: int) -> str:
+  """Returns how much of a row is done."""
   if run.cell is None:
     return 'of others'
-  return 'not run' if not done else 'run' if done == wanted else f'{done} of {wanted} seeds'
+  if done == 0:
+    return 'not run'
+  return 'run' if done == wanted else f'{done} of {wanted} seeds'
 
 
-def is_consistent(experiment, run):
-  """Whether the network has as many layers as the search."""
-  name = jobs.search_of(run.cell, experiment.searches) if run.cell else None
+def _has_layers_of_search(experiment: Experiment, run: Run) -> bool:
+  """Returns True where the network has as many layers as the search of its cell."""
+  name = search_name(run.cell, experiment.searches)
   return name is not None and experiment.searches[name].layers == run.layers
 
 
-def trial_result(measure, run, trial):
-  """What one seed came to, or None where it is not done."""
+# ---- one seed ------------------------------------------------------------------------------------
+
+
+def _trial_result(measure: str, run: Run, trial: Trial) -> Result | None:
+  """Returns the result of one seed, or None where it is not done."""
   last = trial.search if run.layers is None else trial.training
-  if not jobs.is_done(last):
+  if not is_done(last):
     return None
-  result, start = read(last / 'result.json'), read(last / 'run.json')
-  found = {'seed': trial.seed, 'value': value_of(measure, result)}
+  result = json_files.read_object(last / 'result.json')
+  found = {'seed': trial.seed, 'value': _value_of(measure, result)}
   if run.layers is not None:
-    found |= {name: result[name] for name in SIZES}
-    found |= {'train_hours': result['seconds'] / 3600}
-    found |= {'top5': result.get('test_top5_error_percent')}
-  if trial.search or trial.candidates:
-    folders = [*((trial.search,) if trial.search else ()), *trial.candidates]
-    seconds = [read(folder / 'result.json')['seconds'] for folder in folders]
-    found['search_hours'] = sum(seconds) / 3600
-  if trial.search:
-    search = read(trial.search / 'result.json')
-    found |= {name: search[name] for name in ('val_accuracy', 'penalty')}
-  names = ('versions', 'machine', 'devices', 'git_commit')
-  return {**found, 'genotype': result['genotype'], **{name: start.get(name) for name in names}}
+    found |= {name: result[name] for name in _SIZES}
+    found['train_hours'] = result['seconds'] / 3600
+    found['top5'] = result.get('test_top5_error_percent')
+  found |= _search_figures(trial)
+  start = json_files.read_object(last / 'run.json')
+  return {
+    **found,
+    'genotype': result['genotype'],
+    **{name: start.get(name) for name in _MADE_WITH},
+  }
 
 
-def value_of(measure, result):
+def _search_figures(trial: Trial) -> dict[str, Any]:
+  """Returns the hours of search and of the choice of a cell, and the end of the search."""
+  found: dict[str, Any] = {}
+  folders = [folder for folder in (trial.search, *trial.candidates) if folder is not None]
+  if folders:
+    results = [json_files.read_object(folder / 'result.json') for folder in folders]
+    found['search_hours'] = sum(result['seconds'] for result in results) / 3600
+    if trial.search is not None:
+      found |= {name: results[0][name] for name in ('val_accuracy', 'penalty')}
+  return found
+
+
+def _value_of(measure: str, result: Mapping[str, Any]) -> float | int:
+  """Returns the measured value of a run from its `result.json`."""
   if measure == 'depth':
     cell = genotype_lib.Genotype.from_dict(result['genotype'])
     return genotype_lib.depth(cell.normal)
   return result[measure]
 
 
-def configs(trial):
-  """The whole configs of a seed's search and training."""
-  folders = {'search': trial.search, 'train': trial.training}
+def _configs(trial: Trial) -> dict[str, Any]:
+  """Returns the whole configs of a seed's search and training."""
   found = {}
-  for name, folder in folders.items():
-    if folder is not None and (folder / 'config.json').exists():
-      found[name] = {k: v for k, v in read(folder / 'config.json').items() if k != 'genotype'}
+  for name, folder in (('search', trial.search), ('train', trial.training)):
+    path = None if folder is None else pathlib.Path(folder, 'config.json')
+    if path is not None and path.exists():
+      config = json_files.read_object(path)
+      found[name] = {field: value for field, value in config.items() if field != 'genotype'}
   return found
 
 
-def made_with(rows):
-  """Versions, machines, devices and commits of all runs, each combination once."""
+def _take_made_with(rows: Mapping[str, Row]) -> list[dict[str, Any]]:
+  """Moves versions, machines, devices and commits out of the runs of all rows.
+
+  Returns:
+    Each combination once; `made_with` of a run is the index of its combination.
+  """
   found = []
   for row in rows.values():
-    for run in row['runs']:
-      facts = {name: run.pop(name) for name in ('versions', 'machine', 'devices', 'git_commit')}
+    for result in row['runs']:
+      facts = {name: result.pop(name) for name in _MADE_WITH}
       if facts not in found:
         found.append(facts)
-      run['made_with'] = found.index(facts)
+      result['made_with'] = found.index(facts)
   return found
-
-
-def compare(rows, first, second):
-  """The difference of two rows on the seeds that both have."""
-  by_seed = lambda key: {result['seed']: result['value'] for result in rows[key]['runs']}
-  seeds, found = statistics.paired(by_seed(first), by_seed(second))
-  return {'first': first, 'second': second, 'seeds': seeds, **found._asdict()}
-
-
-def read(path):
-  return json_files.read_object(path)

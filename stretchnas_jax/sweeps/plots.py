@@ -1,53 +1,77 @@
-"""The plot of an experiment."""
+"""The plots of an experiment, as SVG text."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from stretchnas_jax.cells import genotype
-from stretchnas_jax.sweeps import searched
-from stretchnas_jax.sweeps.spec import MEASURES
+from stretchnas_jax.sweeps.searched import HISTORY, mean_curves
+from stretchnas_jax.sweeps.spec import MEASURES, Experiment
 from stretchnas_jax.views import cells, charts
 
 
-def draw(experiment, results):
-  """SVG texts by the ending of their names.
+def plots_of(experiment: Experiment, results: Mapping[str, Any]) -> dict[str, str]:
+  """Draws all plots of an experiment.
 
   Args:
-    experiment: an `Experiment`.
-    results: of `collect.collect`.
+    experiment: the experiment.
+    results: the result of `collect.collect`.
+
+  Returns:
+    SVG texts by the ending of their file names.
+
+  Raises:
+    ValueError: matplotlib is not installed.
   """
-  rows, label, as_published = results['rows'], MEASURES[results['measure']], results['as_published']
-  found = {}
-  if any(row['series'] for row in rows.values()):
-    x = experiment.x if as_published else f'{experiment.x} (numbers of the paper)'
-    found[''] = charts.curves(experiment.title, series_of(rows), x, label)
-  else:
-    # Other data and sizes than the paper's have other errors: rings only where they compare.
-    shown = [row for row in rows.values() if as_published or row['status'] != 'of others']
-    found[''] = charts.dots(experiment.title, [dots_of(row, as_published) for row in shown], label)
+  found = {'': charts.svg_of(main_chart(experiment, results))}
   if results['measure'] == 'depth':
-    found |= drawn_cells(rows)
-  for name, series in searched.curves(results['searches']).items():
-    title = f'{experiment.title}: {searched.HISTORY[name]}, mean of the seeds'
-    found[f'-{name}'] = charts.curves(title, series, 'epoch of the search', searched.HISTORY[name])
+    found |= _drawn_cells(results['rows'])
+  for metric, series in mean_curves(results['searches']).items():
+    title = f'{experiment.title}: {HISTORY[metric]}, mean of the seeds'
+    chart = charts.curves(title, series, 'epoch of the search', HISTORY[metric])
+    found[f'-{metric}'] = charts.svg_of(chart)
   return found
 
 
-def series_of(rows):
-  """`{series: [(x, mean, interval, hollow)]}`"""
-  series = {}
+def main_chart(experiment: Experiment, results: Mapping[str, Any]) -> Any:
+  """Draws curves where runs belong to series, and rows of dots otherwise.
+
+  Args:
+    experiment: the experiment.
+    results: the result of `collect.collect`.
+
+  Returns:
+    A matplotlib figure.
+  """
+  rows = results['rows']
+  as_published = results['as_published']
+  label = MEASURES[results['measure']]
+  if any(row['series'] for row in rows.values()):
+    x = experiment.x if as_published else f'{experiment.x} (numbers of the paper)'
+    return charts.curves(experiment.title, _series_of(rows), x, label)
+  # Other data and sizes than the paper's have other errors, so the paper's marks mislead there.
+  shown = [row for row in rows.values() if as_published or row['status'] != 'of others']
+  return charts.dots(experiment.title, [_dot_row(row, as_published) for row in shown], label)
+
+
+def _series_of(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, list[charts.CurvePoint]]:
+  """Returns the points of each curve, by its name."""
+  series: dict[str, list[charts.CurvePoint]] = {}
   for row in rows.values():
     if row['series']:
-      point = (row['x'], row['mean'], row['interval'], row['hollow'])
+      point = charts.CurvePoint(row['x'], row['mean'], row['interval'], row['hollow'])
       series.setdefault(row['series'], []).append(point)
   return series
 
 
-def dots_of(row, as_published):
+def _dot_row(row: Mapping[str, Any], as_published: bool) -> charts.DotRow:
+  """Returns one row of dots; the paper's figure is left out at other scales than its own."""
   values = [run['value'] for run in row['runs']]
-  paper = row['paper']['error'] if as_published else None
-  return row['title'], values, row['mean'], row['interval'], paper
+  published = row['paper']['error'] if as_published else None
+  return charts.DotRow(row['title'], values, row['mean'], row['interval'], published)
 
 
-def drawn_cells(rows):
-  """The cells of every search that is done, whatever their depth: none is picked."""
+def _drawn_cells(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+  """Draws the cells of every search that is done, whatever their depth: none is picked."""
   found = {}
   for key, row in rows.items():
     for run in row['runs']:

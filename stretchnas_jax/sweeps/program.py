@@ -4,55 +4,96 @@ import fnmatch
 import json
 import pathlib
 import sys
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from stretchnas_jax.cli import app
+from stretchnas_jax.cli.command_line import Option
 from stretchnas_jax.runs import seeds as seeds_lib
-from stretchnas_jax.sweeps import jobs as jobs_lib
+from stretchnas_jax.sweeps.jobs import jobs_of
 from stretchnas_jax.sweeps.scales import SCALES
+from stretchnas_jax.sweeps.spec import Experiment
+from stretchnas_jax.sweeps.trials import Setting
 
-LAUNCHERS = ('local', 'slurm')
-OPTIONS = (
-  app.Option('scale', 'tiny', 'paper (as published), small (a GPU), cpu or tiny (two CPU cores)'),
-  app.Option('only', None, 'keys of runs with commas, also as darts_*; default: all'),
-  app.Option('seeds', None, 'as 0,1,2; default: those of the scale'),
-  app.Option('folder', None, 'of all runs; default: runs/experiments/SCALE'),
-  app.Option('data-path', None, 'where the images are, as data.path of the configs'),
-  app.Option('imagenet-path', None, 'where those of ImageNet are, likewise'),
-  app.Option('launcher', 'local', 'local (here, one after another) or slurm (needs submitit)'),
-  app.Option('slurm', None, 'of submitit, as slurm_partition=gpu,gpus_per_node=1,timeout_min=600'),
-  app.Option('out', None, 'folder of table, plot and archive; default: FOLDER/results'),
+_LAUNCHERS = ('local', 'slurm')
+_OPTIONS = (
+  Option('scale', 'tiny', 'paper (as published), small (a GPU), cpu or tiny (two CPU cores)'),
+  Option('only', None, 'keys of runs with commas, for example darts_*; default: all'),
+  Option('seeds', None, 'for example 0,1,2; default: those of the scale'),
+  Option('folder', None, 'of all runs; default: runs/experiments/SCALE'),
+  Option('data-path', None, 'where the images are, as data.path of the configs'),
+  Option('imagenet-path', None, 'where the images of ImageNet are'),
+  Option('launcher', 'local', 'local (here, one after another) or slurm (needs submitit)'),
+  Option('slurm', None, "submitit's, for example slurm_partition=gpu,gpus_per_node=1"),
+  Option('out', None, 'folder of table, plot and archive; default: FOLDER/results'),
 )
 
 
-def main(experiment, name=None, argv=None):
+class _Request(NamedTuple):
+  """A command line, read and checked.
+
+  Attributes:
+    experiment: the experiment.
+    name: the name of its files.
+    setting: the scale, the seeds and the folder of runs.
+    keys: the keys of the chosen runs.
+    launcher: a member of `_LAUNCHERS`.
+    slurm: the text of `--slurm`, or None.
+    out: the folder of table, plot and archive.
+  """
+
+  experiment: Experiment
+  name: str
+  setting: Setting
+  keys: list[str]
+  launcher: str
+  slurm: str | None
+  out: pathlib.Path
+
+
+_Work = Callable[[], None]
+
+
+def main(
+  experiment: Experiment, name: str | None = None, argv: Sequence[str] | None = None
+) -> None:
   """Runs an experiment from its command line.
 
   Args:
-    experiment: an `Experiment`.
-    name: of its files; by default that of the program.
-    argv: as of `app.run`.
+    experiment: the runs and their comparisons.
+    name: the name of its files; None for the name of the program.
+    argv: the command line, with the program first; None for the command line of the process.
   """
   argv = list(sys.argv if argv is None else argv)
   name = name or pathlib.Path(argv[0]).stem
 
-  def prepare(args):
-    if args.verb not in VERBS:
-      raise ValueError(f'{args.verb!r} is no verb; there are {", ".join(VERBS)}')
-    setting, keys = setting_of(args), chosen(experiment, args.only)
-    return VERBS[args.verb](experiment, name, setting, keys, args)
+  def prepare(args: types.SimpleNamespace) -> _Work:
+    if args.verb not in _VERBS:
+      raise ValueError(f'{args.verb!r} is no verb; there are {", ".join(_VERBS)}')
+    return _VERBS[args.verb](_request(experiment, name, args))
 
-  prepare.__module__ = '__main__' if name in argv[0] else __name__  # whose docstring is the help
-  app.run(prepare, config=False, options=OPTIONS, positional=('verb',), argv=argv)
+  # The docstring of this module is the help.
+  prepare.__module__ = '__main__' if name in argv[0] else __name__
+  app.run(prepare, config=False, options=_OPTIONS, positional=('verb',), argv=argv)
 
 
-def setting_of(args):
-  """A `jobs.Setting` from the command line."""
+def _request(experiment: Experiment, name: str, args: types.SimpleNamespace) -> _Request:
+  """Returns the request of a command line; raises ValueError for a wrong word."""
+  setting = _setting(args)
+  out = pathlib.Path(args.out) if args.out else setting.folder / 'results'
+  keys = _chosen_keys(experiment, args.only)
+  return _Request(experiment, name, setting, keys, args.launcher, args.slurm, out)
+
+
+def _setting(args: types.SimpleNamespace) -> Setting:
+  """Returns the setting of a command line; raises ValueError for a wrong word."""
   if args.scale not in SCALES:
     raise ValueError(f'--scale is {args.scale!r}; it must be one of {", ".join(SCALES)}')
-  if args.launcher not in LAUNCHERS:
-    raise ValueError(f'--launcher is {args.launcher!r}; it must be {" or ".join(LAUNCHERS)}')
+  if args.launcher not in _LAUNCHERS:
+    raise ValueError(f'--launcher is {args.launcher!r}; it must be {" or ".join(_LAUNCHERS)}')
   scale = SCALES[args.scale]
-  return jobs_lib.Setting(
+  return Setting(
     scale,
     pathlib.Path(args.folder or f'runs/experiments/{args.scale}'),
     scale.seeds if args.seeds is None else seeds_lib.parse(args.seeds),
@@ -62,9 +103,10 @@ def setting_of(args):
   )
 
 
-def chosen(experiment, only):
-  """The keys of the runs that `--only` names; ValueError for one that there is not."""
-  known, found = list(experiment.runs), {}
+def _chosen_keys(experiment: Experiment, only: str | None) -> list[str]:
+  """Returns the keys of the runs that `--only` names; raises ValueError for an unknown one."""
+  known = list(experiment.runs)
+  found: dict[str, None] = {}
   for pattern in (only or '*').split(','):
     keys = fnmatch.filter(known, pattern.strip())
     if not keys:
@@ -73,83 +115,90 @@ def chosen(experiment, only):
   return list(found)
 
 
-# ---- the verbs: each checks and reads, and returns the function that does the work ---------------
+# ---- the verbs -----------------------------------------------------------------------------------
+# Each of them reads and checks, and returns the function that does the work.
 
 
-def list_commands(experiment, name, setting, keys, args):
-  """Prints the commands, a comment before what is finished."""
-  jobs = jobs_lib.jobs_of(experiment, setting, keys)
+def _list(request: _Request) -> _Work:
+  """Prepares to print the commands, with a comment before those that are finished."""
+  jobs = jobs_of(request.experiment, request.setting, request.keys)
   lines = [f'# finished: {job.command}' if job.finished else job.command for job in jobs]
-  return lambda: print('\n'.join(lines))
+
+  def work() -> None:
+    print('\n'.join(lines))
+
+  return work
 
 
-def run(experiment, name, setting, keys, args):
-  """Runs or submits what is not finished."""
-  jobs = jobs_lib.jobs_of(experiment, setting, keys)
-  if args.launcher == 'slurm':
+def _run(request: _Request) -> _Work:
+  """Prepares to run or submit the jobs that are not finished."""
+  jobs = jobs_of(request.experiment, request.setting, request.keys)
+  folder = request.setting.folder
+  if request.launcher == 'slurm':
     from stretchnas_jax.sweeps import slurm
 
-    executor = slurm.open_executor(setting.folder / 'slurm', slurm.parse(args.slurm))
-    return lambda: submit(slurm, executor, jobs)
-  return lambda: run_here(jobs, setting.folder / 'locks')
+    executor = slurm.open_executor(folder / 'slurm', slurm.parameters_from(request.slurm))
+
+    def work() -> None:
+      for number, job in slurm.submit(executor, jobs):
+        print(f'{number}: {job.command}')
+  else:
+    from stretchnas_jax.sweeps import running  # imports the programs, and with them Flax
+
+    def work() -> None:
+      failed = running.run_all(jobs, folder / 'locks')
+      for job in failed:
+        print(f'failed: {job.command}', file=sys.stderr)
+      if failed:
+        raise SystemExit(1)
+
+  return work
 
 
-def submit(slurm, executor, jobs):
-  for number, job in slurm.submit(executor, jobs):
-    print(f'{number}: {job.command}')
-
-
-def run_here(jobs, locks):
-  from stretchnas_jax.sweeps import running
-
-  failed = running.run_all(jobs, locks)
-  for job in failed:
-    print(f'failed: {job.command}', file=sys.stderr)
-  if failed:
-    raise SystemExit(1)
-
-
-def collect(experiment, name, setting, keys, args):
-  """Prints the table, and writes it and all figures behind it."""
+def _collect(request: _Request) -> _Work:
+  """Prepares to write the table and all figures behind it, and to print the table."""
   from stretchnas_jax.sweeps import tables
+  from stretchnas_jax.sweeps.collect import collect
 
-  results = results_of(experiment, setting)
+  results = collect(request.experiment, request.setting)
   page = tables.markdown(results)
-  files = {f'{name}.json': json.dumps(results, indent=1) + '\n', f'{name}.md': page}
+  figures = json.dumps(results, indent=1) + '\n'
 
-  def work():
-    write(out_folder(setting, args), files)
+  def work() -> None:
+    _write(request.out, {f'{request.name}.json': figures, f'{request.name}.md': page})
     print(page)
 
   return work
 
 
-def plot(experiment, name, setting, keys, args):
-  """Writes the plot, and for searches alone their cells too."""
-  from stretchnas_jax.sweeps import plots
+def _plot(request: _Request) -> _Work:
+  """Prepares to write the plots, and the cells where only searches are measured."""
+  from stretchnas_jax.sweeps.collect import collect
+  from stretchnas_jax.sweeps.plots import plots_of
+  from stretchnas_jax.views import charts
 
-  drawn = plots.draw(experiment, results_of(experiment, setting))
-  files = {f'{name}{ending}.svg': text for ending, text in drawn.items()}
-  folder = out_folder(setting, args)
+  charts.require_matplotlib()
+  plots = plots_of(request.experiment, collect(request.experiment, request.setting))
+  files = {f'{request.name}{ending}.svg': text for ending, text in plots.items()}
 
-  def work():
-    write(folder, files)
-    print('\n'.join(str(folder / file) for file in files))
+  def work() -> None:
+    _write(request.out, files)
+    print('\n'.join(str(request.out / file) for file in files))
 
   return work
 
 
-def pack(experiment, name, setting, keys, args):
-  """Writes what finished runs have left, but for their checkpoints, as one archive."""
+def _pack(request: _Request) -> _Work:
+  """Prepares to write the files of finished runs, without their checkpoints, as one archive."""
   from stretchnas_jax.machine import files
-  from stretchnas_jax.sweeps import packing
+  from stretchnas_jax.sweeps.packing import packed
 
-  jobs = jobs_lib.jobs_of(experiment, setting, keys)
+  jobs = jobs_of(request.experiment, request.setting, request.keys)
   folders = {folder for job in jobs for folder in job.folders}
-  path = out_folder(setting, args) / f'{name}.tar.xz'
-  content, count = packing.packed(path, setting.folder, folders)
+  path = request.out / f'{request.name}.tar.xz'
+  content, count = packed(path, request.setting.folder, folders)
 
-  def work():
+  def work() -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     files.replace(path, content)
     print(f'{path}: {count} of {len(folders)} runs')
@@ -157,20 +206,17 @@ def pack(experiment, name, setting, keys, args):
   return work
 
 
-def results_of(experiment, setting):
-  from stretchnas_jax.sweeps import collect as collect_lib
+_VERBS: Mapping[str, Callable[[_Request], _Work]] = {
+  'list': _list,
+  'run': _run,
+  'collect': _collect,
+  'plot': _plot,
+  'pack': _pack,
+}
 
-  return collect_lib.collect(experiment, setting)
 
-
-def out_folder(setting, args):
-  return pathlib.Path(args.out) if args.out else setting.folder / 'results'
-
-
-def write(folder, files):
+def _write(folder: pathlib.Path, files: Mapping[str, str]) -> None:
+  """Writes texts into a folder, by their names."""
   folder.mkdir(parents=True, exist_ok=True)
   for name, text in files.items():
     (folder / name).write_text(text, 'utf-8')
-
-
-VERBS = {'list': list_commands, 'run': run, 'collect': collect, 'plot': plot, 'pack': pack}

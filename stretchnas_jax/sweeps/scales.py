@@ -1,40 +1,42 @@
-"""How large an experiment is made: as published, for a day on a GPU, for two CPU cores."""
+"""The scales of an experiment: as published, for a day on a GPU, or for two CPU cores."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from stretchnas_jax.sweeps.spec import CIFAR10, IMAGENET
 
-DIGITS, DARTS = 'configs/train_digits.py', 'configs/darts_cifar10.py'
-
-
-FOLDER = {
-  'data.name': 'folder', 'data.image_size': 16, 'data.fraction': 0.1, 'data.crop_padding': 2,
-}  # fmt: skip
+_DIGITS = 'configs/train_digits.py'
+_DARTS = 'configs/darts_cifar10.py'
 
 
 class Recipe(NamedTuple):
-  """How a network is trained."""
+  """The training of a network.
+
+  Attributes:
+    config: the config file.
+    overrides: config fields that differ from the file.
+  """
 
   config: str
   overrides: Mapping[str, Any] = {}
 
 
 class Scale(NamedTuple):
-  """What is changed of every search and training.
+  """The changes that a scale makes to every search and training.
 
   Attributes:
     about: one line.
-    seeds: by default.
+    seeds: the seeds that are run by default.
     search: overrides of every search.
-    imagenet_search: further ones of the search on ImageNet.
-    stand_ins: the paper's search config -> ours, and what rows say of it.
-    epochs: of a search.
-    layers: paper's number of layers -> ours; those that are not in it stay.
-    params: factor of the numbers of parameters.
-    recipes: the paper's training config -> ours.
-    candidates: how many random cells one is chosen of; of one, none is chosen.
-    candidate_epochs: of the short training that chooses.
+    imagenet_search: further overrides of the search on ImageNet.
+    stand_ins: for a search config of the paper the one that replaces it, and a remark for its rows.
+    epochs: the epochs of a search.
+    layers: for a number of layers in the paper the number here; other numbers stay.
+    params: the factor of all numbers of parameters.
+    recipes: for a training config of the paper the recipe here.
+    candidates: the number of random cells of which a short training chooses one; with 1 there is
+      no choice.
+    candidate_epochs: the epochs of that short training.
   """
 
   about: str
@@ -78,7 +80,7 @@ SMALL = Scale(
   params=0.25,
   recipes={
     CIFAR10: Recipe(CIFAR10, {'train.epochs': 50, 'train.drop_path': 0.1}),
-    # The stem for large images, on CIFAR-10 made larger: what stands in for ImageNet.
+    # Enlarged CIFAR-10 with the stem for large images stands in for ImageNet.
     IMAGENET: Recipe(
       CIFAR10, {
         'train.epochs': 50, 'train.drop_path': 0.0, 'train.label_smoothing': 0.1,
@@ -96,37 +98,41 @@ TINY = Scale(
   search={
     'data.name': 'digits', 'data.image_size': 8, 'data.crop_padding': 1, 'data.flip': False,
     'model.channels': 4, 'search.batch_size': 32, 'weights.learning_rate': 0.1,
-    # Few steps: the architecture must move faster than over 50 epochs of CIFAR-10.
+    # With few steps, the architecture must move faster than over 50 epochs of CIFAR-10.
     'alpha.learning_rate': 6e-3, 'beta.learning_rate': 3e-2,
   },
   imagenet_search={
     'data.image_size': 32, 'data.fraction': 1.0, 'search.steps_per_call': 50,
   },
-  # A step of second order takes several times as long to compile, longer than all else here.
+  # A step of second order takes several times as long to compile.
   stand_ins={
-    f'{DARTS}:second': (f'{DARTS}:first', '1st order here'),
-    f'{DARTS}:second_output': (f'{DARTS}:first_output', '1st order here'),
+    f'{_DARTS}:second': (f'{_DARTS}:first', '1st order here'),
+    f'{_DARTS}:second_output': (f'{_DARTS}:first_output', '1st order here'),
   },
   epochs=20,
   layers={8: 3, 12: 4, 14: 4, 16: 5, 20: 6},
   params=1 / 32,
   recipes={
-    CIFAR10: Recipe(DIGITS, {'train.epochs': 10}),
+    CIFAR10: Recipe(_DIGITS, {'train.epochs': 10}),
     IMAGENET: Recipe(
-      DIGITS, {'train.epochs': 10, 'data.image_size': 32, 'model.stem': 'imagenet'}
+      _DIGITS, {'train.epochs': 10, 'data.image_size': 32, 'model.stem': 'imagenet'}
     ),
   },
   candidates=2,
   candidate_epochs=3,
 )  # fmt: skip
 
-# Networks of a size at which some C comes within 5 % of the wanted one: a step of C is about 8 %.
+_FOLDER = {
+  'data.name': 'folder', 'data.image_size': 16, 'data.fraction': 0.1, 'data.crop_padding': 2,
+}  # fmt: skip
+
+# At these sizes some C comes within 5 % of the wanted size, because a step of C is about 8 %.
 CPU = Scale(
   about='CIFAR-10 of 16x16 pixels from class folders, 5,000 images, 15 epochs of search and 12 of '
   'training',
   seeds=(0, 1, 2),
   search={
-    **FOLDER, 'model.channels': 8, 'weights.learning_rate': 0.05,
+    **_FOLDER, 'model.channels': 8, 'weights.learning_rate': 0.05,
     'alpha.learning_rate': 6e-3, 'beta.learning_rate': 3e-2,
   },
   imagenet_search=TINY.imagenet_search,
@@ -137,13 +143,13 @@ CPU = Scale(
   recipes={
     CIFAR10: Recipe(
       CIFAR10, {
-        **FOLDER, 'data.cutout': 4, 'model.auxiliary': False, 'train.epochs': 12,
+        **_FOLDER, 'data.cutout': 4, 'model.auxiliary': False, 'train.epochs': 12,
         'train.batch_size': 64, 'train.drop_path': 0.05, 'weights.learning_rate': 0.05,
       },
     ),
     IMAGENET: Recipe(
       CIFAR10, {
-        **FOLDER, 'data.image_size': 32, 'data.cutout': 0, 'model.stem': 'imagenet',
+        **_FOLDER, 'data.image_size': 32, 'data.cutout': 0, 'model.stem': 'imagenet',
         'model.auxiliary': False, 'train.epochs': 12, 'train.batch_size': 64,
         'train.drop_path': 0.0, 'weights.learning_rate': 0.05,
       },

@@ -1,14 +1,15 @@
-"""What an experiment is: searches, the runs that use their cells, and what is compared."""
+"""The parts of an experiment: searches, the runs that use their cells, and their comparisons."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-CIFAR10, IMAGENET = 'configs/train_cifar10.py', 'configs/train_imagenet.py'
+CIFAR10 = 'configs/train_cifar10.py'
+IMAGENET = 'configs/train_imagenet.py'
 
 # The only search whose images are those of ImageNet.
 IMAGENET_SEARCH = 'configs/milenas_sc_imagenet.py'
 
-# What is measured of a run -> what it is called.
+# Each measure, and its name on axes and in tables.
 MEASURES = {
   'test_error_percent': 'test error, %',
   'depth': 'depth of the normal cell',
@@ -16,41 +17,62 @@ MEASURES = {
 
 
 class Search(NamedTuple):
-  """A search, one run for each seed."""
+  """A search, which is run once for each seed.
 
-  config: str  # `FILE[:arg]`
+  Attributes:
+    config: `FILE[:argument]` of the search.
+    layers: the number of layers of the supernet in the paper.
+    overrides: config fields that differ from the file.
+  """
+
+  config: str
   layers: int
   overrides: Mapping[str, Any] = {}
 
 
 class Paper(NamedTuple):
-  """The figures that the paper prints for a row; None where it prints none."""
+  """The figures that the paper prints for a row; None where it prints none.
 
-  error: float | None = None  # %; on ImageNet top-1
+  Attributes:
+    error: the test error in percent; on ImageNet the top-1 error.
+    std: the standard deviation of the error.
+    params: millions of parameters.
+    flops: millions, by the rule of papers on cells.
+    days: GPU days of search, on a GTX 1080 Ti.
+    top5: the top-5 error in percent.
+  """
+
+  error: float | None = None
   std: float | None = None
-  params: float | None = None  # millions
-  flops: float | None = None  # millions, as papers on cells count
-  days: float | None = None  # of search, on a GTX 1080 Ti
-  top5: float | None = None  # error, %
+  params: float | None = None
+  flops: float | None = None
+  days: float | None = None
+  top5: float | None = None
 
 
 class Run(NamedTuple):
-  """One row of a table, or one point of a curve: a cell, trained once for each seed.
+  """One row of a table, or one point of a curve: a cell that is trained once for each seed.
 
-  The cell of seed s is that of the search with seed s: a run is a whole repetition, so that its
-  deviation is that of search and training together.
+  The cell of a seed comes from the search with the same seed. So a seed is a whole repetition, and
+  the deviation over seeds is that of search and training together.
+
+  A cell is one of these:
+
+  - the name of a search, or `NAME@20` for its cell after epoch 20 of the paper's 50 epochs;
+  - a name of the zoo;
+  - `random`, or `random_ops:NAME` for random operations on the edges of a search's cell; a short
+    training may choose among several drawings;
+  - None: a figure of others, which is shown beside ours and not run here.
 
   Attributes:
-    title: as the paper calls it.
-    cell: the name of a search, or `NAME@20` for its cell after epoch 20 of the paper's 50; a name
-      of the zoo; `random`, or `random_ops:NAME` for random operations on the edges of a search's
-      cell, where a short training chooses among several drawings. None: a figure of others that
-      is shown beside ours, and not run here.
-    layers: of the network; None where the search alone is what is looked at.
-    params: wanted number of parameters, in millions, reached by choosing C.
-    paper: what the paper prints.
-    series, x: the curve of a plot that the run is a point of, and where.
-    recipe: config of the training.
+    title: the paper's name for it.
+    cell: see above.
+    layers: the number of layers of the network; None where only the search is measured.
+    params: the wanted number of parameters in millions, reached by the choice of C.
+    paper: the figures of the paper.
+    series: the curve of a plot that the run belongs to.
+    x: the place of the run on that curve.
+    recipe: the config of the training.
   """
 
   title: str
@@ -68,12 +90,12 @@ class Experiment(NamedTuple):
 
   Attributes:
     title: one line.
-    searches: `{name: Search}`, at least those that the runs name.
-    runs: `{key: Run}`.
-    comparisons: pairs of keys; the second is subtracted from the first, seed by seed.
-    x: what the runs' x is, for the plot.
+    searches: at least the searches that the runs name.
+    runs: each run by its key.
+    comparisons: pairs of keys; the second run is subtracted from the first, seed by seed.
+    x: the label of the x axis, for a plot with curves.
     measure: a key of `MEASURES`.
-    remarks: what differs from the paper, a sentence each.
+    remarks: sentences on differences from the paper.
   """
 
   title: str

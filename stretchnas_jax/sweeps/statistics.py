@@ -1,58 +1,110 @@
-"""What repeated runs say: means, deviations, bootstrap intervals, differences on the same seeds."""
+"""Statistics of repeated runs: means, deviations, intervals, and differences."""
 
-import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
-DRAWS, LEVEL = 20_000, 0.95
+_LEVEL = 0.95
 
 
 class Summary(NamedTuple):
-  """Of n values; what cannot be said of so few is None."""
+  """A summary of n values; fields that need more values are None.
+
+  Attributes:
+    n: the number of values.
+    mean: needs one value.
+    std: the standard deviation with n - 1; needs two values.
+    interval: see `interval_of_mean`; needs two values.
+  """
 
   n: int
   mean: float | None
-  std: float | None  # n - 1
-  interval: tuple[float, float] | None  # bootstrap, of the mean
+  std: float | None
+  interval: tuple[float, float] | None
 
 
-def summary(values):
+class Difference(NamedTuple):
+  """The difference of two means, with Welch's test of it.
+
+  Attributes:
+    difference: the first mean less the second.
+    standard_error: of the difference.
+    interval: the 95 % interval of the difference.
+    t: the statistic.
+    degrees_of_freedom: after Welch.
+    p: the two-sided p value.
+  """
+
+  difference: float
+  standard_error: float
+  interval: tuple[float, float]
+  t: float
+  degrees_of_freedom: float
+  p: float
+
+
+def summarize(values: Iterable[float | int]) -> Summary:
+  """Returns the summary of any number of values."""
   values = [float(value) for value in values]
-  mean = statistics.fmean(values) if values else None
-  std = statistics.stdev(values) if len(values) > 1 else None
-  return Summary(len(values), mean, std, interval(values))
+  mean = float(np.mean(values)) if values else None
+  std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+  return Summary(len(values), mean, std, interval_of_mean(values))
 
 
-def interval(values, level=LEVEL, draws=DRAWS):
-  """The percentile bootstrap interval of the mean; the same one for the same values.
+def interval_of_mean(
+  values: Sequence[float | int], level: float = _LEVEL
+) -> tuple[float, float] | None:
+  """Returns an interval of the mean.
 
   Args:
-    values: numbers.
-    level: of the interval, 0.95 for 95 %.
-    draws: how often as many values are drawn, with replacement.
+    values: one number for each seed.
+    level: the confidence, 0.95 for 95 %.
 
   Returns:
-    `(low, high)`, or None for fewer than two values. Of two or three values it goes from the
-    lowest to the highest, and holds the true mean less often than the level says.
+    Of three or more values, Student's t interval. Of two values, which say too little for that
+    interval, the lower and the higher one. Of fewer, None.
   """
-  values = np.asarray(values, np.float64)
   if len(values) < 2:
     return None
-  rows = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
-  tail = 50 * (1 - level)
-  low, high = np.percentile(values[rows].mean(1), [tail, 100 - tail], method='inverted_cdf')
-  return float(low), float(high)
+  if len(values) == 2:
+    return float(min(values)), float(max(values))
+  mean = float(np.mean(values))
+  half_width = float(stats.sem(values) * stats.t.ppf((1 + level) / 2, len(values) - 1))
+  return mean - half_width, mean + half_width
 
 
-def paired(first, second):
-  """The difference `first - second` on the seeds that both have.
+def paired_difference(
+  first: Mapping[int, float | int], second: Mapping[int, float | int]
+) -> tuple[list[int], Summary]:
+  """Summarizes the difference of two rows, seed by seed.
 
   Args:
-    first, second: `{seed: value}`.
+    first: the value of each seed.
+    second: the values that are subtracted.
 
   Returns:
-    `(seeds, Summary)`.
+    The seeds that both have, and the summary of `first - second` over these.
   """
   seeds = sorted(first.keys() & second.keys())
-  return seeds, summary([first[seed] - second[seed] for seed in seeds])
+  return seeds, summarize(first[seed] - second[seed] for seed in seeds)
+
+
+def difference_of_means(first: Sequence[float | int], second: Sequence[float | int]) -> Difference:
+  """Compares two samples whose variances may differ.
+
+  Args:
+    first: at least two values.
+    second: at least two values, which are subtracted.
+  """
+  test = stats.ttest_ind(first, second, equal_var=False)
+  low, high = test.confidence_interval(_LEVEL)
+  return Difference(
+    difference=float(np.mean(first) - np.mean(second)),
+    standard_error=float(np.hypot(stats.sem(first), stats.sem(second))),
+    interval=(float(low), float(high)),
+    t=float(test.statistic),
+    degrees_of_freedom=float(test.df),
+    p=float(test.pvalue),
+  )

@@ -1,149 +1,223 @@
-"""Charts as SVG text: rows of dots, and curves, with their intervals."""
+"""Charts of measurements, drawn by matplotlib: rows of dots, curves, and panels of growth.
+
+matplotlib is imported only here, and only where a chart is drawn.
+"""
 
 import collections
-import math
-from xml.sax.saxutils import escape
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-COLOURS = ('#0b5fa5', '#b5390e', '#3f7d20', '#7b4ba3', '#b8860b', '#007a87', '#a0356b', '#555555')
-INK, GREY, LIGHT = '#1a1a1a', '#7a7a7a', '#dcdcdc'
-MARGIN, LINE = 16, 26
-MOST_PLACES = 12  # on an axis whose places are all named
+import numpy as np
 
-
-def text(x, y, words, anchor='middle', colour=INK):
-  return (
-    f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">{escape(words)}</text>'
-  )
-
-
-def line(points, colour, dash='', width=2):
-  places = ' '.join(f'{x:.1f},{y:.1f}' for x, y in points)
-  return (
-    f'<polyline points="{places}" fill="none" stroke="{colour}" stroke-width="{width}" '
-    f'stroke-dasharray="{dash}"/>'
-  )
-
-
-def dot(x, y, radius, fill, stroke):
-  return (
-    f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{fill}" stroke="{stroke}" '
-    'stroke-width="1.5"/>'
-  )
+_COLOURS = (
+  '#0b5fa5', '#b5390e', '#3f7d20', '#7b4ba3', '#b8860b', '#007a87', '#a0356b', '#555555',
+)  # fmt: skip
+_GREY = '#7a7a7a'
+_LIGHT = '#dcdcdc'
+_MOST_NAMED = 12  # an axis with more different values gets round numbers instead
+_STYLE = {
+  'font.family': 'sans-serif',
+  'font.size': 9,
+  'axes.spines.top': False,
+  'axes.spines.right': False,
+  'svg.fonttype': 'none',  # text stays text
+  'svg.hashsalt': 'stretchnas_jax',  # equal charts are equal files
+}
 
 
-def document(width, height, parts):
-  head = (
-    f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
-    f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="Helvetica, Arial, sans-serif" '
-    'font-size="11">'
-  )
-  return '\n'.join([head, '<rect width="100%" height="100%" fill="white"/>', *parts, '</svg>', ''])
+class DotRow(NamedTuple):
+  """One row of a chart of dots.
+
+  Attributes:
+    name: its title.
+    values: one number for each seed.
+    mean: of the values, or None.
+    interval: of the mean, or None.
+    published: the paper's number, or None.
+  """
+
+  name: str
+  values: Sequence[float]
+  mean: float | None = None
+  interval: Sequence[float] | None = None
+  published: float | None = None
 
 
-def ticks(low, high, most=6):
-  """Round numbers within an interval."""
-  spacing = 10.0 ** math.floor(math.log10(high - low))
-  spacing = next(s for m in (0.1, 0.2, 0.5, 1, 2, 5) if (high - low) / (s := m * spacing) <= most)
-  return [i * spacing for i in range(math.ceil(low / spacing), math.floor(high / spacing) + 1)]
+class CurvePoint(NamedTuple):
+  """One point of a curve.
+
+  Attributes:
+    x: its place.
+    mean: its height; a point without one is not drawn.
+    interval: of the mean, or None.
+    hollow: True for an open mark.
+  """
+
+  x: float
+  mean: float | None
+  interval: Sequence[float] | None = None
+  hollow: bool = False
 
 
-def limits(values):
-  """An interval with some room around the values."""
-  low, high = min(values), max(values)
-  room = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
-  return low - room, high + room
+def require_matplotlib() -> None:
+  """Raises ValueError unless matplotlib is installed."""
+  try:
+    import matplotlib  # noqa: F401
+  except ImportError as error:
+    text = 'charts need matplotlib: pip install -e ".[experiments]"'
+    raise ValueError(text) from error
 
 
-def dots(title, rows, label):
-  """One row below another, each with its values, their mean and its interval.
+def svg_of(figure: Any) -> str:
+  """Returns a matplotlib figure as SVG text; equal figures give equal bytes."""
+  import matplotlib
+
+  buffer = io.StringIO()
+  with matplotlib.rc_context(_STYLE):
+    figure.savefig(buffer, format='svg', bbox_inches='tight', metadata={'Date': None})
+  lines = buffer.getvalue().splitlines()
+  return '\n'.join(line.rstrip() for line in lines) + '\n'
+
+
+def dots(title: str, rows: Sequence[DotRow], label: str) -> Any:
+  """Draws one row for each run, with its values, their mean and its interval.
 
   Args:
-    title: above all.
-    rows: `[(name, values, mean, interval, published)]`; mean, interval and published may be None.
-    label: what the values are.
+    title: a line above the chart.
+    rows: the rows, from top to bottom.
+    label: the name of the values.
 
   Returns:
-    The text of an SVG file.
+    A matplotlib figure.
   """
-  seen = [x for _, values, _, bar, paper in rows for x in (*values, *(bar or ()), paper)]
-  low, high = limits([x for x in seen if x is not None] or [0.0, 1.0])
-  left = MARGIN + 6.2 * max(len(name) for name, *_ in rows) + 10
-  width, top = left + 360 + MARGIN, 3.4 * MARGIN
-  place = lambda value: left + 360 * (value - low) / (high - low)
-  bottom = top + LINE * len(rows)
-  parts = [text(MARGIN, 1.4 * MARGIN, title, 'start')]
-  for tick in ticks(low, high):
-    parts += [
-      line([(place(tick), top - 6), (place(tick), bottom)], LIGHT, width=1),
-      text(place(tick), bottom + 14, f'{tick:g}'),
-    ]
-  for i, (name, values, mean, bar, paper) in enumerate(rows):
-    y = top + LINE * (i + 0.5)
-    parts.append(text(left - 10, y + 4, name, 'end', INK if values else GREY))
-    if paper is not None:
-      parts.append(dot(place(paper), y, 5, 'none', GREY))
-    if bar:
-      parts.append(line([(place(bar[0]), y), (place(bar[1]), y)], COLOURS[0], width=2.5))
-    if mean is not None:
-      parts.append(dot(place(mean), y, 4, COLOURS[0], COLOURS[0]))
-    # Equal ones side by side, so that they can be counted.
-    for value, count in collections.Counter(values).items():
-      places = (y + 6 * (j - (count - 1) / 2) for j in range(count))
-      parts += [dot(place(value), at, 2, LIGHT, GREY) for at in places]
-    if mean is None and paper is None:
-      parts.append(text(left + 6, y + 4, 'not run', 'start', GREY))
-  parts += [text(left + 180, bottom + 32, label), legend(left, 2.6 * MARGIN, rows)]
-  return document(width, bottom + 44, parts)
+  figure, (axes,) = _figure(title, 6.5, 1.2 + 0.28 * len(rows))
+  for y, row in enumerate(rows):
+    _dot_row(axes, y, row)
+  axes.set_yticks(range(len(rows)), [row.name for row in rows])
+  for tick, row in zip(axes.get_yticklabels(), rows):
+    tick.set_color('black' if row.values else _GREY)
+  axes.set_ylim(len(rows) - 0.5, -0.5)
+  axes.tick_params(axis='y', length=0)
+  axes.grid(axis='x', color=_LIGHT)
+  axes.set_axisbelow(True)
+  axes.set_xlabel(label)
+  axes.text(0, 1.02, _dots_legend(rows), color=_GREY, transform=axes.transAxes)
+  return figure
 
 
-def legend(x, y, rows):
+def curves(
+  title: str, series: Mapping[str, Sequence[CurvePoint]], x_label: str, y_label: str
+) -> Any:
+  """Draws lines with intervals.
+
+  Args:
+    title: a line above the chart.
+    series: the points of each line, by name.
+    x_label: the name of the x axis.
+    y_label: the name of the y axis.
+
+  Returns:
+    A matplotlib figure.
+  """
+  figure, (axes,) = _figure(title, 8.0, 4.0)
+  places = sorted({point.x for points in series.values() for point in points})
+  shift = 0.01 * (places[-1] - places[0])
+  for i, (name, points) in enumerate(series.items()):
+    # Lines stand side by side, so that intervals at the same x can be told apart.
+    _curve(axes, name, points, _COLOURS[i % len(_COLOURS)], shift * (i - (len(series) - 1) / 2))
+  if len(places) <= _MOST_NAMED:
+    axes.set_xticks(places, [f'{place:g}' for place in places])
+  else:
+    axes.locator_params('x', integer=True)
+  axes.grid(axis='y', color=_LIGHT)
+  axes.set_axisbelow(True)
+  axes.set_xlabel(x_label)
+  axes.set_ylabel(y_label)
+  legend = axes.legend(loc='upper left', bbox_to_anchor=(1.01, 1.0), frameon=False)
+  for text, line in zip(legend.get_texts(), legend.get_lines()):
+    text.set_color(line.get_color())
+  return figure
+
+
+def growth(panels: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[float]]]]) -> Any:
+  """Draws panels of lines side by side; both axes of each panel begin at 0.
+
+  Args:
+    panels: for each x axis its values, and the lines by name. A line has as many numbers as there
+      are values. All panels have the same names; the first line is dashed.
+
+  Returns:
+    A matplotlib figure.
+  """
+  figure, all_axes = _figure('', 2.3 * len(panels), 2.6, len(panels))
+  colours = (_GREY, *_COLOURS)
+  for axes, (name, (values, lines)) in zip(all_axes, panels.items()):
+    for i, (line, heights) in enumerate(lines.items()):
+      style = '--' if i == 0 else '-'
+      axes.plot(values, heights, style, color=colours[i], marker='o', markersize=3.5, label=line)
+    axes.set_xticks(values, [f'{value}' for value in values])
+    axes.set_xlim(0, 1.05 * max(values))
+    axes.set_ylim(0)
+    axes.set_xlabel(name)
+  handles, names = all_axes[0].get_legend_handles_labels()
+  figure.legend(
+    handles, names, ncols=len(names), loc='outside upper left', frameon=False,
+    title='relative to the smallest', title_fontsize='small', alignment='left',
+  )  # fmt: skip
+  return figure
+
+
+def _figure(title: str, width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
+  """Returns an empty figure of this size in inches, and its axes side by side."""
+  require_matplotlib()
+  import matplotlib
+  from matplotlib.figure import Figure
+
+  with matplotlib.rc_context(_STYLE):
+    figure = Figure((width, height), layout='constrained')
+    axes = figure.subplots(1, columns, squeeze=False)[0]
+    if title:
+      figure.suptitle(title, x=0.0, ha='left', fontsize='medium')
+  return figure, axes
+
+
+def _dot_row(axes: Any, y: int, row: DotRow) -> None:
+  """Draws one row of a chart of dots."""
+  if row.published is not None:
+    axes.plot(row.published, y, 'o', markersize=8, markerfacecolor='none', color=_GREY)
+  if row.interval is not None:
+    axes.plot(row.interval, [y, y], color=_COLOURS[0], linewidth=2)
+  if row.mean is not None:
+    axes.plot(row.mean, y, 'o', markersize=6, color=_COLOURS[0])
+  # Equal values stand one above the other, so that they can be counted.
+  for value, count in collections.Counter(row.values).items():
+    heights = y + 0.2 * (np.arange(count) - (count - 1) / 2)
+    axes.plot(
+      [value] * count, heights, 'o', markersize=3.5, markerfacecolor=_LIGHT, color=_GREY
+    )  # fmt: skip
+  if row.mean is None and row.published is None:
+    axes.annotate(
+      'not run', (0.01, y), xycoords=('axes fraction', 'data'), va='center', color=_GREY
+    )
+
+
+def _dots_legend(rows: Sequence[DotRow]) -> str:
+  """Returns the sentence that explains the marks."""
   words = 'mean with its 95 % interval; small: single seeds'
-  if any(paper is not None for *_, paper in rows):
+  if any(row.published is not None for row in rows):
     words += '; ring: the paper'
-  return text(x, y, words, 'start', GREY)
+  return words
 
 
-def curves(title, series, x_label, y_label):
-  """Lines with intervals.
-
-  Args:
-    title: above all.
-    series: `{name: [(x, mean, interval, hollow)]}`; a point whose mean is None is left out.
-    x_label, y_label: of the axes.
-
-  Returns:
-    The text of an SVG file.
-  """
-  points = {
-    name: sorted((p for p in found if p[1] is not None), key=lambda p: p[0])
-    for name, found in series.items()
-  }
-  flat = [point for found in points.values() for point in found]
-  x_low, x_high = limits([p[0] for found in series.values() for p in found])
-  y_low, y_high = limits([v for _, mean, bar, _ in flat for v in (mean, *(bar or ()))] or [0, 1])
-  left, top, wide, high = 60, 3 * MARGIN, 420, 280
-  x = lambda value: left + wide * (value - x_low) / (x_high - x_low)
-  y = lambda value: top + high * (y_high - value) / (y_high - y_low)
-  bottom = top + high
-  parts = [text(MARGIN, 1.4 * MARGIN, title, 'start')]
-  for tick in ticks(y_low, y_high):
-    parts += [
-      line([(left, y(tick)), (left + wide, y(tick))], LIGHT, width=1),
-      text(left - 6, y(tick) + 4, f'{tick:g}', 'end'),
-    ]
-  places = sorted({p[0] for found in series.values() for p in found})
-  for value in places if len(places) <= MOST_PLACES else ticks(places[0], places[-1]):
-    parts.append(text(x(value), bottom + 15, f'{value:g}'))
-  parts += [text(left + wide / 2, bottom + 34, x_label), text(left, top - 8, y_label, 'start')]
-  for i, (name, found) in enumerate(points.items()):
-    # Side by side, so that intervals at the same x can be told apart.
-    shift, colour = 3 * (i - (len(points) - 1) / 2), COLOURS[i % len(COLOURS)]
-    parts.append(line([(x(a) + shift, y(mean)) for a, mean, _, _ in found], colour, width=1.5))
-    for a, mean, bar, hollow in found:
-      if bar:
-        parts.append(line([(x(a) + shift, y(bar[0])), (x(a) + shift, y(bar[1]))], colour, width=1))
-      parts.append(dot(x(a) + shift, y(mean), 4, 'white' if hollow else colour, colour))
-    words = name if found else f'{name}: not run'
-    parts.append(text(left + wide + 16, top + 10 + 17 * i, words, 'start', colour))
-  width = left + wide + 32 + 6.4 * max(len(name) + 9 for name in points)
-  return document(width, bottom + 46, parts)
+def _curve(axes: Any, name: str, points: Sequence[CurvePoint], colour: str, shift: float) -> None:
+  """Draws one line; `shift` moves it along the x axis."""
+  drawn = sorted((point for point in points if point.mean is not None), key=lambda point: point.x)
+  places = [point.x + shift for point in drawn]
+  label = name if drawn else f'{name}: not run'
+  axes.plot(places, [point.mean for point in drawn], color=colour, linewidth=1.2, label=label)
+  for place, point in zip(places, drawn):
+    if point.interval is not None:
+      axes.plot([place, place], point.interval, color=colour, linewidth=0.8)
+    fill = 'white' if point.hollow else colour
+    axes.plot(place, point.mean, 'o', markersize=5, markerfacecolor=fill, color=colour)
