@@ -1,12 +1,17 @@
 """The supernet as it is defined: one operation of one edge after another, in `[B, H, W, C]`.
 
-Takes the parameters of `models.supernet.Supernet`, so that both can be compared leaf by leaf. Plain
-and slow on purpose; it shares no code with what it checks.
+It takes the parameters of `networks.supernet.Supernet`, so that both can be compared leaf by leaf.
+It is plain and slow on purpose, and shares no code with the package.
 """
 
+from typing import Any
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jaxtyping import Array, PyTree
 
 
 def batch_norm(x):
@@ -94,3 +99,30 @@ def supernet(net, params, images, op_weights, edge_scores):
     )  # fmt: skip
     after_reduction = reduction
   return s1.mean((1, 2)) @ params['classifier']['kernel'] + params['classifier']['bias']
+
+
+def furthest(a: PyTree, b: PyTree) -> float:
+  """The largest distance between two leaves, relative to the norm of the tree's largest leaf."""
+  scale = max(float(jnp.linalg.norm(x.ravel())) for x in jax.tree.leaves(b))
+
+  def distance(x: Array, y: Array) -> float:
+    difference, norm = float(jnp.linalg.norm((x - y).ravel())), float(jnp.linalg.norm(y.ravel()))
+    return difference / max(norm, 1e-3 * scale)
+
+  return max(jax.tree.leaves(jax.tree.map(distance, a, b)))
+
+
+def first_variables(net: nn.Module, *args: Any, seed: int = 0, dtype: Any = np.float32) -> Any:
+  """Variables of a network as at its start, drawn by NumPy, so that no initialiser compiles."""
+  rng, shapes = np.random.default_rng(seed), jax.eval_shape(net.init, jax.random.key(0), *args)
+
+  def draw(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+    name = path[-1].key
+    if name in ('mean', 'var', 'scale'):
+      return np.full(leaf.shape, float(name != 'mean'), dtype)
+    # A depthwise kernel of the supernet ends in its pixels, any other kernel in its outputs.
+    pixels = name.endswith('depthwise')
+    fan_in = np.prod(leaf.shape[-2:] if pixels else leaf.shape[-2:-1] or 1)
+    return (rng.uniform(-1, 1, leaf.shape) / np.sqrt(fan_in)).astype(dtype)
+
+  return jax.tree_util.tree_map_with_path(draw, shapes)

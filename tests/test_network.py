@@ -1,3 +1,5 @@
+"""The network of a genotype: shapes, training and evaluation, both forms, messages."""
+
 import functools
 
 import flax.linen as nn
@@ -44,81 +46,6 @@ def paths(tree):
   return {
     jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
   }
-
-
-# ---- cells ---------------------------------------------------------------------------------------
-
-
-def pooled(x, reduce, stride):
-  """A 3x3 pool of `[B, H, W, C]` pixel by pixel, of what lies inside."""
-  height, width = x.shape[1:3]
-  rows = range(0, height, stride)
-  columns = range(0, width, stride)
-  window = lambda i: slice(max(i - 1, 0), i + 2)
-  return np.stack(
-    [np.stack([reduce(x[:, window(i), window(j)], (1, 2)) for j in columns], 1) for i in rows], 1
-  )
-
-
-def entered(x, params):
-  """ReLU, 1x1 convolution, batch norm with the moments it starts with."""
-  return np.maximum(x, 0) @ params['conv']['kernel'][0, 0] / np.sqrt(1 + 1e-5)
-
-
-EDGES = (
-  ('max_pool_3x3', 0, 2),
-  ('max_pool_3x3', 0, 2),  # the same edge twice
-  ('skip_connect', 1, 2),
-  ('avg_pool_3x3', 0, 4),  # there is no node 3
-  ('skip_connect', 2, 4),
-  ('avg_pool_3x3', 4, 5),
-  ('skip_connect', 0, 6),  # a loose end
-)
-
-
-def test_cell_sums_edges_and_concatenates_in_order(key):
-  cell = network.FixedCell(EDGES, (5, 2), 4, reduction=False, after_reduction=False)
-  s0, s1 = images(2, 5, 6, 3), images(2, 5, 6, 8, seed=1)
-  variables = jax.jit(cell.init)(key, s0, s1)
-  x0 = entered(s0, variables['params']['enter_0'])
-  x1 = entered(s1, variables['params']['enter_1'])
-  x2 = 2 * pooled(x0, np.max, 1) + x1
-  x5 = pooled(pooled(x0, np.mean, 1) + x2, np.mean, 1)
-  want = np.concatenate([x5, x2], -1)
-  np.testing.assert_allclose(jax.jit(cell.apply)(variables, s0, s1), want, rtol=1e-4, atol=1e-5)
-
-
-def test_reduction_halves_on_edges_from_the_inputs_alone(key):
-  edges = (('max_pool_3x3', 0, 2), ('avg_pool_3x3', 1, 2), ('avg_pool_3x3', 2, 3))
-  cell = network.FixedCell(edges, (3,), 4, reduction=True, after_reduction=False)
-  s0, s1 = images(2, 5, 6, 3), images(2, 5, 6, 8, seed=1)
-  variables = jax.jit(cell.init)(key, s0, s1)
-  x0 = entered(s0, variables['params']['enter_0'])
-  x1 = entered(s1, variables['params']['enter_1'])
-  want = pooled(pooled(x0, np.max, 2) + pooled(x1, np.mean, 2), np.mean, 1)
-  np.testing.assert_allclose(jax.jit(cell.apply)(variables, s0, s1), want, rtol=1e-4, atol=1e-5)
-
-
-def test_drop_path_spares_only_the_identity(key):
-  edges = (('skip_connect', 1, 2), ('max_pool_3x3', 0, 2), ('avg_pool_3x3', 1, 2))
-  cell = network.FixedCell(edges, (2,), 4, reduction=False, after_reduction=False)
-  s0, s1 = images(2, 4, 4, 4), images(2, 4, 4, 4, seed=1)
-  variables = jax.jit(cell.init)(key, s0, s1)
-  keep = np.array([[0, 0, 0], [0, 2, 0]], np.float32)
-  y = cell.apply(variables, s0, s1, False, keep)
-  x0 = entered(s0, variables['params']['enter_0'])
-  x1 = entered(s1, variables['params']['enter_1'])
-  np.testing.assert_allclose(y[0], x1[0], rtol=1e-4, atol=1e-5)
-  want = x1[1] + 2 * pooled(x0, np.max, 1)[1]
-  np.testing.assert_allclose(y[1], want, rtol=1e-4, atol=1e-5)
-
-
-def test_drop_path_takes_strided_skips(key):
-  cell = network.FixedCell((('skip_connect', 1, 2),), (2,), 4, True, False)
-  s = images(2, 4, 4, 4)
-  variables = cell.init(key, s, s)
-  y = cell.apply(variables, s, s, False, np.array([[0], [1]], np.float32))
-  assert not y[0].any() and y[1].any()
 
 
 # ---- the network's shape -------------------------------------------------------------------------
@@ -370,28 +297,6 @@ def test_bfloat16_stays_near(trained):
 # ---- drop path -----------------------------------------------------------------------------------
 
 
-def test_keep_factors_are_bernoulli_of_mean_one():
-  factors = network.keep_factors(jax.random.key(0), 0.3, jnp.arange(500), (4, 10))
-  assert factors.shape == (4, 500, 10) and factors.dtype == jnp.float32
-  assert set(np.unique(factors)) == {0, np.float32(1 / np.float32(0.7))}
-  dropped = factors == 0
-  # Five standard deviations of 500 to 20000 coins.
-  assert abs(dropped.mean() - 0.3) < 0.017
-  assert np.abs(dropped.mean(1) - 0.3).max() < 0.11
-  assert abs((dropped[0] * dropped[1]).mean() - 0.09) < 0.021  # layers on their own
-  assert abs((dropped[..., 0] * dropped[..., 1]).mean() - 0.09) < 0.033  # edges on their own
-  assert np.all(network.keep_factors(jax.random.key(0), 0.0, jnp.arange(9), (2, 3)) == 1)
-  assert np.all(network.keep_factors(jax.random.key(0), 1.0, jnp.arange(9), (2, 3)) == 0)
-
-
-def test_draws_follow_the_position_not_the_place():
-  draw = lambda positions: network.keep_factors(
-    jax.random.key(1), 0.5, jnp.array(positions), (3, 4)
-  )
-  np.testing.assert_array_equal(draw([7, 2, 5])[:, [2, 0]], draw([5, 7]))
-  assert not np.array_equal(draw([7])[:, 0], draw([2])[:, 0])
-
-
 def test_drop_path_in_the_network(trained):
   net, variables, x = trained
   run = jax.jit(lambda rate, key, place, x: train(net, variables, x, rate, key, place)[0])
@@ -419,28 +324,7 @@ def test_drop_path_without_a_key_says_so(trained):
     jax.eval_shape(lambda rate: train(net, variables, x, rate)[0], 0.1)
 
 
-# ---- a researcher's own operations, and errors ---------------------------------------------------
-
-
-class Doubled(nn.Module):
-  stride: int
-
-  @nn.compact
-  def __call__(self, x, train=False):
-    return 2 * x[:, :: self.stride, :: self.stride]
-
-
-def test_own_operations(key):
-  cell = genotype.Genotype([('twice', 0, 2)], [2], [('twice', 1, 2)], [2])
-  own = {'twice': lambda channels, stride: Doubled(stride)}
-  net = network.FixedNetwork(cell, 4, 2, 3, operations=own)
-  x = images(2, 8, 8, 3)
-  assert jax.eval_shape(lambda: net.apply(net.init(key, x), x)).shape == (2, 3)
-  fixed = network.FixedCell(cell.normal, (2,), 4, False, False, operations=own)
-  s = images(1, 3, 3, 4)
-  variables = fixed.init(key, s, s)
-  want = 2 * entered(s, variables['params']['enter_0'])
-  np.testing.assert_allclose(fixed.apply(variables, s, s), want, rtol=1e-4, atol=1e-5)
+# ---- errors --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,91 +1,36 @@
 """The network of a fixed genotype, to be trained from scratch (Liu et al. 2018)."""
 
+import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int
 
-from stretchnas_jax.cells import genotype as genotype_lib
-from stretchnas_jax.networks import operations as ops
-from stretchnas_jax.networks import stems_and_heads
-from stretchnas_jax.networks.forms import layouts
+from stretchnas_jax.cells.arrays import AnyArray
+from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.cells.space import reduction_layers
+from stretchnas_jax.networks import checks, operations, own_operations, stems_and_heads
+from stretchnas_jax.networks.drop_path import keep_factors
+from stretchnas_jax.networks.fixed_cell import FixedCell
+from stretchnas_jax.networks.forms.layouts import BatchLast, ChannelsLast, FeatureMap
+from stretchnas_jax.networks.layer_plan import Layer, plan_layers
+from stretchnas_jax.networks.layers import GlobalMean, Style
 
-FORMS = {'plain': layouts.Plain, 'planes': layouts.Planes}
-
-
-def keep_factors(key, rate, positions, shape):
-  """By what drop path multiplies: 0 with probability `rate`, else 1 / (1 - rate).
-
-  Args:
-    key: with an example's position it alone decides what the example loses.
-    rate: scalar, may be traced.
-    positions: `[B]`, int32, places of the examples in the batch over all devices.
-    shape: `(L, E)`, layers and edges; all are drawn at once, so that one generator is compiled.
-
-  Returns:
-    `[L, B, E]`, float32.
-  """
-  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
-  draws = jax.vmap(lambda key: jax.random.uniform(key, shape), out_axes=1)(keys)
-  rate = jnp.asarray(rate, jnp.float32)
-  return jnp.where(draws < rate, 0.0, 1 / (1 - rate))
+FORMS = {'plain': ChannelsLast, 'planes': BatchLast}
+"""For each form of the network, the layout of feature maps in its cells."""
 
 
-class FixedCell(nn.Module):
-  """One cell of a genotype; a node may have any number of inputs.
+class _Run(NamedTuple):
+  """Layers in a row whose cells and inputs have equal shapes."""
 
-  Attributes:
-    edges: `((operation, source, destination), ...)`, sorted by destination.
-    concat: the nodes whose values are the output, side by side.
-    channels: C of every node.
-    reduction: whether the edges from the two inputs have stride 2.
-    after_reduction: whether the cell before the previous one was twice as large.
-    operations: as for `FixedNetwork`.
-    dtype: of the computation.
-    axis_name: the parallel axis over which batch statistics are taken, or None.
-    layout: of the feature maps, inputs and output too; only the user's operations never see it.
-  """
-
-  edges: tuple[tuple[str, int, int], ...]
-  concat: tuple[int, ...]
-  channels: int
-  reduction: bool
-  after_reduction: bool
-  operations: Mapping = None
-  dtype: jnp.dtype = jnp.float32
-  axis_name: str | None = None
-  layout: type = layouts.Plain
-
-  @nn.compact
-  def __call__(self, s0, s1, train=False, keep=None):
-    """`[B, H, W, len(concat) * C]`.
-
-    Args:
-      s0, s1: outputs of the two cells before.
-      train: normalise with the moments of the batch.
-      keep: `[B, edges]`, by what drop path multiplies the value of each edge; None without it.
-    """
-    numeric = {'dtype': self.dtype, 'axis_name': self.axis_name, 'layout': self.layout}
-    enter0 = ops.FactorizedReduce if self.after_reduction else ops.ReluConvNorm
-    nodes = {
-      0: enter0(self.channels, **numeric, name='enter_0')(s0, train),
-      1: ops.ReluConvNorm(self.channels, **numeric, name='enter_1')(s1, train),
-    }
-    for i, (name, source, destination) in enumerate(self.edges):
-      stride = 2 if self.reduction and source < 2 else 1
-      if self.operations and name in self.operations:
-        operation = self.operations[name](self.channels, stride).copy(name=f'edge_{i}')
-        value = self.layout.enter(operation(self.layout.leave(nodes[source]), train))
-      else:
-        operation = ops.OPERATIONS[name](self.channels, stride, **numeric).copy(name=f'edge_{i}')
-        value = operation(nodes[source], train)
-      if keep is not None and not isinstance(operation, ops.Identity):
-        value *= self.layout.along_images(keep[:, i]).astype(value.dtype)
-      nodes[destination] = nodes[destination] + value if destination in nodes else value
-    return jnp.concatenate([nodes[node] for node in self.concat], self.layout.channel_axis)
+  layer: Layer
+  places: list[int]
 
 
 class FixedNetwork(nn.Module):
@@ -95,151 +40,188 @@ class FixedNetwork(nn.Module):
     genotype: the cells.
     channels: C of the first cells, with the ImageNet stem even; it doubles at 1/3 and 2/3 of the
       depth.
-    num_layers: number of cells.
-    num_classes: number of classes.
+    num_layers: the number of cells.
+    num_classes: the number of classes.
     stem: 'cifar', or 'imagenet' for large images: it divides their side by 8.
-    auxiliary: whether there is an auxiliary head, at work in training only.
+    auxiliary: whether there is an auxiliary head, which works in training only.
     operations: a researcher's own operations by their names, each a function
       `(channels, stride) -> linen module` whose call `module(x, train)` maps `[B, H, W, C]` to
-      `[B, ceil(H / stride), ceil(W / stride), C]`; they go before built-in ones.
-    dtype: of the computation. Parameters, batch statistics and logits are float32.
+      `[B, ceil(H / stride), ceil(W / stride), C]` of the same type. They go before built-in ones.
+    dtype: the type of the computation. Parameters, batch statistics and logits are float32.
     axis_name: the parallel axis over which batch statistics are taken, or None.
-    form: how cells are computed: 'plain' (over `[B, H, W, C]`), 'planes' (over `[C, H, W, B]`, see
-      `layout`; it has gradients, but no forward-mode ones), or 'auto': the faster one for the
-      platform. Both have the same parameters.
+    form: how cells are computed: 'plain' (over `[B, H, W, C]`), 'planes' (over `[C, H, W, B]`; it
+      has gradients, but no forward-mode ones), or 'auto': the faster one for the platform. Both
+      have the same parameters.
   """
 
-  genotype: genotype_lib.Genotype
+  genotype: Genotype
   channels: int
   num_layers: int
   num_classes: int
   stem: str = 'cifar'
   auxiliary: bool = False
-  operations: Mapping = None
-  dtype: jnp.dtype = jnp.float32
+  operations: own_operations.OwnOperations | None = None
+  dtype: DTypeLike = jnp.float32
   axis_name: str | None = None
   form: str = 'auto'
 
-  def __post_init__(self):
-    if self.stem not in stems_and_heads.STEMS:
-      raise ValueError(f'stem is {self.stem!r}; allowed are {", ".join(stems_and_heads.STEMS)}')
-    ops.check_size('channels', self.channels, even=stems_and_heads.needs_even(self.stem))
-    ops.check_size('num_layers', self.num_layers)
-    ops.check_size('num_classes', self.num_classes)
-    if self.form not in ('auto', *FORMS):
-      raise ValueError(f'form is {self.form!r}; allowed are auto, {", ".join(FORMS)}')
-    known = [*ops.OPERATIONS, *(self.operations or {})]
+  def __post_init__(self) -> None:
+    checks.check_choice('stem', self.stem, stems_and_heads.STEMS)
+    checks.check_size('channels', self.channels, even=stems_and_heads.needs_even(self.stem))
+    checks.check_size('num_layers', self.num_layers)
+    checks.check_size('num_classes', self.num_classes)
+    checks.check_choice('form', self.form, ('auto', *FORMS))
+    known = [*operations.OPERATIONS, *(self.operations or {})]
     for name, _, _ in (*self.genotype.normal, *self.genotype.reduce):
       if name not in known:
         raise ValueError(f'genotype has the operation {name!r}; known are {", ".join(known)}')
     super().__post_init__()
 
   @nn.compact
-  def __call__(self, images, train=False, drop_path_rate=0.0, positions=None):
-    """Logits, or with the auxiliary head in training (logits, auxiliary logits).
+  def __call__(
+    self,
+    images: Float[AnyArray, 'B H W c'],
+    train: bool = False,
+    drop_path_rate: Float[AnyArray, ''] | float = 0.0,
+    positions: Int[AnyArray, 'B'] | None = None,
+  ) -> Float[Array, 'B K'] | tuple[Float[Array, 'B K'], Float[Array, 'B K']]:
+    """Returns logits, float32, or with the auxiliary head in training (logits, auxiliary logits).
 
     Args:
-      images: `[B, H, W, channels of an image]`, float, normalised.
-      train: normalise with the moments of the batch; with `mutable=['batch_stats']` the running
-        averages move.
-      drop_path_rate: scalar, may be traced: the probability with which an example loses an edge in
-        training; other than the number 0 it needs `rngs={'drop_path': key}`.
-      positions: `[B]`, int32, places of the examples in the batch over all devices; what is dropped
-        depends on the key and on these. By default as if the batch were spread in order.
+      images: normalised images.
+      train: whether to normalise with the moments of the batch; with `mutable=['batch_stats']` the
+        running averages move.
+      drop_path_rate: the probability with which an example loses an edge in training; it may be
+        traced. Other than the number 0 it needs `rngs={'drop_path': key}`.
+      positions: the places of the examples in the batch over all devices. The key and these decide
+        which edges are dropped. None: as if the batch were spread in order.
 
-    Returns:
-      `[B, num_classes]` float32, or two of these.
+    Raises:
+      ValueError: the images do not fit the auxiliary head, there is no key for drop path, or an own
+        operation returns a wrong shape or type.
     """
-    numeric = {'dtype': self.dtype, 'axis_name': self.axis_name}
     keep = self._keep_factors(images.shape[0], train, drop_path_rate, positions)
-    stem = stems_and_heads.CifarStem if self.stem == 'cifar' else stems_and_heads.ImageNetStem
-    form = ('planes' if ops.on_cpu() else 'plain') if self.form == 'auto' else self.form
-    where = FORMS[form]
-    entered = stem(self.channels, **numeric, name='stem')(images.astype(self.dtype), train)
-    s0, s1 = map(where.enter, entered)
-    reductions = self.num_layers // 3, 2 * self.num_layers // 3
+    build_stem = stems_and_heads.CifarStem if self.stem == 'cifar' else stems_and_heads.ImageNetStem
+    stem = build_stem(self.channels, self._style(), name='stem')
+    layout = FORMS[self._form()]
+    s0, s1 = map(layout.enter, stem(jnp.asarray(images, self.dtype), train))
     extra = None
-    loops = form == 'planes' and not self.operations and not self.is_initializing()
-    for *kind, layers in self._runs():
-      if loops and len(layers) > 1:
-        s0, s1 = self._loop(self._cell(*kind, where, parent=None), layers, s0, s1, train, keep)
-      else:
-        for layer in layers:
-          cell = self._cell(*kind, where, name=f'cell_{layer}')
-          s0, s1 = s1, cell(s0, s1, train, None if keep is None else keep[layer])
-      layer = layers[0]
-      if self.auxiliary and layer == reductions[1] and (train or self.is_initializing()):
-        features = where.leave(s1)
-        self._check_auxiliary(images.shape, features.shape)
-        head = stems_and_heads.AuxiliaryHead(
-          self.num_classes, self.stem, **numeric, name='auxiliary_head'
-        )
-        extra = head(features, train)
-    logits = stems_and_heads.classify(ops.GlobalMean(where)(s1), self.num_classes)
+    for run in self._runs():
+      s0, s1 = self._apply_cells(run, s0, s1, train, keep)
+      if run.places[0] == reduction_layers(self.num_layers)[1] and self._has_auxiliary(train):
+        extra = self._auxiliary_logits(images.shape, layout.leave(s1), train)
+    logits = stems_and_heads.classify(GlobalMean(layout)(s1), self.num_classes)
     return (logits, extra) if self.auxiliary and train else logits
 
-  def _runs(self):
-    """The layers in order, `[(channels, reduction, after_reduction, [layer, ...]), ...]`.
+  def _form(self) -> str:
+    if self.form == 'auto':
+      return 'planes' if checks.on_cpu() else 'plain'
+    return self.form
 
-    In one entry stand those whose cells and inputs have equal shapes.
-    """
-    reductions = self.num_layers // 3, 2 * self.num_layers // 3
-    # Of the two outputs of the stem; the ImageNet one halves between them.
-    after_reduction, channels, widths = self.stem == 'imagenet', self.channels, ['stem', 'stem']
-    kinds = []
-    for layer in range(self.num_layers):
-      reduction = layer in reductions
-      channels *= 1 + reduction
-      kinds.append((channels, reduction, after_reduction, *widths))
-      concat = self.genotype.reduce_concat if reduction else self.genotype.normal_concat
-      widths, after_reduction = [widths[1], channels * len(concat)], reduction
+  def _style(self) -> Style:
+    """The style of stem and heads, which are channels-last."""
+    return Style(self.dtype, self.axis_name)
+
+  # ---- auxiliary head ----------------------------------------------------------------------------
+
+  def _has_auxiliary(self, train: bool) -> bool:
+    """Returns whether the head is computed: in training, and to create its parameters."""
+    return self.auxiliary and (train or self.is_initializing())
+
+  def _auxiliary_logits(
+    self, images: tuple[int, ...], features: Float[Array, 'B H W C'], train: bool
+  ) -> Float[Array, 'B K']:
+    stems_and_heads.check_auxiliary(self.stem, images, features.shape)
+    head = stems_and_heads.AuxiliaryHead(
+      self.num_classes, self.stem, self._style(), name='auxiliary_head'
+    )
+    return head(features, train)
+
+  # ---- cells -------------------------------------------------------------------------------------
+
+  def _runs(self) -> list[_Run]:
+    """The layers in order; those with equal cells and inputs of equal widths together."""
+    widths, kinds = ['stem', 'stem'], []
+    for layer in plan_layers(self.channels, self.num_layers, self.stem):
+      kinds.append((layer, *widths))
+      concat = self.genotype.reduce_concat if layer.reduction else self.genotype.normal_concat
+      widths = [widths[1], layer.channels * len(concat)]
     together = itertools.groupby(range(self.num_layers), key=kinds.__getitem__)
-    return [(*kind[:3], list(layers)) for kind, layers in together]
+    return [_Run(kind[0], list(places)) for kind, places in together]
 
-  def _loop(self, cell, layers, s0, s1, train, keep):
-    """What equal cells make of (s0, s1), as one loop: a cell compiles once.
+  def _apply_cells(
+    self,
+    run: _Run,
+    s0: FeatureMap,
+    s1: FeatureMap,
+    train: bool,
+    keep: Float[Array, 'L B E'] | None,
+  ) -> tuple[FeatureMap, FeatureMap]:
+    """Applies the cells of a run to the outputs of the two cells before."""
+    loops = self._form() == 'planes' and not self.operations and not self.is_initializing()
+    if loops and len(run.places) > 1:
+      return self._loop(self._cell(run.layer, parent=None), run.places, s0, s1, train, keep)
+    for place in run.places:
+      cell = self._cell(run.layer, name=f'cell_{place}')
+      s0, s1 = s1, cell(s0, s1, train, None if keep is None else keep[place])
+    return s0, s1
 
-    Its gradient computes each cell again. On a CPU that takes less time than writing and reading
-    what it would need to keep, as the memory of one cell serves all: a training step of DARTS_V2
-    at C 36, 20 layers, batch 8 compiled in 22 s and took 0.35 s and 0.38 GB, where it had taken
-    36 s, 0.43 s and 0.83 GB with all cells in a row (two cores).
+  def _loop(
+    self,
+    cell: FixedCell,
+    places: Sequence[int],
+    s0: FeatureMap,
+    s1: FeatureMap,
+    train: bool,
+    keep: Float[Array, 'L B E'] | None,
+  ) -> tuple[FeatureMap, FeatureMap]:
+    """Applies equal cells as one loop, so that a cell compiles once.
+
+    The gradient of the loop computes each cell again. On a CPU that takes less time than to write
+    and read all that the cells would keep, as the memory of one cell serves all.
     """
-    names = [f'cell_{layer}' for layer in layers]
-    stack = lambda trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-    variables = {c: stack([self.variables[c][n] for n in names]) for c in ('params', 'batch_stats')}
-    keep = None if keep is None else keep[layers[0] : layers[-1] + 1]
+    names = [f'cell_{place}' for place in places]
+    stacked = {
+      collection: jax.tree.map(
+        lambda *leaves: jnp.stack(leaves), *[self.variables[collection][name] for name in names]
+      )
+      for collection in ('params', 'batch_stats')
+    }
+    keep = None if keep is None else keep[places[0] : places[-1] + 1]
 
-    def body(inputs, given):
+    def body(inputs: tuple[Array, Array], given: tuple[Any, Any]) -> tuple[Any, Any]:
       variables, keep = given
       y, updated = cell.apply(variables, *inputs, train, keep, mutable=['batch_stats'])
       return (inputs[1], y), updated['batch_stats']
 
-    inputs, stats = lax.scan(jax.checkpoint(body), (s0, s1), (variables, keep))
+    outputs, stats = lax.scan(jax.checkpoint(body), (s0, s1), (stacked, keep))
     if train and self.is_mutable_collection('batch_stats'):
       for i, name in enumerate(names):
         self.put_variable('batch_stats', name, jax.tree.map(lambda a, i=i: a[i], stats))
-    return inputs
+    return outputs
 
-  def _cell(self, channels, reduction, after_reduction, layout, **where):
-    cell = self.genotype
-    edges, concat = (
-      (cell.reduce, cell.reduce_concat) if reduction else (cell.normal, cell.normal_concat)
-    )
+  def _cell(self, layer: Layer, **place: Any) -> FixedCell:
+    """Builds the cell of a layer; `place` is its name, or no parent."""
+    cell, reduction = self.genotype, layer.reduction
     return FixedCell(
-      edges,
-      concat,
-      channels,
-      reduction,
-      after_reduction,
+      cell.reduce if reduction else cell.normal,
+      cell.reduce_concat if reduction else cell.normal_concat,
+      *layer,
       self.operations,
-      self.dtype,
-      self.axis_name,
-      layout,
-      **where,
+      dataclasses.replace(self._style(), layout=FORMS[self._form()]),
+      **place,
     )
 
-  def _keep_factors(self, batch, train, rate, positions):
-    """`[L, B, edges]`, or None where there is no drop path."""
+  # ---- drop path ---------------------------------------------------------------------------------
+
+  def _keep_factors(
+    self,
+    batch: int,
+    train: bool,
+    rate: Float[AnyArray, ''] | float,
+    positions: Int[AnyArray, 'B'] | None,
+  ) -> Float[Array, 'L B E'] | None:
+    """Draws the factors of all edges, or returns None where there is no drop path."""
     if not train or (isinstance(rate, (int, float)) and rate == 0):
       return None
     if not self.has_rng('drop_path'):
@@ -250,13 +232,3 @@ class FixedNetwork(nn.Module):
         positions += batch * lax.axis_index(self.axis_name)
     edges = max(len(self.genotype.normal), len(self.genotype.reduce))
     return keep_factors(self.make_rng('drop_path'), rate, positions, (self.num_layers, edges))
-
-  def _check_auxiliary(self, images, features):
-    """ValueError unless the head's pool leaves 2x2 pixels, as its last convolution wants them."""
-    stride, usual = (3, 32) if self.stem == 'cifar' else (2, 224)
-    if any((side - 5) // stride + 1 != 2 for side in features[1:3]):
-      raise ValueError(
-        f'images of {images[1]}x{images[2]} reach the auxiliary head as '
-        f'{features[1]}x{features[2]} pixels; it takes {5 + stride} to {4 + 2 * stride} a side, '
-        f'as {usual}x{usual} images give with 2 layers or more; use auxiliary=False'
-      )

@@ -1,173 +1,217 @@
 """Exact sizes of networks: parameters, multiply-adds, and FLOPs as papers on cells print them.
 
-Everything is read off the real modules: they are traced without computing anything, and every layer
-that costs something is watched as it runs.
+All numbers are read off the real modules. They are traced without computing anything, and every
+layer that costs something is watched as it runs. Of a researcher's own operations the layers of
+`networks.layers` and linen's `Conv`, `Dense` and `BatchNorm` count.
 """
 
 import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 
-from stretchnas_jax.networks import network, stems_and_heads, supernet
-from stretchnas_jax.networks import operations as ops
+from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.cells.space import SearchSpace
+from stretchnas_jax.networks import costs, stems_and_heads
+from stretchnas_jax.networks.network import FixedNetwork
+from stretchnas_jax.networks.own_operations import OwnOperations
+from stretchnas_jax.networks.supernet import Supernet
 
 IMAGE_SHAPES = {'cifar': (32, 32, 3), 'imagenet': (224, 224, 3)}
+"""The usual `(H, W, C)` of an image for each stem."""
+
+_ImageShape = tuple[int, int, int] | list[int]
 
 
 class Sizes(NamedTuple):
-  """Sizes of one network; `macs` and `flops_ptflops` are per image."""
+  """Sizes of one network.
+
+  Attributes:
+    params: the number of parameters, without running averages.
+    macs: multiply-adds per image.
+    flops_ptflops: FLOPs per image as papers on cells print them.
+  """
 
   params: int
   macs: int
   flops_ptflops: int
 
 
-def layer_cost(module, x, y):
-  """(multiply-adds, further operations that papers count) of one layer for one image.
+def measure(
+  genotype: Genotype,
+  channels: int,
+  num_layers: int,
+  num_classes: int,
+  stem: str = 'cifar',
+  auxiliary: bool = False,
+  image_shape: _ImageShape | None = None,
+  operations: OwnOperations | None = None,
+) -> Sizes:
+  """Returns the sizes of a `FixedNetwork`.
 
-  The further ones are those of the counter behind the published tables: twice the outputs of a
-  batch norm, outputs of a ReLU, inputs of a pool, biases.
-  """
-  if isinstance(module, ops.Conv):
-    height, width, inputs, _ = module.get_variable('params', 'kernel').shape
-    return y.size * height * width * inputs, 0
-  if isinstance(module, nn.Dense):
-    return y.size * x.size, y.size
-  if isinstance(module, nn.BatchNorm):
-    return 0, 2 * y.size
-  if isinstance(module, ops.Relu | ops.Pool | ops.GlobalMean):
-    return 0, x.size
-  return 0, 0
-
-
-def count_leaves(params):
-  return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
-
-
-def shapes_of(net, image_shape):
-  """Shapes of all variables of a network; nothing is computed."""
-  images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-  return jax.eval_shape(net.init, jax.random.key(0), images)
-
-
-class Watch:
-  """Collects the costs of a network while it is traced; an interceptor of linen methods.
-
-  Cells that are equal in all that counts are traced once: the others give zeros.
-  """
-
-  def __init__(self):
-    self.costs, self.untraced_params, self.seen = [], 0, {}
-
-  def __call__(self, call, args, kwargs, context):
-    module = context.module
-    if context.method_name == '__call__' and isinstance(module, network.FixedCell):
-      return self._cell(call, args, kwargs, module)
-    y = call(*args, **kwargs)
-    if context.method_name == '__call__' and 'auxiliary_head' not in module.path:
-      self.costs.append(layer_cost(module, args[0], y))
-    return y
-
-  def _cell(self, call, args, kwargs, cell):
-    shapes = args[0].shape, args[1].shape
-    key = cell.channels, cell.reduction, cell.after_reduction, shapes
-    if key not in self.seen:
-      before = len(self.costs)
-      y = call(*args, **kwargs)
-      params = count_leaves(cell.variables['params'])
-      self.seen[key] = y, params, self.costs[before:]
-      return y
-    y, params, costs = self.seen[key]
-    self.untraced_params += params
-    self.costs += costs
-    return jnp.zeros_like(y)
-
-
-@functools.lru_cache(maxsize=1024)
-def measure(genotype, channels, num_layers, num_classes, stem, auxiliary, image_shape):
-  """The `Sizes` of a `FixedNetwork`; its costs are without the auxiliary head's."""
-  sizes = channels, num_layers, num_classes
-  # The form does not matter for what is counted; this one is traced sooner.
-  net = network.FixedNetwork(genotype, *sizes, stem, auxiliary, form='plain')
-  watch = Watch()
-  with nn.intercept_methods(watch):
-    variables = shapes_of(net, image_shape or IMAGE_SHAPES[stem])
-  macs, further = (sum(column) for column in zip(*watch.costs))
-  return Sizes(count_leaves(variables['params']) + watch.untraced_params, macs, macs + further)
-
-
-def count_params(
-  genotype, *, channels, num_layers, num_classes, stem='cifar', auxiliary=False, image_shape=None
-):
-  """Number of parameters of a `FixedNetwork`, without running averages.
+  The auxiliary head counts among the parameters only: it is not there when the network is used.
 
   Args:
     genotype: the cells.
     channels: C of the first cells.
-    num_layers: number of cells.
-    num_classes: number of classes.
+    num_layers: the number of cells.
+    num_classes: the number of classes.
     stem: 'cifar' or 'imagenet'.
     auxiliary: whether the auxiliary head counts.
     image_shape: `(H, W, C)`; by default 32x32x3 or 224x224x3, after the stem.
+    operations: a researcher's own operations, as for `FixedNetwork`.
   """
-  shape = image_shape and tuple(image_shape)
-  return measure(genotype, channels, num_layers, num_classes, stem, auxiliary, shape).params
+  shape = tuple(IMAGE_SHAPES.get(stem, ()) if image_shape is None else image_shape)
+  own = tuple(sorted((operations or {}).items()))
+  return _measure(genotype, channels, num_layers, num_classes, stem, auxiliary, shape, own)
+
+
+@functools.lru_cache(maxsize=1024)
+def _measure(
+  genotype: Genotype,
+  channels: int,
+  num_layers: int,
+  num_classes: int,
+  stem: str,
+  auxiliary: bool,
+  image_shape: tuple[int, ...],
+  own: tuple[tuple[str, Callable[[int, int], nn.Module]], ...],
+) -> Sizes:
+  # The form does not matter for the counts; this one is traced sooner.
+  net = FixedNetwork(
+    genotype, channels, num_layers, num_classes, stem, auxiliary, dict(own), form='plain'
+  )
+  found = costs.trace_costs(net, image_shape)
+  return Sizes(found.params, found.macs, found.macs + found.further)
+
+
+def count_params(
+  genotype: Genotype,
+  *,
+  channels: int,
+  num_layers: int,
+  num_classes: int,
+  stem: str = 'cifar',
+  auxiliary: bool = False,
+  image_shape: _ImageShape | None = None,
+  operations: OwnOperations | None = None,
+) -> int:
+  """Returns the number of parameters of a `FixedNetwork`, without running averages.
+
+  Args:
+    genotype: the cells.
+    channels: C of the first cells.
+    num_layers: the number of cells.
+    num_classes: the number of classes.
+    stem: 'cifar' or 'imagenet'.
+    auxiliary: whether the auxiliary head counts.
+    image_shape: `(H, W, C)`; by default 32x32x3 or 224x224x3, after the stem.
+    operations: a researcher's own operations.
+  """
+  return measure(
+    genotype, channels, num_layers, num_classes, stem, auxiliary, image_shape, operations
+  ).params
 
 
 def count_macs(
-  genotype, *, channels, num_layers, num_classes, stem='cifar', auxiliary=False, image_shape=None
-):
-  """Multiply-adds of convolutions and classifier, per image, as `count_params` takes them.
+  genotype: Genotype,
+  *,
+  channels: int,
+  num_layers: int,
+  num_classes: int,
+  stem: str = 'cifar',
+  auxiliary: bool = False,
+  image_shape: _ImageShape | None = None,
+  operations: OwnOperations | None = None,
+) -> int:
+  """Returns the multiply-adds of convolutions and classifier, per image.
 
-  The auxiliary head never counts: it is not there when the network is used.
+  Args:
+    genotype: the cells.
+    channels: C of the first cells.
+    num_layers: the number of cells.
+    num_classes: the number of classes.
+    stem: 'cifar' or 'imagenet'.
+    auxiliary: changes nothing, because the auxiliary head never counts here.
+    image_shape: `(H, W, C)`; by default 32x32x3 or 224x224x3, after the stem.
+    operations: a researcher's own operations.
   """
-  shape = image_shape and tuple(image_shape)
-  return measure(genotype, channels, num_layers, num_classes, stem, auxiliary, shape).macs
+  return measure(
+    genotype, channels, num_layers, num_classes, stem, auxiliary, image_shape, operations
+  ).macs
 
 
 def count_flops_ptflops(
-  genotype, *, channels, num_layers, num_classes, stem='cifar', auxiliary=False, image_shape=None
-):
-  """What papers on cells print as FLOPs, per image, as `count_params` takes it.
+  genotype: Genotype,
+  *,
+  channels: int,
+  num_layers: int,
+  num_classes: int,
+  stem: str = 'cifar',
+  auxiliary: bool = False,
+  image_shape: _ImageShape | None = None,
+  operations: OwnOperations | None = None,
+) -> int:
+  """Returns the FLOPs per image as papers on cells print them.
 
-  Multiply-adds, twice the outputs of batch norms, outputs of ReLUs, inputs of pools and of the
-  global mean, biases; without the auxiliary head.
+  They are multiply-adds, twice the outputs of batch norms, outputs of ReLUs, inputs of pools and of
+  the global mean, and biases.
+
+  Args:
+    genotype: the cells.
+    channels: C of the first cells.
+    num_layers: the number of cells.
+    num_classes: the number of classes.
+    stem: 'cifar' or 'imagenet'.
+    auxiliary: changes nothing, because the auxiliary head never counts here.
+    image_shape: `(H, W, C)`; by default 32x32x3 or 224x224x3, after the stem.
+    operations: a researcher's own operations.
   """
-  shape = image_shape and tuple(image_shape)
-  return measure(genotype, channels, num_layers, num_classes, stem, auxiliary, shape).flops_ptflops
+  return measure(
+    genotype, channels, num_layers, num_classes, stem, auxiliary, image_shape, operations
+  ).flops_ptflops
 
 
 def channels_for(
-  genotype,
-  target_params,
+  genotype: Genotype,
+  target_params: float | int,
   *,
-  num_layers,
-  num_classes,
-  stem='cifar',
-  auxiliary=False,
-  image_shape=None,
-):
-  """The C whose network has the number of parameters nearest to `target_params`.
+  num_layers: int,
+  num_classes: int,
+  stem: str = 'cifar',
+  auxiliary: bool = False,
+  image_shape: _ImageShape | None = None,
+  operations: OwnOperations | None = None,
+) -> int:
+  """Returns the C whose network has the number of parameters nearest to a target.
 
   For comparisons at equal size: "similar parameters by controlling C". C is even where the stem
-  needs it. The rest as `count_params`.
+  needs it.
+
+  Args:
+    genotype: the cells.
+    target_params: the wanted number of parameters.
+    num_layers: the number of cells.
+    num_classes: the number of classes.
+    stem: 'cifar' or 'imagenet'.
+    auxiliary: whether the auxiliary head counts.
+    image_shape: `(H, W, C)`; by default 32x32x3 or 224x224x3, after the stem.
+    operations: a researcher's own operations.
+
+  Raises:
+    ValueError: the target is not a positive number.
   """
   if not 0 < target_params < math.inf:
     raise ValueError(f'target_params is {target_params!r}; it must be a positive number')
-  unit = 1 + stems_and_heads.needs_even(stem)
-  count = lambda units: count_params(
-    genotype,
-    channels=unit * units,
-    num_layers=num_layers,
-    num_classes=num_classes,
-    stem=stem,
-    auxiliary=auxiliary,
-    image_shape=image_shape,
-  )
+  unit = 2 if stems_and_heads.needs_even(stem) else 1
+
+  def count(units: int) -> int:
+    return measure(
+      genotype, unit * units, num_layers, num_classes, stem, auxiliary, image_shape, operations
+    ).params
+
   # Bisection, but counts grow about as C ** 2: a guess by that is nearly right at once.
   low, high, units = 0, math.inf, 32 // unit
   while high - low > 1:
@@ -178,8 +222,35 @@ def channels_for(
 
 
 def count_supernet_params(
-  space, *, channels, num_layers, num_classes, image_channels=3, stem='cifar'
-):
-  """Number of weights of a `Supernet`, without alpha, beta and running averages."""
-  net = supernet.Supernet(space, channels, num_layers, num_classes, stem)
-  return count_leaves(shapes_of(net, (32, 32, image_channels))['params'])
+  space: SearchSpace,
+  *,
+  channels: int,
+  num_layers: int,
+  num_classes: int,
+  image_channels: int = 3,
+  stem: str = 'cifar',
+  operations: OwnOperations | None = None,
+) -> int:
+  """Returns the number of weights of a `Supernet`, without alpha, beta and running averages.
+
+  Args:
+    space: the search space.
+    channels: C of the first cells.
+    num_layers: the number of cells.
+    num_classes: the number of classes.
+    image_channels: the channels of an image.
+    stem: 'cifar' or 'imagenet'.
+    operations: a researcher's own operations.
+  """
+  net = Supernet(space, channels, num_layers, num_classes, stem, operations=operations)
+  return count_net_params(net, (32, 32, image_channels))
+
+
+def count_net_params(net: nn.Module, image_shape: _ImageShape) -> int:
+  """Returns the number of parameters of any network of images, without running averages.
+
+  Args:
+    net: a linen module, for example a `Supernet` or a `FixedNetwork`.
+    image_shape: `(H, W, C)`.
+  """
+  return costs.count_params(net, tuple(image_shape))

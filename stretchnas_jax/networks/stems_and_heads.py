@@ -1,78 +1,160 @@
-"""What stands before and after the cells of a network: stems, auxiliary head, classifier."""
+"""The parts of a network before and after its cells: stems, auxiliary head, classifier."""
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from stretchnas_jax.networks import initializers
-from stretchnas_jax.networks import operations as ops
+from stretchnas_jax.networks.layers import Conv, Relu, Style, batch_norm
 
 STEMS = ('cifar', 'imagenet')
 
 
-def needs_even(stem):
-  """Whether C has to be even: the ImageNet stem begins with C / 2; the first cell halves to C."""
+def needs_even(stem: str) -> bool:
+  """Returns whether C has to be even: the ImageNet stem begins with C / 2 channels."""
   return stem == 'imagenet'
 
 
+def cifar_stem(
+  images: Float[Array, 'B H W c'],
+  features: int,
+  train: bool,
+  style: Style,
+  names: tuple[str, str],
+) -> Float[Array, 'B H W D']:
+  """Returns a 3x3 convolution and batch norm of images, inside the module that calls this.
+
+  Args:
+    images: normalised images.
+    features: D, the output channels.
+    train: whether to normalise with the moments of the batch.
+    style: type and parallel axis.
+    names: the names of both layers in the module.
+  """
+  x = Conv(features, (3, 3), style=style, name=names[0])(images)
+  return batch_norm(train, style, names[1])(x)
+
+
 class CifarStem(nn.Module):
-  """A 3x3 convolution to three times the channels; both inputs of the first cell."""
+  """A 3x3 convolution to three times the channels; both inputs of the first cell.
+
+  Attributes:
+    channels: C of the first cell.
+    style: type and parallel axis.
+  """
 
   channels: int
-  dtype: jnp.dtype = jnp.float32
-  axis_name: str | None = None
+  style: Style = Style()
 
   @nn.compact
-  def __call__(self, x, train=False):
-    x = ops.Conv(3 * self.channels, (3, 3), dtype=self.dtype, name='conv')(x)
-    x = ops.batch_norm(train, self.dtype, self.axis_name, name='norm')(x)
+  def __call__(
+    self, images: Float[Array, 'B H W c'], train: bool = False
+  ) -> tuple[Float[Array, 'B H W D'], Float[Array, 'B H W D']]:
+    """Returns the same maps twice.
+
+    Args:
+      images: normalised images.
+      train: whether to normalise with the moments of the batch.
+    """
+    x = cifar_stem(images, 3 * self.channels, train, self.style, ('conv', 'norm'))
     return x, x
 
 
 class ImageNetStem(nn.Module):
-  """Three 3x3 convolutions of stride 2; the first cell gets images at 1/4 and 1/8 of their side."""
+  """Three 3x3 convolutions of stride 2; the first cell gets images at 1/4 and 1/8 of their side.
+
+  Attributes:
+    channels: the channels of both outputs, even.
+    style: type and parallel axis.
+  """
 
   channels: int
-  dtype: jnp.dtype = jnp.float32
-  axis_name: str | None = None
+  style: Style = Style()
 
   @nn.compact
-  def __call__(self, x, train=False):
-    def halve(x, channels, name):
-      x = ops.Conv(channels, (3, 3), (2, 2), dtype=self.dtype, name=f'conv_{name}')(x)
-      return ops.batch_norm(train, self.dtype, self.axis_name, name=f'norm_{name}')(x)
+  def __call__(
+    self, images: Float[Array, 'B H W c'], train: bool = False
+  ) -> tuple[Float[Array, 'B p q C'], Float[Array, 'B r s C']]:
+    """Returns the maps after the second and after the third convolution.
 
-    x = halve(x, self.channels // 2, 0)
-    s0 = halve(ops.Relu()(x), self.channels, 1)
-    return s0, halve(ops.Relu()(s0), self.channels, 2)
+    Args:
+      images: normalised images.
+      train: whether to normalise with the moments of the batch.
+    """
+
+    def halve(x: Float[Array, 'B h w c'], channels: int, index: int) -> Float[Array, 'B i j d']:
+      x = Conv(channels, (3, 3), (2, 2), style=self.style, name=f'conv_{index}')(x)
+      return batch_norm(train, self.style, f'norm_{index}')(x)
+
+    x = halve(images, self.channels // 2, 0)
+    s0 = halve(Relu()(x), self.channels, 1)
+    return s0, halve(Relu()(s0), self.channels, 2)
 
 
 class AuxiliaryHead(nn.Module):
-  """The classifier on the second reduction's output that helps training along.
+  """A second classifier, on the output of the second reduction cell, that helps training along.
 
-  The ImageNet one has no second batch norm, as in DARTS' released code.
+  The ImageNet head has no second batch norm, as in DARTS' released code.
+
+  Attributes:
+    num_classes: the number of classes.
+    stem: 'cifar' or 'imagenet'; the stem of the network.
+    style: type and parallel axis.
   """
 
   num_classes: int
   stem: str
-  dtype: jnp.dtype = jnp.float32
-  axis_name: str | None = None
+  style: Style = Style()
 
   @nn.compact
-  def __call__(self, x, train=False):
-    stride = 3 if self.stem == 'cifar' else 2
+  def __call__(self, x: Float[Array, 'B H W C'], train: bool = False) -> Float[Array, 'B K']:
+    """Returns logits.
+
+    Args:
+      x: feature maps whose size `check_auxiliary` allows.
+      train: whether to normalise with the moments of the batch.
+    """
+    stride = _pool_stride(self.stem)
     # No padding, so that every window has its full 25 pixels.
-    x = nn.avg_pool(ops.Relu()(x), (5, 5), (stride, stride))
-    x = ops.Conv(128, dtype=self.dtype, name='conv_0')(x)
-    x = ops.Relu()(ops.batch_norm(train, self.dtype, self.axis_name, name='norm_0')(x))
-    x = ops.Conv(768, (2, 2), dtype=self.dtype, name='conv_1')(x)
+    x = nn.avg_pool(Relu()(x), (5, 5), (stride, stride))
+    x = Conv(128, style=self.style, name='conv_0')(x)
+    x = Relu()(batch_norm(train, self.style, 'norm_0')(x))
+    x = Conv(768, (2, 2), style=self.style, name='conv_1')(x)
     if self.stem == 'cifar':
-      x = ops.batch_norm(train, self.dtype, self.axis_name, name='norm_1')(x)
-    x = ops.Relu()(x).reshape(x.shape[0], -1)
+      x = batch_norm(train, self.style, 'norm_1')(x)
+    x = Relu()(x).reshape(x.shape[0], -1)
     return classify(x, self.num_classes)
 
 
-def classify(features, num_classes):
-  """A linear layer in float32, or in float64 where the features are."""
+def _pool_stride(stem: str) -> int:
+  """The stride of the auxiliary head's pool."""
+  return 3 if stem == 'cifar' else 2
+
+
+def check_auxiliary(stem: str, images: tuple[int, ...], features: tuple[int, ...]) -> None:
+  """Raises ValueError unless the head's pool leaves the 2x2 pixels of its last convolution.
+
+  Args:
+    stem: the stem of the network.
+    images: the shape of the network's input, `(B, H, W, C)`.
+    features: the shape of the head's input, `(B, H, W, C)`.
+  """
+  stride, usual = _pool_stride(stem), 32 if stem == 'cifar' else 224
+  if any((side - 5) // stride + 1 != 2 for side in features[1:3]):
+    raise ValueError(
+      f'images of {images[1]}x{images[2]} reach the auxiliary head as '
+      f'{features[1]}x{features[2]} pixels; it takes {5 + stride} to {4 + 2 * stride} a side, '
+      f'as {usual}x{usual} images give with 2 layers or more; use auxiliary=False'
+    )
+
+
+def classify(features: Float[Array, 'B F'], num_classes: int) -> Float[Array, 'B K']:
+  """Returns a linear layer in float32, or in float64 where the features are float64.
+
+  Args:
+    features: one vector for each image.
+    num_classes: K, the number of logits.
+  """
   init = initializers.uniform(features.shape[-1])
   dtype = jnp.promote_types(features.dtype, jnp.float32)
   dense = nn.Dense(num_classes, dtype=dtype, kernel_init=init, bias_init=init, name='classifier')

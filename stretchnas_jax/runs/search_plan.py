@@ -66,14 +66,7 @@ def describe_plan(plan):
   """What the search will do, a few lines for a person."""
   config, settings = plan.config, plan.settings
   graph, operations = plan.net.space.graph, len(plan.net.space.primitives)
-  params = sizes.count_supernet_params(
-    plan.net.space,
-    channels=plan.net.channels,
-    num_layers=plan.net.num_layers,
-    num_classes=plan.net.num_classes,
-    stem=plan.net.stem,
-    image_channels=plan.feeds.image_shape[-1],
-  )
+  params = sizes.count_net_params(plan.net, plan.feeds.image_shape)
   codes = int(plan.table.mask.sum())
   return '\n'.join(
     [

@@ -1,109 +1,149 @@
 """Batch norm without scale and bias, for whole groups of feature maps at once."""
 
 import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import linear_call
+from jaxtyping import Array, Float
+
+from stretchnas_jax.cells.arrays import AnyArray
 
 EPSILON = 1e-5
 MOMENTUM = 0.9  # of the running averages; PyTorch calls it 0.1
 
+Averages: TypeAlias = Mapping[str, Mapping[str, Float[AnyArray, '...']]]
+"""For each batch norm, by its name, `{'mean': [..., C], 'var': [..., C]}`."""
+
+Measure: TypeAlias = Callable[[], tuple[Float[Array, '...'], Float[Array, '...']]]
+"""Gives the mean and the mean of squares of this device's part of a batch, `[..., C]` each."""
+
 
 class BatchNorms:
-  """Where the batch norms of a group take their moments from; remembers those of the batch.
+  """The statistics with which the batch norms of a group normalise.
 
-  Lives for the length of one trace: it holds no state between calls.
-
-  Args:
-    running: running averages `{name: {'mean': [..., C], 'var': [..., C]}}` to normalise with, or
-      None to normalise with the moments of the batch.
-    axis_name: the parallel axis over which a batch is spread, or None.
+  They are running averages, or the moments of the batch; the latter are remembered in `batch`. An
+  object lives for the length of one trace, so it holds no state between calls.
   """
 
-  def __init__(self, running=None, axis_name=None):
-    self.running, self.axis_name = running, axis_name
-    self.batch = {}
-
-  def __call__(self, name, measure):
-    """What the batch norm of that name normalises with.
+  def __init__(self, running: Averages | None = None, axis_name: str | None = None) -> None:
+    """Chooses the statistics.
 
     Args:
-      name: of the batch norm.
-      measure: a function without arguments that gives mean and mean of squares, float32
-        `[..., C]`, of this device's part of the batch.
-
-    Returns:
-      The mean and the reciprocal standard deviation, `[..., C]`.
+      running: the running averages to normalise with, or None for the moments of the batch.
+      axis_name: the parallel axis over which a batch is spread, or None.
     """
-    if self.running is not None:
-      mean, var = self.running[name]['mean'], self.running[name]['var']
+    self._running, self._axis_name = running, axis_name
+    self.batch: dict[str, dict[str, Array]] = {}
+
+  def get(
+    self, name: str, measure: Measure
+  ) -> tuple[Float[AnyArray, '*r C'], Float[Array, '*r C']]:
+    """Returns the mean and the reciprocal standard deviation of one batch norm, `[..., C]`.
+
+    Args:
+      name: the name of the batch norm.
+      measure: gives the moments of the batch, float32; called only where they are needed.
+    """
+    if self._running is not None:
+      mean, var = self._running[name]['mean'], self._running[name]['var']
     else:
       mean, square = measure()
-      if self.axis_name is not None:
-        mean, square = lax.pmean((mean, square), self.axis_name)
+      if self._axis_name is not None:
+        mean, square = lax.pmean((mean, square), self._axis_name)
       var = jnp.maximum(square - mean * mean, 0.0)
       self.batch[name] = {'mean': mean, 'var': var}
     return mean, lax.rsqrt(var + EPSILON)
 
-  def group(self, names, measure):
-    """The same for several at once, side by side on the axis before the channels.
+  def get_group(
+    self, names: Sequence[str], measure: Measure
+  ) -> tuple[Float[Array, '*r o C'], Float[Array, '*r o C']]:
+    """Returns the statistics of o batch norms, side by side on the axis before the channels.
 
     Args:
-      names: names of the batch norms.
-      measure: as above, with `[..., len(names), C]`.
-
-    Returns:
-      `[..., len(names), C]`, twice.
+      names: the names of the o batch norms.
+      measure: as for `get`, with moments `[..., o, C]`.
     """
     measured = functools.cache(measure)
-    pick = lambda i: lambda: [moment[..., i, :] for moment in measured()]
-    found = [self(name, pick(i)) for i, name in enumerate(names)]
-    return [jnp.stack(column, -2) for column in zip(*found)]
+
+    def measure_one(i: int) -> tuple[Float[Array, '*r C'], Float[Array, '*r C']]:
+      mean, square = measured()
+      return mean[..., i, :], square[..., i, :]
+
+    found = [self.get(name, functools.partial(measure_one, i)) for i, name in enumerate(names)]
+    means, scales = zip(*found)
+    return jnp.stack(means, -2), jnp.stack(scales, -2)
 
 
-def moments(x, axes):
-  """Mean and mean of squares of `x` over `axes`, in float32 whatever the type of `x`."""
+def moments(
+  x: Float[Array, '...'], axes: tuple[int, ...]
+) -> tuple[Float[Array, '...'], Float[Array, '...']]:
+  """Returns the mean and the mean of squares over some axes, in float32 or wider.
+
+  Args:
+    x: any array of floats.
+    axes: the axes of `x` that disappear.
+  """
   x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
   return x.mean(axes), (x * x).mean(axes)
 
 
-def total(maps):
-  """Sums some `[B, H, W, ...]` over images and pixels, those of each image first: `[...]` each.
+def _sum_over_pixels(maps: Sequence[Float[Array, 'B H W *r']]) -> list[Float[Array, '*r']]:
+  """Sums maps of one shape over images and pixels, the pixels of each image first.
 
-  All at once, XLA gives the sums over small maps to one or two blocks of a GPU: at 8 x 8 pixels
-  they took up to 0.6 ms (H100, JAX 0.11). What is summed together is of one shape, so that all need
-  one kernel more and not each.
+  XLA gives the sum of a small map over all axes at once to one or two blocks of a GPU, which leaves
+  the rest of the chip idle. Maps that are summed together share one further kernel.
   """
   shape = maps[0].shape
 
-  def add(_, maps):
+  def add(_: tuple[()], maps: list[Float[Array, 'B H W *r']]) -> list[Float[Array, '*r']]:
     of_images = lax.optimization_barrier([x.sum((1, 2)) for x in maps])
     return list(jnp.stack(of_images).sum(1))
 
-  return linear_call(add, lambda _, sums: spread(sums, shape), (), list(maps))
+  def transpose(_: tuple[()], sums: list[Float[Array, '*r']]) -> list[Float[Array, 'B H W *r']]:
+    return spread(sums, shape)
+
+  return linear_call(add, transpose, (), list(maps))
 
 
-def spread(values, shape):
-  """Each `[...] -> [B, H, W, ...]`, equal at all pixels; gradients are summed as by `total`."""
-  return linear_call(
-    lambda _, values: [jnp.broadcast_to(v, shape) for v in values],
-    lambda _, maps: total(maps), (), list(values),
-  )  # fmt: skip
+def spread(
+  values: Sequence[Float[Array, '*r']], shape: tuple[int, ...]
+) -> list[Float[Array, 'B H W *r']]:
+  """Returns maps that equal a value at every pixel; their gradients are summed as moments are.
+
+  Args:
+    values: arrays of one shape.
+    shape: the shape `(B, H, W, ...)` of a map; it ends in the shape of a value.
+  """
+
+  def repeat(_: tuple[()], values: list[Float[Array, '*r']]) -> list[Float[Array, 'B H W *r']]:
+    return [jnp.broadcast_to(value, shape) for value in values]
+
+  def transpose(_: tuple[()], maps: list[Float[Array, 'B H W *r']]) -> list[Float[Array, '*r']]:
+    return _sum_over_pixels(maps)
+
+  return linear_call(repeat, transpose, (), list(values))
 
 
-def pixel_moments(x):
-  """As `moments` of `[B, H, W, ...]` over images and pixels."""
+def pixel_moments(x: Float[Array, 'B H W *r']) -> tuple[Float[Array, '*r'], Float[Array, '*r']]:
+  """Returns the mean and the mean of squares over images and pixels, in float32 or wider."""
   x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
   count = x.shape[0] * x.shape[1] * x.shape[2]
-  return [s / count for s in total([x, x * x])]
+  mean, square = (total / count for total in _sum_over_pixels([x, x * x]))
+  return mean, square
 
 
-def update_running(running, batch):
-  """Moves running averages a tenth of the way to the moments of a batch."""
-  return {
-    name: {
-      k: MOMENTUM * running[name][k] + (1 - MOMENTUM) * batch[name][k] for k in ('mean', 'var')
-    }
-    for name in running
-  }
+def update_running(running: Averages, batch: Averages) -> dict[str, dict[str, Array]]:
+  """Returns the running averages, moved a tenth of the way to the moments of a batch.
+
+  Args:
+    running: the averages so far.
+    batch: the moments of the batch, with the same names.
+  """
+
+  def move(name: str, field: str) -> Float[Array, '...']:
+    return MOMENTUM * running[name][field] + (1 - MOMENTUM) * batch[name][field]
+
+  return {name: {field: move(name, field) for field in ('mean', 'var')} for name in running}

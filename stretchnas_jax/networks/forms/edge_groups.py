@@ -1,64 +1,77 @@
-"""Fans: the edges that leave a node of a cell, which share what enters them."""
+"""Edge groups: the edges that leave a node of a cell, which share the node's feature map."""
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Int
+
+from stretchnas_jax.cells.graph import CellGraph
+from stretchnas_jax.networks.forms.batch_norm import Averages
 
 
-class Fans(NamedTuple):
-  """The edges that leave some consecutive nodes of a cell.
+class EdgeGroup(NamedTuple):
+  """The edges that leave some consecutive nodes of a cell, all of one stride.
 
   Attributes:
     first: the first of the J nodes.
     edges: `((source, target), ...)` of all E edges, by source, then target.
-    start: how many edges of the cell come before them in this order.
-    stride: of these edges, 1 or 2.
+    start: the number of edges of the cell that come before these in that order.
+    stride: the stride of these edges, 1 or 2.
   """
 
   first: int
-  edges: tuple
+  edges: tuple[tuple[int, int], ...]
   start: int
   stride: int
 
   @property
-  def rows(self):
-    """Which of the cell's edges these are."""
+  def rows(self) -> slice:
+    """The places of these edges among the cell's edges, by source."""
     return slice(self.start, self.start + len(self.edges))
 
   @property
-  def bounds(self):
-    """`[J + 1]`: where the edges of each node begin, and where the last end."""
+  def bounds(self) -> Int[np.ndarray, 'n']:
+    """`[J + 1]`: the places in `edges` where each node's edges begin, and the end of the last."""
     sources = [source for source, _ in self.edges]
     return np.searchsorted(sources, np.arange(self.first, sources[-1] + 2))
 
-  def shares(self, name):
-    """Whether an operation is computed once for all edges of a node, having no parameters."""
+  @property
+  def num_sources(self) -> int:
+    """J, the number of nodes that these edges leave."""
+    return len(self.bounds) - 1
+
+  def shares(self, name: str) -> bool:
+    """Returns whether all edges of a node share an operation, because it has no parameters."""
     return '_pool_' in name or (name == 'skip_connect' and self.stride == 1)
 
 
-def fans_of(graph, reduction, together):
-  """All edges of a cell, cut into fans.
+def split_edges(graph: CellGraph, reduction: bool, together: bool) -> list[EdgeGroup]:
+  """Returns all edges of a cell in groups.
 
   Args:
-    graph: a `CellGraph`.
+    graph: the graph of the cell.
     reduction: whether the edges that leave the two inputs have stride 2.
-    together: whether fans of one stride may stand side by side, else each is alone.
+    together: whether all nodes whose edges have one stride form one group; else each node has its
+      own.
   """
-  cuts = [0, 2] if reduction else [0]
-  cuts = cuts if together else range(graph.num_nodes - 1)
-  parts, by_source = [], sorted(graph.edges)
-  for first, stop in zip(cuts, [*cuts[1:], graph.num_nodes]):
+  if together:
+    starts = [0, 2] if reduction else [0]
+  else:
+    starts = list(range(graph.num_nodes - 1))
+  groups, by_source = [], sorted(graph.edges)
+  for first, stop in zip(starts, [*starts[1:], graph.num_nodes]):
     edges = tuple(edge for edge in by_source if first <= edge[0] < stop)
-    if edges:
+    if edges:  # a graph of one intermediate node has no edge that leaves it
       stride = 2 if reduction and first < 2 else 1
-      parts.append(Fans(first, edges, by_source.index(edges[0]), stride))
-  return parts
+      groups.append(EdgeGroup(first, edges, by_source.index(edges[0]), stride))
+  return groups
 
 
-def gather_moments(parts):
-  """Moments of one part of a cell after the other -> those of the cell."""
+def join_moments(parts: Sequence[Averages]) -> dict[str, Mapping[str, Array]]:
+  """Returns the moments of a whole cell from those of its edge groups, in their order."""
   names = dict.fromkeys(name for part in parts for name in part)
   return {
     name: jax.tree.map(

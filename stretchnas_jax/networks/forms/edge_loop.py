@@ -1,160 +1,251 @@
-"""A cell over planes as two nested loops: over its nodes, and over the edges that leave each.
+"""A cell over batch-last maps as two nested loops: over nodes, and over the edges that leave each.
 
-Every turn of the inner loop computes one edge with the same compiled body, so that a cell compiles
-once and not for each of its fans; its arrays are small enough to stay in a processor's cache. The
-gradient walks the same edges backwards and computes each again: that takes less time than writing
-and reading what it would need to keep, and what a cell keeps is its nodes. A search step at C 16, 8
-layers, S 4, batch 16 compiled in 30 s, where a body for each fan took 78 s, and needs 0.12 GB where
-that needed 1.25 GB (two CPU cores; `experiments/results/benchmarks/compare.json` and its history).
+Every turn of the inner loop computes one edge with the same compiled body. So a cell compiles once,
+and not for each of its nodes, and its arrays are small enough to stay in a processor's cache. The
+gradient visits the same edges backwards and computes each again. That takes less time than to write
+and read all that the edges would keep, and a cell keeps nothing but its nodes.
 
-An edge, what a node shares and the loops are each a `jax.jit`, and so are the sums of `planes`: XLA
-inlines them, but JAX traces each once for all that ask for it with equal shapes, be it for moments,
-for a value, for its gradient or for another edge. Tracing takes a third less time (same search).
+An edge, the shared part of a node and the loops are each a `jax.jit`. XLA inlines them, but JAX
+traces each once for all callers with equal shapes: for moments, for a value, for its gradient.
+
+Letters: J source nodes of the group, E edges, S + 2 nodes of the cell, C channels, B images.
 """
 
 import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.nn import relu
+from jaxtyping import Array, Float
 
-from stretchnas_jax.networks.forms import batch_norm as batch_norm_lib
-from stretchnas_jax.networks.forms import shifted_copies
-
-
-def add_fans(fans, params, nodes, weights, learning, running, axis_name):
-  """As `merged.add_fans`, but of several nodes in turn, and over planes `[C, H, W, B]`."""
-  sources, targets = np.array(fans.edges).T
-  places = sources - fans.first, targets - 2
-  spread = lambda w: jnp.zeros((len(fans.bounds) - 1, len(nodes) - 2)).at[places].set(w)
-  pick = lambda tree, shared: {n: tree[n] for n in tree if fans.shares(n) == shared}
-  for_nodes = jax.tree.map(spread, pick(weights, True)), running and pick(running, True)
-  for_edges = params, pick(weights, False), running and pick(running, False)
-  empty = jnp.zeros_like(nodes[fans.first][:, :: fans.stride, :: fans.stride])
-  inputs = jnp.stack(nodes[:2]) if fans.stride == 2 else None
-  reached = [node if np.shape(node) == empty.shape else empty for node in nodes]
-  reached = jnp.stack(reached)
-  after, moments = _walk(fans, axis_name, learning, for_nodes, for_edges, inputs, reached)
-  return [*nodes[:2], *after[2:]], moments
+from stretchnas_jax.networks.forms import edge_mixture, loop_arrays
+from stretchnas_jax.networks.forms.batch_norm import Averages, BatchNorms
+from stretchnas_jax.networks.forms.edge_groups import EdgeGroup
+from stretchnas_jax.networks.forms.loop_arrays import (
+  ByEdge,
+  BySource,
+  Cell,
+  Gradients,
+  Index,
+  Moments,
+  Node,
+  Number,
+  put,
+  row,
+)
 
 
-def row(tree, i):
-  return jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, i, keepdims=False), tree)
+# Jitted by itself only so that equal groups are traced once.
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def add_mixtures(
+  group: EdgeGroup,
+  axis_name: str | None,
+  params: edge_mixture.EdgeParams,
+  nodes: Sequence[Node],
+  weights: Mapping[str, Float[Array, 'E']],
+  learning: Number,
+  running: Averages | None,
+) -> tuple[list[Node], dict[str, dict[str, Array]]]:
+  """Adds the mixtures on the edges of some nodes to the nodes where the edges end.
+
+  Args:
+    group: the E edges of J consecutive nodes.
+    axis_name: the parallel axis over which a batch is spread, or None.
+    params: the parameters of the E edges, `{'depthwise': [E, stages, C, k, k], 'pointwise': [E,
+      stages, C, C]}` for each operation; at stride 2 `{'skip_connect': {'pointwise': [E, 1, C,
+      C]}}` too.
+    nodes: the S + 2 nodes of a cell, `[C, H, W, B]`, 0.0 where no edge has arrived yet.
+    weights: for each operation, its weights times the edge scores, float32.
+    learning: as for `shifted_copies.depthwise`.
+    running: running averages, `[J, C]` for shared operations and `[E, C]` for the rest; None to
+      normalise with the moments of the batch.
+
+  Returns:
+    The nodes, and the moments of the batch in the form of `running`; `{}` where that is given.
+  """
+  cell = loop_arrays.gather(group, params, nodes, weights, learning, running)
+  after, moments = _run(group, axis_name, cell)
+  return [*nodes[:2], *after[2:]], moments.by_source | moments.by_edge
 
 
-def put(tree, values, i):
-  return jax.tree.map(lambda a, v: lax.dynamic_update_index_in_dim(a, v, i, 0), tree, values)
+# ---- one node, one edge --------------------------------------------------------------------------
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _shared(fans, axis_name, for_node, x):
-  """What a node gives to all others, `[S, C, H, W, B]`, and the moments of its batch norms."""
-  weights, running = for_node
-  norms = batch_norm_lib.BatchNorms(running, axis_name)
-  return shifted_copies.shared(x, weights, fans.stride, norms), norms.batch
+def _shared(
+  group: EdgeGroup, axis_name: str | None, data: BySource, x: Float[Array, 'C H W B']
+) -> tuple[Float[Array, 'S C h w B'], Averages]:
+  """Computes what a source adds to all nodes, and the moments of its batch norms."""
+  norms = BatchNorms(data.running, axis_name)
+  return edge_mixture.shared(x, data.weights, group.stride, norms), norms.batch
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _edge(fans, axis_name, for_edge, r, learning):
-  """What an edge adds to its target, `[C, H, W, B]`, and the moments of its batch norms."""
-  params, weights, running = for_edge
-  norms = batch_norm_lib.BatchNorms(running, axis_name)
-  return shifted_copies.edge(params, r, weights, learning, fans.stride, norms), norms.batch
+def _edge(
+  group: EdgeGroup,
+  axis_name: str | None,
+  data: ByEdge,
+  r: Float[Array, 'C H W B'],
+  learning: Number,
+) -> tuple[Float[Array, 'C h w B'], Averages]:
+  """Computes what an edge adds to its target, and the moments of its batch norms."""
+  norms = BatchNorms(data.running, axis_name)
+  y = edge_mixture.edge(data.params, r, data.weights, learning, group.stride, norms)
+  return y, norms.batch
 
 
-def _moments_like(function, tree, *args):
-  """Zeros for the moments of every row of `tree`."""
-  rows = len(jax.tree.leaves(tree)[0]) if jax.tree.leaves(tree) else 0
-  _, moments = jax.eval_shape(function, jax.eval_shape(lambda t: row(t, 0), tree), *args)
-  return jax.tree.map(lambda m: jnp.zeros((rows, *m.shape), m.dtype), moments)
+def _shared_vjp(
+  group: EdgeGroup, axis_name: str | None, data: BySource, x: Float[Array, 'C H W B']
+) -> Callable[[Array], tuple[BySource, Array]]:
+  """The gradient of `_shared`, without its moments."""
+  return jax.vjp(lambda data, x: _shared(group, axis_name, data, x)[0], data, x)[1]
+
+
+def _edge_vjp(
+  group: EdgeGroup,
+  axis_name: str | None,
+  data: ByEdge,
+  r: Float[Array, 'C H W B'],
+  learning: Number,
+) -> tuple[Array, Callable[[Array], tuple[ByEdge, Array]], Averages]:
+  """Both halves of the gradient of `_edge`, and the moments."""
+  return jax.vjp(lambda data, r: _edge(group, axis_name, data, r, learning), data, r, has_aux=True)
+
+
+# ---- forwards ------------------------------------------------------------------------------------
+
+
+class _ForwardCarry(NamedTuple):
+  """The state of the outer loop forwards; the inner loop has the moments of edges alone."""
+
+  nodes: Float[Array, 'S C h w B']
+  moments: Moments
+
+
+class _EdgeCarry(NamedTuple):
+  """The state of the inner loop forwards."""
+
+  nodes: Float[Array, 'S C h w B']
+  moments: dict[str, dict[str, Array]]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _walk(*args):
-  return _loops(*args)
+def _run(
+  group: EdgeGroup, axis_name: str | None, cell: Cell
+) -> tuple[Float[Array, 'S C h w B'], Moments]:
+  """Runs the loops; returns the nodes after all edges, and the moments."""
+  return _loops(group, axis_name, cell)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _loops(fans, axis_name, learning, for_nodes, for_edges, inputs, nodes):
-  shared, edge = (functools.partial(f, fans, axis_name) for f in (_shared, _edge))
-  bounds, targets = jnp.array(fans.bounds), jnp.array([target for _, target in fans.edges])
-  (shares, _), (_, has, _) = for_nodes, for_edges
-  sources = nodes if inputs is None else inputs
-  x = jax.eval_shape(lambda: sources[0])
-  seen = [{}, {}]
-  if shares:
-    seen[0] = _moments_like(shared, for_nodes, x)
-  if has:
-    seen[1] = _moments_like(edge, for_edges, x, learning)
+def _loops(
+  group: EdgeGroup, axis_name: str | None, cell: Cell
+) -> tuple[Float[Array, 'S C h w B'], Moments]:
+  bounds = jnp.array(group.bounds)
+  targets = jnp.array([target for _, target in group.edges])
 
-  def node(j, carry):
-    nodes, (seen_nodes, seen_edges) = carry
-    x = row(nodes if inputs is None else inputs, j + fans.first)
-    if shares:
-      y, moments = shared(row(for_nodes, j), x)
-      nodes, seen_nodes = nodes.at[2:].add(y), put(seen_nodes, moments, j)
+  def visit_node(j: Index, carry: _ForwardCarry) -> _ForwardCarry:
+    nodes, moments = carry
+    sources = nodes if cell.inputs is None else cell.inputs
+    x = row(sources, j + group.first)
+    if cell.by_source.weights:
+      y, of_source = _shared(group, axis_name, row(cell.by_source, j), x)
+      nodes = nodes.at[2:].add(y)
+      moments = moments._replace(by_source=put(moments.by_source, of_source, j))
     r = relu(x)
 
-    def one(e, carry):
-      nodes, seen = carry
+    def visit_edge(e: Index, carry: _EdgeCarry) -> _EdgeCarry:
       # As the first half of a gradient: that half may be differentiated forwards, as an exact
       # second order needs it, which a function with a backward rule may not. And asked for exactly
-      # as in `_backward`, so that both share what JAX makes of it.
-      y, _, moments = jax.vjp(lambda *a: edge(*a, learning), row(for_edges, e), r, has_aux=True)
-      return nodes.at[targets[e]].add(y), put(seen, moments, e)
+      # as in `_backward`, so that both share the work of JAX's tracing.
+      y, _, of_edge = _edge_vjp(group, axis_name, row(cell.by_edge, e), r, cell.learning)
+      return _EdgeCarry(carry.nodes.at[targets[e]].add(y), put(carry.moments, of_edge, e))
 
-    if has:
-      carry = nodes, seen_edges
-      nodes, seen_edges = lax.fori_loop(bounds[j], bounds[j + 1], one, carry)
-    return nodes, [seen_nodes, seen_edges]
+    if cell.by_edge.weights:
+      start = _EdgeCarry(nodes, moments.by_edge)
+      nodes, by_edge = lax.fori_loop(bounds[j], bounds[j + 1], visit_edge, start)
+      moments = moments._replace(by_edge=by_edge)
+    return _ForwardCarry(nodes, moments)
 
-  nodes, seen = lax.fori_loop(0, len(bounds) - 1, node, (nodes, seen))
-  return nodes, seen[0] | seen[1]
+  start = _ForwardCarry(cell.nodes, _zero_moments(group, axis_name, cell))
+  return tuple(lax.fori_loop(0, group.num_sources, visit_node, start))
 
 
-def _forward(fans, axis_name, learning, for_nodes, for_edges, inputs, nodes):
-  after, moments = _loops(fans, axis_name, learning, for_nodes, for_edges, inputs, nodes)
+def _zero_moments(group: EdgeGroup, axis_name: str | None, cell: Cell) -> Moments:
+  """Zeros in the place of all moments that the loops are going to write."""
+  x = jax.eval_shape(lambda: cell.sources[0])
+  shared, edge = (functools.partial(f, group, axis_name) for f in (_shared, _edge))
+  by_source, by_edge = {}, {}
+  if cell.by_source.weights:
+    by_source = _zero_rows(shared, cell.by_source, x)
+  if cell.by_edge.weights:
+    by_edge = _zero_rows(edge, cell.by_edge, x, cell.learning)
+  return Moments(by_source, by_edge)
+
+
+def _zero_rows(
+  function: Callable[..., tuple[Array, Averages]], data: BySource | ByEdge, *args: Any
+) -> dict[str, dict[str, Array]]:
+  """Zeros for the moments that a function returns for each row of its data."""
+  rows = len(jax.tree.leaves(data)[0])
+  first = jax.eval_shape(lambda tree: row(tree, 0), data)
+  _, moments = jax.eval_shape(function, first, *args)
+  return jax.tree.map(lambda m: jnp.zeros((rows, *m.shape), m.dtype), moments)
+
+
+# ---- backwards -----------------------------------------------------------------------------------
+
+
+def _forward(
+  group: EdgeGroup, axis_name: str | None, cell: Cell
+) -> tuple[tuple[Float[Array, 'S C h w B'], Moments], Cell]:
+  nodes, moments = _loops(group, axis_name, cell)
   # A node is complete when its own edges are reached, so the last value of each is the one used.
-  return (after, moments), (learning, for_nodes, for_edges, inputs, after)
+  return (nodes, moments), cell._replace(nodes=nodes)
 
 
-def _backward(fans, axis_name, saved, gs):
-  learning, for_nodes, for_edges, inputs, nodes = saved
-  shared, edge = (functools.partial(f, fans, axis_name) for f in (_shared, _edge))
-  bounds, targets = jnp.array(fans.bounds), jnp.array([target for _, target in fans.edges])
-  (shares, _), (_, has, _) = for_nodes, for_edges
+def _backward(
+  group: EdgeGroup,
+  axis_name: str | None,
+  cell: Cell,
+  gs: tuple[Float[Array, 'S C h w B'], Moments],
+) -> tuple[Cell]:
+  bounds = jnp.array(group.bounds)
+  targets = jnp.array([target for _, target in group.edges])
 
-  def node(i, carry):
-    g, to_inputs, to_nodes, to_edges = carry
+  def visit_node(i: Index, to: Gradients) -> Gradients:
     j = len(bounds) - 2 - i
-    x = row(nodes if inputs is None else inputs, j + fans.first)
+    x = row(cell.sources, j + group.first)
     r, to_x = relu(x), jnp.zeros_like(x)
 
-    def one(e, carry):
-      to_r, to_edges = carry
-      back = jax.vjp(lambda *a: edge(*a, learning), row(for_edges, e), r, has_aux=True)[1]
-      to_edge, more = back(row(g, targets[e]))
-      return to_r + more, put(to_edges, to_edge, e)
+    def visit_edge(e: Index, carry: tuple[Array, ByEdge]) -> tuple[Array, ByEdge]:
+      to_r, by_edge = carry
+      data = row(cell.by_edge, e)
+      _, pull_back, _ = _edge_vjp(group, axis_name, data, r, cell.learning)
+      to_data, more = pull_back(row(to.nodes, targets[e]))
+      return to_r + more, put(by_edge, to_data, e)
 
-    if has:
-      to_r, to_edges = lax.fori_loop(bounds[j], bounds[j + 1], one, (to_x, to_edges))
+    if cell.by_edge.weights:
+      start = to_x, to.by_edge
+      to_r, by_edge = lax.fori_loop(bounds[j], bounds[j + 1], visit_edge, start)
       to_x = jnp.where(x > 0, to_r, 0)
-    if shares:
-      back = jax.vjp(lambda *args: shared(*args)[0], row(for_nodes, j), x)[1]
-      to_node, more = back(g[2:])
-      to_x, to_nodes = to_x + more, put(to_nodes, to_node, j)
-    if inputs is None:
-      g = g.at[j + fans.first].add(to_x)
-    else:
-      to_inputs = put(to_inputs, to_x, j + fans.first)
-    return g, to_inputs, to_nodes, to_edges
+      to = to._replace(by_edge=by_edge)
+    if cell.by_source.weights:
+      pull_back = _shared_vjp(group, axis_name, row(cell.by_source, j), x)
+      to_data, more = pull_back(to.nodes[2:])
+      to_x = to_x + more
+      to = to._replace(by_source=put(to.by_source, to_data, j))
+    if cell.inputs is None:
+      return to._replace(nodes=to.nodes.at[j + group.first].add(to_x))
+    return to._replace(inputs=put(to.inputs, to_x, j + group.first))
 
-  zeros = jax.tree.map(jnp.zeros_like, (inputs, for_nodes, for_edges))
-  g, *rest = lax.fori_loop(0, len(bounds) - 1, node, (gs[0], *zeros))
-  to_inputs, to_nodes, to_edges = rest
-  return None, to_nodes, to_edges, to_inputs, g
+  zeros = jax.tree.map(jnp.zeros_like, (cell.inputs, cell.by_source, cell.by_edge))
+  to = lax.fori_loop(0, group.num_sources, visit_node, Gradients(gs[0], *zeros))
+  # None stands for a gradient of zero: nothing learns `learning`.
+  return (Cell(None, to.by_source, to.by_edge, to.inputs, to.nodes),)
 
 
-_walk.defvjp(_forward, _backward)
+_run.defvjp(_forward, _backward)

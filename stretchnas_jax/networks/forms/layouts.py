@@ -1,65 +1,136 @@
-"""Two layouts of a feature map, and what every cell does in either.
+"""Two layouts of feature maps, and the parts of every cell that depend on them.
 
-`Plain` keeps `[B, H, W, C]`. `Planes` keeps `[C, H, W, B]`: the batch stands last, where a CPU
-finds one pixel of many images side by side, so that a depthwise convolution is a sum of weighted
-shifted copies that vectorises, and a 1x1 convolution is one matrix product without a transposition.
+`ChannelsLast` keeps `[B, H, W, C]`. `BatchLast` keeps `[C, H, W, B]`, where a CPU finds one pixel
+of many images side by side. A depthwise convolution is then a sum of weighted shifted copies, which
+vectorises, and a 1x1 convolution is one matrix product without a transposition.
 """
 
-from typing import NamedTuple
+import abc
+from typing import TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Float
 
+from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.networks.forms import batch_norm as batch_norm_lib
 
-
-def halves(x, rows, columns):
-  """The even and the odd positions; an odd side gets a row of zeros, so that both are equal."""
-  cut = lambda x, start: x[
-    tuple(slice(start, None, 2) if a in (rows, columns) else slice(None) for a in range(x.ndim))
-  ]
-  padding = [(0, x.shape[a] % 2 if a in (rows, columns) else 0) for a in range(x.ndim)]
-  return cut(x, 0), cut(jnp.pad(x, padding), 1)
+FeatureMap: TypeAlias = Float[AnyArray, '_ _ _ _']
+"""The feature maps of a batch, in either layout; rows and columns are always axes 1 and 2."""
 
 
-def flat(x):
-  """`[..., C, H, W, B] -> [..., C, N]`: all positions of all images in one row."""
+def split_parities(x: FeatureMap) -> tuple[FeatureMap, FeatureMap]:
+  """Returns the pixels of even and of odd rows and columns, in either layout.
+
+  An odd side gets a row of zeros, so that both halves have `ceil(H / 2)` rows.
+  """
+  padding = [(0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)]
+  return x[:, ::2, ::2], jnp.pad(x, padding)[:, 1::2, 1::2]
+
+
+def flat(x: Float[Array, '*r C H W B']) -> Float[Array, '*r C N']:
+  """Returns batch-last maps with all N pixels of all images on one axis."""
   return x.reshape(*x.shape[:-3], -1)
 
 
-class Plain(NamedTuple):
+class Layout(abc.ABC):
+  """The order of a feature map's axes. The classes themselves are used, not objects of them."""
+
+  channel_axis: int
+
+  @staticmethod
+  @abc.abstractmethod
+  def enter(images: Float[Array, 'B H W C']) -> FeatureMap:
+    """Returns channels-last maps in this layout."""
+
+  @staticmethod
+  @abc.abstractmethod
+  def leave(x: FeatureMap) -> Float[Array, 'B H W C']:
+    """Returns maps of this layout channels-last."""
+
+  @staticmethod
+  @abc.abstractmethod
+  def project(x: FeatureMap, kernel: Float[AnyArray, 'C D']) -> FeatureMap:
+    """Returns the 1x1 convolution of `x`, with D channels.
+
+    Args:
+      x: feature maps of C channels.
+      kernel: one column for each output channel.
+    """
+
+  @staticmethod
+  @abc.abstractmethod
+  def halve(x: FeatureMap, kernel: Float[AnyArray, 'C D']) -> FeatureMap:
+    """Returns the factorized reduction of `x`, `ceil(H / 2)` by `ceil(W / 2)` pixels.
+
+    Args:
+      x: feature maps of C channels.
+      kernel: the first half of the D columns sees the even pixels, the rest the odd ones.
+    """
+
+  @staticmethod
+  @abc.abstractmethod
+  def normalize(x: FeatureMap, name: str, norms: batch_norm_lib.BatchNorms) -> FeatureMap:
+    """Returns the batch norm of `x`, without scale and bias.
+
+    Args:
+      x: feature maps.
+      name: the name of the batch norm.
+      norms: the statistics.
+    """
+
+  @staticmethod
+  @abc.abstractmethod
+  def global_mean(x: FeatureMap) -> Float[Array, 'B C']:
+    """Returns the mean over all pixels of each image."""
+
+  @staticmethod
+  @abc.abstractmethod
+  def along_images(values: Float[AnyArray, 'B']) -> Float[AnyArray, '...']:
+    """Returns one number for each image in a shape that multiplies whole maps."""
+
+
+class ChannelsLast(Layout):
   """`[B, H, W, C]`."""
 
   channel_axis = -1
 
   @staticmethod
-  def enter(images):
+  def enter(images: Float[Array, 'B H W C']) -> Float[Array, 'B H W C']:
+    """Returns the maps as they are."""
     return images
 
   @staticmethod
-  def leave(x):
+  def leave(x: Float[Array, 'B H W C']) -> Float[Array, 'B H W C']:
+    """Returns the maps as they are."""
     return x
 
   @staticmethod
-  def project(x, kernel):
-    """A 1x1 convolution, kernel `[C, D]`."""
+  def project(
+    x: Float[Array, 'B H W C'], kernel: Float[AnyArray, 'C D']
+  ) -> Float[Array, 'B H W D']:
+    """Returns the 1x1 convolution of `x`.
+
+    Args:
+      x: feature maps.
+      kernel: one column for each output channel.
+    """
     return x @ kernel.astype(x.dtype)
 
   @staticmethod
-  def halves(x):
-    return halves(x, 1, 2)
+  def halve(
+    x: Float[Array, 'B H W C'], kernel: Float[AnyArray, 'C *n D']
+  ) -> Float[Array, 'B h w *n D']:
+    """Returns the factorized reductions of `x`, all with one convolution.
 
-  @staticmethod
-  def halve(x, kernel):
-    """A factorized reduction, `[B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), ..., D]`.
-
-    One convolution. From two matrix products over halves of the pixels XLA's compiler for GPUs does
-    not always come back: it ends the process (JAX 0.11).
+    Two matrix products over halves of the pixels would do the same. XLA's compiler for GPUs does
+    not always return from them: it ends the process (JAX 0.11).
 
     Args:
-      x: the map.
-      kernel: `[C, ..., D]`; the first half of D sees the even positions, the rest the odd ones.
+      x: feature maps.
+      kernel: the first half of D sees the even pixels, the rest the odd ones; further axes before D
+        hold several reductions.
     """
     is_even = np.arange(kernel.shape[-1]) < kernel.shape[-1] // 2
     nothing = jnp.zeros_like(kernel)
@@ -72,60 +143,94 @@ class Plain(NamedTuple):
     return y.reshape(*y.shape[:3], *kernel.shape[1:])
 
   @staticmethod
-  def normalize(x, name, norms):
-    mean, scale = norms(name, lambda: batch_norm_lib.pixel_moments(x))
+  def normalize(
+    x: Float[Array, 'B H W C'], name: str, norms: batch_norm_lib.BatchNorms
+  ) -> Float[Array, 'B H W C']:
+    """Returns the batch norm of `x`.
+
+    Args:
+      x: feature maps.
+      name: the name of the batch norm.
+      norms: the statistics.
+    """
+    mean, scale = norms.get(name, lambda: batch_norm_lib.pixel_moments(x))
     scale, shift = batch_norm_lib.spread([scale, mean * scale], x.shape)
     return (x * scale - shift).astype(x.dtype)
 
   @staticmethod
-  def global_mean(x):
+  def global_mean(x: Float[Array, 'B H W C']) -> Float[Array, 'B C']:
+    """Returns the mean over all pixels of each image."""
     return x.mean((1, 2))
 
   @staticmethod
-  def along_images(values):
-    """`[B]`, so that it multiplies whole images."""
+  def along_images(values: Float[AnyArray, 'B']) -> Float[AnyArray, 'B 1 1 1']:
+    """Returns the numbers along the first axis."""
     return values[:, None, None, None]
 
 
-class Planes(NamedTuple):
+class BatchLast(Layout):
   """`[C, H, W, B]`."""
 
   channel_axis = 0
 
   @staticmethod
-  def enter(images):
+  def enter(images: Float[Array, 'B H W C']) -> Float[Array, 'C H W B']:
+    """Returns the maps with batch and channels exchanged."""
     return images.transpose(3, 1, 2, 0)
 
   @staticmethod
-  def leave(x):
+  def leave(x: Float[Array, 'C H W B']) -> Float[Array, 'B H W C']:
+    """Returns the maps with channels and batch exchanged."""
     return x.transpose(3, 1, 2, 0)
 
   @staticmethod
-  def project(x, kernel):
+  def project(
+    x: Float[Array, 'C H W B'], kernel: Float[AnyArray, 'C D']
+  ) -> Float[Array, 'D H W B']:
+    """Returns the 1x1 convolution of `x`, one matrix product.
+
+    Args:
+      x: feature maps.
+      kernel: one column for each output channel.
+    """
     y = kernel.astype(x.dtype).T @ flat(x)
     return y.reshape(-1, *x.shape[1:])
 
   @staticmethod
-  def halves(x):
-    return halves(x, 1, 2)
+  def halve(x: Float[Array, 'C H W B'], kernel: Float[AnyArray, 'C D']) -> Float[Array, 'D h w B']:
+    """Returns the factorized reduction of `x`, two matrix products.
 
-  @staticmethod
-  def halve(x, kernel):
-    """As `Plain.halve`, kernel `[C, D]`."""
+    Args:
+      x: feature maps.
+      kernel: the first half of D sees the even pixels, the rest the odd ones.
+    """
     half = kernel.shape[-1] // 2
-    parts = zip(Planes.halves(x), (kernel[:, :half], kernel[:, half:]))
-    return jnp.concatenate([Planes.project(*part) for part in parts])
+    even, odd = split_parities(x)
+    return jnp.concatenate(
+      [BatchLast.project(even, kernel[:, :half]), BatchLast.project(odd, kernel[:, half:])]
+    )
 
   @staticmethod
-  def normalize(x, name, norms):
-    mean, scale = norms(name, lambda: batch_norm_lib.moments(x, (1, 2, 3)))
+  def normalize(
+    x: Float[Array, 'C H W B'], name: str, norms: batch_norm_lib.BatchNorms
+  ) -> Float[Array, 'C H W B']:
+    """Returns the batch norm of `x`.
+
+    Args:
+      x: feature maps.
+      name: the name of the batch norm.
+      norms: the statistics.
+    """
+    mean, scale = norms.get(name, lambda: batch_norm_lib.moments(x, (1, 2, 3)))
     mean, scale = (m[:, None, None, None] for m in (mean, scale))
     return (x * scale - mean * scale).astype(x.dtype)
 
   @staticmethod
-  def global_mean(x):
+  def global_mean(x: Float[Array, 'C H W B']) -> Float[Array, 'B C']:
+    """Returns the mean over all pixels of each image."""
     return x.mean((1, 2)).T
 
   @staticmethod
-  def along_images(values):
+  def along_images(values: Float[AnyArray, 'B']) -> Float[AnyArray, 'B']:
+    """Returns the numbers as they are: images lie along the last axis."""
     return values

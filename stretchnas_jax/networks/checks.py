@@ -1,0 +1,60 @@
+"""Checks of the arguments of networks, each with one clear sentence, and the kind of machine."""
+
+import functools
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from stretchnas_jax.cells.space import CELL_TYPES
+
+
+def check_size(name: str, value: Any, even: bool = False) -> None:
+  """Raises ValueError unless a value is a positive whole number.
+
+  Args:
+    name: the name of the value in the message.
+    value: any value.
+    even: whether the number must be even too.
+  """
+  whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+  if not whole or value < 1 or (even and value % 2):
+    raise ValueError(f'{name} is {value!r}; it must be a positive {"even " * even}whole number')
+
+
+def check_choice(name: str, value: Any, allowed: Collection[str]) -> None:
+  """Raises ValueError unless a value is one of the allowed names.
+
+  Args:
+    name: the name of the value in the message.
+    value: any value.
+    allowed: the allowed names.
+  """
+  if value not in allowed:
+    raise ValueError(f'{name} is {value!r}; allowed are {", ".join(allowed)}')
+
+
+def check_for_cell_types(name: str, values: Mapping[str, Any], shape: tuple[int, ...]) -> None:
+  """Raises ValueError unless there is an array of a shape for each cell type.
+
+  Args:
+    name: the name of the mapping in the message.
+    values: arrays by cell type.
+    shape: the shape that each of them must have.
+  """
+  for cell_type in CELL_TYPES:
+    if cell_type not in values:
+      raise ValueError(f'{name} has no {cell_type!r}; it must have {" and ".join(CELL_TYPES)}')
+    found = np.shape(values[cell_type])
+    if found != shape:
+      raise ValueError(
+        f'{name}[{cell_type!r}] has the shape {list(found)}; it must be {list(shape)}, as the '
+        'search space has it'
+      )
+
+
+@functools.cache
+def on_cpu() -> bool:
+  """Returns whether computations run on a CPU unless they are told otherwise."""
+  return jax.default_backend() == 'cpu'

@@ -1,0 +1,200 @@
+"""The layers of which networks consist, in either layout of feature maps.
+
+Every layer that costs something is a module of its own, so that `sizes` counts by watching them at
+work. A stride of 2 gives `ceil(H / 2)` rows. Parameters are the same in both layouts.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from stretchnas_jax.cells.arrays import AnyArray
+from stretchnas_jax.networks import initializers
+from stretchnas_jax.networks.forms import batch_norm as batch_norm_lib
+from stretchnas_jax.networks.forms import pooling, shifted_copies
+from stretchnas_jax.networks.forms.layouts import BatchLast, ChannelsLast, FeatureMap, Layout
+
+_Padding = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right))
+
+
+@dataclasses.dataclass(frozen=True)
+class Style:
+  """The properties that all layers of a network, or of a cell, have in common.
+
+  Attributes:
+    dtype: the type of the computation; parameters and batch statistics are float32.
+    axis_name: the parallel axis over which batch statistics are taken, or None.
+    layout: the layout of the feature maps that enter and leave a layer.
+  """
+
+  dtype: DTypeLike = jnp.float32
+  axis_name: str | None = None
+  layout: type[Layout] = ChannelsLast
+
+
+# The functions below are jitted by themselves only so that equal layers are traced once.
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
+def _convolve(
+  x: Float[Array, 'B H W C'],
+  kernel: Float[Array, 'a b c D'],
+  strides: tuple[int, int],
+  padding: _Padding,
+  dilation: int = 1,
+  groups: int = 1,
+) -> Float[Array, 'B h w D']:
+  """Convolves channels-last maps."""
+  return lax.conv_general_dilated(
+    x,
+    kernel,
+    strides,
+    padding,
+    rhs_dilation=(dilation, dilation),
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    feature_group_count=groups,
+  )
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
+def _convolve_batch_last(
+  x: Float[Array, 'C H W B'],
+  kernel: Float[Array, 'a b c D'],
+  strides: tuple[int, int],
+  padding: _Padding,
+  dilation: int = 1,
+  groups: int = 1,
+) -> Float[Array, 'D h w B']:
+  """Convolves batch-last maps, the usual ones faster on a CPU than over channels-last maps."""
+  if groups > 1:
+    kernels = kernel[:, :, 0].transpose(2, 0, 1)
+    return shifted_copies.depthwise((kernels,), (x,), 1.0, strides[0], (dilation,))[0]
+  if kernel.shape[:2] == (1, 1):
+    return BatchLast.project(x, kernel[0, 0])
+  y = _convolve(BatchLast.leave(x), kernel, strides, padding, dilation)
+  return BatchLast.enter(y)
+
+
+_CONVOLUTIONS: dict[type[Layout], Callable[..., Array]] = {
+  ChannelsLast: _convolve,
+  BatchLast: _convolve_batch_last,
+}
+_pooled = jax.jit(pooling.pooled, static_argnums=(1, 2))
+
+
+class Conv(nn.Module):
+  """A convolution without bias, padded so that an odd size at stride 1 keeps the image's.
+
+  Attributes:
+    features: the output channels; a depthwise convolution has as many as its input.
+    size: height and width of the kernel.
+    strides: the strides down and across.
+    dilation: the distance of the kernel's pixels.
+    depthwise: whether every channel has a kernel of its own.
+    style: type and layout of the computation.
+  """
+
+  features: int
+  size: tuple[int, int] = (1, 1)
+  strides: tuple[int, int] = (1, 1)
+  dilation: int = 1
+  depthwise: bool = False
+  style: Style = Style()
+
+  @nn.compact
+  def __call__(self, x: FeatureMap) -> FeatureMap:
+    """Returns the convolution of `x`, in the type of the style."""
+    inputs = 1 if self.depthwise else x.shape[self.style.layout.channel_axis]
+    shape = (*self.size, inputs, self.features)
+    kernel = self.param('kernel', initializers.uniform(inputs * self.size[0] * self.size[1]), shape)
+    x, kernel = x.astype(self.style.dtype), kernel.astype(self.style.dtype)
+    padding = tuple((self.dilation * (size - 1) // 2,) * 2 for size in self.size)
+    groups = self.features if self.depthwise else 1
+    convolve = _CONVOLUTIONS[self.style.layout]
+    return convolve(x, kernel, self.strides, padding, self.dilation, groups)
+
+
+def batch_norm(train: bool, style: Style, name: str | None = None) -> nn.BatchNorm:
+  """Returns a batch norm with scale and bias and PyTorch's defaults.
+
+  Args:
+    train: whether to normalise with the moments of the batch.
+    style: the type of the computation; scale, bias and moments are float32.
+    name: the name of the module.
+  """
+  return nn.BatchNorm(
+    not train,
+    axis=style.layout.channel_axis,
+    momentum=batch_norm_lib.MOMENTUM,
+    epsilon=batch_norm_lib.EPSILON,
+    dtype=style.dtype,
+    axis_name=style.axis_name,
+    name=name,
+  )
+
+
+class Relu(nn.Module):
+  """ReLU; a module only so that it is counted."""
+
+  @nn.compact
+  def __call__(self, x: Float[AnyArray, '*r']) -> Float[Array, '*r']:
+    """Returns `max(x, 0)`."""
+    return jax.nn.relu(x)
+
+
+class Pool(nn.Module):
+  """A 3x3 pool, padded by one; an average does not count the padding.
+
+  Attributes:
+    kind: 'max_pool_3x3' or 'avg_pool_3x3'.
+    stride: 1 or 2.
+  """
+
+  kind: str
+  stride: int = 1
+
+  @nn.compact
+  def __call__(self, x: FeatureMap, train: bool = False) -> FeatureMap:
+    """Returns the pooled maps.
+
+    Args:
+      x: feature maps in either layout.
+      train: not used; all operations are called alike.
+    """
+    return _pooled(x, self.kind, self.stride)
+
+
+class GlobalMean(nn.Module):
+  """The mean over all pixels of each image, in float32 or wider.
+
+  Attributes:
+    layout: the layout of the feature maps.
+  """
+
+  layout: type[Layout] = ChannelsLast
+
+  @nn.compact
+  def __call__(self, x: FeatureMap) -> Float[Array, 'B C']:
+    """Returns one vector for each image."""
+    return self.layout.global_mean(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+
+
+class Identity(nn.Module):
+  """The operation skip_connect at stride 1."""
+
+  @nn.compact
+  def __call__(self, x: FeatureMap, train: bool = False) -> FeatureMap:
+    """Returns `x`.
+
+    Args:
+      x: feature maps.
+      train: not used; all operations are called alike.
+    """
+    return x

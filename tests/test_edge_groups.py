@@ -1,0 +1,100 @@
+"""The mixtures on edge groups, in both forms, against the reference of one operation at a time."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+import reference
+
+from stretchnas_jax.cells import space
+from stretchnas_jax.networks import search_cell, supernet
+from stretchnas_jax.networks.forms import edge_groups
+
+DARTS = space.DARTS_PRIMITIVES
+
+
+def group_case(key, names, edges, channels, size, batch, stride, dtype):
+  """(params, x, weights) of an edge group and a cotangent of its output."""
+  keys = iter(jax.random.split(key, 40))
+  normal = lambda *shape: jax.random.normal(next(keys), shape, dtype)
+  params = {}
+  for name in names:
+    if search_cell.is_convolution(name):
+      k, stages = int(name[-1]), 2 if name.startswith('sep') else 1
+      params[name] = {
+        'depthwise': normal(edges, stages, channels, k, k) / k,
+        'pointwise': normal(edges, stages, channels, channels) / channels**0.5,
+      }
+    if name == 'skip_connect' and stride == 2:
+      params[name] = {'pointwise': normal(edges, 1, channels, channels) / channels**0.5}
+  weights = {name: abs(normal(edges)) + 0.1 for name in names}
+  half = -(-size // stride)
+  return (params, normal(batch, size, size, channels), weights), normal(
+    edges, batch, half, half, channels
+  )
+
+
+def reference_group(params, x, weights, stride):
+  edges = len(next(iter(weights.values())))
+  flat = {f'{n}_{kind}': a for n, arrays in params.items() for kind, a in arrays.items()}
+  if 'skip_connect' in params:
+    flat['skip_connect'] = params['skip_connect']['pointwise']
+  return jnp.stack(
+    [
+      sum(w[e] * reference.operation(name, flat, e, x, stride) for name, w in weights.items())
+      for e in range(edges)
+    ]
+  )
+
+
+def mix(form, params, x, weights, stride):
+  """The mixtures on the edges that leave a cell's second input."""
+  layout, add_mixtures, _ = supernet.FORMS[form]
+  targets = range(2, 2 + len(next(iter(weights.values()))))
+  group = edge_groups.EdgeGroup(1, tuple((1, target) for target in targets), 0, stride)
+  nodes = [layout.enter(x)] * 2 + [0.0] * len(targets)
+  nodes, _ = add_mixtures(group, None, params, nodes, weights, 1.0, None)
+  return jnp.stack([layout.leave(node) for node in nodes[2:]])
+
+
+merged, planes = (functools.partial(mix, form) for form in ('merged', 'planes'))
+
+
+def outputs_and_gradients(mix, case, cotangent, stride):
+  def run(case, cotangent):
+    y, vjp = jax.vjp(lambda *case: mix(*case, stride), *case)
+    return y, vjp(cotangent)
+
+  return jax.jit(run)(case, cotangent)
+
+
+GROUPS = [  # names, edges, channels, size, batch, stride
+  (DARTS[1:], 2, 4, 16, 3, 1),
+  (DARTS[1:], 2, 6, 8, 3, 2),
+  (('sep_conv_7x7', 'dil_conv_3x3', 'skip_connect'), 2, 4, 8, 2, 1),
+  (('avg_pool_3x3', 'sep_conv_3x3'), 2, 4, 12, 2, 2),
+  (('max_pool_3x3',), 1, 4, 2, 5, 1),
+  (('sep_conv_3x3',), 3, 64, 4, 2, 1),  # more channels than 'merged' has in one convolution
+]
+
+
+@pytest.mark.parametrize('names, edges, channels, size, batch, stride', GROUPS)
+@pytest.mark.parametrize('x64', [False, True], ids=['float32', 'float64'])
+def test_edge_groups_equal_the_reference(names, edges, channels, size, batch, stride, x64):
+  with jax.enable_x64(x64):
+    dtype = jnp.float64 if x64 else jnp.float32
+    case = group_case(jax.random.key(edges), names, edges, channels, size, batch, stride, dtype)
+    expected = outputs_and_gradients(reference_group, *case, stride)
+    bound = 1e-10 if x64 else 1e-5
+    for form in (merged, planes):
+      assert reference.furthest(outputs_and_gradients(form, *case, stride), expected) < bound, form
+
+
+@pytest.mark.parametrize('size', [7, 9])
+@pytest.mark.parametrize('stride', [1, 2])
+def test_edge_groups_take_odd_sizes(size, stride):
+  case = group_case(jax.random.key(0), DARTS[1:], 2, 4, size, 3, stride, jnp.float32)
+  expected = outputs_and_gradients(reference_group, *case, stride)
+  for form in (merged, planes):
+    assert reference.furthest(outputs_and_gradients(form, *case, stride), expected) < 1e-5, form
