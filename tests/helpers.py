@@ -163,7 +163,7 @@ def figures(step: float, peak: float = 100.0) -> dict[str, float]:
 
 def check_same_work(row: Any) -> None:
   """Asserts that both programs of a row of the comparison are told to do the same work."""
-  options = app.start_options(True, False) + benchmark.OPTIONS
+  options = command_line.start_options(True, False) + benchmark.OPTIONS
   args = command_line.parse(['benchmark', *row.ours], True, options, ())
   config, mode = args.config, row.peer[0]
   peer = dict(word[2:].split('=') if '=' in word else (word[2:], '') for word in row.peer[1:])

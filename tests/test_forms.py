@@ -72,7 +72,7 @@ def test_the_words_are_those_of_a_config(fake, tmp_path, monkeypatch):
   monkeypatch.chdir(processes.ROOT)
   forms.main(['--rows=stretchable', '--rounds=1', f'--out={tmp_path}'])
   assert len(fake) == len(forms.FORMS) == 4
-  options = app.start_options(True, False) + benchmark.OPTIONS
+  options = command_line.start_options(True, False) + benchmark.OPTIONS
   models = [
     command_line.parse(['benchmark', *words], True, options, ()).config.model for words in fake
   ]

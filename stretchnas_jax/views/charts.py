@@ -26,6 +26,9 @@ _STYLE = {
 }
 
 
+_Number = float | int
+
+
 class DotRow(NamedTuple):
   """One row of a chart of dots.
 
@@ -38,10 +41,10 @@ class DotRow(NamedTuple):
   """
 
   name: str
-  values: Sequence[float]
-  mean: float | None = None
-  interval: Sequence[float] | None = None
-  published: float | None = None
+  values: Sequence[_Number]
+  mean: _Number | None = None
+  interval: Sequence[_Number] | None = None
+  published: _Number | None = None
 
 
 class CurvePoint(NamedTuple):
@@ -54,9 +57,9 @@ class CurvePoint(NamedTuple):
     hollow: True for an open mark.
   """
 
-  x: float
-  mean: float | None
-  interval: Sequence[float] | None = None
+  x: _Number
+  mean: _Number | None
+  interval: Sequence[_Number] | None = None
   hollow: bool = False
 
 
@@ -140,7 +143,7 @@ def curves(
   return figure
 
 
-def growth(panels: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[float]]]]) -> Any:
+def growth(panels: Mapping[str, tuple[Sequence[_Number], Mapping[str, Sequence[_Number]]]]) -> Any:
   """Draws panels of lines side by side; both axes of each panel begin at 0.
 
   Args:
