@@ -304,13 +304,20 @@ HOSTILE = [
   '"\\ud800"',
   'Genotype(normal=[], normal_concat=[], reduce=[], reduce_concat=[])',
   '__import__("os").getcwd()',
-  None,
-  b'{}',
 ]
+
+
+@pytest.mark.parametrize('text', [None, b'{}'])
+def test_no_text_is_no_genotype(text, unchecked):
+  check_unreadable(text)
 
 
 @pytest.mark.parametrize('text', HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_texts(text):
+  check_unreadable(text)
+
+
+def check_unreadable(text):
   for read in (genotype.from_json, genotype.from_darts_text):
     with pytest.raises(ValueError) as caught:
       read(text)

@@ -440,7 +440,6 @@ def test_init_beta(key):
   [
     (lambda g: topology.k_subsets(g, 0), 'k is 0'),
     (lambda g: topology.k_subsets(g, True), 'k is True'),
-    (lambda g: topology.k_subsets(g, 2.0), 'k is 2.0'),
     (lambda g: topology.k_subsets(g, 5), 'k is 5'),
     (lambda g: topology.k_subsets(g, 6, by='target'), 'k is 6'),
     (lambda g: topology.k_subsets(g, 2, by='node'), "by is 'node'"),
@@ -449,9 +448,14 @@ def test_init_beta(key):
     (lambda g: topology.output_subsets(graph.CellGraph(40)), 'num_intermediate is 40'),
   ],
 )
-def test_wrong_tables(build, word):
+def test_a_table_that_cannot_be_built_is_named(build, word):
   with pytest.raises(ValueError, match=word):
     build(graph.CellGraph(4))
+
+
+def test_a_k_of_a_wrong_type_is_named(unchecked):
+  with pytest.raises(ValueError, match='k is 2.0'):
+    topology.k_subsets(graph.CellGraph(4), 2.0)
 
 
 def test_largest_k_leaves_rows():

@@ -1,4 +1,4 @@
-"""Genotypes: what a search finds, two cells as lists of operations on edges."""
+"""Genotypes, the results of searches: two cells as lists of operations on edges."""
 
 import dataclasses
 import operator
@@ -10,9 +10,7 @@ from jaxtyping import Float
 from stretchnas_jax.cells import decoding, genotype_text, topology
 from stretchnas_jax.cells import space as space_lib
 from stretchnas_jax.cells.arrays import AnyArray
-
-Edge = tuple[str, int, int]
-"""An edge of a cell: `(operation, src, dst)`."""
+from stretchnas_jax.cells.space import CellEdge
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -34,9 +32,9 @@ class Genotype:
       empty, repeats a node, or names a node without an input.
   """
 
-  normal: tuple[Edge, ...]
+  normal: tuple[CellEdge, ...]
   normal_concat: tuple[int, ...]
-  reduce: tuple[Edge, ...]
+  reduce: tuple[CellEdge, ...]
   reduce_concat: tuple[int, ...]
 
   def __init__(
@@ -73,7 +71,7 @@ class Genotype:
       The genotype.
 
     Raises:
-      ValueError: names what is wrong with a field.
+      ValueError: a field is wrong; the message names the fault.
     """
     fields, checked = genotype_text.complete(fields), {}
     for cell in space_lib.CELL_TYPES:
@@ -111,21 +109,26 @@ def derive(
   return Genotype(**fields), tuple(notes)
 
 
-def from_darts_text(text, operations=()):
+def from_darts_text(text: str, operations: Sequence[str] = ()) -> Genotype:
   """Parses the `Genotype(normal=[('sep_conv_3x3', 1), ...], ...)` that papers and peers print.
+
+  The text is never evaluated.
 
   Args:
     text: entry k of a cell belongs to node k // 2 + 2.
     operations: names allowed beside the known ones, `space.OPERATIONS`.
 
+  Returns:
+    The genotype.
+
   Raises:
-    ValueError: the text is no genotype; it is parsed, never evaluated.
+    ValueError: the text is no genotype.
   """
   return Genotype.from_dict(genotype_text.read_darts(text), operations)
 
 
-def to_darts_text(genotype):
-  """The form that papers and peers print, on one line.
+def to_darts_text(genotype: Genotype) -> str:
+  """Returns the form that papers and peers print, on one line.
 
   Raises:
     ValueError: the nodes of a cell are not 2 .. S+1 with exactly two inputs each.
@@ -133,37 +136,47 @@ def to_darts_text(genotype):
   return genotype_text.write_darts(vars(genotype))
 
 
-def from_json(text, operations=()):
+def from_json(text: str, operations: Sequence[str] = ()) -> Genotype:
   """Parses the native form; edges are `[operation, src, dst]`.
 
   Args:
     text: a JSON object with exactly normal, normal_concat, reduce, reduce_concat.
     operations: names allowed beside the known ones, `space.OPERATIONS`.
 
+  Returns:
+    The genotype.
+
   Raises:
-    ValueError: names what is wrong with the text.
+    ValueError: the text is wrong; the message names the fault.
   """
   return Genotype.from_dict(genotype_text.read_json(text), operations)
 
 
-def to_json(genotype):
-  """The native form: any number of edges, one a line."""
+def to_json(genotype: Genotype) -> str:
+  """Returns the native form, for any number of edges, with an edge a line."""
   return genotype_text.write_json(vars(genotype))
 
 
-def depth(edges):
-  """Edges on the longest path from an input of the cell."""
+def depth(edges: Sequence[CellEdge]) -> int:
+  """Counts the edges on the longest path from an input of a cell."""
   longest = {0: 0, 1: 0}
   for _, src, dst in sorted(edges, key=lambda edge: edge[2]):
     longest[dst] = max(longest.get(dst, 0), longest[src] + 1)
   return max(longest.values())
 
 
-def width(edges, concat):
-  """Nodes of the concat, each counted by the part of its edges that come from the cell's inputs.
+def width(edges: Sequence[CellEdge], concat: Sequence[int]) -> float:
+  """Counts the nodes of a concat, each by the part of its edges that come from the cell's inputs.
 
-  After Shu et al. 2020, whose wide cells train fast: 4 for a DARTS cell whose nodes stand side by
-  side, 1.75 for a chain of them.
+  This is the width of Shu et al. (2020), whose wide cells train fast. It is 4 for a DARTS cell
+  whose nodes stand side by side, and 1.75 for a chain of them.
+
+  Args:
+    edges: the edges of the cell.
+    concat: its concatenated nodes.
+
+  Returns:
+    The width.
   """
   total = 0.0
   for node in concat:
@@ -172,14 +185,14 @@ def width(edges, concat):
   return total
 
 
-def summary(genotype):
-  """Two lines for a log: what each node of a cell is the sum of, and how deep and wide it is."""
+def summary(genotype: Genotype) -> str:
+  """Returns two lines for a log: a cell each, with the terms of its nodes, depth and width."""
   lines = []
   for cell in space_lib.CELL_TYPES:
     edges, concat = getattr(genotype, cell), getattr(genotype, f'{cell}_concat')
     nodes = []
     for node in dict.fromkeys(dst for _, _, dst in edges):
-      terms = [f'{_SHORT.get(op, op)}({src})' for op, src, dst in edges if dst == node]
+      terms = [f'{_SHORT_NAMES.get(op, op)}({src})' for op, src, dst in edges if dst == node]
       nodes.append(f'{node}={"+".join(terms)}')
     lines.append(
       f'{cell:6}  {"  ".join(nodes)}  out={",".join(map(str, concat))}'
@@ -188,7 +201,7 @@ def summary(genotype):
   return '\n'.join(lines)
 
 
-_SHORT = {
+_SHORT_NAMES = {
   'max_pool_3x3': 'max',
   'avg_pool_3x3': 'avg',
   'skip_connect': 'skip',
@@ -200,8 +213,11 @@ _SHORT = {
   'conv_7x1_1x7': 'conv7',
 }
 
+# ---- checks --------------------------------------------------------------------------------------
 
-def _known(genotype, operations):
+
+def _known(genotype: Genotype, operations: Sequence[str]) -> Genotype:
+  """Returns a genotype; ValueError where one of its operations is unknown."""
   allowed = (*space_lib.OPERATIONS, *operations)
   for op, _, _ in (*genotype.normal, *genotype.reduce):
     if op not in allowed:
@@ -211,18 +227,9 @@ def _known(genotype, operations):
   return genotype
 
 
-def _checked_edges(cell, edges):
-  checked = []
-  for edge in _items(cell, edges):
-    where = f'{cell} has the edge {genotype_text.shorten(edge)}'
-    if not isinstance(edge, (tuple, list)) or len(edge) != 3:
-      raise ValueError(f'{where}; an edge is (operation, src, dst)')
-    op, src, dst = edge[0], _node(where, edge[1]), _node(where, edge[2])
-    if not isinstance(op, str) or op in ('', 'none'):
-      raise ValueError(f'{where}; the operation must be a name other than none')
-    if not (0 <= src < dst and dst >= 2):
-      raise ValueError(f'{where}; src must be at least 0 and less than dst, and dst at least 2')
-    checked.append((op, src, dst))
+def _checked_edges(cell: str, edges: Any) -> tuple[CellEdge, ...]:
+  """Returns the edges of a cell, stably sorted by destination; ValueError where one is wrong."""
+  checked = [_checked_edge(cell, edge) for edge in _items(cell, edges)]
   if not checked:
     raise ValueError(f'{cell} is empty; a cell needs at least one edge')
   fed = {0, 1} | {dst for _, _, dst in checked}
@@ -234,11 +241,27 @@ def _checked_edges(cell, edges):
   return tuple(sorted(checked, key=lambda edge: edge[2]))
 
 
-def _checked_concat(field, nodes, edges):
-  fed, checked = {dst for _, _, dst in edges}, {}
-  for node in _items(field, nodes):
-    where = f'{field} holds {genotype_text.shorten(node)}'
-    if (node := _node(where, node)) not in fed:
+def _checked_edge(cell: str, edge: Any) -> CellEdge:
+  """Returns one edge; ValueError where it is none."""
+  where = f'{cell} has the edge {genotype_text.shorten(edge)}'
+  if not isinstance(edge, (tuple, list)) or len(edge) != 3:
+    raise ValueError(f'{where}; an edge is (operation, src, dst)')
+  op, src, dst = edge[0], _node(where, edge[1]), _node(where, edge[2])
+  if not isinstance(op, str) or op in ('', 'none'):
+    raise ValueError(f'{where}; the operation must be a name other than none')
+  if not (0 <= src < dst and dst >= 2):
+    raise ValueError(f'{where}; src must be at least 0 and less than dst, and dst at least 2')
+  return op, src, dst
+
+
+def _checked_concat(field: str, nodes: Any, edges: Sequence[CellEdge]) -> tuple[int, ...]:
+  """Returns the nodes of a concat; ValueError where one is wrong."""
+  fed = {dst for _, _, dst in edges}
+  checked: dict[int, bool] = {}
+  for value in _items(field, nodes):
+    where = f'{field} holds {genotype_text.shorten(value)}'
+    node = _node(where, value)
+    if node not in fed:
       raise ValueError(f'{where}; allowed are nodes that an edge of the cell enters')
     if node in checked:
       raise ValueError(f'{where} more than once')
@@ -248,14 +271,15 @@ def _checked_concat(field, nodes, edges):
   return tuple(checked)
 
 
-def _items(field, values):
+def _items(field: str, values: Any) -> Iterable[Any]:
+  """Returns values that can be listed; ValueError for text, a dict or a single value."""
   if isinstance(values, (str, bytes, dict)) or not hasattr(values, '__iter__'):
     raise ValueError(f'{field} is {genotype_text.shorten(values)}; it must be a list')
   return values
 
 
-def _node(where, value):
-  """A node's number as an int; bool, float and text are none."""
+def _node(where: str, value: Any) -> int:
+  """Returns a node's number as an int; ValueError for bool, float and text."""
   try:
     if isinstance(value, bool):
       raise TypeError

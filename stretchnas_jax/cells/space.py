@@ -5,6 +5,9 @@ from collections.abc import Sequence
 
 from stretchnas_jax.cells import graph as graph_lib
 
+CellEdge = tuple[str, int, int]
+"""An edge of a cell: `(operation, src, dst)`."""
+
 CELL_TYPES = ('normal', 'reduce')
 """The two types of cell. Cells of type 'reduce' halve the feature maps."""
 

@@ -1,17 +1,19 @@
 """Published cells by name, with the figures that were published for them.
 
-The cells stand in `zoo.json` beside this file. What our counters make of them is not kept here:
-it is counted.
+The cells stand in `zoo.json` beside this file. It holds no figure of our own: sizes are counted
+from the cells.
 """
 
 import importlib.resources
 import json
 import types
+from collections.abc import Mapping
+from typing import Any
 
 from stretchnas_jax.cells import genotype, genotype_text
 
 
-def _load():
+def _load() -> tuple[Mapping[str, genotype.Genotype], Mapping[str, dict[str, Any]]]:
   file = importlib.resources.files(__package__) / 'zoo.json'
   cells = json.loads(file.read_text('utf-8'))
   genotypes = {
@@ -22,6 +24,6 @@ def _load():
   return types.MappingProxyType(genotypes), types.MappingProxyType(published)
 
 
-# Name -> Genotype; and name -> the source of the cell, at times a note, and under 'cifar10' and
-# 'imagenet' what was published: channels, layers, sizes, errors in percent as printed, source.
+# Name -> Genotype. And name -> the source of the cell, at times a note, and under 'cifar10' and
+# 'imagenet' the published figures: channels, layers, sizes, errors in percent as printed, source.
 GENOTYPES, PUBLISHED = _load()

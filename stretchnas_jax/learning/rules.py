@@ -37,8 +37,8 @@ class Rule(NamedTuple):
   """An update rule; it has either `gradients` or `passes`.
 
   Attributes:
-    gradients: `gradients(loss_fn, params, arch, batch, context) -> Arch`, what alpha and beta
-      descend, with `loss_fn` as in `LossFn`.
+    gradients: `gradients(loss_fn, params, arch, batch, context) -> Arch`, which alpha and beta
+      descend; `loss_fn` is a `state.LossFn`.
     passes: `passes(batch, knobs)`, the list of the losses of a weighted sum.
     simultaneous: whether weights and architecture move at the same time, both from gradients at the
       state before the step. Otherwise the architecture moves first.

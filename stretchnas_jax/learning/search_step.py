@@ -42,7 +42,7 @@ class StepParts(NamedTuple):
       `(accuracy, batch_stats)`.
     penalty_gradients: from an `Arch` to the gradients of r(beta) and of the other penalties, or
       None without other penalties.
-    context: what the rule may use.
+    context: gives knobs and the virtual step to the rule.
     axis_name: the parallel axis, or None.
   """
 
