@@ -1,7 +1,7 @@
 """Figure 3: is the cell searched with 8 layers deeper than the one searched with 16?
 
-The paper draws one cell of each. Here every seed's cell is drawn, and depths are compared: the
-longest path from an input of the normal cell to one of its nodes, in edges.
+The paper draws one cell of each. Here the cell of every seed is drawn, and depths are compared. A
+depth is the longest path from an input of the normal cell to one of its nodes, in edges.
 
     python -m experiments.figure3_cells run --scale=tiny
     python -m experiments.figure3_cells plot --scale=tiny

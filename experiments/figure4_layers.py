@@ -1,6 +1,6 @@
 """Figure 4: are searched cells best with as many layers as they were searched with?
 
-The paper prints no numbers, only curves.
+The paper prints only curves, without numbers.
 
     python -m experiments.figure4_layers run --scale=tiny
 """

@@ -8,15 +8,17 @@ from experiments.searches import SEARCHES
 from stretchnas_jax.sweeps import Experiment, Paper, Run, main
 from stretchnas_jax.sweeps.spec import IMAGENET
 
-SIZE, LAYERS = 5.3, 14
+_SIZE, _LAYERS = 5.3, 14
 
 
-def imagenet(title, cell, paper, layers=LAYERS, size=SIZE):
+def _imagenet(
+  title: str, cell: str, paper: Paper, layers: int = _LAYERS, size: float = _SIZE
+) -> Run:
   return Run(title, cell, layers, size, paper, recipe=IMAGENET)
 
 
-# top-1 error, deviation, params M, FLOPs M, GPU days, top-5 error
-OTHERS = {
+# Top-1 error, deviation, params in M, FLOPs in M, GPU days, top-5 error.
+_OTHERS = {
   'mobilenet': Run('MobileNet', paper=Paper(29.4, None, 4.2, 569, None, 10.5)),
   'shufflenet': Run('ShuffleNetV2 2x', paper=Paper(25.1, None, 5, 591)),
   'mnasnet': Run('MnasNet-92', paper=Paper(25.2, None, 4.4, 388, None, 8.0)),
@@ -33,16 +35,16 @@ OTHERS = {
   'milenas': Run('MiLeNAS', paper=Paper(24.7, None, 5.3, 584, 0.3, 7.6)),
 }  # fmt: skip
 
-OURS = {
-  'darts_v2': imagenet('DARTS (2nd order)', 'DARTS_V2', Paper(26.7, None, 4.7, 574, 4.0, 8.7)),
-  'pc_darts': imagenet(
+_OURS = {
+  'darts_v2': _imagenet('DARTS (2nd order)', 'DARTS_V2', Paper(26.7, None, 4.7, 574, 4.0, 8.7)),
+  'pc_darts': _imagenet(
     'PC-DARTS (CIFAR-10)', 'PC_DARTS_cifar', Paper(25.1, None, 5.3, 586, 0.1, 7.8)
   ),
-  'milenas_sc_12': imagenet(
+  'milenas_sc_12': _imagenet(
     'MiLeNAS-SC-L12 (CIFAR-10)', 'milenas_sc_12', Paper(24.2, None, 5.3, 582, 1.5, 7.5)
   ),
   # As many layers as in its search.
-  'milenas_sc_8_imagenet': imagenet(
+  'milenas_sc_8_imagenet': _imagenet(
     'MiLeNAS-SC-L8 (ImageNet)', 'milenas_sc_8_imagenet',
     Paper(23.8, None, 5.6, 612, 6.2, 7.2), layers=8, size=5.6,
   ),
@@ -51,7 +53,7 @@ OURS = {
 EXPERIMENT = Experiment(
   title='Table 2: ImageNet',
   searches=SEARCHES,
-  runs=OTHERS | OURS,
+  runs=_OTHERS | _OURS,
   comparisons=(
     ('milenas_sc_12', 'darts_v2'),
     ('milenas_sc_12', 'pc_darts'),

@@ -5,15 +5,13 @@ The paper's three rows of each method are three runs; here they are the seeds.
     python -m experiments.table4_stability run --scale=tiny
 """
 
-import statistics
-
 from experiments.searches import SEARCHES
-from stretchnas_jax.sweeps import Experiment, Paper, Run, main
+from stretchnas_jax.sweeps import Experiment, Paper, Run, main, statistics
 
-EPOCHS = (20, 30, 40, 50)
+_EPOCHS = (20, 30, 40, 50)
 
 # Test errors, % of the paper's three runs, and their parameters, M, by epoch.
-PAPER = {
+_PAPER = {
   'DARTS (2nd order)': (
     ((2.93, 2.88, 3.02, 2.90), (3.05, 3.16, 3.00, 3.41), (2.83, 2.82, 2.87, 2.87)),
     ((3.6, 3.2, 2.5, 2.3), (3.1, 2.3, 2.3, 2.1), (4.1, 3.0, 2.6, 2.6)),
@@ -24,32 +22,40 @@ PAPER = {
   ),
 }
 # Search, layers of the network, wanted size in M: as in Table 1.
-METHODS = {'DARTS (2nd order)': ('darts_second', 20, 3.5), 'DARTS w/o SC': ('wo_sc', 8, 1.8)}
+_METHODS = {'DARTS (2nd order)': ('darts_second', 20, 3.5), 'DARTS w/o SC': ('wo_sc', 8, 1.8)}
 
 
-def published(method, i):
-  """The mean of the paper's runs after its i-th epoch, which prints each of them."""
-  errors, params = ([row[i] for row in rows] for rows in PAPER[method])
-  return Paper(statistics.fmean(errors), statistics.stdev(errors), statistics.fmean(params))
+def _published(method: str, i: int) -> Paper:
+  """Returns the mean of the paper's runs after its i-th epoch; the paper prints each run."""
+  error_rows, param_rows = _PAPER[method]
+  errors = statistics.summarize(row[i] for row in error_rows)
+  params = statistics.summarize(row[i] for row in param_rows)
+  return Paper(errors.mean, errors.std, params.mean)
 
 
-RUNS = {
+_RUNS = {
   f'{cell}_{epoch}': Run(
-    f'{method}, epoch {epoch}', f'{cell}@{epoch}', layers, size, published(method, i), method, epoch
+    f'{method}, epoch {epoch}',
+    f'{cell}@{epoch}',
+    layers,
+    size,
+    _published(method, i),
+    series=method,
+    x=epoch,
   )
-  for method, (cell, layers, size) in METHODS.items()
-  for i, epoch in enumerate(EPOCHS)
+  for method, (cell, layers, size) in _METHODS.items()
+  for i, epoch in enumerate(_EPOCHS)
 }
 
 EXPERIMENT = Experiment(
   title='Table 4: cells at different epochs of the search',
   searches=SEARCHES,
-  runs=RUNS,
+  runs=_RUNS,
   comparisons=(('darts_second_50', 'darts_second_20'), ('wo_sc_50', 'wo_sc_20')),
   x='epoch of the search, of 50',
   remarks=(
-    'In the paper the sizes follow the cells; here C is chosen for one size of each method, so '
-    'that cells alone are compared.',
+    'In the paper the sizes follow the cells. Here C is chosen for one size of each method, so '
+    'that only cells are compared.',
   ),
 )
 

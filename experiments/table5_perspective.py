@@ -7,20 +7,20 @@ python -m experiments.table5_perspective collect --scale=tiny
 from experiments.searches import SEARCHES
 from stretchnas_jax.sweeps import Experiment, Paper, Run, main
 
-SIZE = 3.5  # M, wanted of all, as in Table 1
+_SIZE = 3.5  # the wanted millions of parameters of all, as in Table 1
 
 EXPERIMENT = Experiment(
   title='Table 5: perspectives of edge selection',
   searches=SEARCHES,
   runs={
     'darts_input': Run(
-      'DARTS (2nd order), input edges', 'darts_second', 20, SIZE, Paper(2.76, 0.09, 3.3)
+      'DARTS (2nd order), input edges', 'darts_second', 20, _SIZE, Paper(2.76, 0.09, 3.3)
     ),
     'darts_output': Run(
-      'DARTS (2nd order), output edges', 'darts_second_output', 20, SIZE, Paper(2.82)
+      'DARTS (2nd order), output edges', 'darts_second_output', 20, _SIZE, Paper(2.82)
     ),
-    'wo_sc_input': Run('DARTS w/o SC, input edges', 'wo_sc_input', 8, SIZE, Paper(3.08)),
-    'wo_sc_output': Run('DARTS w/o SC, output edges', 'wo_sc', 8, SIZE, Paper(2.72, 0.12)),
+    'wo_sc_input': Run('DARTS w/o SC, input edges', 'wo_sc_input', 8, _SIZE, Paper(3.08)),
+    'wo_sc_output': Run('DARTS w/o SC, output edges', 'wo_sc', 8, _SIZE, Paper(2.72, 0.12)),
   },
   comparisons=(
     ('wo_sc_output', 'wo_sc_input'),
