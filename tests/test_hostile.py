@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.reliability import corpus, hostile
@@ -112,6 +112,7 @@ def test_labels_out_of_range_are_named(label):
       dataset.make_dataset('x', arrays, 'abc')
 
 
+@settings(max_examples=20)  # each example draws two pictures
 @given(st.text(max_size=30), st.text('<>&"\'[]!-ab\x00\ud800', min_size=1, max_size=30))
 def test_text_is_never_markup(title, operation):
   edges = ((operation, 0, 2),)

@@ -1,6 +1,7 @@
 """Tests of streams: their batches, their evaluation, and images that cannot be read."""
 
 import contextlib
+import functools
 import io
 import itertools
 import os
@@ -203,9 +204,9 @@ def test_colours_change_before_examples_are_normalised(noisy, make, key):
   batch = jax.tree.map(lambda x: x[0], feed.chunk(0, 0, 1, 1)['train'])
   place = np.arange(8, 12)
   examples = jax.jit(feed.examples)((), batch, key, place)
-  colors = color_jitter.color_jitter(
-    key, batch.images, place, color_jitter.Strengths(0.4, 0.4, 0.4, 0.2)
-  )
+  strengths = color_jitter.Strengths(0.4, 0.4, 0.4, 0.2)
+  jitter = jax.jit(functools.partial(color_jitter.color_jitter, strengths=strengths))
+  colors = jitter(key, batch.images, place)
   wanted = (np.asarray(colors) - stream_batches.IMAGENET_MEAN) / stream_batches.IMAGENET_STD
   np.testing.assert_allclose(examples.images, wanted, atol=1e-4)
   plain = augment.normalize(batch.images, stream_batches.IMAGENET_MEAN, stream_batches.IMAGENET_STD)
