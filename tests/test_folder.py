@@ -265,7 +265,7 @@ def test_train_and_test_folders_that_disagree_are_named(tree, load, tmp_path):
 
 def test_images_are_decoded_once(tree, load, monkeypatch):
   first = load(tree)
-  monkeypatch.setattr(images, 'read', None)
+  monkeypatch.setattr(images, 'whole', None)
   second = load(tree)
   np.testing.assert_array_equal(first.train_images, second.train_images)
   assert second.class_names == first.class_names and type(second.class_names[0]) is str

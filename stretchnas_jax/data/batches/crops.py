@@ -106,11 +106,12 @@ def read_random(
     width, height = image.size[::-1] if rotated else image.size
     box = random_box(draws, width, height, scale=scale, ratio=ratio)
     factor = draft(image, min(box.width, box.height) // (2 * size))
-    corners = box.left, box.top, box.left + box.width, box.top + box.height
-    image = _upright(image)
     # The corners are exact fractions: a pixel of the smaller image is a block of the large one.
-    scaled_corners = [x / factor for x in corners]
-    image = image.resize((size, size), Image.Resampling.BILINEAR, box=scaled_corners)
+    left, right = box.left / factor, (box.left + box.width) / factor
+    top, bottom = box.top / factor, (box.top + box.height) / factor
+    image = _upright(image).resize(
+      (size, size), Image.Resampling.BILINEAR, box=(left, top, right, bottom)
+    )
     pixels = np.asarray(image)
   return pixels[:, ::-1] if flip and draws[-1] < 0.5 else pixels
 

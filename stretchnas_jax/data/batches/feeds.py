@@ -137,8 +137,8 @@ class Feeds(NamedTuple):
 class Supply(Protocol):
   """Makes the feeds of one data set, for one batch size and one seed.
 
-  `in_memory.ArraySupply` and `streaming.StreamSupply` are the two kinds. A part of a data set is
-  called 'train', 'val' or 'test'.
+  `in_memory.ArraySupply` and `streaming.StreamSupply` are the two kinds. The attributes are as for
+  `Feeds`. A part of a data set is called 'train', 'val' or 'test'.
   """
 
   name: str
@@ -146,10 +146,7 @@ class Supply(Protocol):
   class_names: tuple[str, ...]
   mean: Float32[np.ndarray, 'C']
   std: Float32[np.ndarray, 'C']
-
-  def labels(self, part: str) -> Int32[np.ndarray, 'N'] | None:
-    """Returns the labels of a part, or None if the data set has no such part."""
-    ...
+  train_labels: Int32[np.ndarray, 'N']
 
   def training(self, fields: Mapping[str, Int32[np.ndarray, '_']]) -> TrainingFeed:
     """Returns a feed of the training images.
@@ -159,12 +156,14 @@ class Supply(Protocol):
     """
     ...
 
-  def evaluation(self, part: str, indices: Int32[np.ndarray, '_']) -> EvaluationFeed:
-    """Returns a feed of the images of a part.
+  def evaluation(
+    self, part: str, indices: Int32[np.ndarray, '_'] | None = None
+  ) -> EvaluationFeed | None:
+    """Returns a feed of the images of a part, or None if the data set has no such part.
 
     Args:
       part: name of the part.
-      indices: the images that are used, in this order.
+      indices: the images that are used, in this order; None for all.
     """
     ...
 
@@ -197,8 +196,8 @@ def train_feeds(supply: Supply, *, fraction: float, holdout: float) -> Feeds:
   Raises:
     ValueError: the data set has validation images, and `holdout` asks for more.
   """
-  train, held_out = splits.hold_out(supply.labels('train'), fraction=fraction, holdout=holdout)
-  val, test = _evaluate_all(supply, 'val'), _evaluate_all(supply, 'test')
+  train, held_out = splits.hold_out(supply.train_labels, fraction=fraction, holdout=holdout)
+  val, test = supply.evaluation('val'), supply.evaluation('test')
   if val is not None and holdout:
     raise ValueError(
       f'config.data.holdout is {holdout:g}; it must be 0, because {supply.name} has validation '
@@ -209,14 +208,6 @@ def train_feeds(supply: Supply, *, fraction: float, holdout: float) -> Feeds:
   sizes = {'train': len(train)}
   sizes |= {name: feed.count for name, feed in (('val', val), ('test', test)) if feed is not None}
   return _feeds(supply, {'train': train}, sizes, val=val, test=test)
-
-
-def _evaluate_all(supply: Supply, part: str) -> EvaluationFeed | None:
-  """Returns a feed of all images of a part, or None if there is no such part."""
-  labels = supply.labels(part)
-  if labels is None:
-    return None
-  return supply.evaluation(part, np.arange(len(labels), dtype=np.int32))
 
 
 def _feeds(

@@ -176,16 +176,13 @@ class ArraySupply:
     self.image_shape = dataset.train_images.shape[1:]
     self.class_names = dataset.class_names
     self.mean, self.std = dataset.mean, dataset.std
+    self.train_labels = dataset.train_labels
     self._dataset = dataset
     self._batch_size = batch_size
     self._seed = seed
     self._process = process
     self._augmentation = augmentation
     self._arrays: dict[str, Arrays] = {}
-
-  def labels(self, part: str) -> Int32[np.ndarray, 'N'] | None:
-    """Returns the labels of a part, or None if the data set has no such part."""
-    return self._dataset.labels(part)
 
   def training(self, fields: Mapping[str, Int[np.ndarray, '_']]) -> ArrayFeed:
     """Returns a feed of the training images; see `feeds.Supply.training`."""
@@ -198,19 +195,29 @@ class ArraySupply:
       **self._augmentation,
     )
 
-  def evaluation(self, part: str, indices: Int[np.ndarray, '_']) -> ArrayEvaluation:
+  def evaluation(
+    self, part: str, indices: Int[np.ndarray, '_'] | None = None
+  ) -> ArrayEvaluation | None:
     """Returns a feed of images of a part; see `feeds.Supply.evaluation`.
 
     Args:
       part: name of the part.
-      indices: the images that are used.
+      indices: the images that are used; None for all.
     """
-    return ArrayEvaluation(self._part(part), indices, self._batch_size, self._process)
+    if self._dataset.part(part) is None:
+      return None
+    data = self._part(part)
+    if indices is None:
+      indices = np.arange(len(data.labels))
+    return ArrayEvaluation(data, indices, self._batch_size, self._process)
 
   def _part(self, part: str) -> Arrays:
     """Returns one and the same `Arrays` for all feeds of a part, so that devices hold it once."""
     if part not in self._arrays:
-      images, labels = self._dataset.images(part), self._dataset.labels(part)
+      found = self._dataset.part(part)
+      if found is None:
+        raise ValueError(f'{self.name} has no part {part!r}')
+      images, labels = found
       self._arrays[part] = Arrays(_aligned(images), labels, self.mean, self.std)
     return self._arrays[part]
 

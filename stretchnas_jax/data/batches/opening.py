@@ -108,7 +108,7 @@ def random_dataset(data: ConfigDict) -> tuple[Dataset | EncodedDataset, dict[str
   Returns:
     The data set, and the assumptions about the real one by name.
   """
-  assumed = {}
+  assumed: dict[str, Any] = {}
   if is_streamed(data):
     dataset = synthetic.encoded_dataset(data.name, path=data.path)
     assumed['file_pixels'] = 'x'.join(map(str, synthetic.FILE))

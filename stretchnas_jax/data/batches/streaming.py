@@ -11,7 +11,7 @@ import functools
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int, Int32, PRNGKeyArray, UInt8
+from jaxtyping import Float32, Float64, Int, PRNGKeyArray, UInt8
 
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.data.batches import augment, color_jitter, crops, order
@@ -262,29 +262,32 @@ class StreamSupply:
     self.name = dataset.name
     self.image_shape = (options.image_size, options.image_size, 3)
     self.class_names = dataset.class_names
-    self.mean, self.std = np.float32(options.mean), np.float32(options.std)
+    self.mean, self.std = np.array(options.mean, np.float32), np.array(options.std, np.float32)
+    self.train_labels = dataset.train_labels
     self._dataset = dataset
     self._batch_size = batch_size
     self._options = options
     self._seed = seed
-
-  def labels(self, part: str) -> Int32[np.ndarray, 'N'] | None:
-    """Returns the labels of a part, or None if the data set has no such part."""
-    return self._dataset.labels(part)
 
   def training(self, fields: Mapping[str, Int[np.ndarray, '_']]) -> StreamFeed:
     """Returns a feed of the training images; see `feeds.Supply.training`."""
     images = self._dataset.train
     return StreamFeed(images, fields, self._batch_size, self._options, seed=self._seed)
 
-  def evaluation(self, part: str, indices: Int[np.ndarray, '_']) -> StreamEvaluation:
+  def evaluation(
+    self, part: str, indices: Int[np.ndarray, '_'] | None = None
+  ) -> StreamEvaluation | None:
     """Returns a feed of images of a part; see `feeds.Supply.evaluation`.
 
     Args:
       part: name of the part.
-      indices: the images that are used.
+      indices: the images that are used; None for all.
     """
-    images = self._dataset.images(part)
+    images = {'train': self._dataset.train, 'test': self._dataset.test}.get(part)
+    if images is None:
+      return None
+    if indices is None:
+      indices = np.arange(len(images.labels))
     return StreamEvaluation(images, indices, self._batch_size, self._options)
 
 

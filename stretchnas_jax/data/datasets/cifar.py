@@ -139,8 +139,9 @@ def _read_archive(file: pathlib.Path, wanted: Set[str]) -> dict[str, bytes]:
     with tarfile.open(file) as archive:
       for member in archive:
         name = pathlib.PurePosixPath(member.name).name
-        if member.isfile() and name in wanted:
-          blobs[name] = archive.extractfile(member).read()
+        file_in_archive = archive.extractfile(member) if member.isfile() else None
+        if file_in_archive is not None and name in wanted:
+          blobs[name] = file_in_archive.read()
   except (tarfile.TarError, EOFError, zlib.error) as error:
     raise ValueError(f'{file} is not a whole tar archive ({error})') from error
   return blobs

@@ -31,17 +31,18 @@ class Dataset(NamedTuple):
   """None if the data set has no validation images of its own."""
   val_labels: Int32[np.ndarray, 'V'] | None = None
 
-  def images(self, part: str) -> UInt8[np.ndarray, '_ H W C'] | None:
-    """Returns the images of 'train', 'val' or 'test'; None if the data set has no such part."""
-    return {'train': self.train_images, 'val': self.val_images, 'test': self.test_images}[part]
-
-  def labels(self, part: str) -> Int32[np.ndarray, '_'] | None:
-    """Returns the labels of 'train', 'val' or 'test'; None if the data set has no such part."""
-    return {'train': self.train_labels, 'val': self.val_labels, 'test': self.test_labels}[part]
+  def part(self, name: str) -> tuple[UInt8[np.ndarray, 'K H W C'], Int32[np.ndarray, 'K']] | None:
+    """Returns images and labels of 'train', 'val' or 'test', or None if there is no such part."""
+    images, labels = {
+      'train': (self.train_images, self.train_labels),
+      'val': (self.val_images, self.val_labels),
+      'test': (self.test_images, self.test_labels),
+    }[name]
+    return None if images is None or labels is None else (images, labels)
 
   def with_validation_in_training(self) -> 'Dataset':
     """Returns the data set with its validation images appended to its training images."""
-    if self.val_images is None:
+    if self.val_images is None or self.val_labels is None:
       return self
     return self._replace(
       train_images=np.concatenate([self.train_images, self.val_images]),

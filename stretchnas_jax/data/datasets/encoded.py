@@ -31,15 +31,6 @@ class EncodedDataset(NamedTuple):
     """The labels of the training images."""
     return self.train.labels
 
-  def images(self, part: str) -> EncodedImages | None:
-    """Returns the images of 'train' or 'test'; None if the data set has no such part."""
-    return {'train': self.train, 'test': self.test}.get(part)
-
-  def labels(self, part: str) -> Int32[np.ndarray, 'N'] | None:
-    """Returns the labels of a part, or None if the data set has no such part."""
-    images = self.images(part)
-    return None if images is None else images.labels
-
 
 def load(
   name: str, *, path: str | None = None, cache: str | os.PathLike | None = None

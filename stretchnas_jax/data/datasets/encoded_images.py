@@ -1,20 +1,22 @@
 """Images by number that are read when they are needed: image files, or records of TFDS."""
 
 import io
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int32
 
-from stretchnas_jax.data.datasets import images
+from stretchnas_jax.data.datasets import images, tfds
 
 
 @runtime_checkable
 class EncodedImages(Protocol):
   """N encoded images and their labels."""
 
-  labels: Int32[np.ndarray, 'N']
+  @property
+  def labels(self) -> Int32[np.ndarray, 'N']:
+    """The label of each image."""
+    ...
 
   def open(self, i: int) -> images.File:
     """Returns image `i` as Pillow opens it: a path or a binary file."""
@@ -43,7 +45,7 @@ class Files(NamedTuple):
 class Records(NamedTuple):
   """Records of a split that TFDS prepared; implements `EncodedImages`."""
 
-  source: Sequence[dict[str, Any]]
+  source: tfds.RecordSource
   """Examples; 'image' holds the bytes of an image file."""
   labels: Int32[np.ndarray, 'N']
   split: str

@@ -215,7 +215,7 @@ def _read_all(
     The images, and False for each one that is skipped.
   """
 
-  def read(place: int, file: str, name: str) -> UInt8[np.ndarray, 'S S 3']:
+  def read(place: int, file: images.File, name: str) -> UInt8[np.ndarray, 'S S 3']:
     """Reads an image as a whole.
 
     Args:
@@ -223,7 +223,8 @@ def _read_all(
       file: its path.
       name: of the image; not used, as it is the path.
     """
-    return images.read(file, size)
+    with images.opened(file, name) as image:
+      return images.whole(image, size)
 
   # Twice as many threads as cores, since some of them wait for the disk.
   workers = min(16, 2 * decoding.num_cores())

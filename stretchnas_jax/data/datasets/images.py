@@ -5,13 +5,13 @@ import functools
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-File = str | os.PathLike | io.BufferedIOBase
+File = str | os.PathLike[str] | io.BytesIO | io.BufferedReader
 """An image file: a path or an open binary file."""
 
 # Pillow looks at the content of a file, not at its name. Some of its other formats run programs.
@@ -33,9 +33,19 @@ def read(file: str | os.PathLike, size: int) -> UInt8[np.ndarray, 'S S 3']:
     ValueError: names the file, which cannot be read.
   """
   with opened(file, file) as image:
-    # Decodes a large JPEG at a fraction of its size that is still twice as large as needed.
-    image.draft(None, (2 * size, 2 * size))
-    return square(image, size)
+    return whole(image, size)
+
+
+def whole(image: Image.Image, size: int) -> UInt8[np.ndarray, 'S S 3']:
+  """Decodes an image file, turns it upright and scales it as a whole.
+
+  Args:
+    image: a Pillow image that is not decoded yet.
+    size: S, side of the result.
+  """
+  # Decodes a large JPEG at a fraction of its size that is still twice as large as needed.
+  image.draft(None, (2 * size, 2 * size))
+  return square(image, size)
 
 
 def square(image: Image.Image, size: int) -> UInt8[np.ndarray, 'S S 3']:
@@ -50,7 +60,7 @@ def square(image: Image.Image, size: int) -> UInt8[np.ndarray, 'S S 3']:
 
 
 @contextlib.contextmanager
-def opened(file: File, name: str | os.PathLike) -> Iterator[Image.Image]:
+def opened(file: File, name: str | os.PathLike) -> Generator[Image.Image]:
   """Opens an image; every failure inside becomes a `BadImage`.
 
   Args:

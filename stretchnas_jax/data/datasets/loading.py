@@ -1,6 +1,7 @@
 """Loads every data set that fits in memory: uint8 images and integer labels."""
 
 import os
+from typing import Any
 
 import numpy as np
 
@@ -66,7 +67,7 @@ def _load_digits(path: str | None, image_size: int) -> Dataset:
 
   if path:
     raise ValueError(f'data.path is {path!r}; digits come with scikit-learn and have no path')
-  digits = datasets.load_digits()
+  digits: Any = datasets.load_digits()
   levels = np.round(digits.images * (255 / 16)).astype(np.uint8)
   pictures = images.resize(levels[..., None], image_size)
   test, *rest = splits.deal(digits.target, 5, seed=0)
@@ -109,5 +110,5 @@ def _load_cifar(
     f'{part}_images': images.resize(arrays[f'{part}_images'], image_size)
     for part in ('train', 'test')
   }
-  statistics = np.float32(_CIFAR_MEAN), np.float32(_CIFAR_STD)
+  statistics = np.array(_CIFAR_MEAN, np.float32), np.array(_CIFAR_STD, np.float32)
   return make_dataset(name, arrays | scaled, files.class_names, statistics)

@@ -2,8 +2,8 @@
 
 import logging
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int32
@@ -15,6 +15,23 @@ if TYPE_CHECKING:  # slow to import
 
 _FORMAT = 1  # version of the cached arrays
 _BLOCK = 256  # records that are read at once where only their labels are needed
+
+
+@runtime_checkable
+class RecordSource(Protocol):
+  """Random access to the N examples of a split."""
+
+  def __len__(self) -> int:
+    """Returns N."""
+    ...
+
+  def __getitem__(self, i: int) -> dict[str, Any]:
+    """Returns example `i`."""
+    ...
+
+  def __getitems__(self, numbers: list[int]) -> Iterable[dict[str, Any]]:
+    """Returns several examples, which is faster than one by one."""
+    ...
 
 
 def load(
@@ -61,7 +78,7 @@ def open_records(
   *,
   data_dir: str | os.PathLike | None = None,
   cache: str | os.PathLike | None = None,
-) -> tuple[Sequence[dict[str, Any]], Int32[np.ndarray, 'N'], tuple[str, ...]]:
+) -> tuple[RecordSource, Int32[np.ndarray, 'N'], tuple[str, ...]]:
   """Opens a split of a data set that is too large for memory.
 
   Args:
@@ -95,7 +112,7 @@ def open_records(
 
 def _open_split(
   builder: 'DatasetBuilder', split: str, instead: str, **options: Any
-) -> Sequence[dict[str, Any]]:
+) -> RecordSource:
   """Returns random access to the examples of a split.
 
   Args:
@@ -108,7 +125,8 @@ def _open_split(
     FileNotFoundError: the split is not prepared as array_record.
   """
   try:
-    return builder.as_data_source(split=split, **options)
+    source: Any = builder.as_data_source(split=split, **options)
+    return source
   except Exception as error:  # its type depends on the part that is missing
     place = f'in {builder.data_dir}'
     if not builder.info.splits:
@@ -129,7 +147,7 @@ def _key(builder: 'DatasetBuilder') -> str:
   return disk_cache.digest(_FORMAT, builder.data_dir, os.stat(info).st_mtime_ns)
 
 
-def _read_split(part: str, source: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
+def _read_split(part: str, source: RecordSource) -> dict[str, np.ndarray]:
   """Reads the images and labels of one part.
 
   Args:
@@ -143,7 +161,7 @@ def _read_split(part: str, source: Sequence[dict[str, Any]]) -> dict[str, np.nda
   }
 
 
-def _read_labels(name: str, split: str, source: Sequence[dict[str, Any]]) -> Int32[np.ndarray, 'N']:
+def _read_labels(name: str, split: str, source: RecordSource) -> Int32[np.ndarray, 'N']:
   """Reads all records in their order, and returns their labels.
 
   Args:
