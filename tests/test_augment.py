@@ -123,6 +123,14 @@ def test_one_channel():
   np.testing.assert_array_equal(got, np.full((2, 4, 4, 1), 2.0))
 
 
-def test_floating_point_images_are_refused():
-  with pytest.raises(ValueError, match='images are float32; they must be uint8'):
-    augment.normalize(jnp.zeros((1, 2, 2, 1)), [0.0], [1.0])
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+def test_floating_point_images_are_taken_to_be_scaled_already(dtype):
+  got = augment.normalize(jnp.full((2, 4, 4, 1), 0.5, dtype), [0.25], [0.125])
+  np.testing.assert_array_equal(got, np.full((2, 4, 4, 1), 2.0))
+  assert got.dtype == jnp.float32
+
+
+def test_images_of_another_type_are_refused():
+  words = 'images are int32; they must be uint8, or floating-point 0 to 1'
+  with pytest.raises(ValueError, match=words):
+    augment.normalize(jnp.zeros((1, 2, 2, 1), jnp.int32), [0.0], [1.0])

@@ -11,7 +11,7 @@ import pytest
 
 import stretchnas_jax
 from experiments.reliability import hosts, kills, lost
-from stretchnas_jax.data.batches import in_memory
+from stretchnas_jax.data.batches import feeds, in_memory
 from stretchnas_jax.data.datasets import loading
 from stretchnas_jax.machine import host_memory, measure, parallel
 from stretchnas_jax.runs import json_files, workdir
@@ -83,12 +83,14 @@ def test_one_device_cannot_serve_several_processes(monkeypatch):
   parallel.check_backend('pmap')
 
 
+def digits_feeds(dataset, process=(0, 1)):
+  supply = in_memory.ArraySupply(dataset, 6, seed=0, process=process)
+  return feeds.train_feeds(supply, fraction=0.1, holdout=0.3)
+
+
 def test_the_shares_of_processes_are_the_whole_batch():
   dataset = loading.load('digits', image_size=8)
-  whole, *shares = [
-    in_memory.train_feeds(dataset, 6, fraction=0.1, holdout=0.3, seed=0, process=process)
-    for process in ((0, 1), (0, 2), (1, 2))
-  ]
+  whole, *shares = [digits_feeds(dataset, process) for process in ((0, 1), (0, 2), (1, 2))]
   rows = [each.train.chunk(1, 2, 3, 4)['train'] for each in (whole, *shares)]
   assert rows[0].shape == (4, 6) and rows[1].shape == (4, 3)
   np.testing.assert_array_equal(rows[0], np.concatenate(rows[1:], axis=1))
@@ -98,14 +100,14 @@ def test_the_shares_of_processes_are_the_whole_batch():
       joined = np.concatenate([each[k] for each in found], axis=1)
       np.testing.assert_array_equal(expected[k], joined)
   with pytest.raises(ValueError, match='batch size is 6; it must be a multiple of the 4 processes'):
-    in_memory.train_feeds(dataset, 6, fraction=0.1, holdout=0.3, seed=0, process=(0, 4))
+    digits_feeds(dataset, (0, 4))
 
 
 @pytest.mark.skipif(jax.default_backend() != 'cpu', reason='other devices have their own memory')
 @pytest.mark.parametrize('backend', parallel.BACKENDS)
 def test_images_in_memory_are_on_a_cpu_but_once(backend):
   dataset = loading.load('digits', image_size=8)
-  data = in_memory.train_feeds(dataset, 6, fraction=0.1, holdout=0.3, seed=0).train.data
+  data = digits_feeds(dataset).train.data
   np.testing.assert_array_equal(data.images, dataset.train_images)
   placed = parallel.replicate(data, backend).images
   first = placed.addressable_shards[0].data

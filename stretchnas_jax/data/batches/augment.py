@@ -170,32 +170,23 @@ def cut_out_each(
 def normalize(
   images: Shaped[AnyArray, '*B H W C'], mean: ChannelValues, std: ChannelValues
 ) -> Float32[AnyArray, '*B H W C']:
-  """Scales images of bytes to 0..1 and standardises them.
+  """Subtracts the mean from each channel and divides by the standard deviation.
 
   Args:
-    images: uint8 images.
+    images: uint8, which are first scaled to 0..1, or floating-point from 0 to 1.
     mean: of each channel, for images scaled to 0..1.
     std: of each channel, for images scaled to 0..1.
 
   Raises:
-    ValueError: the images are not uint8.
+    ValueError: the images have another type.
   """
-  if images.dtype != jnp.uint8:
-    raise ValueError(f'images are {images.dtype}; they must be uint8')
-  return standardize(images.astype(jnp.float32) / 255, mean, std)
-
-
-def standardize(
-  images: Float[AnyArray, '*B H W C'], mean: ChannelValues, std: ChannelValues
-) -> Float[AnyArray, '*B H W C']:
-  """Subtracts the mean from each channel and divides by the standard deviation.
-
-  Args:
-    images: images from 0 to 1.
-    mean: of each channel.
-    std: of each channel.
-  """
-  return (images - _per_channel(mean, images.ndim)) / _per_channel(std, images.ndim)
+  if images.dtype == jnp.uint8:
+    scaled = images.astype(jnp.float32) / 255
+  elif jnp.issubdtype(images.dtype, jnp.floating):
+    scaled = images.astype(jnp.float32)
+  else:
+    raise ValueError(f'images are {images.dtype}; they must be uint8, or floating-point 0 to 1')
+  return (scaled - _per_channel(mean, images.ndim)) / _per_channel(std, images.ndim)
 
 
 def _per_channel(values: ChannelValues, ndim: int) -> Float32[AnyArray, '*ones C']:

@@ -147,9 +147,7 @@ class StreamFeed:
     images, options = batch.images, self.options
     if options.jitter and any(options.jitter):
       images = color_jitter.color_jitter(key, images, positions, options.jitter)
-      images = augment.standardize(images, options.mean, options.std)
-    else:
-      images = augment.normalize(images, options.mean, options.std)
+    images = augment.normalize(images, options.mean, options.std)
     if options.cutout:
       images = augment.cut_out_each(key, images, positions, options.cutout)
     return Examples(images, batch.labels)
