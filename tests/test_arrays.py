@@ -89,7 +89,10 @@ NAN[3, 1, 1, 1], INFINITE[2, 0, 0, 0] = np.nan, np.inf
     ((IMAGES, ['cat'] * 12), 'labels have the type .*; they must be numbers'),
     ((IMAGES, LABELS - 1), 'the label -1; labels count from 0'),
     ((IMAGES, LABELS * 0), 'has one class only; at least two are needed'),
-    ({'train': (IMAGES, LABELS), 'test': pair(3)}, r'\(test\) .* \(4, 4, 1\); .* train are \(4, 4'),
+    (
+      {'train': (IMAGES, LABELS), 'test': pair(3)},
+      r'\(test\) .* \(4, 4, 1\); the training images have',
+    ),
     (
       {'train': (IMAGES, LABELS), 'test': (IMAGES, LABELS + 1)},
       r'\(test\) has labels outside 0 .. 2',

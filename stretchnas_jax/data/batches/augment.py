@@ -1,7 +1,7 @@
 """Random crop, flip and cutout of a batch, on the device, as in DARTS (Liu et al. 2018).
 
-The random choices for an example depend on the key of the batch and on its position in the global
-batch. So the number of devices does not change the images.
+Each example has its own random choices. They depend on the key of the batch, and on the position of
+the example in the global batch. So the number of devices does not change the images.
 """
 
 import functools
@@ -190,5 +190,5 @@ def normalize(
 
 
 def _per_channel(values: ChannelValues, ndim: int) -> Float32[AnyArray, '*ones C']:
-  """Returns one number for each channel as an array with `ndim` axes, of which C is the last."""
+  """Returns one number for each channel as an array with `ndim` axes; C is the last axis."""
   return jnp.asarray(values, jnp.float32).reshape((1,) * (ndim - 1) + (-1,))

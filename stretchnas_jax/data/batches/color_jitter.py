@@ -1,8 +1,8 @@
 """Colour jitter of a batch, on the device: brightness, contrast, saturation and hue.
 
-The four changes are those of torchvision's ColorJitter. They act on colours from 0 to 1, which are
-clipped after each change. Each image has its own order of the changes. The random choices for an
-example depend on the key of the batch and on its position in the global batch, as in `augment`.
+torchvision's ColorJitter makes the same four changes. They act on colours from 0 to 1, which are
+clipped after each change. Each image has its own order of the changes. As in `augment`, the random
+choices depend on the key of the batch and on the position of the example.
 
 On the host this would take about as long as decoding. On an accelerator it costs almost nothing.
 """
@@ -19,7 +19,7 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: perceived brightness of red, gree
 
 
 class Strengths(NamedTuple):
-  """How far each property may change; the defaults are those of DARTS for ImageNet."""
+  """How far each property may change; DARTS has these defaults for ImageNet."""
 
   brightness: float = 0.4
   """A factor is drawn from 1 - brightness to 1 + brightness."""

@@ -3,10 +3,10 @@
 A program knows nothing else about its data. Two kinds of feeds keep the contract: `in_memory` holds
 all images on the devices, and `streaming` reads image files while the devices compute.
 
-Shapes in this package: `N` images, `B` rows of a batch, `T` batches of a chunk. A batch size is
-always that of the global batch. `B` is the share of this process: process `i` has the rows
-`i * B` to `(i + 1) * B`. A chunk holds several batches. A step takes one of them, and splits its
-rows among the devices of the process.
+Shapes in this package: `N` images, `B` rows of a batch, `T` batches of a chunk. A batch size counts
+the rows of the global batch. `B` counts the rows of this process: process `i` has the rows `i * B`
+to `(i + 1) * B`. A chunk holds several batches. A step takes one of them, and splits its rows among
+the devices of the process.
 
 A search trains on the fields 'train', 'val_alpha' and 'val_beta'. Where alpha and beta learn from
 the same images, the field 'val_beta' is missing. A training has the field 'train' alone.
@@ -186,7 +186,7 @@ def search_feeds(supply: Supply, parts: splits.Parts) -> Feeds:
 def train_feeds(supply: Supply, *, fraction: float, holdout: float) -> Feeds:
   """Builds the feeds of a training, which is evaluated on validation and on test images.
 
-  The validation images are those of the part 'val', or else a part of the training images.
+  The validation images are the part 'val'. Without it they are a part of the training images.
 
   Args:
     supply: of the data set.
@@ -218,7 +218,7 @@ def _feeds(
   val: EvaluationFeed | None,
   test: EvaluationFeed | None,
 ) -> Feeds:
-  """Returns the `Feeds` of a supply whose training feed has the given fields."""
+  """Builds `Feeds` with a training feed of the given fields."""
   return Feeds(
     name=supply.name,
     image_shape=supply.image_shape,

@@ -18,8 +18,8 @@ _ALIGNMENT = 64  # bytes; XLA for a CPU copies arrays that lie at any other plac
 class Arrays(NamedTuple):
   """All images of a part, and the statistics that normalise them.
 
-  Compiled programs take these as arguments. So one program serves every data set of one shape, for
-  example the random images of a benchmark and the real ones.
+  Compiled programs take these as arguments. So one program serves every data set of one shape: the
+  random images of a benchmark, and the real ones.
   """
 
   images: UInt8[AnyArray, 'N H W C']

@@ -1,7 +1,7 @@
 """Opens the feeds that a config describes.
 
 `config` is a config of a search or of a training. Its group `data` says which images are used and
-how. Other rooms need not know whether the images are in memory or stay on disk.
+how. The images may be in memory or stay on disk; the feeds are used in the same way.
 """
 
 from collections.abc import Mapping

@@ -106,8 +106,8 @@ def evaluation_places(
     batch_size: B.
 
   Returns:
-    Numbers from 0 to N - 1 in `ceil(N / B)` batches, and False for the rows at the end that hold
-    no example. Those rows have the number 0.
+    The numbers 0 to N - 1 in `ceil(N / B)` batches, and True for each row that holds an example.
+    Rows at the end may hold none; they have the number 0.
   """
   if batch_size < 1:
     raise ValueError(f'the batch size is {batch_size}; it must be at least 1')

@@ -1,8 +1,8 @@
 """Feeds of image files that are read, decoded and cropped while the devices compute.
 
 Each batch depends on the seed of the run, the field, the epoch and the step. It depends neither on
-the number of workers, devices or processes, nor on interruptions of the run. So the number of the
-next step is all that a run needs in order to resume, and no earlier image is decoded again.
+the number of workers, devices or processes, nor on interruptions of the run. So a run resumes from
+the number of its next step, and decodes no earlier image again.
 
 The host crops and flips the images. The device changes their colours and normalises them.
 """

@@ -28,14 +28,14 @@ def from_arrays(
 
   Images are `[N, H, W, 1]` or `[N, H, W, 3]`, either uint8, or floating-point numbers from 0 to 1.
   A floating-point number `x` becomes the nearest byte, `round(255 * x)`. Labels are integers `[N]`,
-  counted from 0. Mean and standard deviation are those of the images in 'train'.
+  counted from 0. Mean and standard deviation are computed from the images in 'train'.
 
   A training evaluates on the part 'val' as its validation part. A search divides its images itself,
   so it first appends the part 'val' to the part 'train'.
 
   Args:
-    data: images and labels for training, or a mapping from 'train', and if you like 'val' and
-      'test', to images and labels.
+    data: images and labels for training, or a mapping from parts to images and labels. The part
+      'train' is needed; 'val' and 'test' are optional.
     name: of the data set, for messages and reports.
     class_names: in the order of the labels. None names each class by its number, up to the largest
       label in 'train'.
@@ -139,5 +139,5 @@ def _check_same_shape(images: Mapping[str, np.ndarray], name: str) -> None:
   for part, pixels in images.items():
     if pixels.shape[1:] != wanted:
       raise ValueError(
-        f'{name} ({part}) has images of shape {pixels.shape[1:]}; those of train are {wanted}'
+        f'{name} ({part}) has images of shape {pixels.shape[1:]}; the training images have {wanted}'
       )

@@ -64,8 +64,8 @@ def make_dataset(
     name: of the data set.
     arrays: `train_images` and `train_labels`; also those of `val` and `test`, if there are any.
     class_names: in the order of the labels.
-    statistics: mean and standard deviation of each channel; None computes those of the training
-      images.
+    statistics: mean and standard deviation of each channel; None computes them from the
+      training images.
 
   Raises:
     ValueError: says which part is wrong, and why.
@@ -108,7 +108,7 @@ def channel_statistics(
     images: N images.
   """
   num_channels = images.shape[-1]
-  # Counts of the 256 levels are exact, whatever the number of images.
+  # Counts of the 256 levels are exact, for any number of images.
   counts = np.zeros((num_channels, 256))
   for start in range(0, len(images), _BLOCK):
     pixels = images[start : start + _BLOCK].reshape(-1, num_channels)

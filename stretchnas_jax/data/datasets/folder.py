@@ -30,9 +30,9 @@ def load(
 ) -> dict[str, np.ndarray]:
   """Reads class folders of images, or a folder with `train/` and `test/` (or `val/`) of them.
 
-  The sorted names of the folders are the classes 0, 1, and so on. Hidden files are ignored, and so
-  are files whose names do not end as an image's does. The result has one channel if all images are
-  grey, else three.
+  The sorted names of the folders are the classes 0, 1, and so on. Only files with a suffix of
+  `SUFFIXES` are read; hidden files are ignored. The result has one channel if all images are grey,
+  else three.
 
   Args:
     path: the folder.
@@ -118,7 +118,7 @@ def _subfolders(folder: pathlib.Path) -> list[str]:
 
 
 def _find_classes(folder: pathlib.Path) -> list[str]:
-  """Returns the names of the class folders, of which there must be at least two."""
+  """Returns the names of the class folders; there must be at least two."""
   names = _subfolders(folder)
   if not names:
     raise ValueError(f'{folder} has no class folders; it must hold one folder of images per class')
@@ -135,7 +135,7 @@ def _list_files(
   Args:
     folder: the class folders.
     class_names: all classes, in the order of the labels.
-    wanted: the classes whose folders must hold images here.
+    wanted: the classes that must have images here.
   """
   if unknown := sorted(set(_subfolders(folder)) - set(class_names)):
     raise ValueError(f'{folder} has the class {unknown[0]!r}, which has no training images')

@@ -89,7 +89,7 @@ def opened(file: File, name: str | os.PathLike) -> Generator[Image.Image]:
 
 @functools.cache
 def _known_formats() -> tuple[str, ...]:
-  """Returns those of `_FORMATS` that the installed Pillow can read."""
+  """Returns the formats among `_FORMATS` that the installed Pillow can read."""
   Image.init()
   return tuple(name for name in _FORMATS if name in Image.OPEN)
 

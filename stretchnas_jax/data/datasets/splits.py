@@ -30,7 +30,7 @@ def search_parts(
     seed: of the choice.
 
   Returns:
-    `Parts` whose sizes differ by at most 1, over all classes and within each class.
+    The parts. Their sizes differ by at most 1, over all classes and within each class.
 
   Raises:
     ValueError: names the field, its value and the allowed values.

@@ -34,12 +34,12 @@ _SIZES = {
   'imagenet2012': Size(1_281_167, 50_000, 224, 3, 1000),
 }
 FOLDER = Size(10_000, 2_000, 32, 3, 10)
-"""The assumed size of a folder whose path is not given."""
+"""The assumed size of a folder without a path."""
 FILE = (500, 375)
 """Width and height of the image files: the most frequent ones of ImageNet."""
 
 
-class SameImage(NamedTuple):
+class _SameImage(NamedTuple):
   """Images that are all the same; implements `encoded_images.EncodedImages`."""
 
   file: bytes
@@ -93,7 +93,7 @@ def dataset(
     if count:
       arrays[f'{part}_images'] = _uniform_bytes(noise, (count, side, side, size.channels))
       arrays[f'{part}_labels'] = np.arange(count) % size.classes
-  # Those of uniform bytes, so that they need not be computed.
+  # Uniform bytes have this mean and deviation, so they need not be computed.
   mean = np.full(size.channels, 0.5, np.float32)
   std = np.full(size.channels, 0.289, np.float32)
   return make_dataset(name, arrays, map(str, range(size.classes)), (mean, std))
@@ -108,8 +108,8 @@ def encoded_dataset(name: str, *, path: str | None = None, seed: int = 0) -> Enc
     seed: of the noise.
   """
   size, file = size_of(name, path), _jpeg(np.random.default_rng(seed))
-  train = SameImage(file, np.arange(size.train, dtype=np.int32) % size.classes)
-  test = SameImage(file, np.arange(size.test, dtype=np.int32) % size.classes)
+  train = _SameImage(file, np.arange(size.train, dtype=np.int32) % size.classes)
+  test = _SameImage(file, np.arange(size.test, dtype=np.int32) % size.classes)
   class_names = tuple(map(str, range(size.classes)))
   return EncodedDataset(name, train, test if size.test else None, class_names)
 

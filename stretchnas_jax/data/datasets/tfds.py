@@ -89,8 +89,8 @@ def open_records(
       folder.
 
   Returns:
-    The examples, of which 'image' holds the bytes of an image file; their labels; and the names of
-    the classes.
+    The examples, their labels, and the names of the classes. The 'image' of an example is the bytes
+    of an image file.
 
   Raises:
     FileNotFoundError: it is not prepared there; the message says how to prepare it.
