@@ -133,7 +133,7 @@ def test_each_point_changes_one_thing(monkeypatch, tmp_path):
     return figures(0.1 * len(seen)) | {'devices': int(environment['JAX_NUM_CPU_DEVICES'])}
 
   monkeypatch.setattr(processes, 'benchmark', fake)
-  words = ['--axes=batch,nodes,devices', '--batch=16,32', '--nodes=3,4', f'--out={tmp_path}']
+  words = ['--axes=batch,nodes,devices', '--batch=16,32', '--nodes=3,2', f'--out={tmp_path}']
   scaling.main(words)
   assert len(seen) == 4  # the smallest point is that of all three axes
   assert '--config.search.batch_size=32' in seen[1][0] and seen[3][1] == '2'

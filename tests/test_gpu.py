@@ -53,7 +53,7 @@ def test_utilisation_is_arithmetic_by_time_by_peak():
   ],
 )
 def test_the_last_line_of_pytest_is_read(text, found):
-  counts = gpu_tables.counts(text)
+  counts = gpu_tables.test_counts(text)
   assert (counts['passed'], counts['failed'], counts['errors']) == found
 
 

@@ -1,1 +1,1 @@
-"""Measurements of speed: against PyTorch, and as networks grow."""
+"""Measurements of speed: against PyTorch, with growing networks, and on a GPU."""

@@ -1,10 +1,10 @@
-"""Side by side with PyTorch, in one run: `python -m experiments.benchmarks.compare`.
+"""Compares this package with PyTorch in one run: `python -m experiments.benchmarks.compare`.
 
-Every figure is of a fresh process. In each round ours, the plain and the tuned mark take turns, and
-ratios are taken within a round, so that a machine that slows down slows all three. Nothing else may
-run meanwhile. Plain is the arithmetic of the published code, tuned PyTorch at its best, both in
-`torch_darts`. They get random images that are ready to use; ours gathers and augments its own, and
-starts with an empty compilation cache every time.
+Every figure is of a fresh process. In each round three sides take turns: ours, plain and tuned.
+Ratios are taken within a round, so that a machine that slows down slows all three. Nothing else may
+run meanwhile. Plain is the arithmetic of the published code, tuned is PyTorch at its best; both are
+in `torch_darts`. They get random images that are ready to use. Ours gathers and augments its own
+images, and starts with an empty compilation cache every time.
 """
 
 import argparse
@@ -14,23 +14,31 @@ import pathlib
 import shlex
 import sys
 import tempfile
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from experiments.benchmarks import processes, tables
 
-TUNED = ('--lean', '--layout=nhwc')
+_TUNED = ('--lean', '--layout=nhwc')
 
 
 class Row(NamedTuple):
-  """One line of the table: the same work, as either side is told to do it."""
+  """One line of the table: the same work, in the words of either side.
+
+  Attributes:
+    title: the name of the line.
+    ours: words of our benchmark.
+    peer: words of `torch_darts`.
+    tuned: further words of the tuned side.
+  """
 
   title: str
   ours: tuple[str, ...]
   peer: tuple[str, ...]
-  tuned: tuple[str, ...] = TUNED
+  tuned: tuple[str, ...] = _TUNED
 
 
-# Both sides share one validation part between alpha and beta: PyTorch's DARTS has no beta.
+# Ours shares one validation part between alpha and beta, because PyTorch's DARTS has no beta.
 ROWS = {
   'search_7ops': Row(
     'search, 7 operations: C 16, 8 layers, S 4, batch 16',
@@ -77,58 +85,80 @@ ROWS = {
     ('--layout=nhwc',),
   ),
 }  # fmt: skip
-START = 'second_start'
-START_TITLE = f'from the start of the process to the first step ({ROWS["search_7ops"].title})'
+_START = 'second_start'
+_START_TITLE = f'from the start of the process to the first step ({ROWS["search_7ops"].title})'
 
 
-def measure(row, rounds, steps, ours, peer):
-  """Runs a row's processes one after another; each round begins with another one.
+def measure(
+  row: Row, rounds: int, steps: int, ours: Sequence[str], peer: Sequence[str]
+) -> dict[str, Any]:
+  """Runs the processes of a row one after another; each round begins with another side.
 
   Args:
-    row: a `Row`.
-    rounds: how often all three are run.
-    steps: how often each takes the time of a step.
-    ours, peer: further words for either side.
+    row: the work.
+    rounds: the number of processes of each side.
+    steps: the number of timed steps in each process.
+    ours: further words of our benchmark.
+    peer: further words of `torch_darts`.
+
+  Returns:
+    See `tables.summary`.
   """
-  again = f'--steps={steps}'
-  mark = lambda *words: lambda: processes.run('experiments.benchmarks.torch_darts', words)
-  torch_words = [*row.peer, again, f'--threads={os.cpu_count()}', *peer]
-  sides = {
-    'ours': lambda: processes.benchmark([*row.ours, again, '--noevaluation', *ours]),
-    'plain': mark(*torch_words),
-    'tuned': mark(*torch_words, *row.tuned),
-  }
+  sides = _sides(row, steps, ours, peer)
   found = []
   for i in range(rounds):
-    order = list(sides)[i % 3 :] + list(sides)[: i % 3]
+    names = list(sides)
     entry = {}
-    for name in order:
+    for name in names[i % 3 :] + names[: i % 3]:
       entry[name] = sides[name]()
       print(f'{i + 1}/{rounds} {name}: {entry[name]["median_step_seconds"]:.4g} s', file=sys.stderr)
     found.append(entry)
   return tables.summary(row.title, found)
 
 
-def measure_starts(rounds, ours):
-  """Starts our benchmark twice on one cache folder that is empty at first."""
-  words, found = [*ROWS['search_7ops'].ours, '--steps=1', '--noevaluation', *ours], []
+def _sides(
+  row: Row, steps: int, ours: Sequence[str], peer: Sequence[str]
+) -> dict[str, Callable[[], dict[str, Any]]]:
+  """Returns for each side a function that runs its process."""
+  steps_word = f'--steps={steps}'
+  plain = [*row.peer, steps_word, f'--threads={os.cpu_count()}', *peer]
+
+  def run_ours() -> dict[str, Any]:
+    return processes.benchmark([*row.ours, steps_word, '--noevaluation', *ours])
+
+  def run_plain() -> dict[str, Any]:
+    return processes.run('experiments.benchmarks.torch_darts', plain)
+
+  def run_tuned() -> dict[str, Any]:
+    return processes.run('experiments.benchmarks.torch_darts', [*plain, *row.tuned])
+
+  return {'ours': run_ours, 'plain': run_plain, 'tuned': run_tuned}
+
+
+def measure_starts(rounds: int, ours: Sequence[str]) -> dict[str, Any]:
+  """Starts our benchmark twice on one cache folder that is empty at first.
+
+  Args:
+    rounds: the number of such pairs.
+    ours: further words of our benchmark.
+
+  Returns:
+    See `tables.start_summary`.
+  """
+  words = [*ROWS['search_7ops'].ours, '--steps=1', '--noevaluation', *ours]
+  found = []
   for _ in range(rounds):
     with tempfile.TemporaryDirectory() as cache:
       runs = [processes.benchmark(words, cache) for _ in range(2)]
     first, second = (run['first_step_at'] - run['started_at'] for run in runs)
     found.append({'first': first, 'second': second})
     print(f'first {first:.1f} s, second {second:.1f} s', file=sys.stderr)
-  return tables.start_summary(START_TITLE, found)
+  return tables.start_summary(_START_TITLE, found)
 
 
-def write(folder, results):
-  folder.mkdir(parents=True, exist_ok=True)
-  (folder / 'compare.json').write_text(json.dumps(results, indent=1) + '\n', 'utf-8')
-  (folder / 'compare.md').write_text(tables.markdown(results), 'utf-8')
-
-
-def parse(argv=None):
-  names = [*ROWS, START]
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+  """Reads and checks the command line; None stands for that of the process."""
+  names = [*ROWS, _START]
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--rows', default=','.join(names), help='which, by commas (default: all)')
   parser.add_argument('--rounds', type=int, default=3)
@@ -138,27 +168,36 @@ def parse(argv=None):
   parser.add_argument('--peer', default='', help='further words for torch_darts, in quotes')
   args = parser.parse_args(argv)
   args.rows = args.rows.split(',')
-  if unknown := [name for name in args.rows if name not in names]:
+  unknown = [name for name in args.rows if name not in names]
+  if unknown:
     parser.error(f'--rows has {unknown[0]!r}; there are {", ".join(names)}')
   if min(args.rounds, args.steps) < 1:
     parser.error('--rounds and --steps must be at least 1')
   return args
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the program; None stands for the command line of the process."""
   args = parse(argv)
-  if args.rows != [START]:
+  if args.rows != [_START]:
     processes.require('torch')
   ours, peer = shlex.split(args.ours), shlex.split(args.peer)
   results = processes.facts() | {'ours': ours, 'peer': peer, 'rows': {}}
   for name in args.rows:
     print(f'{name} ...', file=sys.stderr)
-    if name == START:
+    if name == _START:
       results['rows'][name] = measure_starts(args.rounds, ours)
     else:
       results['rows'][name] = measure(ROWS[name], args.rounds, args.steps, ours, peer)
-    write(args.out, results)  # after every row: what is interrupted is not lost
+    _write(args.out, results)  # after every row, so that an interruption loses little
   print(tables.markdown(results))
+
+
+def _write(folder: pathlib.Path, results: Mapping[str, Any]) -> None:
+  """Writes the figures and their table."""
+  folder.mkdir(parents=True, exist_ok=True)
+  (folder / 'compare.json').write_text(json.dumps(results, indent=1) + '\n', 'utf-8')
+  (folder / 'compare.md').write_text(tables.markdown(results), 'utf-8')
 
 
 if __name__ == '__main__':

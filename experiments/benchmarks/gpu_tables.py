@@ -1,39 +1,61 @@
-"""What a GPU has said, as tables."""
+"""The figures of a GPU as tables."""
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from experiments.benchmarks import tables
 
-# Dense products, FLOP/s, of the SXM modules by NVIDIA's data sheets.
-PEAKS = {'float32': 67e12, 'tf32': 495e12, 'bfloat16': 989e12}
-STEPS = ('what', 'how', 'step, s', 'images/s', 'MFU', 'trace + compile, s', 'peak MB')
-RUNS = ('run', 'epochs', 'hours, start to end', 'images/s', 'accuracy')
+if TYPE_CHECKING:  # `gpu_stages` imports this file
+  from experiments.benchmarks.compare import Row
+  from experiments.benchmarks.gpu_stages import Side
+
+# Dense products, FLOP/s, of the SXM modules, from NVIDIA's data sheets.
+_PEAKS = {'float32': 67e12, 'tf32': 495e12, 'bfloat16': 989e12}
+_STEP_HEAD = ('what', 'how', 'step, s', 'images/s', 'MFU', 'trace + compile, s', 'peak MB')
+_RUN_HEAD = ('run', 'epochs', 'hours, start to end', 'images/s', 'accuracy')
+
+Entry = Mapping[str, Any]  # the result of one unit of work; 'error' where it failed
 
 
-def peak_of(device, arithmetic):
-  """FLOP/s at most; None of another chip, be it a CPU or a slower module of the same name."""
-  known = re.search(r'\bH[12]00\b', device or '') and not re.search(r'PCIe|NVL', device)
-  return PEAKS[arithmetic] if known else None
+def peak_of(device: str | None, arithmetic: str) -> float | None:
+  """Returns the peak of a chip in FLOP/s.
+
+  Args:
+    device: the name of the chip.
+    arithmetic: a key of the peaks: 'float32', 'tf32' or 'bfloat16'.
+
+  Returns:
+    None for any other chip, including slower modules of the same name.
+  """
+  is_known = re.search(r'\bH[12]00\b', device or '') and not re.search(r'PCIe|NVL', device)
+  return _PEAKS[arithmetic] if is_known else None
 
 
-def utilisation(flops, seconds, peak):
-  """The part of the peak that the arithmetic of the published function comes to, or None."""
+def utilisation(flops: float | None, seconds: float, peak: float | None) -> float | None:
+  """Returns the part of the peak that a step reaches, or None where it is unknown.
+
+  Args:
+    flops: the arithmetic of a step, by the published function.
+    seconds: the time of a step.
+    peak: FLOP/s.
+  """
   return flops / seconds / peak if flops and peak else None
 
 
-def counts(text):
-  """What pytest's last line says: `{'passed': 3, 'failed': 1}`."""
+def test_counts(text: str) -> dict[str, int]:
+  """Returns the counts in the last line of pytest, for example `{'passed': 3, 'failed': 1}`."""
   found = re.findall(r'(\d+) (passed|failed|errors?|skipped|deselected|warnings?)', text)
   counted = {re.sub('error$', 'errors', name): int(number) for number, name in found}
   return {'passed': 0, 'failed': 0, 'errors': 0} | counted
 
 
-def one_line(entry):
-  """What came out, in a few words."""
+def one_line(entry: Entry) -> str:
+  """Returns the result of a unit of work in a few words."""
   if 'error' in entry:
     return f'failed: {last_line(entry["error"])}'
   if 'compiled' in entry:
-    return compile_line(entry['compiled'])
+    return '; '.join(f'{name} {_compilation(e)}' for name, e in entry['compiled'].items())
   if 'flops_per_step' in entry:
     return f'{entry["flops_per_step"] / 1e12:.4g} TFLOP a step'
   if 'median_step_seconds' in entry:
@@ -44,68 +66,119 @@ def one_line(entry):
   return f'{entry["passed"]} passed, {entry["failed"] + entry["errors"]} failed'
 
 
-def compile_line(found):
-  """What first calls beside each other have taken."""
-  said = lambda e: (
-    f'failed, {last_line(e["error"])}' if 'error' in e
-    else f'{e["trace_seconds"]:.0f} + {e["compile_seconds"]:.0f} s'
-  )  # fmt: skip
-  return '; '.join(f'{name} {said(entry)}' for name, entry in found.items())
-
-
-def last_line(text):
+def last_line(text: str) -> str:
+  """Returns the last line of a message, so short that a table can hold it."""
   lines = [line.strip() for line in text.splitlines() if line.strip()]
   return lines[-1][:160].replace('|', '/') if lines else 'it said nothing'
 
 
-def step_cells(row, side, entries, flops):
-  """One line: a side of a row, from what its rounds have said."""
-  found = [entry for entry in entries if 'error' not in entry]
-  if not found:
-    return [row.title, side.title, f'failed: {last_line(entries[0]["error"])}', *[''] * 4]
-  step = tables.spread([entry['median_step_seconds'] for entry in found])
-  device = found[0].get('device' if side.ours else 'gpu')
-  part = utilisation(flops, step['median'], peak_of(device, side.arithmetic))
-  rate = tables.spread([entry['images_per_second'] for entry in found])['median']
-  # Later rounds have the first one's compiled programs.
-  cold = [e for e in found if side.ours and not e['compiled_from_cache']]
-  waiting = ' + '.join(f'{cold[0][f"{what}_seconds"]:.0f}' for what in ('trace', 'compile') if cold)
-  return [
-    row.title, side.title, tables.seconds(step), f'{rate:.0f}', f'{part:.1%}' if part else '-',
-    waiting or '-', f'{max(entry["peak_memory_mb"] for entry in found):.0f}',
-  ]  # fmt: skip
+def markdown(
+  found: Mapping[str, Mapping[str, Any]], rows: Mapping[str, 'Row'], sides: Mapping[str, 'Side']
+) -> str:
+  """Returns the page of all that is known.
+
+  Args:
+    found: for each stage its `calls`, with their facts, and its `entries` by name.
+    rows: the rows of the table of steps.
+    sides: the sides of each row.
+  """
+  entries = {stage: content['entries'] for stage, content in found.items()}
+  calls = [_about(call) for content in found.values() for call in content['calls']]
+  text = [line + '\n' for line in dict.fromkeys(calls)]
+  if entries['tests']:
+    lines = [f'{name}: {one_line(entry)}' for name, entry in entries['tests'].items()]
+    text += ['Tests on the device: ' + '; '.join(lines) + '.', '']
+  for entry in entries['compile'].values():
+    text += [f'Tracing + compilation, beside each other: {one_line(entry)}.', '']
+  lines = _step_lines(entries['steps'], rows, sides)
+  if lines:
+    text += _table(_STEP_HEAD, lines)
+    text += [
+      'MFU: multiply-adds of the published function that a step needs, twice, by its time, of the '
+      "peak of the side's arithmetic. Peak MB: of the device, or of the process on a CPU.",
+      '',
+    ]
+  runs = entries['searches'] | entries['retrain']
+  if runs:
+    text += _table(_RUN_HEAD, [_run_texts(name, entry) for name, entry in runs.items()])
+  return '\n'.join(text)
 
 
-def step_lines(entries, rows, sides):
-  """The lines of all sides that have been measured, `[texts]`; `entries` by 'row/side/round'."""
+def _compilation(entry: Entry) -> str:
+  """Returns the seconds of tracing and of compilation, or the reason of a failure."""
+  if 'error' in entry:
+    return f'failed, {last_line(entry["error"])}'
+  return f'{entry["trace_seconds"]:.0f} + {entry["compile_seconds"]:.0f} s'
+
+
+def _step_lines(
+  entries: Mapping[str, Entry], rows: Mapping[str, 'Row'], sides: Mapping[str, 'Side']
+) -> list[list[str]]:
+  """Returns the lines of all sides that have been measured; `entries` by 'row/side/round'."""
   lines = []
   for name, row in rows.items():
     flops = entries.get(f'{name}/flops', {}).get('flops_per_step')
     for key, side in sides.items():
-      mine = [e for unit, e in entries.items() if unit.startswith(f'{name}/{key}/')]
-      if mine:
-        lines.append(step_cells(row, side, mine, flops))
+      prefix = f'{name}/{key}/'
+      rounds = [entry for unit, entry in entries.items() if unit.startswith(prefix)]
+      if rounds:
+        lines.append(_step_texts(row, side, rounds, flops))
   return lines
 
 
-def run_cells(name, entry):
-  """One line: a whole search or training, or how far it has come."""
-  last, result = entry.get('last') or {}, entry.get('result', {})
+def _step_texts(
+  row: 'Row', side: 'Side', entries: Sequence[Entry], flops: float | None
+) -> list[str]:
+  """Returns one line: a side of a row, from the figures of its rounds."""
+  found = [entry for entry in entries if 'error' not in entry]
+  if not found:
+    return [row.title, side.title, f'failed: {last_line(entries[0]["error"])}', *[''] * 4]
+  step = tables.range_of([entry['median_step_seconds'] for entry in found])
+  device = found[0].get('device' if side.ours else 'gpu')
+  part = utilisation(flops, step['median'], peak_of(device, side.arithmetic))
+  rate = tables.range_of([entry['images_per_second'] for entry in found])['median']
+  return [
+    row.title,
+    side.title,
+    tables.seconds_text(step),
+    f'{rate:.0f}',
+    f'{part:.1%}' if part else '-',
+    _first_start(found) if side.ours else '-',
+    f'{max(entry["peak_memory_mb"] for entry in found):.0f}',
+  ]
+
+
+def _first_start(entries: Iterable[Entry]) -> str:
+  """Returns tracing and compilation of a round that found no compiled program."""
+  for entry in entries:
+    if not entry['compiled_from_cache']:
+      return f'{entry["trace_seconds"]:.0f} + {entry["compile_seconds"]:.0f}'
+  return '-'
+
+
+def _run_texts(name: str, entry: Entry) -> list[str]:
+  """Returns one line: a whole search or training, or its state."""
   if 'error' in entry:
     return [name, f'failed: {last_line(entry["error"])}', '', '', '']
-  scores = {k: result.get(k, last.get(k)) for k in ('val_accuracy', 'test_accuracy')}
-  shown = ', '.join(f'{k.split("_")[0]} {v:.2%}' for k, v in scores.items() if v is not None)
+  last, result = entry.get('last') or {}, entry.get('result', {})
+  scores = []
+  for part in ('val', 'test'):
+    accuracy = result.get(f'{part}_accuracy', last.get(f'{part}_accuracy'))
+    if accuracy is not None:
+      scores.append(f'{part} {accuracy:.2%}')
   rate = f'{last["images_per_second"]:.0f}' if 'images_per_second' in last else '-'
   epochs = f'{entry["epochs"]}{"" if entry["done"] else ", not done"}'
-  return [name, epochs, f'{entry["seconds"] / 3600:.3f}', rate, shown or '-']
+  return [name, epochs, f'{entry["seconds"] / 3600:.3f}', rate, ', '.join(scores) or '-']
 
 
-def table(head, lines):
-  line = lambda texts: f'| {" | ".join(texts)} |'
-  return [line(head), line(['---'] * len(head)), *map(line, lines), '']
+def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
+  """Returns the lines of a Markdown table, and an empty one."""
+  rows = [head, ['---'] * len(head), *lines]
+  return [*map(tables.table_line, rows), '']
 
 
-def about(call):
+def _about(call: Mapping[str, Any]) -> str:
+  """Returns a line with the machine, the versions, the date and the commit of a call."""
   machine, versions = call['machine'], call['versions']
   hardware = [machine['gpu'], machine['cpu'], f'{machine["cores"]} cores']
   numbers = (f'{name} {number}' for name, number in versions.items() if number)
@@ -113,25 +186,3 @@ def about(call):
     f'{", ".join(filter(None, hardware))}; {", ".join(numbers)}; {call["date"][:10]}, '
     f'commit {call["git_commit"]}.'
   )
-
-
-def markdown(found, rows, sides):
-  """All that is known: `{stage: {'calls': [facts], 'entries': {name: dict}}}`."""
-  entries = {stage: content['entries'] for stage, content in found.items()}
-  calls = [about(call) for content in found.values() for call in content['calls']]
-  text = [line + '\n' for line in dict.fromkeys(calls)]
-  if tests := entries['tests']:
-    lines = [f'{name}: {one_line(entry)}' for name, entry in tests.items()]
-    text += ['Tests on the device: ' + '; '.join(lines) + '.', '']
-  for entry in entries['compile'].values():
-    text += [f'Tracing + compilation, beside each other: {one_line(entry)}.', '']
-  if lines := step_lines(entries['steps'], rows, sides):
-    text += table(STEPS, lines)
-    text += [
-      'MFU: multiply-adds of the published function that a step needs, twice, by its time, of the '
-      "peak of the side's arithmetic. Peak MB: of the device, or of the process on a CPU.",
-      '',
-    ]
-  if runs := entries['searches'] | entries['retrain']:
-    text += table(RUNS, [run_cells(name, entry) for name, entry in runs.items()])
-  return '\n'.join(text)

@@ -1,7 +1,7 @@
 """Fresh processes that measure, and the machine that they run on.
 
-Nothing here imports JAX or PyTorch: the peak memory of a process counts what its parent held when
-it was started.
+Nothing here imports JAX or PyTorch. The peak memory of a process counts the memory that its parent
+held when it started.
 """
 
 import contextlib
@@ -16,19 +16,33 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 ROOT = pathlib.Path(__file__).parents[2]
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'torch')
 
 
-def run(module, words, environment=None, timeout=None):
+def run(
+  module: str,
+  words: Iterable[str],
+  environment: Mapping[str, str] | None = None,
+  timeout: float | None = None,
+) -> dict[str, Any]:
   """Runs `python -m module words` and returns the JSON object that it prints.
 
-  `started_at` is added, the time of the start in seconds since 1970.
+  Args:
+    module: the module of the program.
+    words: its command line.
+    environment: variables that are added to those of this process.
+    timeout: the most seconds that it may take; None for any number.
+
+  Returns:
+    The object, with `started_at`: the time of the start in seconds since 1970.
 
   Raises:
-    RuntimeError: the process failed; the end of what it said is in the text.
-    subprocess.TimeoutExpired: it took more than `timeout` seconds, and was ended.
+    RuntimeError: the process failed. Its last lines are in the text.
+    subprocess.TimeoutExpired: it took longer than `timeout`, and was ended.
   """
   command = [sys.executable, '-m', module, *words]
   started = time.time()
@@ -42,39 +56,68 @@ def run(module, words, environment=None, timeout=None):
   return {**json.loads(done.stdout.splitlines()[-1]), 'started_at': started}
 
 
-def benchmark(words, cache=None, environment=None, **options):
-  """Our own benchmark, with an empty compilation cache unless the folder `cache` is given."""
+def benchmark(
+  words: Iterable[str],
+  cache: str | pathlib.Path | None = None,
+  environment: Mapping[str, str] | None = None,
+  **options: Any,
+) -> dict[str, Any]:
+  """Runs the benchmark of the package.
+
+  Args:
+    words: its command line.
+    cache: the folder of compiled programs; None for an empty one.
+    environment: variables that are added to those of this process.
+    **options: further arguments of `run`.
+
+  Returns:
+    The figures that it prints.
+  """
   with contextlib.ExitStack() as stack:
     folder = cache or stack.enter_context(tempfile.TemporaryDirectory())
     variables = {'XDG_CACHE_HOME': str(folder), **(environment or {})}
     return run('stretchnas_jax.benchmark', words, variables, **options)
 
 
-def require(*packages):
-  """Ends this program in one sentence, before any work, where a package is not installed."""
-  if lacking := [name for name in packages if importlib.util.find_spec(name) is None]:
+def require(*packages: str) -> None:
+  """Ends this program in one sentence unless all packages are installed."""
+  lacking = [name for name in packages if importlib.util.find_spec(name) is None]
+  if lacking:
     print(f'{lacking[0]} is not installed: pip install {" ".join(lacking)}', file=sys.stderr)
     raise SystemExit(2)
 
 
-def facts():
-  """Machine, versions, date and commit: what a figure means nothing without."""
+def facts() -> dict[str, Any]:
+  """Returns the machine, the versions, the date and the commit of a measurement."""
   return {
     'date': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
-    'git_commit': answer('git', '-C', str(ROOT), 'describe', '--always', '--dirty', '--abbrev=12'),
+    'git_commit': _answer(
+      ['git', '-C', str(ROOT), 'describe', '--always', '--dirty', '--abbrev=12']
+    ),
     'machine': {
       'cpu': cpu_model(),
       'cores': os.cpu_count(),
       'memory_gb': round(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9),
-      'load': round(os.getloadavg()[0], 2),  # of other work, when this one starts
-      'gpu': answer('nvidia-smi', '--query-gpu=name', '--format=csv,noheader'),
+      'load': round(os.getloadavg()[0], 2),  # of other work, before this one
+      'gpu': _answer(['nvidia-smi', '--query-gpu=name', '--format=csv,noheader']),
     },
-    'versions': {'python': platform.python_version(), **{name: version(name) for name in PACKAGES}},
+    'versions': {
+      'python': platform.python_version(),
+      **{name: _version(name) for name in PACKAGES},
+    },
   }
 
 
-def answer(*command):
-  """What a command prints, or None where it is not there or fails."""
+def cpu_model() -> str:
+  """Returns the name of the processor."""
+  path = pathlib.Path('/proc/cpuinfo')
+  lines = path.read_text('utf-8').splitlines() if path.exists() else []
+  models = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
+  return models[0] if models else platform.processor() or platform.machine()
+
+
+def _answer(command: Sequence[str]) -> str | None:
+  """Returns the output of a command, or None where it does not exist or fails."""
   try:
     done = subprocess.run(command, capture_output=True, text=True, timeout=20)
   except (OSError, subprocess.TimeoutExpired):
@@ -82,15 +125,8 @@ def answer(*command):
   return done.stdout.strip() or None if done.returncode == 0 else None
 
 
-def cpu_model():
-  path = pathlib.Path('/proc/cpuinfo')
-  for line in path.read_text('utf-8').splitlines() if path.exists() else ():
-    if line.startswith('model name'):
-      return line.split(':', 1)[1].strip()
-  return platform.processor() or platform.machine()
-
-
-def version(package):
+def _version(package: str) -> str | None:
+  """Returns the version of an installed package, or None."""
   try:
     return importlib.metadata.version(package)
   except importlib.metadata.PackageNotFoundError:
