@@ -27,7 +27,7 @@ def steps(config, cell, images, labels, seeds=(0,)):
     `auxiliary_logits` of the first step, `loss` `[T]` without the auxiliary head's, and
     `evaluation_logits` of the first batch at the end.
   """
-  net, training = build.train_parts(
+  net, training, _ = build.train_objects(
     config, cell, num_classes=10, image_shape=images.shape[2:], steps_per_epoch=1
   )
   images = images.astype(net.dtype)

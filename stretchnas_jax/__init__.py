@@ -26,8 +26,8 @@ _PROGRAMS = {
   'export_trained': 'runs.export',
   'load_trained': 'runs.trained',
   'predict': 'runs.predictions',
-  'run_search': 'search',
-  'run_train': 'train',
+  'run_search': 'runs.entry_points',
+  'run_train': 'runs.entry_points',
 }
 
 

@@ -4,7 +4,6 @@ It runs the same programs as the run itself, on random images in the shape of th
 needs no data. It prints one JSON object on one line; everything else goes to stderr.
 """
 
-import contextlib
 import json
 import logging
 import os
@@ -15,8 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from stretchnas_jax.cli import app
-from stretchnas_jax.machine import devices, parallel
-from stretchnas_jax.runs import benchmarking, record
+from stretchnas_jax.machine import devices
+from stretchnas_jax.runs import benchmarking, parts, record
 
 OPTIONS = (
   app.Option('steps', 5, 'how often the time is taken, after a first step that compiles'),
@@ -30,24 +29,22 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
   """Checks the config and builds all programs; returns the function that times them."""
   if args.steps < 1:
     raise ValueError(f'--steps is {args.steps}; it must be at least 1')
-  subject, about, assumed = benchmarking.prepare(args.config, args.genotype)
+  own = parts.from_config_file(args.config_file, args.config)
+  subject = benchmarking.prepare(args.config, args.genotype, own)
   if args.profile is not None:
     os.makedirs(args.profile, exist_ok=True)
 
   def work() -> None:
-    """Prints the figures."""
-    print(about, file=sys.stderr)
-    if assumed:
-      words = ', '.join(f'{value} {name}' for name, value in assumed.items())
+    print(subject.describe(), file=sys.stderr)
+    if subject.assumed:
+      words = ', '.join(f'{value} {name}' for name, value in subject.assumed.items())
       logging.info('assumed of the images: %s', words)
     found = {'config': args.config_file, 'overrides': args.overrides, 'genotype': args.genotype}
-    kind = 'search' if 'search' in args.config else 'train'
-    with contextlib.closing(subject):
-      found |= benchmarking.report(subject, kind, args.steps, args.profile, args.evaluation)
+    found |= benchmarking.report(subject, args.steps, args.profile, args.evaluation)
     found |= {
-      'assumed': assumed,
+      'assumed': subject.assumed,
       'device': devices.kind(),
-      'devices': parallel.device_count(subject.settings.backend),
+      'devices': subject.plan.settings.devices.count,
       'versions': {'python': platform.python_version(), **record.versions()},
     }
     if devices.process()[0] == 0:

@@ -20,6 +20,7 @@ OPTIONS = (
 def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
   """Counts everything; returns the function that prints the text."""
   cell, channels = find_cell.genotype_from(args.genotype), args.channels
+  operations = find_cell.own_operations(args.genotype)
   target = getattr(args, 'target-params')
   if target is not None:
     channels = sizes.channels_for(
@@ -28,6 +29,7 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
       num_layers=args.layers,
       num_classes=args.classes,
       stem=args.stem,
+      operations=operations,
     )
   text = describe_cell.describe(
     cell,
@@ -36,6 +38,7 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
     classes=args.classes,
     stem=args.stem,
     published=zoo.PUBLISHED.get(args.genotype),
+    operations=operations,
   )
   return lambda: print(text)
 

@@ -14,7 +14,7 @@ from stretchnas_jax import benchmark
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.cli import app
 from stretchnas_jax.machine import measure, parallel
-from stretchnas_jax.runs import benchmarking, search_plan, timing
+from stretchnas_jax.runs import benchmarking, search_task, timing
 
 ROOT = pathlib.Path(__file__).parents[1]
 TINY = {
@@ -71,17 +71,17 @@ def test_what_it_compiles_serves_the_run():
   config = config_lib.search_config()
   config.data.name, config.data.image_size, config.data.flip = 'digits', 8, False
   config.update_from_flattened_dict(TINY)
-  noise, plan = benchmarking.prepare_search(config)[0], search_plan.plan_search(config)
-  (evaluation,), feeds = noise.evaluations, plan.feeds
-  assert not np.array_equal(noise.feed.data.mean, feeds.train.data.mean)
+  noise = benchmarking.prepare(config, None).plan.feeds
+  feeds = search_task.plan_search(config).feeds
+  assert not np.array_equal(noise.train.data.mean, feeds.train.data.mean)
 
   def lowered(feed, *args):
     return jax.jit(feed.examples).lower(feed.data, *args).as_text()
 
   rows, places = np.zeros(8, np.int32), np.arange(8)
   args = rows, jax.random.key(0), places
-  assert lowered(noise.feed, *args) == lowered(feeds.train, *args)
-  assert lowered(evaluation.feed, rows) == lowered(feeds.val, rows)
+  assert lowered(noise.train, *args) == lowered(feeds.train, *args)
+  assert lowered(noise.val, rows) == lowered(feeds.val, rows)
 
 
 def test_cifar_needs_no_data(capsys):

@@ -19,7 +19,7 @@ def parts(**fields):
   config = config_lib.search_config()
   config.update_from_flattened_dict(fields)
   config_lib.validate(config, config_lib.search_config(), build.CHOICES)
-  return build.search_parts(config, num_classes=10, image_shape=(32, 32, 3), num_steps=10)
+  return build.search_objects(config, num_classes=10, image_shape=(32, 32, 3), num_steps=10)
 
 
 def degrees(edges, by):

@@ -78,9 +78,9 @@ def test_every_command_of_every_experiment_is_valid(scale):
       args = parsed(job)
       if job.program == 'search':
         config_lib.validate(args.config, config_lib.search_config(), build.CHOICES)
-        graph = build.search_parts(
+        graph = build.search_objects(
           args.config, num_classes=10, image_shape=(32, 32, 3), num_steps=9
-        )[0].space.graph
+        ).net.space.graph
         assert graph.num_intermediate in (4, 6)
       else:
         train_plan.check_config(args.config)
@@ -103,6 +103,12 @@ def test_what_a_command_needs_comes_before_it_and_folders_are_its_own(name):
     assert set(pair) <= experiment.runs.keys()
 
 
+def sizes_of(config, cell, image_shape):
+  return build.train_objects(
+    config, cell, num_classes=10, image_shape=image_shape, steps_per_epoch=1
+  ).sizes
+
+
 def test_networks_come_within_five_percent_at_the_papers_size():
   for name, layers in ('DARTS_V2', 20), ('PDARTS', 8):
     target = 3.5e6
@@ -110,7 +116,7 @@ def test_networks_come_within_five_percent_at_the_papers_size():
     config.model.num_layers = layers
     feeds = types.SimpleNamespace(class_names=('',) * 10, image_shape=(32, 32, 3))
     config = train_plan.with_size(config, zoo.GENOTYPES[name], feeds, target)
-    found = train_plan.measure_sizes(config, zoo.GENOTYPES[name], 10, (32, 32, 3))
+    found = sizes_of(config, zoo.GENOTYPES[name], (32, 32, 3))
     assert abs(found.params / target - 1) < collect.CLOSE
 
 
@@ -120,17 +126,17 @@ def test_a_training_takes_its_size_from_the_wanted_number_of_parameters():
   sizes = []
   for channels in 14, 16, 18:
     config.model.channels = channels
-    sizes.append(train_plan.plan_train(config, CELL).sizes.params)
-  plan = train_plan.plan_train(config, CELL, target_params=sizes[1] + 100)
-  assert plan.config.model.channels == 16 and plan.net.channels == 16
-  assert plan.sizes.params == sizes[1] and config.model.channels == 18
+    sizes.append(train_plan.plan_train(config, genotype=CELL).objects.sizes.params)
+  plan = train_plan.plan_train(config, genotype=CELL, target_params=sizes[1] + 100)
+  assert plan.config.model.channels == 16 and plan.objects.net.channels == 16
+  assert plan.objects.sizes.params == sizes[1] and config.model.channels == 18
 
 
 def test_the_stand_in_for_imagenet_fits_its_stem():
   job = next(job for job in all_jobs(experiment_of('table2_imagenet'), setting_of(TINY)))
   config = parsed(job).config
   assert config.model.stem == 'imagenet'
-  assert train_plan.measure_sizes(config, CELL, 10, (32, 32, 1)).params > 1e5
+  assert sizes_of(config, CELL, (32, 32, 1)).params > 1e5
 
 
 def test_epochs_of_a_search_keep_their_place():

@@ -196,8 +196,9 @@ def test_every_train_config_is_valid_and_its_network_takes_its_images(name):
   config_lib.validate(config, config_lib.train_config(), build.CHOICES)
   shape, cell = TRAIN_CONFIGS[name], zoo.GENOTYPES['DARTS_V2']
   train_plan.check_config(config)
-  sizes = train_plan.measure_sizes(config, cell, 10, shape)
-  build.train_parts(config, cell, num_classes=10, image_shape=shape, steps_per_epoch=10)
+  sizes = build.train_objects(
+    config, cell, num_classes=10, image_shape=shape, steps_per_epoch=10
+  ).sizes
   assert sizes.params > 10_000
 
 
@@ -206,7 +207,9 @@ def test_every_search_config_is_valid_and_builds(name, args):
   config = load_config(ROOT / 'configs' / f'{name}.py', *args)
   config.lock()
   config_lib.validate(config, config_lib.search_config(), build.CHOICES)
-  net, table, _ = build.search_parts(config, num_classes=10, image_shape=(32, 32, 3), num_steps=100)
+  net, table, _ = build.search_objects(
+    config, num_classes=10, image_shape=(32, 32, 3), num_steps=100
+  )
   has_rows = config.topology.kind != 'none'
   assert (len(table.mask) > 0) == has_rows
   assert ('none' in net.space.primitives) == config.space.with_none

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from stretchnas_jax.learning.state import Arch
-from stretchnas_jax.runs import json_files, loop, signals, steps, workdir
+from stretchnas_jax.machine import parallel
+from stretchnas_jax.runs import checkpoint, json_files, loop, signals, steps, workdir
 
 
 class State(NamedTuple):
@@ -22,7 +23,7 @@ class Feed:
     return epoch, start, count, length
 
 
-class Saved:
+class Saved(checkpoint.Checkpoints):
   """Remembers what is saved, and has nothing to restore."""
 
   def __init__(self):
@@ -41,13 +42,21 @@ class Saved:
     return list(self.saved)
 
 
+class Steps(steps.Work):
+  """Steps whose program is a function of the test."""
+
+  def advance(self, position, chunk, count, before=None):
+    self.program.called = True
+    return self.program(position, chunk, count)
+
+
 def run(tmp_path, monkeypatch, *, seconds=0.001, every=0, kill_at=None, loss=1.0, spoil=None):
   """All chunks that were asked for, and what was saved: two epochs of 10 steps."""
   clock, chunks, saved = [0.0], [], Saved()
   monkeypatch.setattr(loop.time, 'perf_counter', lambda: clock[0])
   settings = loop.Settings(
     epochs=2, steps_per_epoch=10, batch_size=4, steps_per_call=6, every_steps=every,
-    backend='single', tensorboard=False,
+    devices=parallel.Devices('single'), tensorboard=False,
   )  # fmt: skip
   start = steps.Position(State(0), {'train_loss': np.float32(0)})
 
@@ -64,10 +73,11 @@ def run(tmp_path, monkeypatch, *, seconds=0.001, every=0, kill_at=None, loss=1.0
     clock[0] += 0.5
     return {'val_loss': 2.0}, {}
 
+  train.called = False
   subject = loop.Loop(workdir.Workdir(tmp_path), saved, settings, {'who': 'test'})
   subject.restore(start)
   try:
-    subject.run(Feed(), train, evaluate)
+    subject.run(Steps(Feed(), train, (), None), evaluate)
   finally:
     subject.chunks, subject.saved = chunks, saved.saved
     run.last = subject

@@ -18,8 +18,7 @@ from stretchnas_jax.runs import (
   checkpoint,
   json_files,
   loop,
-  search_plan,
-  search_steps,
+  search_task,
   trained,
 )
 
@@ -27,7 +26,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 def last_state(path, config):
-  programs = search_steps.compile_programs(search_plan.plan_search(config))
+  programs = search_task.compile_programs(search_task.plan_search(config))
   like = jax.eval_shape(programs.init, jax.random.key(0))
   with checkpoint.Checkpoints(path / 'checkpoints') as saved:
     return saved.restore_latest(like)
@@ -39,7 +38,7 @@ def test_planes_are_refused_on_a_gpu_before_anything_begins(tmp_path, monkeypatc
     stretchnas_jax.run_search(tiny_search(**{'model.form': 'planes'}), tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
   for form in ('auto', 'merged'):
-    search_plan.plan_search(tiny_search(**{'model.form': form}))
+    search_task.plan_search(tiny_search(**{'model.form': form}))
 
 
 @pytest.fixture(scope='module')
@@ -196,9 +195,9 @@ def test_several_seeds_are_the_searches_of_each(finished, tmp_path):
 def test_the_weight_of_none_is_told_where_it_may_be_chosen():
   weights = {'normal': [[0.7, 0.3], [0.2, 0.8]], 'reduce': [[0.5, 0.5], [0.1, 0.9]]}
   op_weights = {cell: np.array(rows) for cell, rows in weights.items()}
-  found = search_steps.none_weights(op_weights, ('skip_connect', 'none'))
+  found = search_task.none_weights(op_weights, ('skip_connect', 'none'))
   assert found == {
     'none_weight_mean': pytest.approx(2.5 / 4, rel=1e-6),
     'none_weight_max': pytest.approx(0.9, rel=1e-6),
   }
-  assert search_steps.none_weights(op_weights, ('skip_connect', 'max_pool_3x3')) == {}
+  assert search_task.none_weights(op_weights, ('skip_connect', 'max_pool_3x3')) == {}

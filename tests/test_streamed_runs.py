@@ -15,19 +15,19 @@ from PIL import Image
 
 import stretchnas_jax
 from stretchnas_jax import config as config_lib
-from stretchnas_jax import search, train
+from stretchnas_jax import train
 from stretchnas_jax.cells import genotype, space
 from stretchnas_jax.cli import app
-from stretchnas_jax.data.batches import augment, order, stream_batches, streaming
+from stretchnas_jax.data.batches import augment, opening, order, stream_batches, streaming
 from stretchnas_jax.data.datasets import encoded
 from stretchnas_jax.networks import sizes, supernet
 from stretchnas_jax.runs import (
+  evaluation,
   json_files,
   loop,
-  plan,
-  search_plan,
+  search_task,
   train_plan,
-  train_steps,
+  train_task,
   trained,
 )
 
@@ -69,17 +69,17 @@ def train_config(images):
 
 @pytest.fixture(scope='module')
 def programs(train_config):
-  """Returns programs that all trainings of this file share."""
-  return train_steps.compile_programs(train_plan.plan_train(train_config(), TINY_CELL))
+  """Compiled once for all trainings here."""
+  return train_task.compile_programs(train_plan.plan_train(train_config(), genotype=TINY_CELL))
 
 
 @pytest.fixture(autouse=True)
 def compile_once(request, monkeypatch):
   if 'programs' in request.fixturenames:
     found = request.getfixturevalue('programs')
-    monkeypatch.setattr(train_steps, 'compile_programs', lambda plan: found)
+    monkeypatch.setattr(train_task, 'compile_programs', lambda plan: found)
     monkeypatch.setattr(
-      trained.steps, 'compile_evaluation', lambda evaluate, feed, backend: found.test
+      evaluation.steps, 'compile_evaluation', lambda evaluate, feed, devices: found.evaluate['test']
     )
 
 
@@ -128,9 +128,7 @@ def test_the_stem_for_large_images_halves_three_times():
 def finished(train_config, programs, tmp_path_factory):
   """Returns the folder and the result of a training that was never interrupted."""
   path = tmp_path_factory.mktemp('train') / 'run'
-  run_plan = train_plan.plan_train(train_config(), TINY_CELL)
-  folder = train.open_folder(path, train_config(), TINY_CELL, ())
-  return path, train.run_plan(run_plan, folder, programs)
+  return path, stretchnas_jax.run_train(train_config(), path, TINY_CELL)
 
 
 def test_a_training_on_a_stream_resumes_exactly(finished, train_config, tmp_path, monkeypatch):
@@ -197,7 +195,7 @@ def test_a_broken_image_ends_a_run_with_one_line_or_is_skipped(
   assert round(8 * result['test_accuracy'], 6) in range(9)  # 8 of the 9 images can be read
   assert broken in caplog.text and files.test.paths[4] in caplog.text
   capsys.readouterr()
-  trained.prepare_evaluation(tmp_path / 'run')()
+  evaluation.prepare_evaluation(tmp_path / 'run')()
   line = json.loads(capsys.readouterr().out)
   assert (line['test_images'], line['test_accuracy']) == (8, result['test_accuracy'])
   assert no_thread_is_left()
@@ -226,8 +224,8 @@ def test_the_configs_of_imagenet_open_their_stream(name, images):
   more = {'data.path': str(images), 'data.fraction': 1.0, 'data.workers': 1}
   with_fields(config, more)
   group.batch_size = 8
-  module = search_plan if 'search' in config else train_plan
-  with contextlib.closing(module.open_feeds(config)) as feeds:
+  opened = opening.open_search if 'search' in config else opening.open_training
+  with contextlib.closing(opened(config)) as feeds:
     assert feeds.image_shape == (224, 224, 3) and feeds.class_names == ('n00', 'n01', 'n02')
     count = 8 if 'search' in config else 24
     assert feeds.sizes['train'] == count and feeds.train.steps_per_epoch == count // 8
@@ -241,15 +239,15 @@ def test_a_fraction_of_too_few_images_is_named(images):
   config = load_config(ROOT / 'configs' / 'milenas_sc_imagenet.py')
   config.data.path = str(images)
   with pytest.raises(ValueError, match=r'data.fraction 0.03 of 24 images is too few'):
-    search_plan.open_feeds(config)
+    opening.open_search(config)
 
 
 def test_the_options_of_a_stream_come_from_the_config(images):
   config = config_lib.train_config()
-  assert plan.stream_options(config.data).jitter is None
-  assert plan.stream_options(config.data).image_size == 224
+  assert opening.stream_options(config.data).jitter is None
+  assert opening.stream_options(config.data).image_size == 224
   with_fields(config, {'data.jitter': 0.5, 'data.crop_scale': 0.25, 'data.flip': False})
-  options = plan.stream_options(config.data)
+  options = opening.stream_options(config.data)
   assert options.jitter == (0.2, 0.2, 0.2, 0.1) and options.scale == (0.25, 1.0)
   assert not options.flip and options.cutout == 16
   config.data.stream = True
@@ -284,7 +282,7 @@ def test_the_printed_command_trains_on_the_same_stream():
   data = config_lib.search_config().data
   data.name = 'imagenet2012'
   path = pathlib.Path('runs/x')
-  assert 'configs/train_imagenet.py --workdir' in search.train_command(data, path)
+  assert 'configs/train_imagenet.py --workdir' in search_task.train_command(data, path)
   data.name, data.stream, data.path = 'folder', True, 'mine'
   words = 'train_folder.py --config.data.stream=True --config.data.path=mine'
-  assert words in search.train_command(data, path)
+  assert words in search_task.train_command(data, path)

@@ -23,12 +23,14 @@ from stretchnas_jax.cli import app
 from stretchnas_jax.data.batches import in_memory
 from stretchnas_jax.machine import parallel
 from stretchnas_jax.runs import (
+  evaluation,
   json_files,
   loop,
+  runner,
   signals,
   steps,
   train_plan,
-  train_steps,
+  train_task,
   trained,
 )
 
@@ -76,13 +78,13 @@ def test_the_test_images_are_looked_at_once_and_the_best_epoch_has_its_own_name(
   val = [line['val_accuracy'] for line in lines]
   assert result['last_val_accuracy'] == val[-1] and result['best_val_accuracy'] == max(val)
   assert result['best_epoch'] == 1 + val.index(max(val))
-  parts = train_plan.plan_train(tiny_training(), CELL).feeds.sizes
+  parts = train_plan.plan_train(tiny_training(), genotype=CELL).feeds.sizes
   assert parts == {'train': 201, 'val': 86, 'test': 360}
 
 
 def test_the_best_epoch_is_the_first_of_equal_ones():
   line = lambda epoch, val: {'epoch': epoch, 'val_accuracy': val, 'test_accuracy': None}
-  found = train.train_run.accuracies([line(1, 0.5), line(2, 0.8), line(3, 0.8), line(4, 0.7)])
+  found = train_task.accuracies([line(1, 0.5), line(2, 0.8), line(3, 0.8), line(4, 0.7)])
   assert found == {
     'test_accuracy': None, 'test_error_percent': None, 'last_val_accuracy': 0.7,
     'best_val_accuracy': 0.8, 'best_epoch': 2,
@@ -127,13 +129,13 @@ def test_a_stopped_training_ends_bit_for_bit_as_one_that_was_not(
 
 def test_the_weights_of_the_best_epoch_are_kept(tmp_path, monkeypatch, capsys):
   """Of three epochs the second and the third are the best, equally; a crash comes between them."""
-  measure, accuracies = train.train_run.Run.measure, {3: 0.5, 6: 0.9, 9: 0.9}
+  measure, accuracies = runner.Run.measure, {3: 0.5, 6: 0.9, 9: 0.9}
 
   def measured(self, part, state):
     found = measure(self, part, state)
-    return found | {'val_accuracy': accuracies[int(state.step)]} if part == 'val' else found
+    return found | {'accuracy': accuracies[int(state.step)]} if part == 'val' else found
 
-  monkeypatch.setattr(train.train_run.Run, 'measure', measured)
+  monkeypatch.setattr(runner.Run, 'measure', measured)
   config, run = tiny_training(**{'train.epochs': 3, 'train.steps_per_call': 1}), tmp_path / 'run'
   advance, seen = loop.Loop.advance, []
 
@@ -159,7 +161,7 @@ def test_the_weights_of_the_best_epoch_are_kept(tmp_path, monkeypatch, capsys):
   differs = jax.tree.map(lambda a, b: bool((a != b).any()), best, last)
   assert all(jax.tree.leaves(differs['params']))
   capsys.readouterr()
-  trained.prepare_evaluation(run, best=True)()
+  evaluation.prepare_evaluation(run, best=True)()
   assert json.loads(capsys.readouterr().out)['step'] == 6
 
 
@@ -174,14 +176,15 @@ def test_a_finished_training_is_left_alone(finished, capsys):
 def run_steps(backend, dtype='float32'):
   """State and sums after three steps of the second epoch, where drop path is at work."""
   config = tiny_training(**{'parallel.backend': backend, 'model.dtype': dtype})
-  plan = train_plan.plan_train(config, CELL)
-  programs = train_steps.compile_programs(plan)
+  plan = train_plan.plan_train(config, genotype=CELL)
+  programs = train_task.compile_programs(plan)
   position = programs.init(jax.random.key(0))
   position = position._replace(state=position.state._replace(step=jax.numpy.int32(3)))
   position = parallel.replicate(position, backend)
   data = parallel.replicate(plan.feeds.train.data, backend)
   chunk = plan.feeds.train.chunk(1, 0, 3, 5)
-  position = steps.run_chunk(programs.train, position, data, chunk, jax.random.key(1), 3)
+  work = steps.Work(plan.feeds.train, programs.step, data, jax.random.key(1))
+  position = work.advance(position, chunk, 3)
   return jax.tree.map(np.asarray, position)
 
 
@@ -235,15 +238,15 @@ def flat(config):
 
 def test_eval_only_measures_the_newest_checkpoint(finished, capsys):
   path, result = finished
-  trained.prepare_evaluation(path)()
+  evaluation.prepare_evaluation(path)()
   line = json.loads(capsys.readouterr().out)
   assert line['step'] == 6 and line['test_images'] == 360
   assert line['test_accuracy'] == result['test_accuracy']
   assert line['val_accuracy'] == result['last_val_accuracy']
-  trained.prepare_evaluation(path, tiny_training(**{'train.batch_size': 40}))()
+  evaluation.prepare_evaluation(path, tiny_training(**{'train.batch_size': 40}))()
   assert json.loads(capsys.readouterr().out)['test_accuracy'] == result['test_accuracy']
   with pytest.raises(ValueError, match='data.holdout=0.3, now 0.0'):
-    trained.prepare_evaluation(path, tiny_training(**{'data.holdout': 0.0}))
+    evaluation.prepare_evaluation(path, tiny_training(**{'data.holdout': 0.0}))
 
 
 def test_eval_only_from_the_command_line_needs_no_config(finished, tmp_path):
@@ -344,12 +347,12 @@ def test_data_without_test_images_need_a_holdout_and_keep_their_classes(tmp_path
     'train.batch_size': 4, 'train.epochs': 1,
   }  # fmt: skip
   with pytest.raises(ValueError, match='folder has no test images: set config.data.holdout'):
-    train_plan.plan_train(tiny_training(**fields, **{'data.holdout': 0.0}), CELL)
+    train_plan.plan_train(tiny_training(**fields, **{'data.holdout': 0.0}), genotype=CELL)
   result = stretchnas_jax.run_train(tiny_training(**fields), tmp_path / 'run', CELL)
   assert result['test_accuracy'] is None and 0 <= result['last_val_accuracy'] <= 1
   other = tiny_training(**{**fields, 'data.path': str(tmp_path / 'three')})
   with pytest.raises(ValueError, match='folder has 3 classes; the run was made with 2'):
-    trained.prepare_evaluation(tmp_path / 'run', other)
+    evaluation.prepare_evaluation(tmp_path / 'run', other)
   (tmp_path / 'run' / 'result.json').unlink()  # as if it had been stopped
   write_classes(tmp_path / 'two', ['c'])
   with pytest.raises(ValueError, match='are of a run with another class_names: choose another'):
@@ -378,7 +381,7 @@ def test_the_top_5_accuracy_of_many_classes(tmp_path, monkeypatch, capsys):
   (line,) = json_files.read_lines(run / 'metrics.jsonl')
   assert line['val_top5_accuracy'] >= line['val_accuracy']
   capsys.readouterr()
-  trained.prepare_evaluation(run)()
+  evaluation.prepare_evaluation(run)()
   assert json.loads(capsys.readouterr().out)['test_top5_accuracy'] == result['test_top5_accuracy']
   with pytest.raises(ValueError, match='top is 13; there are 12 classes'):
     stretchnas_jax.predict(loaded, [], top=13)
@@ -394,7 +397,7 @@ def test_wrong_seeds_are_named(text):
 
 
 def test_chunks_of_an_epoch_are_one_order_however_they_are_cut():
-  feed = train_plan.plan_train(tiny_training(), CELL).feeds.train
+  feed = train_plan.plan_train(tiny_training(), genotype=CELL).feeds.train
   whole = feed.chunk(1, 0, 3, 3)['train']
   assert len(np.unique(whole)) == 3 * 64
   parts = [feed.chunk(1, start, 1, 4)['train'] for start in range(3)]
@@ -405,7 +408,7 @@ def test_chunks_of_an_epoch_are_one_order_however_they_are_cut():
 
 @pytest.mark.parametrize('length', [1, 2, 50])
 def test_an_evaluation_has_every_image_once_in_chunks_of_one_shape(length):
-  val = train_plan.plan_train(tiny_training(), CELL).feeds.val
+  val = train_plan.plan_train(tiny_training(), genotype=CELL).feeds.val
   chunks = list(val.chunks(length))
   assert len({part.shape for part, _ in chunks}) == 1 and chunks[0][0].shape[0] <= length
   rows = np.concatenate([part[valid > 0] for part, valid in chunks])

@@ -15,7 +15,7 @@ import stretchnas_jax
 from stretchnas_jax import config as config_lib
 from stretchnas_jax import network
 from stretchnas_jax.data.datasets import loading
-from stretchnas_jax.runs import checkpoint, export, search_plan, train_plan, train_steps
+from stretchnas_jax.runs import checkpoint, export, search_task, train_plan, train_task
 
 TINY = {
   'data.name': 'digits', 'data.image_size': 8, 'data.crop_padding': 1, 'data.flip': False,
@@ -90,7 +90,7 @@ def test_the_supernet_of_a_search_is_as_accurate_as_its_last_epoch(searched, dig
   path, result = searched
   apply_fn, variables, info = stretchnas_jax.load_trained(path)
   config = with_fields(config_lib.search_config(), SEARCH)
-  val = search_plan.plan_search(config).feeds.val
+  val = search_task.plan_search(config).feeds.val
   ((rows, valid),) = val.chunks(100)
   rows = rows[valid > 0]
   logits = jax.jit(apply_fn)(variables, digits.train_images[rows])
@@ -183,8 +183,8 @@ def test_a_place_that_cannot_be_written_is_named(trained, tmp_path):
 def test_weights_of_another_network_are_named(trained, tmp_path):
   """Checkpoints that were copied to a run of another size."""
   config = with_fields(config_lib.train_config(), {**TINY, 'model.channels': 6})
-  plan = train_plan.plan_train(config, TINY_CELL)
-  like = jax.eval_shape(train_steps.compile_programs(plan).init, jax.random.key(0))
+  plan = train_plan.plan_train(config, genotype=TINY_CELL)
+  like = jax.eval_shape(train_task.compile_programs(plan).init, jax.random.key(0))
   with (
     checkpoint.Checkpoints(trained[0] / 'checkpoints', read_only=True) as saved,
     pytest.raises(ValueError, match='is of another run: .* there, and float32'),

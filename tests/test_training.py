@@ -118,4 +118,4 @@ def test_every_schedule_of_a_config_builds(schedule):
   config = config_lib.train_config()
   config.weights.schedule, config.weights.warmup_epochs = schedule, 1
   config_lib.validate(config, config_lib.train_config(), build.CHOICES)
-  build.train_parts(config, TINY_CELL, num_classes=3, image_shape=(32, 32, 3), steps_per_epoch=2)
+  build.train_objects(config, TINY_CELL, num_classes=3, image_shape=(32, 32, 3), steps_per_epoch=2)

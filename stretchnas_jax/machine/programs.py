@@ -40,10 +40,17 @@ class Program:
     """
     self._compiled = compiled
     self._arrange = arrange
+    self._called = False
 
   def __call__(self, *args: PyTree) -> PyTree:
     """Runs the step."""
+    self._called = True
     return self._compiled(*self._arranged(args))
+
+  @property
+  def called(self) -> bool:
+    """True once the program has been called: it is compiled then."""
+    return self._called
 
   def memory(self, *args: PyTree) -> Memory | None:
     """Returns the `Memory` of a call with these arguments; None where the compiler does not know.

@@ -1,12 +1,19 @@
 """The one place where the names in a config become objects, and the list of allowed names."""
 
-import jax.numpy as jnp
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+import optax
+
+from stretchnas_jax.cells import genotype as genotype_lib
 from stretchnas_jax.cells import relaxation, space, topology
+from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.data.datasets import encoded, loading, splits
 from stretchnas_jax.learning import bilevel, optimizers, training
 from stretchnas_jax.machine import parallel
 from stretchnas_jax.networks import network, stems_and_heads, supernet
+from stretchnas_jax.networks import sizes as sizes_lib
+from stretchnas_jax.runs.parts import Parts
 
 TOPOLOGIES = {
   'none': lambda graph, c: topology.none(graph, by=c.by or 'target', k=c.k),
@@ -57,76 +64,113 @@ CHOICES = {
 }
 
 
-def search_parts(config, *, num_classes, image_shape, num_steps):
-  """(net, table, search) of a validated search config.
+class SearchObjects(NamedTuple):
+  """The objects of a search.
+
+  Attributes:
+    net: the supernet.
+    table: the topology table of both cell types.
+    search: the search as pure functions.
+  """
+
+  net: supernet.Supernet
+  table: topology.TopologyTable
+  search: bilevel.Search
+
+
+class TrainObjects(NamedTuple):
+  """The objects of a training.
+
+  Attributes:
+    net: the network.
+    training: the training as pure functions.
+    sizes: of the network, without the auxiliary head.
+  """
+
+  net: network.FixedNetwork
+  training: training.Training
+  sizes: sizes_lib.Sizes
+
+
+def search_objects(
+  config: ConfigDict,
+  parts: Parts | None = None,
+  *,
+  num_classes: int,
+  image_shape: tuple[int, ...],
+  num_steps: int,
+) -> SearchObjects:
+  """Builds the objects of a search.
 
   Args:
-    config: a search config.
+    config: a checked search config.
+    parts: the researcher's own objects, each in place of an object that the config names.
     num_classes: of the data set.
     image_shape: `(H, W, C)`.
     num_steps: of the whole search, for the schedule of the learning rate.
   """
+  parts = parts or Parts()
   net = supernet.Supernet(
-    space.darts_space(config.space.num_intermediate, with_none=config.space.with_none),
+    parts.space
+    or space.darts_space(config.space.num_intermediate, with_none=config.space.with_none),
     config.model.channels,
     config.model.num_layers,
     num_classes,
     stem=config.model.stem,
     form=config.model.form,
+    operations=parts.operations,
     remat=config.model.remat,
     dtype=jnp.dtype(config.model.dtype),
   )
-  table = TOPOLOGIES[config.topology.kind](net.space.graph, config.topology)
+  table = parts.table(net.space.graph)
+  if table is None:
+    table = TOPOLOGIES[config.topology.kind](net.space.graph, config.topology)
   search = bilevel.make_search(
     net,
     table,
-    RULES[config.rule.kind](config.rule),
-    weights_tx=optimizers.weights_tx(num_steps, **config.weights),
-    arch_tx=optimizers.arch_tx(**config.alpha),
-    beta_tx=optimizers.arch_tx(**config.beta),
-    virtual_tx=optimizers.weights_tx(num_steps, **{**config.weights, 'clip_norm': None}),
+    parts.rule or RULES[config.rule.kind](config.rule),
+    weights_tx=_own_tx(parts.weights_tx, num_steps)
+    or optimizers.weights_tx(num_steps, **config.weights),
+    arch_tx=_own_tx(parts.alpha_tx, num_steps) or optimizers.arch_tx(**config.alpha),
+    beta_tx=_own_tx(parts.beta_tx, num_steps) or optimizers.arch_tx(**config.beta),
+    # The step that a second-order rule looks ahead has no clipping, as in DARTS.
+    virtual_tx=_own_tx(parts.weights_tx, num_steps)
+    or optimizers.weights_tx(num_steps, **{**config.weights, 'clip_norm': None}),
     penalty_weight=config.topology.penalty_weight,
-    relaxation=RELAXATIONS[config.relaxation.kind](config.relaxation),
-    image_shape=image_shape,
+    relaxation=parts.relaxation or RELAXATIONS[config.relaxation.kind](config.relaxation),
+    penalties=parts.penalties,
+    image_shape=tuple(image_shape),
     unroll=config.search.unroll,
+    **({} if parts.knobs is None else {'knobs': parts.knobs}),
   )
-  return net, table, search
+  return SearchObjects(net, table, search)
 
 
-def train_parts(config, genotype, *, num_classes, image_shape, steps_per_epoch):
-  """(net, training) of a validated training config.
+def train_objects(
+  config: ConfigDict,
+  genotype: genotype_lib.Genotype,
+  parts: Parts | None = None,
+  *,
+  num_classes: int,
+  image_shape: tuple[int, ...],
+  steps_per_epoch: int,
+) -> TrainObjects:
+  """Builds the objects of a training.
 
   Args:
-    config: a training config.
+    config: a checked training config.
     genotype: the cells.
+    parts: the researcher's own objects.
     num_classes: of the data set.
     image_shape: `(H, W, C)`.
     steps_per_epoch: for the schedules of the learning rate and of drop path.
+
+  Raises:
+    ValueError: the network cannot take images of that shape.
   """
-  net = fixed_network(config, genotype, num_classes)
-  weights, epochs = config.weights, config.train.epochs
-  schedule = SCHEDULES[weights.schedule](weights, epochs, steps_per_epoch)
-  return net, training.make_training(
-    net,
-    optimizers.clipped_sgd(
-      optimizers.with_warmup(schedule, weights.warmup_epochs * steps_per_epoch),
-      momentum=weights.momentum,
-      weight_decay=weights.weight_decay,
-      clip_norm=weights.clip_norm,
-    ),
-    image_shape=image_shape,
-    auxiliary_weight=config.train.auxiliary_weight,
-    drop_path=config.train.drop_path,
-    label_smoothing=config.train.label_smoothing,
-    steps_per_epoch=steps_per_epoch,
-    epochs=epochs,
-  )
-
-
-def fixed_network(config, genotype, num_classes):
-  """The network of a training config."""
-  model = config.model
-  return network.FixedNetwork(
+  parts = parts or Parts()
+  model, weights, epochs = config.model, config.weights, config.train.epochs
+  net = network.FixedNetwork(
     genotype,
     model.channels,
     model.num_layers,
@@ -134,4 +178,45 @@ def fixed_network(config, genotype, num_classes):
     model.stem,
     model.auxiliary,
     dtype=jnp.dtype(model.dtype),
+    operations=parts.operations,
   )
+  sizes = measured_sizes(net, tuple(image_shape))
+  schedule = SCHEDULES[weights.schedule](weights, epochs, steps_per_epoch)
+  tx = optimizers.clipped_sgd(
+    optimizers.with_warmup(schedule, weights.warmup_epochs * steps_per_epoch),
+    momentum=weights.momentum,
+    weight_decay=weights.weight_decay,
+    clip_norm=weights.clip_norm,
+  )
+  made = training.make_training(
+    net,
+    _own_tx(parts.weights_tx, epochs * steps_per_epoch) or tx,
+    image_shape=tuple(image_shape),
+    auxiliary_weight=config.train.auxiliary_weight,
+    drop_path=config.train.drop_path,
+    label_smoothing=config.train.label_smoothing,
+    steps_per_epoch=steps_per_epoch,
+    epochs=epochs,
+  )
+  return TrainObjects(net, made, sizes)
+
+
+def _own_tx(own: Any, num_steps: int) -> optax.GradientTransformation | None:
+  """Returns a researcher's optimizer; a function of the number of steps is called."""
+  if own is None or isinstance(own, optax.GradientTransformation):
+    return own
+  return own(num_steps)
+
+
+def measured_sizes(net: network.FixedNetwork, image_shape: tuple[int, ...]) -> sizes_lib.Sizes:
+  """Returns the sizes without the auxiliary head; names an image that the network cannot take."""
+  measure = lambda auxiliary: sizes_lib.measure(
+    net.genotype, net.channels, net.num_layers, net.num_classes, net.stem, auxiliary, image_shape,
+    operations=net.operations,
+  )  # fmt: skip
+  try:
+    if net.auxiliary:
+      measure(True)
+  except ValueError as error:
+    raise ValueError(f'config.model.auxiliary is True: {error}') from error
+  return measure(False)

@@ -5,6 +5,7 @@ from typing import Any
 
 from stretchnas_jax.cells import genotype as genotype_lib
 from stretchnas_jax.networks import sizes
+from stretchnas_jax.networks.own_operations import OwnOperations
 
 _DATASETS = {'cifar10': 'CIFAR-10', 'imagenet': 'ImageNet'}
 
@@ -28,6 +29,7 @@ def describe(
   classes: int,
   stem: str,
   published: Mapping[str, Any] | None = None,
+  operations: OwnOperations | None = None,
 ) -> str:
   """Returns a text with the sizes of a network of cells, and with the cells.
 
@@ -38,9 +40,10 @@ def describe(
     classes: number of classes.
     stem: 'cifar' or 'imagenet'.
     published: the published figures of the cells, an entry of `zoo.PUBLISHED`, or None.
+    operations: your own operations among those of the cells.
   """
   blocks = [
-    _size_lines(genotype, channels, layers, classes, stem),
+    _size_lines(genotype, channels, layers, classes, stem, operations),
     _cell_lines('normal', genotype.normal, genotype.normal_concat),
     _cell_lines('reduction', genotype.reduce, genotype.reduce_concat),
   ]
@@ -50,10 +53,21 @@ def describe(
 
 
 def _size_lines(
-  genotype: genotype_lib.Genotype, channels: int, layers: int, classes: int, stem: str
+  genotype: genotype_lib.Genotype,
+  channels: int,
+  layers: int,
+  classes: int,
+  stem: str,
+  operations: OwnOperations | None,
 ) -> list[str]:
   """Returns the number of parameters, multiply-adds and FLOPs of a network."""
-  network = {'channels': channels, 'num_layers': layers, 'num_classes': classes, 'stem': stem}
+  network: dict[str, Any] = {
+    'channels': channels,
+    'num_layers': layers,
+    'num_classes': classes,
+    'stem': stem,
+    'operations': operations,
+  }
   params = f'{sizes.count_params(genotype, **network):,}'
   if layers > 1:  # one cell leaves too few pixels for the auxiliary head
     with_head = sizes.count_params(genotype, **network, auxiliary=True)

@@ -59,6 +59,11 @@ def check_same(
     for field in sorted(old.keys() | new.keys())
     if _shown(old, field) != _shown(new, field) and not is_among(field, ignore)
   ]
+  if any(difference.startswith('genotype.') for difference in differences):
+    raise Refused(
+      f'workdir {path} trains another cell than this --genotype: choose another workdir, or give '
+      'the cell that is in its genotype.json'
+    )
   if differences:
     raise Refused(
       f'workdir {path} was made with {"; ".join(differences)}: '

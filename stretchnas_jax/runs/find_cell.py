@@ -3,15 +3,43 @@
 import math
 import os
 import pathlib
+from collections.abc import Callable, Mapping, Sequence
 
 from stretchnas_jax.cells import genotype, genotype_text, random_cells, zoo
 from stretchnas_jax.runs import json_files
+from stretchnas_jax.runs import parts as parts_lib
 
 _MAX_BYTES = 4 * genotype_text.MAX_CHARACTERS
 _RANDOM, _RANDOM_OPERATIONS, _BEST = 'random:', 'random_ops:', 'best:'
 
 
-def genotype_from(name_or_path: str | os.PathLike[str]) -> genotype.Genotype:
+def run_of(name_or_path: str | os.PathLike[str]) -> pathlib.Path | None:
+  """Returns the folder of the run that a cell comes from, or None; see `genotype_from`."""
+  text = str(name_or_path)
+  if text in zoo.GENOTYPES:
+    return None
+  path = pathlib.Path(text)
+  if not path.exists() and '@' in text:
+    path = pathlib.Path(text.rpartition('@')[0])
+  folder = path if path.is_dir() else path.parent
+  return folder.absolute() if (folder / 'config.json').is_file() else None
+
+
+def own_operations(name_or_path: str | os.PathLike[str]) -> Mapping[str, Callable] | None:
+  """Returns the own operations of the run that a cell comes from, or None.
+
+  Raises:
+    ValueError: the run has own operations, and they cannot be had; see `parts.of_run`.
+  """
+  folder = run_of(name_or_path)
+  if folder is None or not parts_lib.operation_names(folder):
+    return None
+  return parts_lib.of_run(folder).operations
+
+
+def genotype_from(
+  name_or_path: str | os.PathLike[str], operations: Sequence[str] = ()
+) -> genotype.Genotype:
   """Returns the genotype with a name.
 
   Args:
@@ -24,6 +52,7 @@ def genotype_from(name_or_path: str | os.PathLike[str]) -> genotype.Genotype:
       - `random_ops:CELL:SEED`, random operations on the edges of a cell; CELL is any of these,
       - `best:FOLDER`, the cell of the training in a folder of FOLDER with the highest validation
         accuracy at its end.
+    operations: names of your own operations. The own operations of a run are known in its folder.
 
   Raises:
     FileNotFoundError: there is no file, folder or cell with this name.
@@ -38,7 +67,7 @@ def genotype_from(name_or_path: str | os.PathLike[str]) -> genotype.Genotype:
     if not path.is_file():
       raise FileNotFoundError(f'{path.parent} holds no genotype.json: no search has finished there')
   if path.exists():
-    return _read_file(path)
+    return _read_file(path, operations)
   return _from_rule(text)
 
 
@@ -58,7 +87,7 @@ def _from_rule(text: str) -> genotype.Genotype:
   raise FileNotFoundError(f'{text!r} is no file, and no cell of the zoo: {names}')
 
 
-def _read_file(path: pathlib.Path) -> genotype.Genotype:
+def _read_file(path: pathlib.Path, operations: Sequence[str]) -> genotype.Genotype:
   """Returns the genotype of a file in the native or in DARTS' form."""
   if not path.is_file():
     raise ValueError(f'{path} is no regular file')
@@ -68,7 +97,8 @@ def _read_file(path: pathlib.Path) -> genotype.Genotype:
   try:
     text = path.read_text('utf-8')
     is_json = text.lstrip().startswith('{')
-    return genotype.from_json(text) if is_json else genotype.from_darts_text(text)
+    read = genotype.from_json if is_json else genotype.from_darts_text
+    return read(text, (*operations, *parts_lib.operation_names(path.parent)))
   except ValueError as error:
     raise ValueError(f'{path}: {error}') from error
 
@@ -113,7 +143,7 @@ def _after_epoch(folder: pathlib.Path, epoch: int) -> genotype.Genotype:
   try:
     if not isinstance(history[epoch], dict):
       raise ValueError('the line holds no genotype')
-    return genotype.Genotype.from_dict(history[epoch])
+    return genotype.Genotype.from_dict(history[epoch], parts_lib.operation_names(folder))
   except ValueError as error:
     raise ValueError(f'{path}, epoch {epoch}: {error}') from error
 

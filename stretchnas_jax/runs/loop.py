@@ -4,33 +4,54 @@ import contextlib
 import logging
 import math
 import time
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from stretchnas_jax.machine import leaves, parallel
-from stretchnas_jax.runs import checkpoint, json_files, metrics, signals
+from stretchnas_jax.runs import checkpoint, json_files, metrics, signals, steps
 from stretchnas_jax.runs import workdir as workdir_lib
 
 # A call is cut short where its steps would last longer: a request to stop waits for its end.
 SECONDS_PER_CALL = 5.0
 
+OnEpoch = Callable[[dict, Any], Any]
+EndEpoch = Callable[[Any, dict], tuple[dict, dict]]
+
 
 class Settings(NamedTuple):
-  """How a run goes along."""
+  """How a run goes along.
+
+  Attributes:
+    epochs: of the whole run.
+    steps_per_epoch: one pass over the training images.
+    batch_size: over all devices.
+    steps_per_call: steps that run at most before the host looks at the result.
+    every_steps: steps between checkpoints; 0 saves after every epoch.
+    devices: where the steps run.
+    tensorboard: writes event files too.
+  """
 
   epochs: int
   steps_per_epoch: int
   batch_size: int
-  steps_per_call: int  # steps that run at most before the host looks at the result
-  every_steps: int  # between checkpoints; 0: after every epoch
-  backend: str
-  tensorboard: bool
+  steps_per_call: int
+  every_steps: int
+  devices: parallel.Devices
+  tensorboard: bool = False
 
   @property
-  def num_steps(self):
+  def num_steps(self) -> int:
+    """Steps of the whole run."""
     return self.steps_per_epoch * self.epochs
+
+  @property
+  def longest_call(self) -> int:
+    """Steps that one call runs at most."""
+    return min(self.steps_per_call, self.steps_per_epoch)
 
 
 class Loop:
@@ -39,47 +60,51 @@ class Loop:
   Attributes:
     step: how many steps are done.
     position: a `steps.Position`.
-    seconds: that steps and evaluations have taken, those before a resumption included.
+    seconds: that steps and evaluations took, before a resumption too.
     progress: the console.
+    lines: by name, the files of JSON lines.
   """
 
   def __init__(
-    self, folder, checkpoints, settings, identity, line_files=('metrics.jsonl',), called=None
-  ):
-    """Takes what it works in and on.
+    self,
+    folder: workdir_lib.Workdir,
+    checkpoints: checkpoint.Checkpoints,
+    settings: Settings,
+    identity: dict,
+    line_files: Sequence[str] = ('metrics.jsonl',),
+    on_epoch: OnEpoch | None = None,
+  ) -> None:
+    """Binds what it works with.
 
     Args:
-      folder: a `Workdir`.
-      checkpoints: a `Checkpoints`.
-      settings: a `Settings`.
-      identity: what the checkpoints are of, a dict that JSON can hold, kept in each of them; see
-        `check_resumable`.
-      line_files: names of the files of lines that are cut back when the run resumes.
-      called: a set of names of programs that have been called before, of an earlier run.
+      folder: of the run.
+      checkpoints: in that folder.
+      settings: how it goes along.
+      identity: the facts in which a checkpoint must agree, kept in each checkpoint.
+      line_files: files of JSON lines that are cut back when the run resumes.
+      on_epoch: called with the line of metrics and the state after each epoch; True stops the run.
     """
     self.folder, self.checkpoints, self.settings = folder, checkpoints, settings
-    self.identity = json_files.plain(identity)
+    self.identity, self.on_epoch = json_files.plain(identity), on_epoch
     self.lines = {name: folder.lines(name) for name in line_files}
     self.step, self.position, self.seconds, self._epoch_seconds = 0, None, 0.0, 0.0
     self._last, self._step_seconds = None, None
-    self._compiled = set() if called is None else called
 
-  def restore(self, position):
-    """Starts from the newest checkpoint, or from `position`; what came after it is cut away."""
+  def restore(self, position: steps.Position) -> None:
+    """Starts from the newest checkpoint, or from `position`; cuts away later lines."""
     restored = self.checkpoints.restore_latest(position, self.identity)
     self.step, position, meta = restored or (0, position, {})
-    self.position = parallel.replicate(position, self.settings.backend)
+    self.position = self.settings.devices.replicate(position)
     self.seconds = meta.get('seconds', 0.0)
     self._epoch_seconds = meta.get('epoch_seconds', 0.0)
     for lines in self.lines.values():
       lines.cut_back(self.step)
     self._check_lines()
-    writers = [metrics.JsonLines(self.lines['metrics.jsonl'])]
+    self._writers = [metrics.JsonLines(self.lines['metrics.jsonl'])]
     if self.settings.tensorboard and self.folder.writes:
-      writers.append(metrics.TensorBoard(self.folder.path / 'tensorboard', self.step))
-    self._writer = metrics.Writers(*writers)
+      self._writers.append(metrics.TensorBoard(self.folder.path / 'tensorboard', self.step))
 
-  def _check_lines(self):
+  def _check_lines(self) -> None:
     """Says which epochs before a resumption have left no line."""
     path, epochs = self.lines['metrics.jsonl'].path, self.step // self.settings.steps_per_epoch
     known = {line.get('epoch') for line in json_files.read_lines(path)}
@@ -88,18 +113,17 @@ class Loop:
       if self.step == self.settings.num_steps and gaps[-1] == epochs:
         raise workdir_lib.Refused(f'{path} lacks the last epoch of a run that is done; put it back')
 
-  def run(self, feed, train, end_epoch):
-    """Runs to the end.
+  def run(self, work: steps.Work, end_epoch: EndEpoch) -> bool:
+    """Runs to the end; returns False where `on_epoch` stopped the run.
 
     Args:
-      feed: a feed of learning.
-      train: `(position, chunk, count) -> position`, see `steps.run_chunk`.
-      end_epoch: `(state, line) -> (more, shown)`: measures at the end of an epoch, whose line of
-        metrics `line` is so far; gives what is to be added to it and what the console shows.
+      work: the steps.
+      end_epoch: `(state, line) -> (more, shown)`: measures at the end of an epoch. `line` is the
+        epoch's line of metrics so far, `more` joins it, and the console shows `shown`.
 
     Raises:
       signals.Stopped: a signal asked for it; the state is saved.
-      FloatingPointError: a loss, or something in the state, is not finite; the last checkpoint is
+      FloatingPointError: a loss, or a number of the state, is not finite; the last checkpoint is
         from before.
       checkpoint.SaveFailed: a checkpoint was not saved; the one before it stays.
     """
@@ -111,30 +135,34 @@ class Loop:
     if self.step:
       self.progress.message(f'resumed at step {self.step} of {settings.num_steps}')
     when = b'the steps under way' if jax.process_count() == 1 else b'the next checkpoint'
+    stopped = False
     with signals.stop_requests(when) as request, self.progress:
-      while self.step < settings.num_steps:
-        self.advance(feed, train, end_epoch)
+      while self.step < settings.num_steps and not stopped:
+        stopped = self.advance(work, end_epoch)
         number = self._asked(request)
         if number and self.step < settings.num_steps:
           self._stop(number)
-    self._writer.close()
+    for writer in self._writers:
+      writer.close()
+    return not stopped
 
-  def _asked(self, request):
-    """The signal by which a run is to stop now, or 0."""
+  def _asked(self, request: Any) -> int:
+    """Returns the signal by which a run is to stop now, or 0."""
     if jax.process_count() == 1:
       return request.number or 0
-    # One process of several cannot stop alone, and they ask each other where all of them come by.
+    # One process of several cannot stop alone. They ask each other where all of them come by.
     return parallel.largest(request.number or 0) if self._saves_here() else 0
 
-  def advance(self, feed, train, end_epoch):
-    """Some steps, up to the next call, checkpoint or end of an epoch, and what is due then."""
+  def advance(self, work: steps.Work, end_epoch: EndEpoch) -> bool:
+    """Runs steps up to the next call, checkpoint or epoch's end; True where the run is to stop."""
     per_epoch = self.settings.steps_per_epoch
     epoch, done = divmod(self.step, per_epoch)
-    count, first = self._count(done), 'the step' not in self._compiled
+    count, first = self._count(done), not work.program.called
     begin = time.perf_counter()
-    chunk = feed.chunk(epoch, done, count, min(self.settings.steps_per_call, per_epoch))
-    with self.compiling('the step', steps_inside=True):
-      self.position = train(self.position, chunk, count)
+    chunk = work.feed.chunk(epoch, done, count, self.settings.longest_call)
+    with self.compiling(work.program, 'the step', steps_inside=True):
+      before = self._tell_memory if first else None
+      self.position = work.advance(self.position, chunk, count, before)
       loss = float(self.position.sums['train_loss']) / (done + count)  # waits for the steps
     seconds = time.perf_counter() - begin
     self._step_seconds = None if first else seconds / count
@@ -142,53 +170,74 @@ class Loop:
     check_finite('train_loss', loss, f'{self._after(done)} to {self.step}')
     self.seconds += seconds
     self._epoch_seconds += seconds
+    line = None
     if self.step % per_epoch:
       self.progress.update(self.step, loss=loss)
     else:
-      self._end_epoch(end_epoch)
+      line = self._end_epoch(end_epoch)
     if self._saves_here():
       self._save()
+    return line is not None and self._is_enough(line)
 
-  def _saves_here(self):
+  def _is_enough(self, line: dict) -> bool:
+    """Calls `on_epoch`; True where it ends the run before its last step."""
+    if self.on_epoch is None:
+      return False
+    enough = bool(self.on_epoch(dict(line), self.position.state))
+    if jax.process_count() > 1:
+      enough = bool(parallel.largest(int(enough)))
+    if not enough or self.step == self.settings.num_steps:
+      return False
+    self.checkpoints.wait()
+    self.progress.message(
+      f'stopped by on_epoch after epoch {line["epoch"]}; the same call goes on from there'
+    )
+    return True
+
+  def _saves_here(self) -> bool:
     every = self.settings.every_steps
     return not self.step % self.settings.steps_per_epoch or bool(every and not self.step % every)
 
-  def compiling(self, what, steps_inside=False):
-    """The first call of a program says that it compiles."""
-    if what in self._compiled:
-      return contextlib.nullcontext()
-    self._compiled.add(what)
-    return self.progress.compiling(what, steps_inside)
+  def compiling(
+    self, program: Any, name: str, steps_inside: bool = False
+  ) -> contextlib.AbstractContextManager:
+    """Returns a context that says that a program compiles, at its first call.
 
-  def tell_memory(self, program, *args):
-    """Says before the first step what memory it will take, as its compiler has it."""
-    if 'memory' in self._compiled:
-      return
-    self._compiled.add('memory')
+    Args:
+      program: the program.
+      name: as the sentence names it.
+      steps_inside: steps of the run are made inside.
+    """
+    if program.called:
+      return contextlib.nullcontext()
+    return self.progress.compiling(name, steps_inside)
+
+  def _tell_memory(self, program: Any, *args: PyTree) -> None:
+    """Says before the first step how much memory it will take, by its compiler."""
     if memory := program.memory(*args):
       mega = lambda size: f'{size / 2**20:,.0f} MB'
       self.progress.message(
         f'memory    {mega(memory.total)} on each device: {mega(memory.temporary)} for feature maps '
-        f'and gradients, {mega(memory.arguments)} for images, weights and optimisers'
+        f'and gradients, {mega(memory.arguments)} for images, weights and optimizers'
       )
 
   @property
-  def last(self):
-    """The line of the last epoch, also where that was before this start."""
+  def last(self) -> dict:
+    """The line of the last epoch, also from before this start."""
     return self._last or json_files.read_lines(self.lines['metrics.jsonl'].path)[-1]
 
-  def _count(self, done):
-    """How many steps the next call has."""
+  def _count(self, done: int) -> int:
+    """Returns the number of steps of the next call."""
     settings, known = self.settings, self._step_seconds
     count = min(settings.steps_per_call, settings.steps_per_epoch - done)
     if settings.every_steps:
       count = min(count, settings.every_steps - self.step % settings.every_steps)
     return min(count, max(1, int(SECONDS_PER_CALL / known)) if known else 1)
 
-  def _end_epoch(self, end_epoch):
-    """Measures and writes the line of the epoch; the sums begin anew."""
+  def _end_epoch(self, end_epoch: EndEpoch) -> dict:
+    """Measures, writes and returns the line of the epoch; the sums start from zero again."""
     begin, settings = time.perf_counter(), self.settings
-    sums = parallel.fetch(self.position.sums)
+    sums = settings.devices.fetch(self.position.sums)
     line = {'step': self.step, 'epoch': self.step // settings.steps_per_epoch}
     line |= {name: float(total) / settings.steps_per_epoch for name, total in sums.items()}
     more, shown = end_epoch(self.position.state, line)
@@ -203,18 +252,20 @@ class Loop:
     for name, value in line.items():
       if name.endswith('_loss') and value is not None:
         check_finite(name, value, f'{self._after(0)} to {self.step}')
-    self._writer.write_scalars(self.step, line)
+    for writer in self._writers:
+      writer.write_scalars(self.step, line)
     self.progress.update(self.step, loss=line['train_loss'], **shown)
     self._epoch_seconds, self._last = 0.0, line
     zeros = jax.tree.map(np.zeros_like, sums)
-    self.position = self.position._replace(sums=parallel.replicate(zeros, settings.backend))
+    self.position = self.position._replace(sums=settings.devices.replicate(zeros))
+    return line
 
-  def _after(self, done):
-    """The step after the first `done` ones of the epoch that ends or goes on at `step`."""
+  def _after(self, done: int) -> int:
+    """Returns the step after the first `done` steps of the present epoch."""
     per_epoch = self.settings.steps_per_epoch
     return (self.step - 1) // per_epoch * per_epoch + done + 1
 
-  def _save(self):
+  def _save(self) -> None:
     for path, leaf in leaves.flatten(self.position).items():
       # A gradient spoils the weights one step before it spoils the loss.
       if not np.isfinite(np.asarray(leaves.raw(leaf))).all():
@@ -222,7 +273,7 @@ class Loop:
     clock = {'seconds': self.seconds, 'epoch_seconds': self._epoch_seconds}
     self.checkpoints.save(self.step, self.position, {**clock, 'identity': self.identity})
 
-  def _stop(self, number):
+  def _stop(self, number: int) -> None:
     if self.step not in self.checkpoints.steps():
       self._save()
     self.checkpoints.wait()  # a save that fails must not be called saved
@@ -233,26 +284,17 @@ class Loop:
     )
 
 
-def check_resumable(folder, identity):
-  """ValueError unless the checkpoints in a `Workdir`, if any, agree in `identity`."""
-  path = folder.path / 'checkpoints'
-  if not path.is_dir():
-    return
-  identity = json_files.plain(identity)
-  with checkpoint.Checkpoints(path, read_only=True) as saved:
-    others = [checkpoint.other_name(meta, identity) for _, meta in saved.metas()]
-  # One of another run among those of this one is passed over later.
-  if others and all(others):
-    raise workdir_lib.Refused(
-      f'the checkpoints in {path} are of a run with another {others[0]}: choose another workdir'
-    )
+def check_finite(name: str, value: float, at: str) -> None:
+  """Raises FloatingPointError where a number of a run is not finite; the last checkpoint stays.
 
-
-def check_finite(name, value, steps):
-  """Stops a run whose numbers have left the finite ones; the last checkpoint stays."""
+  Args:
+    name: of the number, for example `train_loss` or `state.arch.alpha`.
+    value: the number.
+    at: the steps after which it was seen, as text.
+  """
   if not math.isfinite(value):
     group = next((g for g in ('alpha', 'beta') if f'.{g}' in name), 'weights')
     raise FloatingPointError(
-      f'{name} is {value} after steps {steps}: a lower config.{group}.learning_rate is the likely '
+      f'{name} is {value} after steps {at}: a lower config.{group}.learning_rate is the likely '
       'remedy; the last checkpoint is from before'
     )

@@ -1,7 +1,10 @@
-"""Several runs that differ in nothing but their seed, as one result."""
+"""Several runs that differ in their seed alone, as one result."""
 
+import pathlib
 import statistics
+from collections.abc import Sequence
 
+from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.runs import json_files
 from stretchnas_jax.runs import workdir as workdir_lib
 
@@ -9,53 +12,61 @@ FIGURES = (
   'test_accuracy', 'test_error_percent', 'test_top5_accuracy', 'test_top5_error_percent',
   'last_val_accuracy', 'best_val_accuracy', 'val_accuracy',
 )  # fmt: skip
-TRAINED = ('epochs', 'params', 'macs', 'flops_ptflops', 'channels', 'num_layers', 'genotype')
-SEARCHED = ('epochs', 'supernet_params')
 
 
-def parse(text):
-  """`'0,1,2'` -> (0, 1, 2)"""
+def parse(text: str) -> tuple[int, ...]:
+  """Returns the seeds in a text: `'0,1,2'` gives (0, 1, 2).
+
+  Raises:
+    ValueError: the text holds something else, or a seed twice.
+  """
   words = [word.strip() for word in text.split(',')]
   if not all(word.isdecimal() and word.isascii() for word in words):
-    raise ValueError(f'--seeds is {text!r}; it must be whole numbers with commas, as 0,1,2')
+    raise ValueError(f'--seeds is {text!r}; it must be whole numbers with commas, such as 0,1,2')
   seeds = tuple(int(word) for word in words)
-  if len(set(seeds)) < len(seeds):
-    raise ValueError(f'--seeds is {text!r}; a seed is in it twice')
+  check(seeds)
   return seeds
 
 
-def with_seed(config, seed):
-  """A copy of a config with another seed."""
+def check(seeds: Sequence[int]) -> None:
+  """Raises ValueError for no seeds, and for a seed that comes twice."""
+  if not seeds or len(set(seeds)) < len(seeds):
+    shown = ','.join(map(str, seeds))
+    raise ValueError(f'the seeds are {shown!r}; give at least one, and none of them twice')
+
+
+def with_seed(config: ConfigDict, seed: int) -> ConfigDict:
+  """Returns a copy of a config with another seed.
+
+  Args:
+    config: of a run.
+    seed: the other seed.
+  """
   config = config.copy_and_resolve_references()
   config.seed = seed
   return config
 
 
-def open_folder(workdir, fields, seeds, argv, free):
-  """The folder of several runs; it may have been made with other seeds, but not for one run."""
-  path, fields = workdir / 'config.json', {**fields}
-  del fields['seed']
-  known = path.exists() and 'seeds' in json_files.read_object(path)
-  return workdir_lib.Workdir.open(
-    workdir, {**fields, 'seeds': list(seeds)}, argv=argv, ignore=(*free, *('seeds',) * known)
-  )
+def finished(folder: workdir_lib.Workdir, seeds: Sequence[int]) -> bool:
+  """Tells if the result in a folder comes from these seeds, and from no others.
 
-
-def finished(folder, seeds):
-  """Whether these seeds, and no others, are what the folder's result is made of."""
+  Args:
+    folder: of several runs.
+    seeds: in order.
+  """
   path = folder.path / 'result.json'
   return folder.finished and json_files.read_object(path).get('seeds') == list(seeds)
 
 
-def summary(seeds, results, same=TRAINED):
-  """Means of the figures of `results`, with deviations (n - 1, None for one run) under `*_std`.
+def summary(seeds: Sequence[int], results: Sequence[dict], same: Sequence[str]) -> dict:
+  """Returns means of figures, with deviations (n - 1; None for one run) under `*_std`.
 
   Args:
     seeds: whole numbers.
-    results: of each seed, what its `result.json` holds.
+    results: the content of `result.json` of each seed.
     same: fields in which the results agree.
   """
-  found = {}
+  found: dict = {}
   for name in FIGURES:
     values = [result[name] for result in results if result.get(name) is not None]
     if values:
@@ -66,8 +77,13 @@ def summary(seeds, results, same=TRAINED):
   return {**found, **{name: results[0][name] for name in same}, 'runs': list(results)}
 
 
-def report(path, summary):
-  """The last words of several runs."""
+def report(path: pathlib.Path, summary: dict) -> str:
+  """Returns the last words of several runs.
+
+  Args:
+    path: their folder.
+    summary: see `summary`.
+  """
   lines = []
   for name in FIGURES:
     if name in summary:

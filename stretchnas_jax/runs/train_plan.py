@@ -1,77 +1,64 @@
-"""What a training needs, checked before anything long begins."""
+"""The plan of a training: everything is checked and loaded before anything long begins."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import genotype as genotype_lib
-from stretchnas_jax.data.batches import in_memory, streaming
-from stretchnas_jax.machine import parallel
+from stretchnas_jax.config import ConfigDict
+from stretchnas_jax.data.batches import opening
 from stretchnas_jax.networks import sizes as sizes_lib
 from stretchnas_jax.networks import stems_and_heads
-from stretchnas_jax.runs import build, loop
+from stretchnas_jax.runs import build
 from stretchnas_jax.runs import plan as plan_lib
+from stretchnas_jax.runs.parts import Parts
+from stretchnas_jax.runs.task import Plan
 
 
-class Plan(NamedTuple):
-  """All that a training needs."""
-
-  config: Any
-  genotype: genotype_lib.Genotype
-  feeds: in_memory.Feeds
-  net: Any
-  training: Any
-  settings: loop.Settings
-  sizes: sizes_lib.Sizes  # without the auxiliary head
-
-
-def plan_train(config, genotype, dataset=None, target_params=None):
-  """Checks a config, loads its data and builds its parts. ValueError names what is wrong.
+def plan_train(
+  config: ConfigDict,
+  parts: Parts | None = None,
+  *,
+  genotype: genotype_lib.Genotype,
+  target_params: float | None = None,
+) -> Plan:
+  """Checks a config, loads its data and builds its objects.
 
   Args:
     config: a training config.
-    genotype: the cell, a `Genotype`.
-    dataset: a data set in place of the one that the config names, a `sources.Dataset` or, of a
-      stream, an `encoded.EncodedDataset`.
+    parts: the researcher's own objects.
+    genotype: the cell.
     target_params: a number of parameters, without the auxiliary head, for which C is chosen; it
       stands in the plan's config then.
+
+  Raises:
+    ValueError: something cannot work; the sentence names it.
   """
+  parts = parts or Parts()
   check_config(config)
-  feeds = open_feeds(config, dataset)
+  feeds = opening.open_training(config, parts.data)
   if feeds.val is None and feeds.test is None:
     feeds.close()
     raise ValueError(
-      f'{feeds.name} has no test images: set config.data.holdout, as 0.1, to keep a part of the '
-      'training images apart and measure on it'
+      f'{feeds.name} has no test images: set config.data.holdout, for example to 0.1, to keep a '
+      'part of the training images apart and measure on it'
     )
   if target_params is not None:
-    config = with_size(config, genotype, feeds, target_params)
+    config = with_size(config, genotype, feeds, target_params, parts)
   settings = plan_lib.settings_of(config, config.train, feeds.train.steps_per_epoch)
-  net, training = build.train_parts(
+  objects = build.train_objects(
     config,
     genotype,
+    parts,
     num_classes=len(feeds.class_names),
     image_shape=feeds.image_shape,
     steps_per_epoch=settings.steps_per_epoch,
   )
-  sizes = measure_sizes(config, genotype, len(feeds.class_names), feeds.image_shape)
-  return Plan(config, genotype, feeds, net, training, settings, sizes)
+  fields = {**config.to_dict(), 'genotype': genotype.to_dict()}
+  return Plan(config, fields, feeds, settings, objects, parts)
 
 
-def with_size(config, genotype, feeds, target_params):
-  """The config with the C whose network comes nearest to a number of parameters."""
-  config = config.copy_and_resolve_references()
-  config.model.channels = sizes_lib.channels_for(
-    genotype,
-    target_params,
-    num_layers=config.model.num_layers,
-    num_classes=len(feeds.class_names),
-    stem=config.model.stem,
-    image_shape=feeds.image_shape,
-  )
-  return config
-
-
-def check_config(config):
+def check_config(config: ConfigDict) -> None:
+  """Raises ValueError, in one sentence, for a training config that cannot work."""
   config_lib.validate(config, config_lib.train_config(), build.CHOICES)
   plan_lib.check_devices('train.batch_size', config.train.batch_size, config.parallel.backend)
   if stems_and_heads.needs_even(config.model.stem):
@@ -84,56 +71,50 @@ def check_config(config):
     )
 
 
-def open_feeds(config, dataset=None):
-  """The data of a training, in its parts."""
-  data, batch_size = config.data, config.train.batch_size
-  dataset = dataset or plan_lib.load_dataset(data)
-  used = {'fraction': data.fraction, 'holdout': data.holdout, 'seed': config.seed}
-  if plan_lib.is_stream(data):
-    feeds = streaming.train_feeds(dataset, batch_size, plan_lib.stream_options(data), **used)
-  else:
-    feeds = in_memory.train_feeds(
-      dataset, batch_size, **used, process=parallel.process(),
-      crop_padding=data.crop_padding, flip=data.flip, cutout=data.cutout,
-    )  # fmt: skip
-  plan_lib.check_batch('train.batch_size', batch_size, feeds.sizes['train'])
-  if data.holdout and feeds.val is None:
-    raise ValueError(
-      f'config.data.holdout is {data.holdout:g}, which is no image of {feeds.sizes["train"]}'
-    )
-  return feeds
-
-
-def measure_sizes(config, genotype, num_classes, image_shape):
-  """The `Sizes`; traces the network, so that sizes that it cannot take are named here."""
-  model = config.model
-  measure = lambda auxiliary: sizes_lib.measure(
-    genotype, model.channels, model.num_layers, num_classes, model.stem, auxiliary,
-    tuple(image_shape),
-  )  # fmt: skip
-  try:
-    if model.auxiliary:
-      measure(True)
-  except ValueError as error:
-    raise ValueError(f'config.model.auxiliary is True: {error}') from error
-  return measure(False)
-
-
-def describe_plan(plan):
-  """What the training will do, a few lines for a person."""
+def describe_plan(plan: Plan) -> str:
+  """Returns a few lines about a planned training, for a person."""
   model, train, weights = plan.config.model, plan.config.train, plan.config.weights
-  settings, sizes = plan.settings, plan.sizes
+  settings, sizes, cell = plan.settings, plan.objects.sizes, plan.objects.net.genotype
   head = ', auxiliary head' if model.auxiliary else ''
   warmup = f', {weights.warmup_epochs} epochs of warm-up' if weights.warmup_epochs else ''
   return '\n'.join(
     [
       plan_lib.describe_data(plan.feeds),
-      'cell      ' + genotype_lib.summary(plan.genotype).replace('\n', '\n          '),
+      'cell      ' + genotype_lib.summary(cell).replace('\n', '\n          '),
       f'network   {model.num_layers} cells, C {model.channels}, {model.stem} stem{head}, '
       f'{model.dtype}; {sizes.params:,} weights, {sizes.macs / 1e6:,.2f}M MACs',
       f'learning  {settings.epochs} epochs of {settings.steps_per_epoch} steps, batch '
       f'{settings.batch_size}; SGD {weights.learning_rate:g}, {weights.schedule}{warmup}; '
       f'drop path {train.drop_path:g}, label smoothing {train.label_smoothing:g}',
-      plan_lib.describe_devices(settings.backend),
+      f'devices   {settings.devices.describe()}',
     ]
   )
+
+
+def with_size(
+  config: ConfigDict,
+  genotype: genotype_lib.Genotype,
+  feeds: Any,
+  target_params: float,
+  parts: Parts | None = None,
+) -> ConfigDict:
+  """Returns the config with the C whose network comes nearest to a number of parameters.
+
+  Args:
+    config: of a training.
+    genotype: the cell.
+    feeds: the data, for classes and image shape.
+    target_params: the number, without the auxiliary head.
+    parts: the researcher's own objects.
+  """
+  config = config.copy_and_resolve_references()
+  config.model.channels = sizes_lib.channels_for(
+    genotype,
+    target_params,
+    num_layers=config.model.num_layers,
+    num_classes=len(feeds.class_names),
+    stem=config.model.stem,
+    image_shape=feeds.image_shape,
+    operations=(parts or Parts()).operations,
+  )
+  return config

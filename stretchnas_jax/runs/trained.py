@@ -1,86 +1,104 @@
-"""What a run has learned, for use: `load_trained`, and the evaluation of a checkpoint."""
+"""A run's newest weights, for use: `load_trained`."""
 
 import functools
-import json
 import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Float32
 
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import genotype as genotype_lib
-from stretchnas_jax.data.batches import augment
+from stretchnas_jax.cells.arrays import AnyArray
+from stretchnas_jax.config import ConfigDict
+from stretchnas_jax.data.batches import augment, opening
+from stretchnas_jax.learning import bilevel
 from stretchnas_jax.learning.state import Arch
-from stretchnas_jax.machine import parallel
-from stretchnas_jax.runs import (
-  build,
-  checkpoint,
-  json_files,
-  search_steps,
-  steps,
-  train_plan,
-  train_steps,
-)
+from stretchnas_jax.machine import parallel, start
+from stretchnas_jax.networks import supernet
+from stretchnas_jax.runs import build, checkpoint, json_files, search_task, steps, train_task
 from stretchnas_jax.runs import fields as fields_lib
-from stretchnas_jax.runs import plan as plan_lib
-
-# Fields in which the config of an evaluation may differ from that of the run.
-FREE = (
-  'data.path', 'data.workers', 'data.on_bad_image', 'train.batch_size', 'train.steps_per_call',
-  'parallel', 'checkpoint', 'log', 'seed',
-)  # fmt: skip
+from stretchnas_jax.runs import parts as parts_lib
+from stretchnas_jax.runs.parts import Parts
+from stretchnas_jax.runs.task import FREE
 
 
 class Saved(NamedTuple):
-  """The newest checkpoint of a run, and what is needed to use it."""
+  """The newest checkpoint of a run, with everything needed to use it.
+
+  Attributes:
+    path: the folder of the run.
+    kind: 'search' or 'train'.
+    config: of the run.
+    objects: `build.SearchObjects` or `build.TrainObjects`.
+    state: of the checkpoint.
+    step: after which it was saved.
+    identity: class names, image shape, mean and standard deviation of the images.
+  """
 
   path: pathlib.Path
-  kind: str  # 'search' or 'train'
-  config: Any  # ConfigDict
-  parts: tuple  # of `build`: (net, training) or (net, table, search)
+  kind: str
+  config: ConfigDict
+  objects: Any
   state: Any
   step: int
-  identity: dict  # class_names image_shape mean std [genotype]
+  identity: dict
 
 
-def load_trained(workdir, best=False):
-  """The network of a training, or the supernet of a search, with its newest weights.
+def load_trained(
+  workdir: pathlib.Path | str,
+  best: bool = False,
+  *,
+  parts: Parts | Mapping[str, Any] | None = None,
+  trust: bool = False,
+) -> tuple[Callable[..., Float[Array, 'B M']], dict, dict]:
+  """Loads the network of a training, or the supernet of a search, with its newest weights.
 
   Args:
     workdir: the folder of a run, finished or not.
     best: the weights after the epoch with the highest validation accuracy so far, of a training
       with `data.holdout`.
+    parts: the objects of your own with which the run was made. A run of a config file with
+      `get_parts` needs none on the machine that made it.
+    trust: run the program `parts.py` that the folder keeps, though it comes from elsewhere.
 
   Returns:
     `(apply_fn, variables, info)`. `apply_fn(variables, images)` gives float32 logits
-    `[B, num_classes]` and may be jitted. Images are `[B, H, W, C]` with H, W and C as in
-    `info['image_shape']`: uint8, or floating-point numbers from 0 to 1; it scales uint8 to 0..1,
+    `[B, num_classes]` and may be jitted. Images are `[B, H, W, C]` with the sizes of
+    `info['image_shape']`: uint8, or floating-point numbers from 0 to 1. It scales uint8 to 0..1,
     then subtracts the mean and divides by the standard deviation of the training images, as in
-    training. `variables` is a pytree of numpy arrays. `info` has `kind` ('train' or 'search'),
-    `class_names`, `image_shape`, `mean`, `std`, `stream` (whether it was measured on the centres of
-    images, as streams give them), `genotype` (of a search, the one that its alpha and
-    beta give), `config` (a dict), `step` and `metrics` (the last line of metrics, or None).
+    training. `variables` is a pytree of NumPy arrays. `info` has `kind` ('train' or 'search'),
+    `class_names`, `image_shape`, `mean`, `std`, `stream` (True where the run measured on the
+    centres of images, as streams do), `genotype` (of a search, the cell that its alpha and beta
+    give), `config` (a dict), `step` and `metrics` (the last line of metrics, or None).
 
   Raises:
-    ValueError, OSError: the folder holds no run or no checkpoint, or no best weights.
+    FileNotFoundError: the folder holds no run, or no checkpoint yet.
+    ValueError: it is damaged, it was made with objects that are missing, or has no best epoch.
   """
-  return use(read_run(workdir, best))
+  start.set_up()
+  return use(read_run(workdir, best, parts=parts, trust=trust))
 
 
-def use(saved, form='auto'):
-  """What `load_trained` gives for a `Saved`, its network in the given form."""
+def use(saved: Saved, form: str = 'auto') -> tuple[Callable[..., Float[Array, 'B M']], dict, dict]:
+  """Returns the result of `load_trained` for a `Saved`.
+
+  Args:
+    saved: the checkpoint.
+    form: in which the network computes, see `Supernet` and `FixedNetwork`.
+  """
   identity, state = saved.identity, parallel.fetch(saved.state)
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
+  net = saved.objects.net.clone(form=form)
   if saved.kind == 'search':
-    net, _, search = saved.parts
     variables['arch'] = state.arch._asdict()
-    network = supernet_apply(net.clone(form=form), search, saved.step)
-    cell = search.derive(state)
+    network = functools.partial(_supernet_logits, net, saved.objects.search, saved.step)
+    cell = saved.objects.search.decode(state.arch, saved.step)[0]
   else:
-    network = saved.parts[0].clone(form=form).apply
-    cell = saved.parts[0].genotype
+    network, cell = net.apply, net.genotype
   mean, std = np.float32(identity['mean']), np.float32(identity['std'])
   image_shape = tuple(identity['image_shape'])
   lines = json_files.read_lines(saved.path / 'metrics.jsonl')
@@ -90,32 +108,38 @@ def use(saved, form='auto'):
     'image_shape': image_shape,
     'mean': mean,
     'std': std,
-    'stream': plan_lib.is_stream(saved.config.data),
+    'stream': opening.is_streamed(saved.config.data),
     'genotype': cell,
     'config': saved.config.to_dict(),
     'step': saved.step,
     'metrics': next((line for line in reversed(lines) if line['step'] <= saved.step), None),
   }
 
-  def apply_fn(variables, images):
-    return network(variables, standardize(images, image_shape, mean, std))
+  def apply_fn(variables: dict, images: AnyArray) -> Float[Array, 'B M']:
+    return network(variables, _standardized(images, image_shape, mean, std))
 
   return apply_fn, variables, info
 
 
-def supernet_apply(net, search, step):
-  """`(variables, images) -> logits` of a supernet whose alpha and beta are among the variables."""
+def _supernet_logits(
+  net: supernet.Supernet,
+  search: bilevel.Search,
+  step: int,
+  variables: dict,
+  images: Float[Array, 'B H W C'],
+) -> Float[Array, 'B M']:
+  """Returns the logits of a supernet whose alpha and beta are among its variables."""
+  learned = {name: variables[name] for name in ('params', 'batch_stats')}
+  return net.apply(learned, images, *search.mixture(Arch(**variables['arch']), step))
 
-  def apply(variables, images):
-    weights, scores = search.mixture(Arch(**variables['arch']), step)
-    learned = {name: variables[name] for name in ('params', 'batch_stats')}
-    return net.apply(learned, images, weights, scores)
 
-  return apply
-
-
-def standardize(images, image_shape, mean, std):
-  """Images as the network takes them; see `load_trained`."""
+def _standardized(
+  images: Any,
+  image_shape: tuple[int, ...],
+  mean: Float32[np.ndarray, 'C'],
+  std: Float32[np.ndarray, 'C'],
+) -> Float[Array, 'B H W C']:
+  """Returns images in the form that the network takes; see `load_trained`."""
   images = jnp.asarray(images)
   if images.ndim != 4 or tuple(images.shape[1:]) != image_shape:
     height, width, channels = image_shape
@@ -129,11 +153,21 @@ def standardize(images, image_shape, mean, std):
   return (images.astype(jnp.float32) - mean) / std
 
 
-# ---- reading a run -------------------------------------------------------------------------------
+def read_run(
+  workdir: pathlib.Path | str,
+  best: bool = False,
+  *,
+  parts: Parts | Mapping[str, Any] | None = None,
+  trust: bool = False,
+) -> Saved:
+  """Reads the newest checkpoint of a run; changes nothing in its folder.
 
-
-def read_run(workdir, best=False):
-  """The `Saved` of a folder, or with `best` of its best epoch; changes nothing in it."""
+  Args:
+    workdir: the folder.
+    best: takes the weights of the best epoch.
+    parts: as for `load_trained`.
+    trust: as for `load_trained`.
+  """
   path = pathlib.Path(workdir).absolute()
   if not (path / 'config.json').is_file():
     raise FileNotFoundError(f'{path} is no run: it has no config.json')
@@ -143,20 +177,22 @@ def read_run(workdir, best=False):
     raise ValueError(f'{path} holds several runs; name one of them: {names}')
   if not (path / 'checkpoints').is_dir():
     raise FileNotFoundError(f'{path} has no checkpoint yet')
+  own = parts_lib.of_run(path, parts, trust)
   with checkpoint.Checkpoints(path / 'checkpoints', read_only=True) as saved:
-    meta = own_meta(path, saved, values)
-    kind, config, parts, init = rebuild(values, meta['identity'])
+    meta = _own_meta(path, saved, values)
+    kind, config, objects, init = _rebuild(values, meta['identity'], own)
     like = jax.eval_shape(init, jax.random.key(0))
     step, position, meta = saved.restore_latest(like, meta['identity'])
-  found = Saved(path, kind, config, parts, position.state, step, meta['identity'])
-  return with_best(path, found, position.best) if best else found
+  found = Saved(path, kind, config, objects, position.state, step, meta['identity'])
+  return _with_best(path, found, position.best) if best else found
 
 
-def with_best(path, saved, best):
-  """A `Saved` with the weights of its best epoch."""
+def _with_best(path: pathlib.Path, saved: Saved, best: train_task.Best | None) -> Saved:
+  """Returns a `Saved` with the weights of its best epoch."""
   if best is None:
     raise ValueError(
-      f'{path} has no best epoch: only a training with config.data.holdout, as 0.1, keeps one'
+      f'{path} has no best epoch: only a training with config.data.holdout, for example 0.1, '
+      'keeps one'
     )
   if best.accuracy < 0:
     raise ValueError(f'{path} has no best epoch yet: none is done')
@@ -164,10 +200,10 @@ def with_best(path, saved, best):
   return saved._replace(state=state, step=int(best.step))
 
 
-def own_meta(path, saved, values):
-  """The meta of the newest checkpoint that is of the config of this folder."""
+def _own_meta(path: pathlib.Path, saved: checkpoint.Checkpoints, values: dict) -> dict:
+  """Returns the meta of the newest checkpoint that belongs to the config of this folder."""
   fields = {name: value for name, value in values.items() if name != 'genotype'}
-  own, found = {'config': fields_lib.digest(fields, plan_lib.FREE)}, False
+  own, found = {'config': fields_lib.digest(fields, FREE)}, False
   for _, meta in saved.metas():
     if isinstance(meta.get('identity'), dict) and not checkpoint.other_name(meta, own):
       return meta
@@ -177,8 +213,10 @@ def own_meta(path, saved, values):
   raise FileNotFoundError(f'{path} has no checkpoint yet')
 
 
-def rebuild(values, identity):
-  """(kind, config, parts, init) of a run, from its config.json."""
+def _rebuild(
+  values: dict, identity: dict, own: Parts
+) -> tuple[str, ConfigDict, Any, Callable[..., steps.Position]]:
+  """Returns kind, config, objects and initial position of a run, from its config.json."""
   values = dict(values)
   cell = values.pop('genotype', None)
   kind = 'train' if 'train' in values else 'search'
@@ -188,88 +226,11 @@ def rebuild(values, identity):
     'num_classes': len(identity['class_names']),
     'image_shape': tuple(identity['image_shape']),
   }
-  if kind == 'train':
-    genotype = genotype_lib.Genotype.from_dict(cell)
-    parts = build.train_parts(config, genotype, steps_per_epoch=1, **shapes)
-  else:
-    parts = build.search_parts(config, num_steps=1, **shapes)
-  return kind, config, parts, functools.partial(INITIAL[kind], config, parts[-1])
-
-
-# Kind -> (config, training or search, key) -> the `steps.Position` before the first step.
-INITIAL = {
-  'search': lambda config, search, key: search_steps.first_position(search, key),
-  'train': lambda config, training, key: train_steps.first_position(
-    training, key, keep_best=config.data.holdout > 0
-  ),
-}
-
-
-# ---- the evaluation of a checkpoint --------------------------------------------------------------
-
-
-def prepare_evaluation(workdir, config=None, best=False):
-  """Checks that a checkpoint can be measured; returns the function that does, and prints a line.
-
-  Args:
-    workdir: the folder of a training.
-    config: where the data are now, and how it is measured; None for the config of the run.
-    best: measure the weights of the best epoch, as of `load_trained`.
-  """
-  saved = read_run(workdir, best)
-  if saved.kind != 'train':
-    raise ValueError(f'{workdir} is a search; --eval-only measures a training')
-  if config is not None:
-    config_lib.validate(config, config_lib.train_config(), build.CHOICES)
-    fields_lib.check_same(
-      pathlib.Path(workdir), saved.config.to_dict(), config.to_dict(), ignore=FREE
-    )
-  feeds = train_plan.open_feeds(config or saved.config)
-  check_data(saved.identity, feeds)
-
-  def work():
-    try:
-      print(json.dumps(evaluate(saved, feeds, config or saved.config)))
-    finally:
-      feeds.close()
-
-  return work
-
-
-def check_data(identity, feeds):
-  """ValueError where the data are not those of the run."""
-  names, known = list(feeds.class_names), list(identity['class_names'])
-  if len(names) != len(known):
-    raise ValueError(f'{feeds.name} has {len(names)} classes; the run was made with {len(known)}')
-  if names != known:
-    raise ValueError(f'{feeds.name} has classes of other names than those of the run')
-  for name in ('mean', 'std'):
-    if list(map(float, getattr(feeds, name))) != identity[name]:
-      raise ValueError(
-        f'{feeds.name} has training images of another {name} than those of the run; for other '
-        'images use load_trained'
-      )
-  if list(feeds.image_shape) != list(identity['image_shape']):
-    raise ValueError(
-      f'{feeds.name} has images of {list(feeds.image_shape)}; the run was made with '
-      f'{identity["image_shape"]}'
-    )
-
-
-def evaluate(saved, feeds, config):
-  """Accuracies of a checkpoint on all parts that are there to measure."""
-  training, backend = saved.parts[-1], config.parallel.backend
-  found = {'step': saved.step}
-  state = parallel.replicate(saved.state, backend)
-  for part in ('val', 'test'):
-    feed = getattr(feeds, part)
-    if feed is not None:
-      program = steps.compile_evaluation(training.evaluate, feed, backend)
-      data = parallel.replicate(feed.data, backend)
-      values = steps.measure(program, state, data, feed, config.train.steps_per_call)
-      found[f'{part}_images'] = values.pop('count')
-      found |= {f'{part}_{name}': value for name, value in values.items()}
-  for name in 'test', 'test_top5':
-    if f'{name}_accuracy' in found:
-      found[f'{name}_error_percent'] = 100 * (1 - found[f'{name}_accuracy'])
-  return found
+  if kind == 'search':
+    objects = build.search_objects(config, own, num_steps=1, **shapes)
+    return kind, config, objects, functools.partial(search_task.first_position, objects.search)
+  genotype = genotype_lib.Genotype.from_dict(cell, tuple(own.operations or ()))
+  objects = build.train_objects(config, genotype, own, steps_per_epoch=1, **shapes)
+  keep_best = config.data.holdout > 0 or 'val' in identity.get('evaluations', ())
+  first = functools.partial(train_task.first_position, objects.training, keep_best=keep_best)
+  return kind, config, objects, first

@@ -1,0 +1,143 @@
+"""Runs from Python: `run_search` and `run_train`, and the checks that the commands share."""
+
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from stretchnas_jax.cells import genotype as genotype_lib
+from stretchnas_jax.config import ConfigDict
+from stretchnas_jax.machine import start
+from stretchnas_jax.runs import find_cell, runner
+from stretchnas_jax.runs import parts as parts_lib
+from stretchnas_jax.runs.loop import OnEpoch
+from stretchnas_jax.runs.parts import Parts
+from stretchnas_jax.runs.search_task import SEARCH
+from stretchnas_jax.runs.train_task import train_task
+
+Work = Callable[[], dict | None]
+Cell = genotype_lib.Genotype | str | pathlib.Path
+
+
+def run_search(
+  config: ConfigDict,
+  workdir: pathlib.Path | str,
+  seeds: Sequence[int] | None = None,
+  *,
+  parts: Parts | Mapping[str, Any] | None = None,
+  data: Any = None,
+  on_epoch: OnEpoch | None = None,
+) -> dict | None:
+  """Searches a cell: the whole search program as a function.
+
+  Args:
+    config: from `config.search_config()`, or from a config file's `get_config()`.
+    workdir: the folder of the run; a stopped run goes on there.
+    seeds: for several runs, in `workdir/seed_0` and so on; None for one, with `config.seed`.
+    parts: your own objects, `Parts` or a dict of its fields, for example
+      `{'space': ..., 'operations': ..., 'topology': ..., 'relaxation': ...}`.
+    data: your own images: `(images, labels)`, or `{'train': ..., 'val': ..., 'test': ...}` of such
+      pairs. See `data.datasets.arrays.from_arrays`.
+    on_epoch: `(line, state)`, called after each epoch with its line of metrics, when its checkpoint
+      is saved. Where it returns True, the run stops; the same call goes on from there.
+
+  Returns:
+    The content of `result.json`, or None where `on_epoch` stopped the run.
+
+  Raises:
+    ValueError, OSError: one sentence that names what is wrong.
+  """
+  start.set_up()
+  more = {'parts': Parts.of(parts, data=data), 'on_epoch': on_epoch}
+  return prepare_search(config, workdir, seeds, **more)()
+
+
+def run_train(
+  config: ConfigDict,
+  workdir: pathlib.Path | str,
+  genotype: Cell,
+  seeds: Sequence[int] | None = None,
+  target_params: float | None = None,
+  *,
+  parts: Parts | Mapping[str, Any] | None = None,
+  data: Any = None,
+  on_epoch: OnEpoch | None = None,
+) -> dict | None:
+  """Trains a cell from scratch: the whole training program as a function.
+
+  Args:
+    config: from `config.train_config()`, or from a config file's `get_config()`.
+    workdir: as for `run_search`.
+    genotype: a `Genotype`, or a name of one: a name of the zoo, a file, or the folder of a search.
+    seeds: as for `run_search`.
+    target_params: a number of parameters for which C is chosen, in place of `model.channels`.
+    parts: as for `run_search`; a training uses `operations` and `weights_tx`. By default they come
+      from the search that found the cell.
+    data: as for `run_search`.
+    on_epoch: as for `run_search`.
+
+  Returns:
+    The content of `result.json`, or None where `on_epoch` stopped the run.
+
+  Raises:
+    ValueError, OSError: one sentence that names what is wrong.
+  """
+  start.set_up()
+  given = Parts.of(parts, data=data)
+  return prepare_train(
+    config, workdir, genotype, seeds, target_params, parts=given, on_epoch=on_epoch
+  )()
+
+
+def prepare_search(
+  config: ConfigDict,
+  workdir: pathlib.Path | str,
+  seeds: Sequence[int] | None = None,
+  *,
+  parts: Parts | None = None,
+  argv: Sequence[str] = (),
+  on_epoch: OnEpoch | None = None,
+) -> Work:
+  """Checks everything that a search needs; returns the function that searches.
+
+  Args:
+    config: as for `run_search`, and so are `workdir`, `seeds`, `parts` and `on_epoch`.
+    workdir: the folder.
+    seeds: of several runs.
+    parts: own objects.
+    argv: the command line, for the record.
+    on_epoch: the hook.
+  """
+  return runner.prepare(SEARCH, config, workdir, seeds, argv=argv, parts=parts, on_epoch=on_epoch)
+
+
+def prepare_train(
+  config: ConfigDict,
+  workdir: pathlib.Path | str,
+  genotype: Cell,
+  seeds: Sequence[int] | None = None,
+  target_params: float | None = None,
+  *,
+  parts: Parts | None = None,
+  argv: Sequence[str] = (),
+  on_epoch: OnEpoch | None = None,
+) -> Work:
+  """Checks everything that a training needs; returns the function that trains.
+
+  Args:
+    config: as for `run_train`, and so are the arguments down to `parts` and `on_epoch`.
+    workdir: the folder.
+    genotype: the cell.
+    seeds: of several runs.
+    target_params: chooses C.
+    parts: own objects.
+    argv: the command line, for the record.
+    on_epoch: the hook.
+  """
+  parts = parts or Parts()
+  if not isinstance(genotype, genotype_lib.Genotype):
+    if parts.operations is None and (source := find_cell.run_of(genotype)) is not None:
+      found = parts_lib.of_run(source)
+      parts = Parts.of(parts, operations=found.operations, source=found.source)
+    genotype = find_cell.genotype_from(genotype, tuple(parts.operations or ()))
+  task = train_task(genotype, target_params)
+  return runner.prepare(task, config, workdir, seeds, argv=argv, parts=parts, on_epoch=on_epoch)

@@ -1,0 +1,101 @@
+"""The evaluation of a training's checkpoint: `train --eval-only`."""
+
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from stretchnas_jax import config as config_lib
+from stretchnas_jax.config import ConfigDict
+from stretchnas_jax.data.batches import feeds as feeds_lib
+from stretchnas_jax.data.batches import opening
+from stretchnas_jax.machine import parallel
+from stretchnas_jax.runs import build, steps, trained
+from stretchnas_jax.runs import fields as fields_lib
+from stretchnas_jax.runs.parts import Parts
+
+# Fields in which the config of an evaluation may differ from the config of the run.
+FREE = (
+  'data.path', 'data.workers', 'data.on_bad_image', 'train.batch_size', 'train.steps_per_call',
+  'parallel', 'checkpoint', 'log', 'seed',
+)  # fmt: skip
+
+
+def prepare_evaluation(
+  workdir: pathlib.Path | str,
+  config: ConfigDict | None = None,
+  best: bool = False,
+  parts: Parts | None = None,
+) -> Callable[[], None]:
+  """Checks that a checkpoint can be measured; returns the function that measures and prints a line.
+
+  Args:
+    workdir: the folder of a training.
+    config: says where the data are now, and how to measure; None for the config of the run.
+    best: measures the weights of the best epoch, see `load_trained`.
+    parts: own objects of the run, and its images.
+  """
+  saved = trained.read_run(workdir, best, parts=parts)
+  if saved.kind != 'train':
+    raise ValueError(f'{workdir} is a search; --eval-only measures a training')
+  if config is not None:
+    config_lib.validate(config, config_lib.train_config(), build.CHOICES)
+    fields_lib.check_same(
+      pathlib.Path(workdir), saved.config.to_dict(), config.to_dict(), ignore=FREE
+    )
+  used = config or saved.config
+  feeds = opening.open_training(used, parts and parts.data)
+  _check_data(saved.identity, feeds)
+
+  def work() -> None:
+    try:
+      print(json.dumps(evaluate(saved, feeds, used)))
+    finally:
+      feeds.close()
+
+  return work
+
+
+def evaluate(saved: trained.Saved, feeds: feeds_lib.Feeds, config: ConfigDict) -> dict[str, Any]:
+  """Returns accuracies of a checkpoint on all parts that are there to measure.
+
+  Args:
+    saved: the checkpoint of a training.
+    feeds: the data.
+    config: says on which devices, and with which batch.
+  """
+  training, devices = saved.objects.training, parallel.Devices(config.parallel.backend)
+  found: dict[str, Any] = {'step': saved.step}
+  state = devices.replicate(saved.state)
+  for part in ('val', 'test'):
+    feed = getattr(feeds, part)
+    if feed is not None:
+      program = steps.compile_evaluation(training.evaluate, feed, devices)
+      data = devices.replicate(feed.data)
+      values = steps.measure(program, state, data, feed, config.train.steps_per_call)
+      found[f'{part}_images'] = values.pop('count')
+      found |= {f'{part}_{name}': value for name, value in values.items()}
+  for name in 'test', 'test_top5':
+    if f'{name}_accuracy' in found:
+      found[f'{name}_error_percent'] = 100 * (1 - found[f'{name}_accuracy'])
+  return found
+
+
+def _check_data(identity: dict, feeds: feeds_lib.Feeds) -> None:
+  """Raises ValueError where the data are not the data of the run."""
+  names, known = list(feeds.class_names), list(identity['class_names'])
+  if len(names) != len(known):
+    raise ValueError(f'{feeds.name} has {len(names)} classes; the run was made with {len(known)}')
+  if names != known:
+    raise ValueError(f'{feeds.name} has classes of other names than those of the run')
+  for name in ('mean', 'std'):
+    if list(map(float, getattr(feeds, name))) != identity[name]:
+      raise ValueError(
+        f'{feeds.name} has training images of another {name} than those of the run; for other '
+        'images use load_trained'
+      )
+  if list(feeds.image_shape) != list(identity['image_shape']):
+    raise ValueError(
+      f'{feeds.name} has images of {list(feeds.image_shape)}; the run was made with '
+      f'{identity["image_shape"]}'
+    )

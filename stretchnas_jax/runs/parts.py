@@ -1,0 +1,236 @@
+"""A researcher's own objects for a run, in place of the objects that a config names.
+
+They come from Python, `run_search(config, workdir, parts=...)`, or from a config file that defines
+`get_parts(config)`. A run keeps the names of its own objects in `parts.json`. It keeps the text of
+the config file in `parts.py`, so that the run can be loaded again.
+
+That text is a program. It runs only on a machine whose user has run it before, or where the caller
+says `trust=True`: the folder of a stranger runs nothing.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.util
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from stretchnas_jax.cells import graph as graph_lib
+from stretchnas_jax.cells import space as space_lib
+from stretchnas_jax.cells import topology as topology_lib
+from stretchnas_jax.config import ConfigDict
+from stretchnas_jax.machine import disk_cache
+from stretchnas_jax.runs import json_files
+from stretchnas_jax.runs import workdir as workdir_lib
+
+SOURCE, NAMES = 'parts.py', 'parts.json'
+
+
+class Source(NamedTuple):
+  """A program that makes own objects.
+
+  Attributes:
+    text: of a Python file with a function `get_parts(config)`.
+    config: the config it is called with, as nested dicts.
+  """
+
+  text: str
+  config: dict
+
+  @property
+  def digest(self) -> str:
+    """A text that changes with the program."""
+    return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+  """A researcher's own objects; None takes the object that the config names.
+
+  Attributes:
+    space: a `SearchSpace`.
+    operations: for each name of the space that is not built in, a function
+      `(channels, stride) -> linen module`, see `Supernet`.
+    topology: a `TopologyTable`, or a function `CellGraph -> TopologyTable`.
+    relaxation: a `Relaxation`.
+    rule: an update rule, see `learning.rules`.
+    penalties: functions `(arch, op_weights, edge_scores, knobs) -> scalar`.
+    knobs: `step -> {name: scalar}`, traced.
+    weights_tx: an optax transformation of the weights, or a function of the number of steps that
+      returns one.
+    alpha_tx: the same for alpha.
+    beta_tx: the same for beta.
+    data: the images, see `data.datasets.arrays.from_arrays`, or a `Dataset`.
+    source: the config file that made these objects, or None.
+  """
+
+  space: space_lib.SearchSpace | None = None
+  operations: Mapping[str, Callable] | None = None
+  topology: topology_lib.TopologyTable | Callable | None = None
+  relaxation: Any = None
+  rule: Any = None
+  penalties: tuple = ()
+  knobs: Callable | None = None
+  weights_tx: Any = None
+  alpha_tx: Any = None
+  beta_tx: Any = None
+  data: Any = None
+  source: 'Source | None' = None
+
+  @classmethod
+  def of(cls, parts: 'Parts | Mapping | None', **more: Any) -> 'Parts':
+    """Returns `Parts` from a mapping of their names, or from nothing.
+
+    Args:
+      parts: `Parts`, `{'space': ...}` or None.
+      **more: fields that are set beside those; None leaves a field as it is.
+
+    Raises:
+      ValueError: a name is unknown.
+    """
+    names = [field.name for field in dataclasses.fields(cls)]
+    if isinstance(parts, Mapping):
+      unknown = sorted(set(parts) - set(names))
+      if unknown:
+        raise ValueError(f'parts has {unknown[0]!r}; its names are {", ".join(names[:-1])}')
+      parts = cls(**parts)
+    elif parts is not None and not isinstance(parts, cls):
+      raise ValueError(f'parts is a {type(parts).__name__}; it must be Parts or a dict')
+    given = {name: value for name, value in more.items() if value is not None}
+    return dataclasses.replace(parts or cls(), **given)
+
+  def table(self, graph: graph_lib.CellGraph) -> topology_lib.TopologyTable | None:
+    """Returns the own topology table over a graph, or None."""
+    if self.topology is None or isinstance(self.topology, topology_lib.TopologyTable):
+      return self.topology
+    return self.topology(graph)
+
+  def names(self) -> dict[str, Any]:
+    """Returns a name for each own object, as a sentence may show it."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(self):
+      value = getattr(self, field.name)
+      if field.name == 'operations' and value:
+        found['operations'] = sorted(value)
+      elif field.name == 'data' and value is not None:
+        found['data'] = 'given'
+      elif field.name != 'source' and value is not None and value != ():
+        found[field.name] = _name_of(value)
+    return found
+
+  def identity(self) -> dict[str, Any]:
+    """Returns the facts in which a checkpoint must agree; {} where there are no own objects."""
+    names = self.names()
+    if not names:
+      return {}
+    return {'parts': {**names, 'source': self.source and self.source.digest}}
+
+  def keep(self, folder: workdir_lib.Workdir) -> None:
+    """Writes the names, and the program that makes the objects, to the folder of a run."""
+    names = self.names()
+    if not names:
+      return
+    kept: dict[str, Any] = {'parts': names}
+    if self.source is not None:
+      folder.write_text(SOURCE, self.source.text)
+      kept['config'] = self.source.config
+      _trust(self.source)
+    folder.write_json(NAMES, kept)
+
+
+def from_config_file(path: pathlib.Path | str, config: ConfigDict) -> Parts:
+  """Returns the objects of a config file that defines `get_parts`, or `Parts()`.
+
+  Args:
+    path: the config file. It has run already, for its `get_config`.
+    config: the config with its overrides.
+
+  Raises:
+    ValueError: `get_parts` gives something else.
+  """
+  text = pathlib.Path(path).read_text('utf-8')
+  if 'def get_parts(' not in text:
+    return Parts()
+  return _made(Source(text, config.to_dict()), pathlib.Path(path))
+
+
+def of_run(
+  path: pathlib.Path, parts: 'Parts | Mapping | None' = None, trust: bool = False
+) -> Parts:
+  """Returns the own objects with which a run was made.
+
+  Args:
+    path: the folder of the run.
+    parts: the objects, where the caller has them.
+    trust: run the program that the folder keeps, from wherever it came.
+
+  Raises:
+    ValueError: the run has own objects, and they cannot be had; the sentence names them.
+  """
+  if not (path / NAMES).is_file() or parts is not None:
+    return Parts.of(parts)
+  kept = json_files.read_object(path / NAMES)
+  names = ', '.join(map(str, kept.get('parts', {})))
+  if not (path / SOURCE).is_file():
+    raise ValueError(
+      f'{path} was made from Python with objects of your own ({names}): give them again, for '
+      'example load_trained(workdir, parts=...)'
+    )
+  source = Source((path / SOURCE).read_text('utf-8'), kept.get('config', {}))
+  if not (trust or _is_trusted(source)):
+    raise ValueError(
+      f'{path} has objects of its own ({names}). The program {path / SOURCE} makes them, and it '
+      'never ran on this machine: read it, then say trust=True, or give parts=...'
+    )
+  return _made(source, path / SOURCE)
+
+
+def operation_names(path: pathlib.Path) -> tuple[str, ...]:
+  """Returns the names of a run's own operations; reading them runs no program.
+
+  Args:
+    path: the folder of the run.
+  """
+  if not (path / NAMES).is_file():
+    return ()
+  kept = json_files.read_object(path / NAMES).get('parts')
+  found = kept.get('operations') if isinstance(kept, dict) else None
+  return tuple(name for name in found or () if isinstance(name, str))
+
+
+def _made(source: Source, path: pathlib.Path) -> Parts:
+  """Runs a program; returns the objects of its `get_parts`."""
+  spec = importlib.util.spec_from_file_location('stretchnas_own_parts', path)
+  if spec is None or spec.loader is None:
+    raise ValueError(f'{path} is no Python file')
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  found = module.get_parts(ConfigDict(source.config))
+  if not isinstance(found, (Parts, Mapping)):
+    raise ValueError(f'{path}: get_parts() returns a {type(found).__name__}, not a dict or Parts')
+  return Parts.of(found, source=source)
+
+
+def _trusted_file(source: Source) -> pathlib.Path:
+  return disk_cache.default_folder() / 'trusted' / source.digest
+
+
+def _trust(source: Source) -> None:
+  """Remembers that the user of this machine ran a program; a fault of the disk does not matter."""
+  with contextlib.suppress(OSError, RuntimeError):
+    file = _trusted_file(source)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+
+
+def _is_trusted(source: Source) -> bool:
+  with contextlib.suppress(OSError, RuntimeError):
+    return _trusted_file(source).exists()
+  return False
+
+
+def _name_of(value: Any) -> str:
+  """Returns the name of a function or class, or the class of another object."""
+  named = value if hasattr(value, '__qualname__') else type(value)
+  return f'{named.__module__}.{named.__qualname__}'

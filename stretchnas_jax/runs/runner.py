@@ -1,0 +1,287 @@
+"""The one path of every run: checks, folders, seeds, resumption, the loop, the result."""
+
+import contextlib
+import functools
+import json
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from stretchnas_jax.config import ConfigDict
+from stretchnas_jax.runs import checkpoint, json_files, steps
+from stretchnas_jax.runs import fields as fields_lib
+from stretchnas_jax.runs import loop as loop_lib
+from stretchnas_jax.runs import seeds as seeds_lib
+from stretchnas_jax.runs import task as task_lib
+from stretchnas_jax.runs import workdir as workdir_lib
+from stretchnas_jax.runs.loop import OnEpoch
+from stretchnas_jax.runs.parts import Parts
+from stretchnas_jax.runs.task import FREE, Plan, Programs, Task
+
+
+class Run:
+  """One run at work in its folder.
+
+  Attributes:
+    plan: what it needs.
+    programs: its compiled parts.
+    folder: where it works.
+    loop: its loop on the host.
+    data: by part, the data that are on the devices.
+    notes: sentences about the result, for its report.
+  """
+
+  def __init__(
+    self,
+    task: Task,
+    plan: Plan,
+    folder: workdir_lib.Workdir,
+    checkpoints: checkpoint.Checkpoints,
+    programs: Programs,
+    on_epoch: OnEpoch | None = None,
+  ) -> None:
+    """Binds what it works with.
+
+    Args:
+      task: the kind of run.
+      plan: what it needs.
+      folder: where it works.
+      checkpoints: the checkpoints in that folder.
+      programs: the compiled parts, perhaps those of another seed.
+      on_epoch: see `prepare`.
+    """
+    self.task, self.plan, self.folder, self.programs = task, plan, folder, programs
+    self.checkpoints, self.data, self.notes = checkpoints, {}, ()
+    self.loop = loop_lib.Loop(
+      folder, checkpoints, plan.settings, identity_of(plan, folder), task.line_files, on_epoch
+    )
+
+  def go(self) -> dict | None:
+    """Runs to the end; returns the result, or None where `on_epoch` stopped the run."""
+    position, work = task_lib.begin(self.plan, self.programs)
+    self.loop.restore(position)
+    self.task.begin(self)
+    self.data['train'] = work.data
+    if not self.loop.run(work, functools.partial(self.task.end_epoch, self)):
+      return None
+    result = self.task.result(self)
+    self.checkpoints.close()
+    # Last of all: this file marks the run as done.
+    self.folder.write_json('result.json', result)
+    self.loop.progress.message(self.task.report(self, result))
+    return result
+
+  def measure(self, part: str, state: Any) -> dict:
+    """Returns loss, accuracies and count over a part of the data.
+
+    Args:
+      part: 'val' or 'test'.
+      state: of the run, on the devices.
+    """
+    feeds, settings = self.plan.feeds, self.plan.settings
+    feed, program = getattr(feeds, part), self.programs.evaluate[part]
+    if part not in self.data:
+      train = feeds.train.data, self.data['train']
+      self.data[part] = settings.devices.place(feed.data, *train)
+    with self.loop.compiling(program, f'the evaluation ({part})'):
+      return steps.measure(program, state, self.data[part], feed, settings.steps_per_call)
+
+
+class Runner(NamedTuple):
+  """Starts runs of one task.
+
+  Attributes:
+    task: the kind of run.
+    argv: the command line, for the record.
+    parts: the researcher's own objects.
+    on_epoch: see `prepare`.
+  """
+
+  task: Task
+  argv: tuple[str, ...] = ()
+  parts: Parts = Parts()
+  on_epoch: OnEpoch | None = None
+
+  def prepare_one(self, config: ConfigDict, path: pathlib.Path) -> Callable[[], dict | None]:
+    """Checks everything, the folder last; returns the function that runs.
+
+    Args:
+      config: of the run.
+      path: the folder.
+    """
+    plan = self.task.plan(config, self.parts)
+    with contextlib.ExitStack() as until_work:
+      until_work.enter_context(contextlib.closing(plan.feeds))
+      folder = until_work.enter_context(self._open(path, plan))
+      if folder.finished:
+        return functools.partial(self._finished_result, folder)
+      check_resumable(folder, identity_of(plan, folder))
+      until_work.pop_all()
+    return functools.partial(self._run, plan, folder)
+
+  def prepare_seeds(
+    self, config: ConfigDict, path: pathlib.Path, seeds: Sequence[int]
+  ) -> Callable[[], dict | None]:
+    """Does the same for a run of each seed, in `path/seed_0` and so on; they compile once.
+
+    Args:
+      config: of the runs; its own seed does not count.
+      path: the folder of their folders.
+      seeds: different whole numbers.
+    """
+    seeds_lib.check(seeds)
+    first = self.task.plan(seeds_lib.with_seed(config, seeds[0]), self.parts)
+    fields = {**first.fields, 'seeds': list(seeds)}
+    del fields['seed']
+    known = (path / 'config.json').exists()
+    # A folder of several runs may get other seeds; the folder of one run may not.
+    known = known and 'seeds' in json_files.read_object(path / 'config.json')
+    folder = self._open_fields(path, fields, (*FREE, *('seeds',) * known))
+    if seeds_lib.finished(folder, seeds):
+      folder.close()
+      return functools.partial(self._finished_result, folder)
+    return functools.partial(self._run_seeds, first, folder, seeds)
+
+  def _run_seeds(
+    self, first: Plan, folder: workdir_lib.Workdir, seeds: Sequence[int]
+  ) -> dict | None:
+    results, programs = [], self.task.compile(first)
+    with folder:
+      for seed in seeds:
+        plan = first if seed == seeds[0] else None
+        result = self._run_seed(first, folder, seed, plan, programs)
+        if result is None:
+          return None
+        results.append(result)
+      summary = seeds_lib.summary(seeds, results, self.task.shared_fields)
+      folder.write_json('result.json', summary)
+    if folder.writes:
+      print(seeds_lib.report(folder.path, summary), file=sys.stderr)
+    return summary
+
+  def _run_seed(
+    self,
+    first: Plan,
+    folder: workdir_lib.Workdir,
+    seed: int,
+    plan: Plan | None,
+    programs: Programs,
+  ) -> dict | None:
+    """Returns the result of one seed, from its folder if it is there."""
+    config = seeds_lib.with_seed(first.config, seed)
+    fields = {**first.fields, 'seed': seed}
+    with self._open_fields(folder.path / f'seed_{seed}', fields, FREE) as inner:
+      if inner.finished:
+        return self._finished_result(inner)
+      if folder.writes:
+        print(f'seed {seed}', file=sys.stderr)
+      plan = plan or self.task.plan(config, self.parts)
+      check_resumable(inner, identity_of(plan, inner))
+      return self._run(plan, inner, programs)
+
+  def _run(
+    self, plan: Plan, folder: workdir_lib.Workdir, programs: Programs | None = None
+  ) -> dict | None:
+    """Runs as planned, and closes the folder."""
+    if folder.writes:
+      print(self.task.describe(plan), file=sys.stderr)
+    saved = checkpoint.Checkpoints(folder.path / 'checkpoints', plan.config.checkpoint.keep)
+    with folder, contextlib.closing(plan.feeds), saved:
+      self.parts.keep(folder)
+      programs = programs or self.task.compile(plan)
+      return Run(self.task, plan, folder, saved, programs, self.on_epoch).go()
+
+  def _finished_result(self, folder: workdir_lib.Workdir) -> dict:
+    print(
+      f'{folder.path} holds a finished {self.task.noun}; choose another --workdir for a new one'
+    )
+    return json.loads((folder.path / 'result.json').read_text('utf-8'))
+
+  def _open(self, path: pathlib.Path, plan: Plan) -> workdir_lib.Workdir:
+    return self._open_fields(path, plan.fields, FREE)
+
+  def _open_fields(
+    self, path: pathlib.Path, fields: dict, free: Sequence[str]
+  ) -> workdir_lib.Workdir:
+    """Opens a folder in which an absent field counts as its default."""
+    defaults = self.task.defaults().to_dict()
+    return workdir_lib.Workdir.open(path, fields, argv=self.argv, ignore=free, defaults=defaults)
+
+
+def prepare(
+  task: Task,
+  config: ConfigDict,
+  workdir: pathlib.Path | str,
+  seeds: Sequence[int] | None = None,
+  *,
+  argv: Sequence[str] = (),
+  parts: Parts | dict | None = None,
+  on_epoch: OnEpoch | None = None,
+) -> Callable[[], dict | None]:
+  """Checks everything that a run needs; returns the function that runs it.
+
+  Args:
+    task: the kind of run.
+    config: of the run.
+    workdir: the folder of the run; a stopped run goes on there.
+    seeds: for several runs, in `workdir/seed_0` and so on; None for one, with `config.seed`.
+    argv: the command line, for the record.
+    parts: the researcher's own objects.
+    on_epoch: `(line, state)`, called at the end of each epoch with its line of metrics, after its
+      checkpoint. The run stops there where it returns True, and can be resumed.
+
+  Returns:
+    A function that gives the content of `result.json`, or None where `on_epoch` stopped the run.
+
+  Raises:
+    ValueError, OSError: one sentence that names what is wrong. Nothing was changed.
+  """
+  runner = Runner(task, tuple(argv), Parts.of(parts), on_epoch)
+  path = pathlib.Path(workdir).absolute()
+  if seeds is None:
+    return runner.prepare_one(config, path)
+  return runner.prepare_seeds(config, path, seeds)
+
+
+def identity_of(plan: Plan, folder: workdir_lib.Workdir) -> dict:
+  """Returns the facts in which a checkpoint must agree with a run.
+
+  Args:
+    plan: of the run.
+    folder: of the run; its config has the fields with which the run was made.
+  """
+  feeds, config = plan.feeds, dict(folder.config)
+  measured = [part for part in ('val', 'test') if getattr(feeds, part) is not None]
+  cell = {'genotype': config.pop('genotype')} if 'genotype' in config else {}
+  return {
+    **cell,
+    'class_names': feeds.class_names,
+    'image_shape': feeds.image_shape,
+    'mean': feeds.mean,
+    'std': feeds.std,
+    'config': fields_lib.digest(config, FREE),
+    **plan.parts.identity(),
+    # Own images decide by themselves which parts are measured; else the config does.
+    **({} if plan.parts.data is None else {'evaluations': measured}),
+  }
+
+
+def check_resumable(folder: workdir_lib.Workdir, identity: dict) -> None:
+  """Raises Refused unless the checkpoints in a folder, if any, agree with a run.
+
+  Args:
+    folder: of the run.
+    identity: see `identity_of`.
+  """
+  path = folder.path / 'checkpoints'
+  if not path.is_dir():
+    return
+  identity = json_files.plain(identity)
+  with checkpoint.Checkpoints(path, read_only=True) as saved:
+    others = [checkpoint.other_name(meta, identity) for _, meta in saved.metas()]
+  # A checkpoint of another run among those of this one is passed over later.
+  if others and all(others):
+    raise workdir_lib.Refused(
+      f'the checkpoints in {path} are of a run with another {others[0]}: choose another workdir'
+    )

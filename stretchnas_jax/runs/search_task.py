@@ -1,0 +1,240 @@
+"""A search as a `Task`: its plan, its compiled programs, its epoch ends, its result."""
+
+import functools
+import logging
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, PRNGKeyArray
+
+from stretchnas_jax import config as config_lib
+from stretchnas_jax.cells import genotype as genotype_lib
+from stretchnas_jax.cells import relaxation, topology
+from stretchnas_jax.cells.arrays import AnyArray
+from stretchnas_jax.config import ConfigDict
+from stretchnas_jax.data.batches import opening
+from stretchnas_jax.data.batches.examples import Batch
+from stretchnas_jax.learning.state import Arch
+from stretchnas_jax.networks import initializers, sizes
+from stretchnas_jax.runs import build, steps
+from stretchnas_jax.runs import plan as plan_lib
+from stretchnas_jax.runs.parts import Parts
+from stretchnas_jax.runs.runner import Run
+from stretchnas_jax.runs.task import Plan, Programs, Task
+from stretchnas_jax.views import cells
+
+SUMS = ('train_loss', 'train_accuracy', 'penalty')
+
+# The data sets whose training has a config of another name.
+_CONFIGS = {'cifar100': 'cifar10', 'imagenet2012': 'imagenet'}
+
+
+def plan_search(config: ConfigDict, parts: Parts | None = None) -> Plan:
+  """Checks a config, loads its data and builds its objects.
+
+  Args:
+    config: a search config.
+    parts: the researcher's own objects.
+
+  Raises:
+    ValueError: something cannot work; the sentence names it.
+  """
+  parts = parts or Parts()
+  config_lib.validate(config, config_lib.search_config(), build.CHOICES)
+  plan_lib.check_devices('search.batch_size', config.search.batch_size, config.parallel.backend)
+  plan_lib.check_form(config.model.form)
+  plan_lib.check_even(config.model.channels, 'in a search')
+  feeds = opening.open_search(config, parts.data)
+  settings = plan_lib.settings_of(config, config.search, feeds.train.steps_per_epoch)
+  objects = build.search_objects(
+    config,
+    parts,
+    num_classes=len(feeds.class_names),
+    image_shape=feeds.image_shape,
+    num_steps=settings.num_steps,
+  )
+  return Plan(config, config.to_dict(), feeds, settings, objects, parts)
+
+
+def describe_plan(plan: Plan) -> str:
+  """Returns a few lines about a planned search, for a person."""
+  config, settings, net = plan.config, plan.settings, plan.objects.net
+  graph, operations = net.space.graph, len(net.space.primitives)
+  codes = int(plan.objects.table.mask.sum())
+  topology = 'of your own' if plan.parts.topology is not None else config.topology.kind
+  rule = 'a rule of your own' if plan.parts.rule is not None else config.rule.kind
+  params = sizes.count_net_params(net, plan.feeds.image_shape)
+  lines = [
+    plan_lib.describe_data(plan.feeds),
+    f'space     {graph.num_intermediate} nodes, {len(graph.edges)} edges, '
+    f'{operations} operations; topology {topology}, {codes} codes',
+    f'supernet  {net.num_layers} cells, C {net.channels}, {net.stem} stem, '
+    f'{params:,} weights, {config.model.dtype}',
+    f'learning  {rule}, {settings.epochs} epochs of {settings.steps_per_epoch} '
+    f'steps, batch {settings.batch_size}',
+    f'devices   {settings.devices.describe()}',
+  ]
+  if own := [name for name in plan.parts.names() if name != 'data']:
+    lines.append(f'own       {", ".join(own)}')
+  return '\n'.join(lines)
+
+
+def compile_programs(plan: Plan) -> Programs:
+  """Returns the compiled parts of a search; those of one seed serve every other."""
+  search, devices = plan.objects.search, plan.settings.devices
+  step = steps.compile_step(search.step, _batch_of, plan.feeds.train, devices)
+  evaluate = steps.compile_evaluation(search.evaluate, plan.feeds.val, devices)
+  return Programs(
+    initializers.compiled(functools.partial(first_position, search)), step, {'val': evaluate}
+  )
+
+
+def first_position(search: Any, key: PRNGKeyArray) -> steps.Position:
+  """Returns the position before the first step.
+
+  Args:
+    search: a `bilevel.Search`.
+    key: of the initial values.
+  """
+  return steps.Position(search.init(key), steps.zero_sums(SUMS))
+
+
+def _batch_of(fields: dict) -> Batch:
+  return Batch(fields['train'], fields['val_alpha'], fields.get('val_beta'))
+
+
+def _evaluations(plan: Plan) -> dict[str, int]:
+  return {'val': plan.settings.epochs}
+
+
+def _begin(run: Run) -> None:
+  """A search leaves nothing before its first epoch."""
+
+
+def _end_epoch(run: Run, state: Any, line: dict) -> tuple[dict, dict]:
+  """Validates, derives the cell and writes it down."""
+  search, loop = run.plan.objects.search, run.loop
+  val = run.measure('val', state)
+  arch = run.plan.settings.devices.fetch(state.arch)
+  more = {'val_loss': val['loss'], 'val_accuracy': val['accuracy']}
+  more |= architecture_metrics(run.plan.objects, arch, line['step'])
+  found, notes = search.decode(arch, line['step'])
+  loop.lines['genotypes.jsonl'].append(
+    {
+      'step': line['step'],
+      'epoch': line['epoch'],
+      'genotype': found.to_dict(),
+      'notes': notes,
+    }
+  )
+  loop.progress.message(genotype_lib.summary(found).replace('\n', ' | '))
+  return more, {'val': val['accuracy'], 'r': more['penalty']}
+
+
+def architecture_metrics(objects: build.SearchObjects, arch: Arch, step: int) -> dict[str, float]:
+  """Returns how far alpha and beta have decided, and the weight of `none` where it may be chosen.
+
+  Args:
+    objects: of the search.
+    arch: alpha and beta, on the host.
+    step: the number of the step.
+  """
+  op_weights, _ = objects.search.mixture(arch, step)
+  table, betas = objects.table, arch.beta.values()
+  mean = lambda values: float(sum(values) / len(values))
+  return {
+    'penalty': float(sum(topology.invalid_topology_penalty(beta, table) for beta in betas)),
+    'alpha_entropy': mean([relaxation.entropy(weights) for weights in op_weights.values()]),
+    'beta_entropy': mean([topology.beta_entropy(beta, table) for beta in betas]),
+    **none_weights(op_weights, objects.net.space.primitives),
+  }
+
+
+def none_weights(
+  op_weights: dict[str, Float[AnyArray, 'E O']], primitives: Sequence[str]
+) -> dict[str, float]:
+  """Returns the mean and the largest weight of `none` over the edges of both cells.
+
+  Args:
+    op_weights: by cell type.
+    primitives: names of the operations; without `none` the result is {}.
+  """
+  if 'none' not in primitives:
+    return {}
+  i = tuple(primitives).index('none')
+  found = jnp.concatenate([jnp.asarray(weights)[:, i] for weights in op_weights.values()])
+  return {'none_weight_mean': float(found.mean()), 'none_weight_max': float(found.max())}
+
+
+def _result(run: Run) -> dict:
+  """Writes the cell and its drawing; returns the content of `result.json`."""
+  loop, state = run.loop, run.loop.position.state
+  arch = run.plan.settings.devices.fetch(state.arch)
+  found, notes = run.plan.objects.search.decode(arch, loop.step)
+  run.notes = notes
+  for note in notes:
+    logging.warning('%s', note)
+  run.folder.write_text('genotype.json', genotype_lib.to_json(found))
+  run.folder.write_text('cells.svg', cells.svg(found))
+  return {
+    'val_accuracy': loop.last['val_accuracy'],
+    'epochs': run.plan.settings.epochs,
+    'seconds': loop.seconds,
+    'seed': run.plan.config.seed,
+    'supernet_params': sum(x.size for x in jax.tree.leaves(state.params)),
+    'penalty': loop.last['penalty'],
+    'genotype': found.to_dict(),
+  }
+
+
+def _report(run: Run, result: dict) -> str:
+  """Returns the last words of a search."""
+  path = run.folder.path
+  found = genotype_lib.Genotype.from_dict(result['genotype'], run.plan.objects.net.space.primitives)
+  penalty, pruned = result['penalty'], '; '.join(run.notes) or 'nothing was pruned'
+  state = 'every node is reached' if penalty == 0 else 'the best codes do not reach every node'
+  return '\n'.join(
+    [
+      genotype_lib.summary(found),
+      f'validation accuracy {result["val_accuracy"]:.4f}; r(beta) {penalty:.3g}, {state}; {pruned}',
+      f'{result["seconds"]:.0f} s; the cell is in {path / "genotype.json"}, drawn in cells.svg',
+      f'train it: {train_command(run.plan.config.data, path)}',
+      f'draw it:  python -m stretchnas_jax.draw {path / "genotype.json"} --out=cells.png',
+      f'sizes:    python -m stretchnas_jax.describe {path / "genotype.json"}',
+    ]
+  )
+
+
+def train_command(data: ConfigDict, path: pathlib.Path) -> str:
+  """Returns the command that trains the cell of a search.
+
+  Args:
+    data: the config's group of that name.
+    path: the folder of the search.
+  """
+  name = _CONFIGS.get(data.name, data.name)
+  words = [f'python -m stretchnas_jax.train --config=configs/train_{name}.py']
+  words += [f'--config.data.name={data.name}'] * (data.name == 'cifar100')
+  words += ['--config.data.stream=True'] * data.stream
+  words += [f'--config.data.path={data.path}'] * bool(data.path)
+  return ' '.join([*words, f'--workdir={path}-trained', f'--genotype={path / "genotype.json"}'])
+
+
+SEARCH = Task(
+  kind='search',
+  noun='search',
+  line_files=('metrics.jsonl', 'genotypes.jsonl'),
+  shared_fields=('epochs', 'supernet_params'),
+  defaults=config_lib.search_config,
+  plan=plan_search,
+  describe=describe_plan,
+  compile=compile_programs,
+  evaluations=_evaluations,
+  begin=_begin,
+  end_epoch=_end_epoch,
+  result=_result,
+  report=_report,
+)

@@ -1,0 +1,108 @@
+"""The contract of a task: what a search and a training say about themselves.
+
+A task is one value. `runner` carries out any task: checks, folders, seeds, resumption, the loop,
+checkpoints and results go through one path. A third program is a third value.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import PRNGKeyArray
+
+from stretchnas_jax.config import ConfigDict
+from stretchnas_jax.data.batches import feeds as feeds_lib
+from stretchnas_jax.machine import parallel
+from stretchnas_jax.runs import loop, steps
+from stretchnas_jax.runs.parts import Parts
+
+# Fields that may differ from one start of a run to the next.
+FREE = (
+  'search.steps_per_call', 'train.steps_per_call', 'data.workers', 'data.on_bad_image',
+  'checkpoint', 'log',
+)  # fmt: skip
+
+
+class Plan(NamedTuple):
+  """Everything that one run needs, checked and loaded.
+
+  Attributes:
+    config: the checked config.
+    fields: the content of `config.json`: the config, and the cell of a training.
+    feeds: the data.
+    settings: how the loop goes along.
+    objects: the network and the functions that train it, see `build`.
+    parts: the researcher's own objects; `Parts()` where there are none.
+  """
+
+  config: ConfigDict
+  fields: dict
+  feeds: feeds_lib.Feeds
+  settings: loop.Settings
+  objects: Any
+  parts: Parts
+
+
+class Programs(NamedTuple):
+  """The compiled parts of a run. Each compiles when it is first called.
+
+  Attributes:
+    init: gives the position before the first step.
+    step: `(position, data, batch, key) -> position`.
+    evaluate: by part of the data, `(state, data, part, valid) -> sums`.
+  """
+
+  init: Callable[[PRNGKeyArray], steps.Position]
+  step: parallel.Program
+  evaluate: Mapping[str, parallel.Program]
+
+
+class Task(NamedTuple):
+  """A kind of run.
+
+  Attributes:
+    kind: the name of the command, and of the config's group: 'search' or 'train'.
+    noun: as sentences name it: 'search' or 'training'.
+    line_files: files of JSON lines, cut back when a run resumes.
+    shared_fields: fields of the result that are equal for all seeds.
+    defaults: gives the config with all fields and their defaults.
+    plan: `(config, parts) -> Plan`; raises ValueError for anything that cannot work.
+    describe: gives a few lines about a plan, for a person.
+    compile: gives the `Programs` of a plan; the programs of one seed serve every other.
+    evaluations: `plan -> {part of the data: how often a whole run measures it}`.
+    begin: called with a `runner.Run` before its first step.
+    end_epoch: `(run, state, line) -> (more, shown)`: what joins an epoch's line of metrics, and
+      what the console shows.
+    result: gives the content of `result.json` for a `runner.Run` at its end.
+    report: `(run, result) -> str`, the last words of a run.
+  """
+
+  kind: str
+  noun: str
+  line_files: tuple[str, ...]
+  shared_fields: tuple[str, ...]
+  defaults: Callable[[], ConfigDict]
+  plan: Callable[[ConfigDict, Parts], Plan]
+  describe: Callable[[Plan], str]
+  compile: Callable[[Plan], Programs]
+  evaluations: Callable[[Plan], dict[str, int]]
+  begin: Callable[[Any], None]
+  end_epoch: Callable[[Any, Any, dict], tuple[dict, dict]]
+  result: Callable[[Any], dict]
+  report: Callable[[Any, dict], str]
+
+
+def begin(plan: Plan, programs: Programs) -> tuple[steps.Position, steps.Work]:
+  """Returns the position before the first step, and the steps with their data on the devices.
+
+  A run, a benchmark and the tests begin here.
+
+  Args:
+    plan: of the run.
+    programs: the compiled parts of the same task.
+  """
+  devices, feed = plan.settings.devices, plan.feeds.train
+  init_key, step_key = jax.random.split(jax.random.key(plan.config.seed))
+  position = programs.init(init_key)
+  data, key = devices.replicate(feed.data), devices.replicate(step_key)
+  return position, steps.Work(feed, programs.step, data, key)

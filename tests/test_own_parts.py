@@ -1,0 +1,202 @@
+"""A researcher's own objects run everywhere: search, kill, resume, load, train, describe."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+import pytest
+from helpers import ROOT, tiny_search, tiny_training, without_clock
+
+import stretchnas_jax
+from stretchnas_jax.cells import genotype, graph, space, topology
+from stretchnas_jax.runs import entry_points, find_cell, parts
+from stretchnas_jax.runs.parts import Parts
+
+CONFIG = ROOT / 'configs' / 'own_parts.py'
+FIELDS = {
+  'data.fraction': 0.2, 'model.channels': 2, 'model.num_layers': 1, 'search.epochs': 2,
+  'search.steps_per_call': 2, 'parallel.backend': 'single',
+}  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+  """A user's cache folder, where this machine remembers which programs ran."""
+  return tmp_path_factory.mktemp('cache')
+
+
+@pytest.fixture(autouse=True)
+def own_cache(cache, monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(cache))
+
+
+def command(workdir: pathlib.Path) -> list[str]:
+  fields = [f'--config.{name}={value}' for name, value in FIELDS.items()]
+  start = [sys.executable, '-m', 'stretchnas_jax.search', f'--config={CONFIG}']
+  return [*start, f'--workdir={workdir}', *fields]
+
+
+def environment(cache: pathlib.Path) -> dict[str, str]:
+  return {**os.environ, 'XDG_CACHE_HOME': str(cache), 'PYTHONPATH': str(ROOT)}
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory, cache):
+  """A search by the command that was never stopped."""
+  path = tmp_path_factory.mktemp('own') / 'run'
+  subprocess.run(command(path), check=True, env=environment(cache), cwd=path.parent)
+  return path
+
+
+def test_a_config_file_with_own_parts_is_short():
+  assert len(CONFIG.read_text('utf-8').splitlines()) <= 60
+
+
+def test_a_killed_search_with_own_parts_ends_bit_for_bit_like_one_that_was_not(
+  finished, tmp_path, cache
+):
+  path = tmp_path / 'run'
+  process = subprocess.Popen(
+    command(path), env=environment(cache), cwd=tmp_path, stderr=subprocess.DEVNULL
+  )
+  while not list(path.glob('checkpoints/[0-9]*/_CHECKPOINT_METADATA')):
+    assert process.poll() is None and time.sleep(0.02) is None
+  process.send_signal(signal.SIGKILL)
+  process.wait()
+  assert not (path / 'result.json').exists()
+  subprocess.run(command(path), check=True, env=environment(cache), cwd=tmp_path)
+  for name in ('metrics.jsonl', 'genotypes.jsonl'):
+    assert without_clock(path / name) == without_clock(finished / name)
+  variables = [stretchnas_jax.load_trained(each)[1] for each in (path, finished)]
+  jax.tree.map(np.testing.assert_array_equal, *variables)
+
+
+def test_the_found_cell_uses_the_own_space_and_table(finished):
+  text = (finished / 'genotype.json').read_text('utf-8')
+  found = genotype.from_json(text, operations=('gate',))
+  for edges in (found.normal, found.reduce):
+    assert {name for name, _, _ in edges} <= {'skip_connect', 'sep_conv_3x3', 'gate'}
+    inputs = [sum(dst == node for _, _, dst in edges) for node in {dst for _, _, dst in edges}]
+    assert set(inputs) <= {1, 2}
+
+
+def test_a_search_with_own_parts_loads(finished):
+  apply_fn, variables, info = stretchnas_jax.load_trained(finished)
+  logits = apply_fn(variables, np.zeros((2, 8, 8, 1), np.uint8))
+  assert logits.shape == (2, 10) and np.isfinite(logits).all()
+  assert info['genotype'] == find_cell.genotype_from(finished)
+
+
+def test_the_cell_of_a_search_with_own_parts_trains(finished, tmp_path):
+  """The cell has the own operation on every edge, so that the training needs it."""
+  cell = json.loads((finished / 'genotype.json').read_text('utf-8'))
+  for name in ('normal', 'reduce'):
+    cell[name] = [['gate', *edge[1:]] for edge in cell[name]]
+  gates = genotype.Genotype.from_dict(cell, ('gate',))
+  own = parts.of_run(finished)
+  config = tiny_training(**{'train.epochs': 1})
+  result = stretchnas_jax.run_train(config, tmp_path / 'gates', gates, parts=own)
+  assert result['genotype'] == cell
+  # The folder of the search is enough: it knows its own operations.
+  stretchnas_jax.run_train(config, tmp_path / 'found', finished)
+  for name in ('gates', 'found'):
+    apply_fn, variables, _ = stretchnas_jax.load_trained(tmp_path / name)
+    assert apply_fn(variables, np.zeros((1, 8, 8, 1), np.uint8)).shape == (1, 10)
+
+
+def test_describe_takes_the_cell_of_a_search_with_own_parts(finished, cache):
+  command = [sys.executable, '-m', 'stretchnas_jax.describe', str(finished), '--layers=2']
+  done = subprocess.run(command, capture_output=True, text=True, env=environment(cache))
+  assert done.returncode == 0, done.stderr
+  assert 'params' in done.stdout
+
+
+def test_a_folder_from_elsewhere_runs_no_program_without_a_word(finished, tmp_path, monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  with pytest.raises(ValueError, match=r'space, operations, topology, relaxation.*trust=True'):
+    stretchnas_jax.load_trained(finished)
+  assert stretchnas_jax.load_trained(finished, trust=True)[2]['kind'] == 'search'
+
+
+# ---- from Python ---------------------------------------------------------------------------------
+
+
+class Double(nn.Module):
+  """An operation of a test: twice its input."""
+
+  channels: int
+  stride: int
+
+  @nn.compact
+  def __call__(self, x, train=False):
+    return 2 * x[:, :: self.stride, :: self.stride]
+
+
+PYTHON = {
+  'space': space.SearchSpace(graph.CellGraph(2), ('skip_connect', 'double')),
+  'operations': {'double': Double},
+  'topology': topology.input_pairs(graph.CellGraph(2)),
+  'weights_tx': lambda num_steps: optax.sgd(optax.linear_schedule(0.05, 0.0, num_steps)),
+  'alpha_tx': optax.adam(1e-2),
+}
+
+
+def images(count: int = 200) -> tuple[np.ndarray, np.ndarray]:
+  random = np.random.default_rng(0)
+  labels = np.arange(count) % 3
+  return random.integers(0, 256, (count, 8, 8, 3)).astype(np.uint8), labels
+
+
+def test_own_objects_and_images_run_from_python_and_resume(tmp_path):
+  config = tiny_search(**{'search.batch_size': 16})
+  seen = []
+
+  def stop_after_one(line, state):
+    seen.append((line['epoch'], int(state.step)))
+    return True
+
+  whole = stretchnas_jax.run_search(config, tmp_path / 'whole', parts=PYTHON, data=images())
+  stopped = stretchnas_jax.run_search(
+    config, tmp_path / 'run', parts=PYTHON, data=images(), on_epoch=stop_after_one
+  )
+  assert stopped is None and [epoch for epoch, _ in seen] == [1]
+  assert not (tmp_path / 'run' / 'result.json').exists()
+  resumed = stretchnas_jax.run_search(config, tmp_path / 'run', parts=PYTHON, data=images())
+  assert resumed['genotype'] == whole['genotype']
+  assert without_clock(tmp_path / 'run' / 'metrics.jsonl') == without_clock(
+    tmp_path / 'whole' / 'metrics.jsonl'
+  )
+  with pytest.raises(ValueError, match=r'own \(space, operations, .*load_trained\(workdir, parts'):
+    stretchnas_jax.load_trained(tmp_path / 'run')
+  info = stretchnas_jax.load_trained(tmp_path / 'run', parts=PYTHON)[2]
+  assert info['class_names'] == ('0', '1', '2')
+
+
+def test_other_own_parts_do_not_resume_a_run(tmp_path):
+  config = tiny_search(**{'search.epochs': 1})
+  own = {'space': PYTHON['space'], 'operations': PYTHON['operations']}
+  stop = lambda line, state: True
+  stretchnas_jax.run_search(tiny_search(), tmp_path / 'run', parts=own, on_epoch=stop)
+  with pytest.raises(ValueError, match='a run with another parts'):
+    stretchnas_jax.run_search(tiny_search(), tmp_path / 'run', parts=PYTHON)
+  assert config.search.epochs == 1
+
+
+def test_parts_of_unknown_names_are_refused(tmp_path):
+  with pytest.raises(ValueError, match="parts has 'spaces'; its names are space, operations"):
+    entry_points.prepare_search(tiny_search(), tmp_path / 'run', parts=Parts.of({'spaces': None}))
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_search_space_without_its_operation_is_refused_before_the_folder_is_made(tmp_path):
+  with pytest.raises(ValueError, match="operations has no module for 'double'"):
+    stretchnas_jax.run_search(tiny_search(), tmp_path / 'run', parts={'space': PYTHON['space']})
+  assert not (tmp_path / 'run').exists()
