@@ -1,33 +1,68 @@
 """Shared set-up of all tests: four simulated devices, enforced annotations, a fixed key."""
 
 import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import jaxtyping
 import pytest
 from hypothesis import settings
+from jax.experimental.compilation_cache import compilation_cache
 from jaxtyping import install_import_hook
 
 # Checks shapes, dtypes and types of every annotated call; must precede the package's first import.
 install_import_hook('stretchnas_jax', 'beartype.beartype')
 
 jax.config.update('jax_num_cpu_devices', 4)  # before any backend call
-# Each program runs once or twice here, so the time to compile it is what counts.
+# Each program runs once or twice here, so the time to compile it counts most.
 jax.config.update('jax_disable_most_optimizations', True)
-# What a program under test compiles is its own, and never comes from an earlier run.
-jax.config.update('jax_enable_compilation_cache', False)
+if jax.__version_info__ < (0, 11):  # XLA of later versions refuses this flag
+  # Halves the time to compile. XLA reads its flags at the first backend call.
+  os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_cpu_use_fusion_emitters=false'
 
 settings.register_profile('stretchnas', deadline=None, max_examples=40, derandomize=True)
 settings.load_profile('stretchnas')
 
+# Environment variables of JAX: programs that a test starts obey them too.
+PROGRAM_CACHE = 'JAX_COMPILATION_CACHE_DIR'
+COMPILE_SECONDS = 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'
+
+
+def pytest_configure(config: pytest.Config) -> None:
+  """Keeps compiled programs in a folder of this session, which all its processes share.
+
+  Each session begins with an empty folder: no earlier version of a program is ever run.
+  """
+  if not hasattr(config, 'workerinput'):  # the workers of pytest-xdist inherit the environment
+    folder = tempfile.mkdtemp(prefix='stretchnas_programs_')
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    os.environ.update({PROGRAM_CACHE: folder, COMPILE_SECONDS: '0.1'})
+  jax.config.update('jax_compilation_cache_dir', os.environ[PROGRAM_CACHE])
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+
 
 @pytest.fixture
-def key():
+def key() -> jax.Array:
   return jax.random.key(0)
 
 
 @pytest.fixture
-def unchecked():
+def no_programs(tmp_path: Path) -> Iterator[None]:
+  """Begins with no compiled programs, for tests of the time to compile."""
+  kept = jax.config.jax_compilation_cache_dir
+  compilation_cache.reset_cache()
+  jax.config.update('jax_compilation_cache_dir', str(tmp_path / 'programs'))
+  yield
+  compilation_cache.reset_cache()
+  jax.config.update('jax_compilation_cache_dir', kept)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
   """Turns the enforced annotations off, for tests of the package's own sentences on bad types."""
   jaxtyping.config.update('jaxtyping_disable', True)
   yield
@@ -35,7 +70,7 @@ def unchecked():
 
 
 @pytest.fixture
-def root_logger():
+def root_logger() -> Iterator[logging.Logger]:
   """Puts the handlers and the level of the root logger back after a test that runs a program."""
   root = logging.getLogger()
   handlers, level = list(root.handlers), root.level

@@ -42,7 +42,7 @@ def printed(capsys):
   return json.loads(out), err
 
 
-def test_a_search_is_one_line_with_all_fields_and_a_trace(capsys, tmp_path):
+def test_a_search_is_one_line_with_all_fields_and_a_trace(no_programs, capsys, tmp_path):
   run('digits.py', '--steps=3', f'--profile={tmp_path / "trace"}')
   found, err = printed(capsys)
   assert set(found) >= FIELDS
