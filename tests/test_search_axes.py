@@ -115,7 +115,7 @@ def test_relaxation_rule_and_penalties_see_the_step_and_the_knobs(key):
   [
     (lambda step: step, 'knobs returns a .*; it must be a dict of scalars'),
     (lambda step: {'step': step}, "knobs names 'step', which is always there"),
-    (lambda step: {'a': jnp.ones(2)}, r'the knob a has the shape \[2\]; it must be scalar'),
+    (lambda step: {'a': jnp.ones(2)}, r'the knob a has the shape \[2\]; it must be a scalar'),
   ],
 )
 def test_wrong_knobs_are_named(knobs, words):

@@ -8,17 +8,18 @@ numbers that change with the step.
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, ScalarLike
+from jaxtyping import Array, Float, Int, PRNGKeyArray, ScalarLike
 
 from stretchnas_jax.cells import genotype, topology
 from stretchnas_jax.cells import relaxation as relaxation_lib
-from stretchnas_jax.cells.relaxation import Knobs, Relaxation
+from stretchnas_jax.cells.arrays import AnyArray
+from stretchnas_jax.cells.relaxation import Relaxation
 from stretchnas_jax.cells.space import CELL_TYPES
 from stretchnas_jax.data.batches.examples import Batch, Examples
 from stretchnas_jax.learning import losses, search_step
@@ -34,6 +35,7 @@ from stretchnas_jax.learning.rules import (
   second_order,
   weighted_sum,
 )
+from stretchnas_jax.learning.search_parts import Scores, SearchParts, StepInputs, Weights
 from stretchnas_jax.learning.second_order import virtual_step
 from stretchnas_jax.learning.state import Arch, Context, SearchState
 from stretchnas_jax.networks import initializers
@@ -55,7 +57,6 @@ __all__ = [
   'weighted_sum',
 ]
 
-
 _SOFTMAX = relaxation_lib.softmax()
 
 
@@ -74,17 +75,11 @@ class Search(NamedTuple):
   """
 
   init: Callable[..., SearchState]
-  step: Callable[..., Any]
+  step: Callable[..., tuple[SearchState, search_step.Metrics]]
   evaluate: Callable[..., dict[str, Float[Array, '']]]
   derive: Callable[..., genotype.Genotype]
   decode: Callable[..., tuple[genotype.Genotype, tuple[str, ...]]]
-  mixture: Callable[..., tuple[dict[str, Array], dict[str, Array]]]
-
-
-def no_knobs(step: Int[Array, '']) -> dict[str, ScalarLike]:
-  """Returns no knobs: nothing changes with the step."""
-  del step
-  return {}
+  mixture: Callable[..., tuple[Weights, Scores]]
 
 
 def make_search(
@@ -99,8 +94,8 @@ def make_search(
   penalty_weight: float = 10.0,
   relaxation: Relaxation = _SOFTMAX,
   penalties: Sequence[penalties_lib.Penalty] = (),
-  knobs: Callable[[Int[Array, '']], Mapping[str, ScalarLike]] = no_knobs,
-  image_shape: tuple[int, int, int] = (32, 32, 3),
+  knobs: Callable[[Int[Array, '']], Mapping[str, ScalarLike]] | None = None,
+  image_shape: tuple[int, ...] = (32, 32, 3),
   unroll: bool = False,
 ) -> Search:
   """Builds a search from its parts.
@@ -132,7 +127,7 @@ def make_search(
     ValueError: the table does not fit the graph, or the rule is none.
   """
   topology.check_table(table, net.space.graph)
-  parts = _Parts(
+  parts = SearchParts(
     net,
     table,
     as_rule(rule),
@@ -141,42 +136,54 @@ def make_search(
     penalty_weight,
     relaxation_lib.checked(relaxation, net.space),
     tuple(penalties),
-    knobs,
+    knobs or _no_knobs,
     image_shape,
     unroll,
   )
-  functions = (_init, _step, _evaluate, _derive, _decode, _mixture)
-  return Search(*(_bind(function, parts) for function in functions))
+  return _functions(parts)
 
 
-class _Parts(NamedTuple):
-  """The parts of a search, as `make_search` takes them."""
+def _functions(parts: SearchParts) -> Search:
+  """Returns the functions of a search."""
 
-  net: Supernet
-  table: topology.TopologyTable
-  rule: Rule
-  optimizers: search_step.Optimizers
-  virtual_tx: optax.GradientTransformation
-  penalty_weight: float
-  relaxation: Relaxation
-  penalties: tuple[penalties_lib.Penalty, ...]
-  knobs: Callable[[Int[Array, '']], Mapping[str, ScalarLike]]
-  image_shape: tuple[int, int, int]
-  unroll: bool
+  def init(key: PRNGKeyArray) -> SearchState:
+    return _init(parts, key)
+
+  def step(
+    state: SearchState, batch: Batch, key: PRNGKeyArray, *, axis_name: str | None = None
+  ) -> tuple[SearchState, search_step.Metrics]:
+    return _step(parts, state, batch, key, axis_name)
+
+  def evaluate(
+    state: SearchState,
+    examples: Examples,
+    valid: Float[AnyArray, ' B'],
+    *,
+    axis_name: str | None = None,
+  ) -> dict[str, Float[Array, '']]:
+    return _evaluate(parts, state, examples, valid, axis_name)
+
+  def decode(arch: Arch, step: ScalarLike) -> tuple[genotype.Genotype, tuple[str, ...]]:
+    knobs = parts.knobs_at(step)
+    strength = {c: parts.relaxation.strength(arch.alpha[c], knobs) for c in CELL_TYPES}
+    return genotype.derive(parts.net.space, parts.table, strength, arch.beta)
+
+  def derive(state: SearchState) -> genotype.Genotype:
+    return decode(state.arch, state.step)[0]
+
+  def mixture(arch: Arch, step: ScalarLike) -> tuple[Weights, Scores]:
+    return parts.mixture(arch, parts.knobs_at(step))
+
+  return Search(init, step, evaluate, derive, decode, mixture)
 
 
-def _bind(function: Callable[..., Any], parts: _Parts) -> Callable[..., Any]:
-  """Returns a function of the remaining arguments, under the name that users know."""
-
-  def bound(*args: Any, **kwargs: Any) -> Any:
-    return function(parts, *args, **kwargs)
-
-  bound.__name__ = bound.__qualname__ = function.__name__.removeprefix('_')
-  bound.__doc__ = function.__doc__
-  return bound
+def _no_knobs(step: Int[Array, '']) -> dict[str, ScalarLike]:
+  """Returns no knobs: nothing changes with the step."""
+  del step
+  return {}
 
 
-def _init(parts: _Parts, key: PRNGKeyArray) -> SearchState:
+def _init(parts: SearchParts, key: PRNGKeyArray) -> SearchState:
   """Returns the state before the first step."""
   for_net, *for_arch = jax.random.split(key, 5)
   variables = initializers.init(parts.net, for_net, jnp.zeros((2, *parts.image_shape)))
@@ -184,31 +191,35 @@ def _init(parts: _Parts, key: PRNGKeyArray) -> SearchState:
   alpha = {c: init_alpha(k, parts.net.space) for c, k in zip(CELL_TYPES, for_arch[:2])}
   beta = {c: topology.init_beta(k, parts.table) for c, k in zip(CELL_TYPES, for_arch[2:])}
   params, tx = variables['params'], parts.optimizers
-  optimizers = tx.weights.init(params), tx.alpha.init(alpha), tx.beta.init(beta)
-  step = jnp.zeros((), jnp.int32)
-  return SearchState(step, params, variables['batch_stats'], Arch(alpha, beta), *optimizers)
+  return SearchState(
+    step=jnp.zeros((), jnp.int32),
+    params=params,
+    batch_stats=variables['batch_stats'],
+    arch=Arch(alpha, beta),
+    weights_opt=tx.weights.init(params),
+    alpha_opt=tx.alpha.init(alpha),
+    beta_opt=tx.beta.init(beta),
+  )
 
 
 def _step(
-  parts: _Parts,
+  parts: SearchParts,
   state: SearchState,
   batch: Batch,
   key: PRNGKeyArray,
-  *,
-  axis_name: str | None = None,
+  axis_name: str | None,
 ) -> tuple[SearchState, search_step.Metrics]:
-  """Makes one step: alpha and beta, then the weights, as the rule has it."""
-  knobs = _knobs_at(parts, state.step)
+  """Makes one step of the architecture and of the weights, in the order of the rule."""
+  knobs = parts.knobs_at(state.step)
+  inputs = StepInputs(state.batch_stats, knobs, jax.random.fold_in(key, state.step), axis_name)
   ahead = functools.partial(virtual_step, parts.virtual_tx, state.weights_opt, axis_name)
   step_parts = search_step.StepParts(
-    parts.rule,
-    parts.optimizers,
-    functools.partial(
-      _loss, parts, state.batch_stats, knobs, jax.random.fold_in(key, state.step), axis_name
-    ),
-    functools.partial(_penalty_gradients, parts, knobs),
-    Context(knobs, ahead),
-    axis_name,
+    rule=parts.rule,
+    optimizers=parts.optimizers,
+    loss=functools.partial(parts.task_loss, inputs),
+    penalty_gradients=functools.partial(parts.penalty_gradients, knobs),
+    context=Context(knobs, ahead),
+    axis_name=axis_name,
   )
   unrolled = parts.unroll or parts.rule.passes is None
   run = search_step.unrolled_step if unrolled else search_step.scanned_step
@@ -217,107 +228,16 @@ def _step(
   return after._replace(step=after.step + 1), metrics
 
 
-def _loss(
-  parts: _Parts,
-  batch_stats: PyTree,
-  knobs: Knobs,
-  step_key: PRNGKeyArray,
-  axis_name: str | None,
-  params: PyTree,
-  arch: Arch,
-  examples: Examples,
-  draw: Int[Array, ''] | int,
-  learning: Float[Array, ''] | float = 1.0,
-) -> tuple[Float[Array, ''], tuple[Float[Array, ''], PyTree]]:
-  """Returns the task loss of one pass, and `(accuracy, batch_stats)`."""
-  keys = jax.random.split(jax.random.fold_in(step_key, draw))
-  op_weights = {
-    c: parts.relaxation.weights(arch.alpha[c], k, knobs) for c, k in zip(CELL_TYPES, keys)
-  }
-  logits, updated = parts.net.clone(axis_name=axis_name).apply(
-    {'params': params, 'batch_stats': batch_stats},
-    examples.images,
-    op_weights,
-    _edge_scores(parts, arch),
-    train=True,
-    learning=learning,
-    mutable=['batch_stats'],
-  )
-  value, accuracy = losses.pmean(losses.scores(logits, examples.labels), axis_name)
-  return value, (accuracy, updated['batch_stats'])
-
-
 def _evaluate(
-  parts: _Parts,
+  parts: SearchParts,
   state: SearchState,
   examples: Examples,
-  valid: Float[Array, 'B'],
-  *,
-  axis_name: str | None = None,
+  valid: Float[AnyArray, ' B'],
+  axis_name: str | None,
 ) -> dict[str, Float[Array, '']]:
   """Returns the sums of one batch of an evaluation, over all devices."""
-  op_weights, edge_scores = _mixture(parts, state.arch, state.step)
-  logits = parts.net.apply(
-    {'params': state.params, 'batch_stats': state.batch_stats},
-    examples.images,
-    op_weights,
-    edge_scores,
-  )
+  op_weights, edge_scores = parts.mixture(state.arch, parts.knobs_at(state.step))
+  variables = {'params': state.params, 'batch_stats': state.batch_stats}
+  logits = parts.net.apply(variables, examples.images, op_weights, edge_scores)
   sums = losses.evaluation_sums(logits, examples.labels, valid)
   return sums if axis_name is None else lax.psum(sums, axis_name)
-
-
-def _derive(parts: _Parts, state: SearchState) -> genotype.Genotype:
-  """Returns the genotype of a state."""
-  return _decode(parts, state.arch, state.step)[0]
-
-
-def _decode(
-  parts: _Parts, arch: Arch, step: Int[Array, ''] | int
-) -> tuple[genotype.Genotype, tuple[str, ...]]:
-  """Returns the genotype of architecture parameters, and the notes of the decoder."""
-  knobs = _knobs_at(parts, step)
-  strength = {c: parts.relaxation.strength(arch.alpha[c], knobs) for c in CELL_TYPES}
-  return genotype.derive(parts.net.space, parts.table, strength, arch.beta)
-
-
-def _mixture(
-  parts: _Parts, arch: Arch, step: Int[Array, ''] | int
-) -> tuple[dict[str, Array], dict[str, Array]]:
-  """Returns the operation weights and edge scores of an evaluation, by cell type."""
-  return _mean_mixture(parts, _knobs_at(parts, step), arch)
-
-
-def _mean_mixture(
-  parts: _Parts, knobs: Knobs, arch: Arch
-) -> tuple[dict[str, Array], dict[str, Array]]:
-  """Returns the same for known knobs."""
-  op_weights = {c: parts.relaxation.mean(arch.alpha[c], knobs) for c in CELL_TYPES}
-  return op_weights, _edge_scores(parts, arch)
-
-
-def _edge_scores(parts: _Parts, arch: Arch) -> dict[str, Array]:
-  """Returns the merged edge scores, by cell type."""
-  return {c: topology.edge_scores(arch.beta[c], parts.table) for c in CELL_TYPES}
-
-
-def _penalty_gradients(parts: _Parts, knobs: Knobs, arch: Arch) -> tuple[PyTree, Arch | None]:
-  """Returns the gradients of lambda r(beta) for beta, and those of the other penalties."""
-  validity = functools.partial(penalties_lib.invalid_topology, table=parts.table)
-  for_beta = jax.tree.map(lambda g: parts.penalty_weight * g, jax.grad(validity)(arch.beta))
-  mixture = functools.partial(_mean_mixture, parts, knobs)
-  return for_beta, penalties_lib.gradients(parts.penalties, arch, mixture, knobs)
-
-
-def _knobs_at(parts: _Parts, step: Int[Array, ''] | int) -> Knobs:
-  """Returns the knobs at a step; ValueError if they are not named scalars."""
-  step = jnp.asarray(step, jnp.int32)
-  knobs = parts.knobs(step)
-  if not isinstance(knobs, Mapping):
-    raise ValueError(f'knobs returns a {type(knobs).__name__}; it must be a dict of scalars')
-  if 'step' in knobs:
-    raise ValueError("knobs names 'step', which is always there; choose another name")
-  for name, value in knobs.items():
-    if jnp.shape(value) != ():
-      raise ValueError(f'the knob {name} has the shape {list(jnp.shape(value))}; it must be scalar')
-  return {**knobs, 'step': step}

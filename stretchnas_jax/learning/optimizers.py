@@ -1,36 +1,55 @@
-"""The optimisers of the papers, as optax chains."""
+"""The optimizers of the papers as optax chains, and schedules of the learning rate."""
 
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float, Int
 
 
 def weights_tx(
-  num_steps,
+  num_steps: int,
   *,
-  learning_rate=0.025,
-  final_learning_rate=0.001,
-  momentum=0.9,
-  weight_decay=3e-4,
-  clip_norm=5.0,
-):
-  """SGD with momentum, cosine schedule a step and clipping, as DARTS trains its weights.
+  learning_rate: float = 0.025,
+  final_learning_rate: float = 0.001,
+  momentum: float = 0.9,
+  weight_decay: float = 3e-4,
+  clip_norm: float | None = 5.0,
+) -> optax.GradientTransformation:
+  """Builds SGD with momentum, a cosine schedule by step and clipping, as DARTS trains its weights.
 
   Args:
-    num_steps: length of the schedule.
-    learning_rate, final_learning_rate: its ends.
-    momentum: without Nesterov.
-    weight_decay: an L2 penalty, added after the clipping.
-    clip_norm: bound on the global norm of the gradients; None for no bound, with the same state.
+    num_steps: the length of the schedule.
+    learning_rate: its first value.
+    final_learning_rate: its last value.
+    momentum: the momentum, without Nesterov's variant.
+    weight_decay: the factor of an L2 penalty, which is added after the clipping.
+    clip_norm: the bound on the global norm of the gradients. None for no bound; the optimizer's
+      state is the same.
 
   Returns:
-    An optax transformation.
+    The optimizer.
   """
   schedule = cosine(num_steps, learning_rate, final_learning_rate)
   return clipped_sgd(schedule, momentum=momentum, weight_decay=weight_decay, clip_norm=clip_norm)
 
 
-def clipped_sgd(schedule, *, momentum=0.9, weight_decay=3e-4, clip_norm=5.0):
-  """`weights_tx` with any schedule `step -> learning rate`."""
+def clipped_sgd(
+  schedule: optax.Schedule,
+  *,
+  momentum: float = 0.9,
+  weight_decay: float = 3e-4,
+  clip_norm: float | None = 5.0,
+) -> optax.GradientTransformation:
+  """Builds the same optimizer with any schedule.
+
+  Args:
+    schedule: from the number of the step to the learning rate.
+    momentum: as for `weights_tx`.
+    weight_decay: as for `weights_tx`.
+    clip_norm: as for `weights_tx`.
+
+  Returns:
+    The optimizer.
+  """
   return optax.chain(
     optax.identity() if clip_norm is None else optax.clip_by_global_norm(clip_norm),
     optax.add_decayed_weights(weight_decay),
@@ -38,35 +57,90 @@ def clipped_sgd(schedule, *, momentum=0.9, weight_decay=3e-4, clip_norm=5.0):
   )
 
 
-def arch_tx(learning_rate=3e-4, *, b1=0.5, b2=0.999, weight_decay=1e-3):
-  """Adam with an L2 penalty, as DARTS trains alpha, and this paper alpha and beta alike."""
+def arch_tx(
+  learning_rate: float = 3e-4, *, b1: float = 0.5, b2: float = 0.999, weight_decay: float = 1e-3
+) -> optax.GradientTransformation:
+  """Builds Adam with an L2 penalty, as DARTS trains alpha; here it is assumed for beta as well.
+
+  Args:
+    learning_rate: the learning rate.
+    b1: the decay of the first moment.
+    b2: the decay of the second moment.
+    weight_decay: the factor of the L2 penalty.
+
+  Returns:
+    The optimizer.
+  """
   return optax.chain(
     optax.add_decayed_weights(weight_decay), optax.adam(learning_rate, b1=b1, b2=b2)
   )
 
 
-# ---- schedules: step -> learning rate ------------------------------------------------------------
+# ---- schedules: from the number of the step to the learning rate --------------------------------
 
 
-def cosine(num_steps, learning_rate, final_learning_rate=0.0):
-  """Half a cosine from one rate to the other."""
+def cosine(
+  num_steps: int, learning_rate: float, final_learning_rate: float = 0.0
+) -> optax.Schedule:
+  """Builds half a cosine from one learning rate to another.
+
+  Args:
+    num_steps: its length.
+    learning_rate: the first value.
+    final_learning_rate: the last value.
+
+  Returns:
+    The schedule.
+  """
   return optax.cosine_decay_schedule(
     learning_rate, max(num_steps, 1), final_learning_rate / learning_rate
   )
 
 
-def linear(num_steps, learning_rate, final_learning_rate=0.0):
-  """A straight line from one rate to the other."""
+def linear(
+  num_steps: int, learning_rate: float, final_learning_rate: float = 0.0
+) -> optax.Schedule:
+  """Builds a straight line from one learning rate to another.
+
+  Args:
+    num_steps: its length.
+    learning_rate: the first value.
+    final_learning_rate: the last value.
+
+  Returns:
+    The schedule.
+  """
   return optax.linear_schedule(learning_rate, final_learning_rate, max(num_steps, 1))
 
 
-def exponential(steps_per_epoch, learning_rate, decay=0.97):
-  """The rate times `decay` after every epoch."""
+def exponential(steps_per_epoch: int, learning_rate: float, decay: float = 0.97) -> optax.Schedule:
+  """Builds a schedule that is multiplied by `decay` after every epoch.
+
+  Args:
+    steps_per_epoch: the length of an epoch.
+    learning_rate: the first value.
+    decay: the factor.
+
+  Returns:
+    The schedule.
+  """
   return optax.exponential_decay(learning_rate, steps_per_epoch, decay, staircase=True)
 
 
-def with_warmup(schedule, num_steps):
-  """A schedule whose first `num_steps` are multiplied by a factor that grows evenly to 1."""
+def with_warmup(schedule: optax.Schedule, num_steps: int) -> optax.Schedule:
+  """Builds a schedule with a warm-up: its first steps have a factor that grows evenly to 1.
+
+  Args:
+    schedule: any schedule.
+    num_steps: the length of the warm-up; 0 for none.
+
+  Returns:
+    The schedule.
+  """
   if not num_steps:
     return schedule
-  return lambda step: schedule(step) * jnp.minimum(1.0, (step + 1) / num_steps)
+
+  def warm(step: Int[Array, ''] | int) -> Float[Array, ''] | float:
+    return schedule(step) * jnp.minimum(1.0, (step + 1) / num_steps)
+
+  return warm

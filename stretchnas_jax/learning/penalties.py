@@ -18,7 +18,7 @@ Penalty = Callable[
   [Arch, Mapping[str, Float[Array, 'E O']], Mapping[str, Float[Array, ' E']], Knobs],
   Float[Array, ''],
 ]
-Mixture = Callable[
+_Mixture = Callable[
   [Arch], tuple[Mapping[str, Float[Array, 'E O']], Mapping[str, Float[Array, ' E']]]
 ]
 
@@ -39,7 +39,7 @@ def invalid_topology(
 
 
 def gradients(
-  penalties: Sequence[Penalty], arch: Arch, mixture: Mixture, knobs: Knobs
+  penalties: Sequence[Penalty], arch: Arch, mixture: _Mixture, knobs: Knobs
 ) -> Arch | None:
   """Returns the gradients of the sum of penalties for alpha and beta.
 

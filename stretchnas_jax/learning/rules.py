@@ -18,6 +18,9 @@ from stretchnas_jax.data.batches.examples import Batch
 from stretchnas_jax.learning import second_order as second_order_lib
 from stretchnas_jax.learning.state import Arch, Context, LossFn
 
+WEIGHTS_DRAW = 0
+"""The number of the random draws of the pass that moves the weights; a rule's own count from 1."""
+
 
 class Pass(NamedTuple):
   """One loss of a weighted sum.
@@ -84,7 +87,7 @@ class Rule(NamedTuple):
       training loss of a simultaneous rule: both are one pass.
     """
     passes = enumerate(self.passes(batch, knobs), start=1)
-    return [0 if self.simultaneous and one.part == 'train' else i for i, one in passes]
+    return [WEIGHTS_DRAW if self.simultaneous and one.part == 'train' else i for i, one in passes]
 
 
 def first_order() -> Rule:

@@ -15,11 +15,8 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from stretchnas_jax.data.batches.examples import Batch
 from stretchnas_jax.learning.losses import move, pmean
-from stretchnas_jax.learning.rules import Pass, Rule, add_scaled
+from stretchnas_jax.learning.rules import WEIGHTS_DRAW, Pass, Rule, add_scaled
 from stretchnas_jax.learning.state import Arch, Context, SearchState
-
-WEIGHTS_DRAW = 0
-"""The number of the pass that moves the weights; the passes of a rule count from 1."""
 
 Metrics = dict[str, Float[Array, '']]
 
@@ -74,7 +71,7 @@ def unrolled_step(
     return parts.loss(params, arch, examples, draw)[0]
 
   gradients = parts.rule(task_loss, state.params, state.arch, batch, parts.context)
-  check_gradients(gradients, state.arch)
+  _check_gradients(gradients, state.arch)
   after = _move_arch(parts, state, pmean(gradients, parts.axis_name))
   arch = state.arch if parts.rule.simultaneous else after.arch
   (value, (accuracy, batch_stats)), gradients = jax.value_and_grad(parts.loss, has_aux=True)(
@@ -127,13 +124,8 @@ def scanned_step(parts: StepParts, state: SearchState, batch: Batch) -> tuple[Se
   return after, {'train_loss': values[-1], 'train_accuracy': accuracies[-1]}
 
 
-def check_gradients(gradients: Any, arch: Arch) -> None:
-  """Raises ValueError unless a rule's gradients are an `Arch` of the shapes of `arch`.
-
-  Args:
-    gradients: the result of a rule.
-    arch: the architecture parameters.
-  """
+def _check_gradients(gradients: Any, arch: Arch) -> None:
+  """Raises ValueError unless a rule's gradients are an `Arch` of the shapes of `arch`."""
   if not isinstance(gradients, Arch):
     raise ValueError(f'the rule returns a {type(gradients).__name__}; it must be an Arch')
   found, expected = (
