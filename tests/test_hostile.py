@@ -16,7 +16,7 @@ from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import genotype
 from stretchnas_jax.data.datasets import dataset, images
 from stretchnas_jax.runs import build, find_cell
-from stretchnas_jax.views import cells
+from stretchnas_jax.views import cells, svg
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # Pillow warns about strange files
 
@@ -120,7 +120,7 @@ def test_text_is_never_markup(title, operation):
   root = ElementTree.fromstring(cells.svg(cell, title=title).encode())
   tags = {element.tag.split('}')[-1] for element in root.iter()}
   assert tags <= {'svg', 'rect', 'path', 'polygon', 'text', 'tspan'}
-  allowed = cells.printable(operation).replace('\t', ' ')
+  allowed = svg.printable(operation).replace('\t', ' ')
   texts = [''.join(element.itertext()) for element in root.iter() if element.tag.endswith('text')]
   assert sum(text == allowed for text in texts) >= 2 or '\r' in operation
 
