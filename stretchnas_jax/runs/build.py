@@ -45,7 +45,7 @@ SCHEDULES = {
   ),
 }
 
-DTYPES = ('float32', 'bfloat16')
+_DTYPES = ('float32', 'bfloat16')
 
 # The allowed names of each config field that holds a name, read off the module that uses them.
 CHOICES = {
@@ -54,7 +54,7 @@ CHOICES = {
   'data.on_bad_image': loading.ON_BAD_IMAGE,
   'model.stem': stems_and_heads.STEMS,
   'model.form': ('auto', *supernet.FORMS),
-  'model.dtype': DTYPES,
+  'model.dtype': _DTYPES,
   'topology.kind': tuple(TOPOLOGIES),
   'topology.by': topology.SIDES,
   'relaxation.kind': tuple(RELAXATIONS),
@@ -180,7 +180,7 @@ def train_objects(
     dtype=jnp.dtype(model.dtype),
     operations=parts.operations,
   )
-  sizes = measured_sizes(net, tuple(image_shape))
+  sizes = _measured_sizes(net, tuple(image_shape))
   schedule = SCHEDULES[weights.schedule](weights, epochs, steps_per_epoch)
   tx = optimizers.clipped_sgd(
     optimizers.with_warmup(schedule, weights.warmup_epochs * steps_per_epoch),
@@ -208,7 +208,7 @@ def _own_tx(own: Any, num_steps: int) -> optax.GradientTransformation | None:
   return own(num_steps)
 
 
-def measured_sizes(net: network.FixedNetwork, image_shape: tuple[int, ...]) -> sizes_lib.Sizes:
+def _measured_sizes(net: network.FixedNetwork, image_shape: tuple[int, ...]) -> sizes_lib.Sizes:
   """Returns the sizes without the auxiliary head; names an image that the network cannot take."""
   measure = lambda auxiliary: sizes_lib.measure(
     net.genotype, net.channels, net.num_layers, net.num_classes, net.stem, auxiliary, image_shape,

@@ -30,7 +30,7 @@ def flatten(values: dict, prefix: str = '') -> dict:
   return flat
 
 
-def is_among(field: str, names: Iterable[str]) -> bool:
+def _is_among(field: str, names: Iterable[str]) -> bool:
   """Tells if a field, or a group that holds it, is named.
 
   Args:
@@ -57,7 +57,7 @@ def check_same(
   differences = [
     f'{field}={_shown(old, field)}, now {_shown(new, field)}'
     for field in sorted(old.keys() | new.keys())
-    if _shown(old, field) != _shown(new, field) and not is_among(field, ignore)
+    if _shown(old, field) != _shown(new, field) and not _is_among(field, ignore)
   ]
   if any(difference.startswith('genotype.') for difference in differences):
     raise Refused(
@@ -101,7 +101,7 @@ def digest(config: dict, ignore: Iterable[str]) -> str:
     ignore: fields and groups that do not count.
   """
   flat = flatten(json.loads(dumps(config)))
-  counted = {field: value for field, value in flat.items() if not is_among(field, ignore)}
+  counted = {field: value for field, value in flat.items() if not _is_among(field, ignore)}
   return f'{zlib.crc32(json.dumps(counted, sort_keys=True).encode()):08x}'
 
 

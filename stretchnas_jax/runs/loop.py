@@ -16,10 +16,10 @@ from stretchnas_jax.runs import checkpoint, json_files, metrics, signals, steps
 from stretchnas_jax.runs import workdir as workdir_lib
 
 # A call is cut short where its steps would last longer: a request to stop waits for its end.
-SECONDS_PER_CALL = 5.0
+_SECONDS_PER_CALL = 5.0
 
 OnEpoch = Callable[[dict, Any], Any]
-EndEpoch = Callable[[Any, dict], tuple[dict, dict]]
+_EndEpoch = Callable[[Any, dict], tuple[dict, dict]]
 
 
 class Settings(NamedTuple):
@@ -113,7 +113,7 @@ class Loop:
       if self.step == self.settings.num_steps and gaps[-1] == epochs:
         raise workdir_lib.Refused(f'{path} lacks the last epoch of a run that is done; put it back')
 
-  def run(self, work: steps.Work, end_epoch: EndEpoch) -> bool:
+  def run(self, work: steps.Work, end_epoch: _EndEpoch) -> bool:
     """Runs to the end; returns False where `on_epoch` stopped the run.
 
     Args:
@@ -153,7 +153,7 @@ class Loop:
     # One process of several cannot stop alone. They ask each other where all of them come by.
     return parallel.largest(request.number or 0) if self._saves_here() else 0
 
-  def advance(self, work: steps.Work, end_epoch: EndEpoch) -> bool:
+  def advance(self, work: steps.Work, end_epoch: _EndEpoch) -> bool:
     """Runs steps up to the next call, checkpoint or epoch's end; True where the run is to stop."""
     per_epoch = self.settings.steps_per_epoch
     epoch, done = divmod(self.step, per_epoch)
@@ -167,7 +167,7 @@ class Loop:
     seconds = time.perf_counter() - begin
     self._step_seconds = None if first else seconds / count
     self.step += count
-    check_finite('train_loss', loss, f'{self._after(done)} to {self.step}')
+    _check_finite('train_loss', loss, f'{self._after(done)} to {self.step}')
     self.seconds += seconds
     self._epoch_seconds += seconds
     line = None
@@ -232,9 +232,9 @@ class Loop:
     count = min(settings.steps_per_call, settings.steps_per_epoch - done)
     if settings.every_steps:
       count = min(count, settings.every_steps - self.step % settings.every_steps)
-    return min(count, max(1, int(SECONDS_PER_CALL / known)) if known else 1)
+    return min(count, max(1, int(_SECONDS_PER_CALL / known)) if known else 1)
 
-  def _end_epoch(self, end_epoch: EndEpoch) -> dict:
+  def _end_epoch(self, end_epoch: _EndEpoch) -> dict:
     """Measures, writes and returns the line of the epoch; the sums start from zero again."""
     begin, settings = time.perf_counter(), self.settings
     sums = settings.devices.fetch(self.position.sums)
@@ -251,7 +251,7 @@ class Loop:
     line |= {**more, **clock}
     for name, value in line.items():
       if name.endswith('_loss') and value is not None:
-        check_finite(name, value, f'{self._after(0)} to {self.step}')
+        _check_finite(name, value, f'{self._after(0)} to {self.step}')
     for writer in self._writers:
       writer.write_scalars(self.step, line)
     self.progress.update(self.step, loss=line['train_loss'], **shown)
@@ -269,7 +269,7 @@ class Loop:
     for path, leaf in leaves.flatten(self.position).items():
       # A gradient spoils the weights one step before it spoils the loss.
       if not np.isfinite(np.asarray(leaves.raw(leaf))).all():
-        check_finite(path.lstrip('.'), math.nan, str(self.step))
+        _check_finite(path.lstrip('.'), math.nan, str(self.step))
     clock = {'seconds': self.seconds, 'epoch_seconds': self._epoch_seconds}
     self.checkpoints.save(self.step, self.position, {**clock, 'identity': self.identity})
 
@@ -284,7 +284,7 @@ class Loop:
     )
 
 
-def check_finite(name: str, value: float, at: str) -> None:
+def _check_finite(name: str, value: float, at: str) -> None:
   """Raises FloatingPointError where a number of a run is not finite; the last checkpoint stays.
 
   Args:

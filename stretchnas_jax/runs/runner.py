@@ -54,7 +54,7 @@ class Run:
     self.task, self.plan, self.folder, self.programs = task, plan, folder, programs
     self.checkpoints, self.data, self.notes = checkpoints, {}, ()
     self.loop = loop_lib.Loop(
-      folder, checkpoints, plan.settings, identity_of(plan, folder), task.line_files, on_epoch
+      folder, checkpoints, plan.settings, _identity_of(plan, folder), task.line_files, on_epoch
     )
 
   def go(self) -> dict | None:
@@ -88,7 +88,7 @@ class Run:
       return steps.measure(program, state, self.data[part], feed, settings.steps_per_call)
 
 
-class Runner(NamedTuple):
+class _Runner(NamedTuple):
   """Starts runs of one task.
 
   Attributes:
@@ -116,7 +116,7 @@ class Runner(NamedTuple):
       folder = until_work.enter_context(self._open(path, plan))
       if folder.finished:
         return functools.partial(self._finished_result, folder)
-      check_resumable(folder, identity_of(plan, folder))
+      _check_resumable(folder, _identity_of(plan, folder))
       until_work.pop_all()
     return functools.partial(self._run, plan, folder)
 
@@ -177,7 +177,7 @@ class Runner(NamedTuple):
       if folder.writes:
         print(f'seed {seed}', file=sys.stderr)
       plan = plan or self.task.plan(config, self.parts)
-      check_resumable(inner, identity_of(plan, inner))
+      _check_resumable(inner, _identity_of(plan, inner))
       return self._run(plan, inner, programs)
 
   def _run(
@@ -237,14 +237,14 @@ def prepare(
   Raises:
     ValueError, OSError: one sentence that names what is wrong. Nothing was changed.
   """
-  runner = Runner(task, tuple(argv), Parts.of(parts), on_epoch)
+  runner = _Runner(task, tuple(argv), Parts.of(parts), on_epoch)
   path = pathlib.Path(workdir).absolute()
   if seeds is None:
     return runner.prepare_one(config, path)
   return runner.prepare_seeds(config, path, seeds)
 
 
-def identity_of(plan: Plan, folder: workdir_lib.Workdir) -> dict:
+def _identity_of(plan: Plan, folder: workdir_lib.Workdir) -> dict:
   """Returns the facts in which a checkpoint must agree with a run.
 
   Args:
@@ -267,12 +267,12 @@ def identity_of(plan: Plan, folder: workdir_lib.Workdir) -> dict:
   }
 
 
-def check_resumable(folder: workdir_lib.Workdir, identity: dict) -> None:
+def _check_resumable(folder: workdir_lib.Workdir, identity: dict) -> None:
   """Raises Refused unless the checkpoints in a folder, if any, agree with a run.
 
   Args:
     folder: of the run.
-    identity: see `identity_of`.
+    identity: see `_identity_of`.
   """
   path = folder.path / 'checkpoints'
   if not path.is_dir():

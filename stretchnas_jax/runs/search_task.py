@@ -120,7 +120,7 @@ def _end_epoch(run: Run, state: Any, line: dict) -> tuple[dict, dict]:
   val = run.measure('val', state)
   arch = run.plan.settings.devices.fetch(state.arch)
   more = {'val_loss': val['loss'], 'val_accuracy': val['accuracy']}
-  more |= architecture_metrics(run.plan.objects, arch, line['step'])
+  more |= _architecture_metrics(run.plan.objects, arch, line['step'])
   found, notes = search.decode(arch, line['step'])
   loop.lines['genotypes.jsonl'].append(
     {
@@ -134,7 +134,7 @@ def _end_epoch(run: Run, state: Any, line: dict) -> tuple[dict, dict]:
   return more, {'val': val['accuracy'], 'r': more['penalty']}
 
 
-def architecture_metrics(objects: build.SearchObjects, arch: Arch, step: int) -> dict[str, float]:
+def _architecture_metrics(objects: build.SearchObjects, arch: Arch, step: int) -> dict[str, float]:
   """Returns how far alpha and beta have decided, and the weight of `none` where it may be chosen.
 
   Args:

@@ -8,7 +8,7 @@ from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.runs import json_files
 from stretchnas_jax.runs import workdir as workdir_lib
 
-FIGURES = (
+_FIGURES = (
   'test_accuracy', 'test_error_percent', 'test_top5_accuracy', 'test_top5_error_percent',
   'last_val_accuracy', 'best_val_accuracy', 'val_accuracy',
 )  # fmt: skip
@@ -67,7 +67,7 @@ def summary(seeds: Sequence[int], results: Sequence[dict], same: Sequence[str]) 
     same: fields in which the results agree.
   """
   found: dict = {}
-  for name in FIGURES:
+  for name in _FIGURES:
     values = [result[name] for result in results if result.get(name) is not None]
     if values:
       found[name] = statistics.fmean(values)
@@ -85,7 +85,7 @@ def report(path: pathlib.Path, summary: dict) -> str:
     summary: see `summary`.
   """
   lines = []
-  for name in FIGURES:
+  for name in _FIGURES:
     if name in summary:
       spread = summary[f'{name}_std']
       lines.append(f'{name} {summary[name]:.4f}' + ('' if spread is None else f' +- {spread:.4f}'))
