@@ -100,7 +100,7 @@ class FixedNetwork(nn.Module):
       ValueError: the images do not fit the auxiliary head, there is no key for drop path, or an own
         operation returns a wrong shape or type.
     """
-    keep = self._keep_factors(images.shape[0], train, drop_path_rate, positions)
+    keep = self._keep_factors(images, train, drop_path_rate, positions)
     build_stem = stems_and_heads.CifarStem if self.stem == 'cifar' else stems_and_heads.ImageNetStem
     stem = build_stem(self.channels, self._style(), name='stem')
     layout = FORMS[self._form()]
@@ -216,7 +216,7 @@ class FixedNetwork(nn.Module):
 
   def _keep_factors(
     self,
-    batch: int,
+    images: Float[AnyArray, 'B H W c'],
     train: bool,
     rate: Float[AnyArray, ''] | float,
     positions: Int[AnyArray, 'B'] | None,
@@ -227,6 +227,7 @@ class FixedNetwork(nn.Module):
     if not self.has_rng('drop_path'):
       raise ValueError("drop_path_rate needs a key: pass rngs={'drop_path': key} to apply")
     if positions is None:
+      batch = images.shape[0]
       positions = jnp.arange(batch, dtype=jnp.int32)
       if self.axis_name is not None and not self.is_initializing():
         positions += batch * lax.axis_index(self.axis_name)

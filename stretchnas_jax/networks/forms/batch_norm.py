@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 from jax import lax
@@ -109,13 +109,14 @@ def _sum_over_pixels(maps: Sequence[Float[Array, 'B H W *r']]) -> list[Float[Arr
 
 
 def spread(
-  values: Sequence[Float[Array, '*r']], shape: tuple[int, ...]
+  values: Sequence[Float[Array, '*r']], shape: tuple[Any, ...]
 ) -> list[Float[Array, 'B H W *r']]:
   """Returns maps that equal a value at every pixel; their gradients are summed as moments are.
 
   Args:
     values: arrays of one shape.
-    shape: the shape `(B, H, W, ...)` of a map; it ends in the shape of a value.
+    shape: the shape `(B, H, W, ...)` of a map; it ends in the shape of a value. In an export B is
+      no number yet.
   """
 
   def repeat(_: tuple[()], values: list[Float[Array, '*r']]) -> list[Float[Array, 'B H W *r']]:
