@@ -114,7 +114,7 @@ class SearchCell(nn.Module):
 
   # ---- parameters and running averages -----------------------------------------------------------
 
-  def _create_params(self) -> dict[str, dict[str, Array]]:
+  def _create_params(self) -> dict[str, dict[str, AnyArray]]:
     """Creates `{operation: {kind: [E, ...]}}`, all edges of an operation in one array."""
     names = self.space.primitives
     params = {name: self._create_convolution(name) for name in names if is_convolution(name)}
@@ -124,7 +124,7 @@ class SearchCell(nn.Module):
       params['skip_connect'] = {'pointwise': kernel}
     return params
 
-  def _create_convolution(self, name: str) -> dict[str, Array]:
+  def _create_convolution(self, name: str) -> dict[str, AnyArray]:
     size, stages = int(name[-1]), 2 if name.startswith('sep') else 1
     lead = (len(self.space.graph.edges), stages, self.channels)
     depthwise = self.param(
