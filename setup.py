@@ -10,7 +10,14 @@ VERSION = re.search(
   r"__version__ = '([^']+)'", (ROOT / 'stretchnas_jax' / '__init__.py').read_text('utf-8')
 ).group(1)
 
-TEST = ['beartype>=0.20', 'pytest>=8.4', 'pytest-xdist>=3.6', 'hypothesis>=6.100']
+TEST = [
+  'beartype>=0.20',
+  'hypothesis>=6.100',
+  'matplotlib>=3.9',
+  'pytest>=8.4',
+  'pytest-xdist>=3.6',
+  'tensorboardX>=2.6.2',
+]
 
 setup(
   name='stretchnas_jax',
@@ -24,7 +31,7 @@ setup(
   packages=find_packages(include=['stretchnas_jax', 'stretchnas_jax.*'])
   + ['stretchnas_jax.configs'],
   package_dir={'stretchnas_jax.configs': 'configs'},
-  package_data={'stretchnas_jax': ['cells/*.json']},
+  package_data={'stretchnas_jax': ['cells/*.json', 'py.typed']},
   install_requires=[
     'absl-py>=2.1',
     'chex>=0.1.92',
@@ -45,7 +52,7 @@ setup(
   ],
   extras_require={
     'test': TEST,
-    'dev': TEST + ['ruff>=0.12'],
+    'dev': TEST + ['pyrefly>=1.5', 'ruff>=0.12'],
     'tensorboard': ['tensorboardX>=2.6.2'],
     # jobs on a Slurm cluster; charts; intervals and tests
     'experiments': ['submitit>=1.5', 'matplotlib>=3.9', 'scipy>=1.11'],

@@ -117,13 +117,13 @@ def _repair(
   """
   logits = np.where(table.mask, beta, -np.inf)
   best = logits.argmax(1)
-  useful = (table.codes[:, :, _from_inputs(graph)] > 0).any(2)
+  useful = np.any(table.codes[:, :, _from_inputs(graph)] > 0, axis=2)
   fallback = np.where(useful, logits, -np.inf)
   row = (fallback.max(1) - logits.max(1)).argmax()
   if not useful[row].any():
     raise ValueError('no code of the table has an edge from an input of the cell')
   best[row] = fallback[row].argmax()
-  kept = (table.codes[np.arange(len(best)), best] > 0).any(0)
+  kept = np.any(table.codes[np.arange(len(best)), best] > 0, axis=0)
   added = _listed(graph.edges[e] for e in np.flatnonzero(table.codes[row, best[row]]))
   return kept, f'the most probable codes left no node, so the next best one was taken: {added}'
 

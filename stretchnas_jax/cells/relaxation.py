@@ -108,7 +108,7 @@ def checked(relaxation: Relaxation, space: space_lib.SearchSpace) -> Relaxation:
   def strength(alpha: PyTree, knobs: Knobs) -> Float[AnyArray, 'E O']:
     return _of_shape('strength', relaxation.strength(alpha, knobs), shape)
 
-  return Relaxation(relaxation.init, weights, mean, strength)
+  return Relaxation(relaxation.init, weights, mean, strength)  # pyrefly: ignore[bad-argument-type]
 
 
 def _of_shape(name: str, values: object, shape: tuple[int, int]) -> AnyArray:

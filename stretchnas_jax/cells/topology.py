@@ -88,7 +88,7 @@ def edge_scores(beta: Float[AnyArray, 'R K'], table: TopologyTable) -> Float[Arr
     return jnp.asarray(table.scale)
   # Accelerators multiply matrices in lower precision unless told otherwise.
   merged = jnp.einsum('rk,rke->e', code_probs(beta, table), table.codes, precision='highest')
-  return table.scale * merged
+  return jnp.asarray(table.scale * merged)
 
 
 def invalid_topology_penalty(

@@ -54,7 +54,7 @@ def _flatten(table: TopologyTable) -> tuple[tuple[AnyArray, ...], tuple[str, int
 
 
 def _unflatten(static: tuple[str, int], arrays: tuple[Any, ...]) -> TopologyTable:
-  return TopologyTable(*arrays, *static)
+  return TopologyTable(*arrays, *static)  # pyrefly: ignore[bad-argument-count]
 
 
 # `by` and `k` are part of the structure: a table can also be an argument of a jitted function.

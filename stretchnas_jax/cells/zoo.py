@@ -14,7 +14,7 @@ from stretchnas_jax.cells import genotype, genotype_text
 
 
 def _load() -> tuple[Mapping[str, genotype.Genotype], Mapping[str, dict[str, Any]]]:
-  file = importlib.resources.files(__package__) / 'zoo.json'
+  file = importlib.resources.files('stretchnas_jax.cells') / 'zoo.json'
   cells = json.loads(file.read_text('utf-8'))
   genotypes = {
     name: genotype.Genotype(*(cell[field] for field in genotype_text.FIELDS))

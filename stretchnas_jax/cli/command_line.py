@@ -14,7 +14,11 @@ from stretchnas_jax.cli import config_flags, errors
 Prepare = Callable[[types.SimpleNamespace], Callable[[], object]]
 
 _HELP = {'--help', '-help', '-h'}
-_DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float}
+_DEFINE: dict[type, Callable[..., Any]] = {
+  bool: flags.DEFINE_bool,
+  int: flags.DEFINE_integer,
+  float: flags.DEFINE_float,
+}
 
 
 class Option(NamedTuple):

@@ -97,7 +97,7 @@ def _share(port: int) -> tuple[int, list[int]]:
   Args:
     port: on which this process listens; only that of process 0 counts.
   """
-  words = np.int32([port, secrets.randbits(31), secrets.randbits(31)])
+  words = np.array([port, secrets.randbits(31), secrets.randbits(31)], np.int32)
   port, *token = multihost_utils.broadcast_one_to_all(words).tolist()
   return port, token
 

@@ -69,7 +69,7 @@ def _write(file: pathlib.Path, key: str, arrays: Mapping[str, np.ndarray]) -> No
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=file.parent, suffix='.tmp', delete=False) as out:
       temporary = out.name
-      np.savez(out, key=np.array(key), **arrays)
+      np.savez(out, key=np.array(key), **arrays)  # pyrefly: ignore[bad-argument-type]
     os.replace(temporary, file)
   except OSError as error:
     logging.warning('the cache %s cannot be written (%s)', file, error)

@@ -79,5 +79,6 @@ def trim_compilations(trim):
       if compiling.is_set():
         trim()
 
+  # pyrefly: ignore[bad-argument-type]
   monitoring.register_event_duration_secs_listener(listen)
   threading.Thread(target=work, name='trim', daemon=True).start()

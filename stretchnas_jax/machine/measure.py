@@ -50,10 +50,12 @@ def compilation() -> Iterator[Compilation]:
     elif event == FROM_CACHE:
       found.cached.append(seconds)
 
+  # pyrefly: ignore[bad-argument-type]
   monitoring.register_event_duration_secs_listener(listen)
   try:
     yield found
   finally:
+    # pyrefly: ignore[bad-argument-type]
     monitoring.unregister_event_duration_listener(listen)
 
 

@@ -190,6 +190,7 @@ def join(where: str) -> contextlib.AbstractContextManager:
     )
   if jax.process_count() == 1:
     return contextlib.nullcontext()
+  # pyrefly: ignore[missing-attribute]
   host = address.rsplit(':', 1)[0].strip('[]')
   return Watch(jax.process_index(), jax.process_count(), host)
 

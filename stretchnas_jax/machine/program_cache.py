@@ -17,6 +17,7 @@ def use_cache() -> None:
   A folder that the user has chosen (`JAX_COMPILATION_CACHE_DIR`) stays, and so does a cache that is
   switched off (`JAX_ENABLE_COMPILATION_CACHE=false`). No fault of the folder makes a run fail.
   """
+  # pyrefly: ignore[missing-attribute]
   if jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache:
     return
   try:

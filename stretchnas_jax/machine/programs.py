@@ -59,6 +59,7 @@ class Program:
     """
     if not compiler_knows_memory():
       return None
+    # pyrefly: ignore[missing-attribute]
     found = self._compiled.lower(*self._arranged(args)).compile().memory_analysis()
     # For this answer XLA writes the whole program down, which takes memory of the host.
     host_memory.give_back()

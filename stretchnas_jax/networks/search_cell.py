@@ -211,7 +211,8 @@ class SearchCell(nn.Module):
     if self.is_initializing() or not columns:
       # All parameters exist by now, and tracing more than is needed would take seconds.
       x = nodes[group.first]
-      zeros = jnp.zeros_like(x[:, :: group.stride, :: group.stride])  # in either layout
+      # In either layout.
+      zeros = jnp.zeros_like(x[:, :: group.stride, :: group.stride])  # pyrefly: ignore[bad-index]
       return [*nodes[:2], *(node + zeros for node in nodes[2:])], {}
     params = {
       name: jax.tree.map(lambda a: a[group.rows], arrays)

@@ -93,7 +93,8 @@ def first_position(
   state, best = training.init(key), None
   if keep_best:
     nothing = jax.tree.map(jnp.zeros_like, (state.params, state.batch_stats))
-    best = Best(*nothing, jnp.float32(-1), jnp.int32(0))
+    params, batch_stats = nothing
+    best = Best(params, batch_stats, jnp.float32(-1), jnp.int32(0))
   return steps.Position(state, steps.zero_sums(SUMS), best)
 
 

@@ -182,6 +182,7 @@ def read_run(
     meta = _own_meta(path, saved, values)
     kind, config, objects, init = _rebuild(values, meta['identity'], own)
     like = jax.eval_shape(init, jax.random.key(0))
+    # pyrefly: ignore[not-iterable]
     step, position, meta = saved.restore_latest(like, meta['identity'])
   found = Saved(path, kind, config, objects, position.state, step, meta['identity'])
   return _with_best(path, found, position.best) if best else found

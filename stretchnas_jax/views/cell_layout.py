@@ -114,7 +114,7 @@ def _chain_links(
       labels_in[label_column] += 1
     chains[i] = [source]
     for column in between:
-      if column == label_column:
+      if label_width is not None and column == label_column:
         box = Box(column, label_width, label_height, i)
       else:
         box = Box(column, 0.0, 3.0)

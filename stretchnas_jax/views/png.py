@@ -121,4 +121,4 @@ class _Pen:
 @functools.cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
   """Returns Pillow's own font."""
-  return ImageFont.load_default(size)
+  return ImageFont.load_default(size)  # pyrefly: ignore[bad-return]
