@@ -139,20 +139,22 @@ class Parts:
     folder.write_json(NAMES, kept)
 
 
-def from_config_file(path: pathlib.Path | str, config: ConfigDict) -> Parts:
+def from_config_file(source: pathlib.Path | str, config: ConfigDict) -> Parts:
   """Returns the objects of a config file that defines `get_parts`, or `Parts()`.
 
   Args:
-    path: the config file. It has run already, for its `get_config`.
+    source: the value of `--config`, a path and perhaps a colon and an argument. The file has run
+      already, for its `get_config`.
     config: the config with its overrides.
 
   Raises:
     ValueError: `get_parts` gives something else.
   """
-  text = pathlib.Path(path).read_text('utf-8')
+  path = pathlib.Path(str(source).split(':', 1)[0])
+  text = path.read_text('utf-8')
   if 'def get_parts(' not in text:
     return Parts()
-  return _made(Source(text, config.to_dict()), pathlib.Path(path))
+  return _made(Source(text, config.to_dict()), path)
 
 
 def of_run(
