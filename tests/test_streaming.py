@@ -168,13 +168,12 @@ def test_only_one_chunk_is_read_ahead(noisy, make, opened):
 def test_the_shares_of_several_processes_make_up_the_batch(noisy, make):
   whole = make(noisy, 6).chunk(0, 1, 2, 2)['train']
   parts = [
-    make(noisy, 6, PLAIN._replace(process_index=i, process_count=3)).chunk(0, 1, 2, 2)['train']
-    for i in range(3)
+    make(noisy, 6, PLAIN._replace(process=(i, 3))).chunk(0, 1, 2, 2)['train'] for i in range(3)
   ]
   joined = jax.tree.map(lambda *rows: np.concatenate(rows, axis=1), *parts)
   assert equal(joined, whole)
   with pytest.raises(ValueError, match='batch size is 6; it must be a multiple of the 4 processes'):
-    make(noisy, 6, PLAIN._replace(process_count=4))
+    make(noisy, 6, PLAIN._replace(process=(0, 4)))
 
 
 def test_closing_ends_all_threads(noisy, make):
@@ -246,7 +245,7 @@ def test_evaluation_shows_the_centre(noisy):
 def test_processes_share_an_evaluation(noisy):
   joined = []
   for i in range(2):
-    options = PLAIN._replace(process_index=i, process_count=2)
+    options = PLAIN._replace(process=(i, 2))
     with contextlib.closing(streaming.StreamEvaluation(noisy, np.arange(5), 4, options)) as feed:
       ((part, valid),) = feed.chunks(2)
       joined.append((part, valid))

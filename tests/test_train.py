@@ -20,7 +20,7 @@ from stretchnas_jax import config as config_lib
 from stretchnas_jax import sizes, train
 from stretchnas_jax.cells import genotype
 from stretchnas_jax.cli import app
-from stretchnas_jax.data.batches import in_memory
+from stretchnas_jax.data.datasets import splits
 from stretchnas_jax.machine import parallel
 from stretchnas_jax.runs import (
   evaluation,
@@ -274,7 +274,7 @@ def test_eval_only_from_the_command_line_needs_no_config(finished, tmp_path):
     ({'weights.schedule': 'step'}, 'one of cosine, linear, exponential'),
     ({'weights.warmup_epochs': 3}, 'config.weights.warmup_epochs is 3; config.train.epochs is 2'),
     ({'train.drop_path': 1.0}, 'config.train.drop_path is 1.0; .*below 1'),
-    ({'data.holdout': 0.001}, 'config.data.holdout is 0.001, which is no image of'),
+    ({'data.holdout': 0.001}, 'config.data.holdout is 0.001, which is not one whole image of'),
     ({'data.path': '/nowhere', 'data.name': 'folder'}, 'nowhere'),
   ],
 )
@@ -417,7 +417,7 @@ def test_an_evaluation_has_every_image_once_in_chunks_of_one_shape(length):
 
 def test_what_trains_and_what_is_held_out_are_disjoint_and_balanced():
   labels = np.repeat(np.arange(4), 50)
-  train_part, val = in_memory.splits.hold_out(labels, fraction=0.5, holdout=0.2)
+  train_part, val = splits.hold_out(labels, fraction=0.5, holdout=0.2)
   assert (len(train_part), len(val)) == (80, 20) and not set(train_part) & set(val)
   assert np.bincount(labels[val]).tolist() == [5] * 4
   assert np.bincount(labels[train_part]).tolist() == [20] * 4

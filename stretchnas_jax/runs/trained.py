@@ -146,11 +146,7 @@ def _standardized(
     raise ValueError(
       f'images are of shape {images.shape}; they must be [B, {height}, {width}, {channels}]'
     )
-  if images.dtype == jnp.uint8:
-    return augment.normalize(images, mean, std)
-  if not jnp.issubdtype(images.dtype, jnp.floating):
-    raise ValueError(f'images are {images.dtype}; they must be uint8, or floating-point 0 to 1')
-  return (images.astype(jnp.float32) - mean) / std
+  return augment.normalize(images, mean, std)
 
 
 def read_run(

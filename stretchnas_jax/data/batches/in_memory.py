@@ -234,21 +234,3 @@ def _aligned(images: UInt8[np.ndarray, 'N H W C']) -> UInt8[np.ndarray, 'N H W C
   aligned = room[start : start + images.nbytes].reshape(images.shape)
   aligned[...] = images
   return aligned
-
-
-# ---- old names, until runs/ uses `opening` ----
-
-from stretchnas_jax.data.batches import feeds as _feeds  # noqa: E402
-from stretchnas_jax.data.datasets import splits  # noqa: E402, F401
-
-Feeds = _feeds.Feeds
-
-
-def search_feeds(dataset, parts, batch_size, *, seed, process=(0, 1), **augmentation):
-  supply = ArraySupply(dataset, batch_size, seed=seed, process=process, **augmentation)
-  return _feeds.search_feeds(supply, parts)
-
-
-def train_feeds(dataset, batch_size, *, fraction, holdout, seed, process=(0, 1), **augmentation):
-  supply = ArraySupply(dataset, batch_size, seed=seed, process=process, **augmentation)
-  return _feeds.train_feeds(supply, fraction=fraction, holdout=holdout)

@@ -129,7 +129,6 @@ def stream_options(data: ConfigDict) -> stream_batches.Options:
     data: the group `data` of a config.
   """
   strengths = color_jitter.Strengths(*[data.jitter * most for most in color_jitter.Strengths()])
-  index, count = devices.process()
   return stream_batches.Options(
     image_size=data.image_size or stream_batches.IMAGE_SIZE,
     scale=(data.crop_scale, 1.0),
@@ -138,8 +137,7 @@ def stream_options(data: ConfigDict) -> stream_batches.Options:
     cutout=data.cutout,
     workers=data.workers,
     on_bad_image=data.on_bad_image,
-    process_index=index,
-    process_count=count,
+    process=devices.process(),
   )
 
 

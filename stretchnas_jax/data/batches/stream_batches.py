@@ -36,9 +36,8 @@ class Options(NamedTuple):
   """Threads that decode; 0 for one per core."""
   on_bad_image: str = 'error'
   """'error', or 'skip' to go on without images that cannot be read."""
-  process_index: int = 0
-  """Number of this process, which decodes its share of each batch."""
-  process_count: int = 1
+  process: tuple[int, int] = (0, 1)
+  """Number of this process, which decodes its share of each batch, and number of processes."""
 
 
 class Pixels(NamedTuple):
@@ -68,7 +67,7 @@ class BatchDecoder:
       ValueError: the batch does not divide by the number of processes.
     """
     self.labels = encoded.labels
-    self.rows = order.own_rows(batch_size, (options.process_index, options.process_count))
+    self.rows = order.own_rows(batch_size, options.process)
     self._size = options.image_size
     self._decoder = decoding.Decoder(
       encoded, workers=options.workers, on_bad_image=options.on_bad_image

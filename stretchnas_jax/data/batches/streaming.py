@@ -287,22 +287,3 @@ class StreamSupply:
     if indices is None:
       indices = np.arange(len(images.labels))
     return StreamEvaluation(images, indices, self._batch_size, self._options)
-
-
-# ---- old names, until runs/ uses `opening` ----
-
-from stretchnas_jax.data.batches import feeds as _feeds  # noqa: E402
-from stretchnas_jax.data.batches.stream_batches import (  # noqa: E402, F401
-  IMAGE_SIZE,
-  IMAGENET_MEAN,
-  IMAGENET_STD,
-)
-
-
-def search_feeds(dataset, parts, batch_size, options, *, seed):
-  return _feeds.search_feeds(StreamSupply(dataset, batch_size, options, seed=seed), parts)
-
-
-def train_feeds(dataset, batch_size, options, *, fraction, holdout, seed):
-  supply = StreamSupply(dataset, batch_size, options, seed=seed)
-  return _feeds.train_feeds(supply, fraction=fraction, holdout=holdout)
