@@ -105,7 +105,7 @@ def one_level() -> Rule:
   return weighted_sum(train=1.0, val=0.0, simultaneous=True)
 
 
-def second_order(step_size: float = 0.01) -> Rule:
+def second_order(step_size: ScalarLike = 0.01) -> Rule:
   """Builds DARTS' second-order rule: alpha and beta see the next step of the weights.
 
   A central difference stands for the product with the Hessian. It moves the weights by `step_size`
