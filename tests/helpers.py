@@ -5,17 +5,22 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
+from hypothesis import strategies as st
 from jax.extend.core import Jaxpr
 from ml_collections import ConfigDict
 from PIL import Image
 
 from stretchnas_jax import benchmark
 from stretchnas_jax import config as config_lib
-from stretchnas_jax.cells import genotype, graph, space
+from stretchnas_jax.cells import genotype, graph, space, topology
 from stretchnas_jax.cli import command_line
 from stretchnas_jax.data.batches.examples import Batch, Examples
+from stretchnas_jax.learning import bilevel, optimizers
 from stretchnas_jax.networks import supernet
 from stretchnas_jax.runs import json_files
 
@@ -39,6 +44,18 @@ TINY_TRAINING = {
   'model.auxiliary': False, 'train.epochs': 2, 'train.batch_size': 64, 'train.drop_path': 0.4,
   'weights.learning_rate': 0.05, 'parallel.backend': 'single',
 }  # fmt: skip
+
+
+@st.composite
+def cells(draw: st.DrawFn) -> tuple[list[tuple[str, int, int]], list[int]]:
+  """Draws any well-formed cell: with skipped numbers, parallel edges and loose ends."""
+  nodes = sorted(draw(st.sets(st.integers(2, 9), min_size=1, max_size=5)))
+  edges = []
+  for position, node in enumerate(nodes):
+    for src in draw(st.lists(st.sampled_from([0, 1] + nodes[:position]), min_size=1, max_size=4)):
+      edges.append((draw(st.sampled_from(space.OPERATIONS)), src, node))
+  concat = draw(st.lists(st.sampled_from(nodes), min_size=1, unique=True))
+  return draw(st.permutations(edges)), concat
 
 
 def with_fields(config: ConfigDict, fields: dict[str, Any]) -> ConfigDict:
@@ -125,6 +142,54 @@ def random_batch(
 
   train, alpha, beta = map(examples, jax.random.split(key, 3))
   return Batch(train, alpha, None if shared else beta)
+
+
+# ---- searches that compile fast ------------------------------------------------------------------
+
+POOL_SPACE = space.SearchSpace(graph.CellGraph(2), ('max_pool_3x3', 'skip_connect'))
+POOL_SHAPE = (5, 2)  # edges, operations
+
+
+def pool_search(
+  rule: Any = None, table: Any = topology.output_subsets, **options: Any
+) -> bilevel.Search:
+  """Returns a search of a network without convolutions on edges: it compiles fast.
+
+  Args:
+    rule: the update rule; None for the first-order one.
+    table: makes the topology table from the graph.
+    options: further arguments of `make_search`.
+  """
+  net = supernet.Supernet(POOL_SPACE, 2, 1, 3, form='merged')
+  options = {'arch_tx': optax.sgd(1.0), 'penalty_weight': 0.0, 'image_shape': (8, 8, 1)} | options
+  return bilevel.make_search(
+    net, table(POOL_SPACE.graph), rule or bilevel.first_order(),
+    weights_tx=optimizers.weights_tx(100, learning_rate=0.1), **options,
+  )  # fmt: skip
+
+
+def abstract_step(search: bilevel.Search) -> None:
+  """Traces a step, and runs nothing."""
+  key = jax.random.key(0)
+  jax.eval_shape(search.step, jax.eval_shape(search.init, key), random_batch(key), key)
+
+
+def random_state(search: bilevel.Search) -> bilevel.SearchState:
+  """Returns a state with random weights; `search.init` would be compiled for longer."""
+  rng = np.random.default_rng(0)
+  state = jax.eval_shape(search.init, jax.random.key(0))
+
+  def draw(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+    return jnp.asarray(rng.uniform(-0.1, 0.1, leaf.shape), leaf.dtype)
+
+  return jax.tree.map(jnp.zeros_like, state)._replace(
+    params=jax.tree.map(draw, state.params), arch=jax.tree.map(draw, state.arch)
+  )
+
+
+def assert_same_states(first: Any, second: Any, atol: float = 1e-6) -> None:
+  """Asserts that two states are close, their numbers of steps aside."""
+  chex.assert_trees_all_close(first._replace(step=0), second._replace(step=0), atol=atol)
 
 
 # ---- costs, and comparisons with other programs --------------------------------------------------

@@ -1,11 +1,6 @@
-"""Topology tables and what is computed from them, against plain loops in float64.
-
-The reference below knows a node's choices as sets of neighbours and never touches a table's
-arrays; `choices` translates a table, and its test says that the translation loses nothing.
-"""
+"""Scores, penalty and choices of a topology table, against plain loops in float64."""
 
 import functools
-import itertools
 import math
 
 import jax
@@ -14,29 +9,24 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from topology_reference import (
+  BUILDERS,
+  built,
+  choices,
+  draw,
+  probabilities,
+  reference_penalty,
+  reference_scores,
+)
 
 from stretchnas_jax.cells import graph, topology
 
-BUILDERS = {
-  'input_pairs': topology.input_pairs,
-  'output_pairs': topology.output_pairs,
-  'subsets': topology.output_subsets,
-  'nonempty': lambda g: topology.output_subsets(g, include_empty=False),
-  'out_1': lambda g: topology.k_subsets(g, 1),
-  'in_1': lambda g: topology.k_subsets(g, 1, by='target'),
-}
 EVERY_TABLE = pytest.mark.parametrize('kind', BUILDERS)
 BY_SOURCE = pytest.mark.parametrize('kind', ['output_pairs', 'subsets', 'nonempty', 'out_1'])
 FUNCTIONS = ('code_probs', 'edge_scores', 'invalid_topology_penalty', 'select', 'beta_entropy')
-
 sizes = st.integers(2, 7)
 seeds = st.integers(0, 2**31)
 spreads = st.sampled_from([1e-3, 1.0, 20.0])
-
-
-@functools.cache
-def built(kind, nodes):
-  return BUILDERS[kind](graph.CellGraph(nodes))
 
 
 @functools.cache
@@ -51,7 +41,7 @@ def jitted(name, kind, nodes):
 
 @functools.cache
 def gradients(kind, nodes):
-  """Of every differentiable function at once: its values, squared and added up."""
+  """Returns the gradients of the sum of squares of each differentiable function."""
   table = built(kind, nodes)
   loss = lambda beta, name: (getattr(topology, name)(beta, table) ** 2).sum()
   names = [name for name in FUNCTIONS if name != 'select']
@@ -63,93 +53,6 @@ def penalty_gradient(kind, nodes):
   return jax.jit(jax.grad(lambda b: topology.invalid_topology_penalty(b, built(kind, nodes))))
 
 
-def draw(kind, nodes, seed, spread):
-  beta = np.random.default_rng(seed).normal(size=built(kind, nodes).mask.shape) * spread
-  return beta.astype(np.float32)
-
-
-def neighbours(nodes, node, by):
-  if by == 'source':
-    return [j for j in range(2, nodes + 2) if j > node]
-  return [i for i in range(nodes + 2) if i < node and node >= 2]
-
-
-def expected_choices(kind, nodes):
-  """Node -> the sets of neighbours it may choose, by the words of the paper."""
-  by = 'target' if kind.startswith('in') else 'source'
-  found = {}
-  for node in range(nodes + 2):
-    near = neighbours(nodes, node, by)
-    every = [
-      frozenset(n for b, n in enumerate(near) if code >> b & 1) for code in range(2 ** len(near))
-    ]
-    if kind in ('input_pairs', 'output_pairs'):
-      every = [s for s in every if len(s) == 2]
-    elif kind in ('out_1', 'in_1'):
-      every = [s for s in every if len(s) == 1]
-    elif kind == 'nonempty' or not near:
-      every = [s for s in every if s]
-    if every:
-      found[node] = every
-  return found
-
-
-def choices(kind, nodes, beta):
-  """Node -> {set of neighbours: its logit}, out of a table's arrays."""
-  table, edges = built(kind, nodes), graph.CellGraph(nodes).edges
-  here, there = (0, 1) if table.by == 'source' else (1, 0)
-  named = list(expected_choices(kind, nodes))
-  found = {}
-  for r, node in enumerate(named):
-    found[node] = {}
-    for k in range(table.codes.shape[1]):
-      if table.mask[r, k]:
-        chosen = [edges[e] for e in np.flatnonzero(table.codes[r, k])]
-        assert all(edge[here] == node for edge in chosen)
-        found[node][frozenset(edge[there] for edge in chosen)] = float(beta[r, k])
-  return found
-
-
-def probabilities(logits):
-  top = max(logits.values())
-  total = sum(math.exp(value - top) for value in logits.values())
-  return {code: math.exp(value - top) / total for code, value in logits.items()}
-
-
-def reference_scores(kind, nodes, beta):
-  """s(i, j) of Eq. 6, 10 and 13, by edge."""
-  by = built(kind, nodes).by
-  chosen = choices(kind, nodes, beta)
-  scores = []
-  for i, j in graph.CellGraph(nodes).edges:
-    node, other = (i, j) if by == 'source' else (j, i)
-    n = len(neighbours(nodes, node, by))
-    probs = probabilities(chosen[node]) if node in chosen else {}
-    merged = sum(p for code, p in probs.items() if other in code)
-    if kind == 'output_pairs':
-      merged *= (n * (n - 1) / 2) / (n - 1) if n > 1 else 0
-    elif kind in ('subsets', 'nonempty'):
-      merged *= (2**n - 1) / 2 ** (n - 1)
-    elif kind == 'out_1':
-      merged *= n
-    scores.append(merged)
-  return np.array(scores)
-
-
-def reference_penalty(kind, nodes, beta):
-  """r(beta) of Eq. 14."""
-  chosen, total = choices(kind, nodes, beta), 0.0
-  for j in range(2, nodes + 2):
-    product = 1.0
-    for i in range(j):
-      probs = probabilities(chosen[i]) if i in chosen else {}
-      containing = [p for code, p in probs.items() if j in code]
-      if containing:
-        product *= 1 - max(containing) / max(probs.values())
-    total += product
-  return total
-
-
 def finite_difference(function, beta, step=1e-5):
   slope = np.zeros(beta.shape)
   for index in np.ndindex(*beta.shape):
@@ -158,39 +61,6 @@ def finite_difference(function, beta, step=1e-5):
     down[index] -= step
     slope[index] = (function(up) - function(down)) / (2 * step)
   return slope
-
-
-@EVERY_TABLE
-@pytest.mark.parametrize('nodes', range(2, 8))
-def test_codes_are_those_of_the_paper(kind, nodes):
-  table = built(kind, nodes)
-  expected = expected_choices(kind, nodes)
-  found = choices(kind, nodes, np.zeros(table.mask.shape))
-  assert {node: set(codes) for node, codes in found.items()} == {
-    node: set(codes) for node, codes in expected.items()
-  }
-  assert table.mask.sum() == sum(len(codes) for codes in expected.values())
-  assert table.mask.shape == (len(expected), max(len(codes) for codes in expected.values()))
-  assert not table.codes[~table.mask].any()
-  assert table.codes.dtype == table.scale.dtype == np.float32
-  assert table.mask.dtype == bool
-  assert set(np.unique(table.codes)) <= {0, 1}
-  np.testing.assert_array_equal(table.scale == 0, ~(table.codes > 0).any((0, 1)))
-
-
-@pytest.mark.parametrize(
-  'nodes, edges, pairs, subsets, nonempty, inputs',
-  [
-    (4, 14, 16, 46, 41, 20),
-    (5, 20, 30, 94, 88, 35),
-    (6, 27, 50, 190, 183, 56),
-    (7, 35, 77, 382, 374, 84),
-  ],
-)
-def test_published_counts(nodes, edges, pairs, subsets, nonempty, inputs):
-  counts = [built(kind, nodes).mask.sum() for kind in list(BUILDERS)[:4]]
-  assert len(graph.CellGraph(nodes).edges) == edges
-  assert counts == [inputs, pairs, subsets, nonempty]
 
 
 @EVERY_TABLE
@@ -220,7 +90,7 @@ def test_merged_scores_equal_the_sum_over_input_pairs(nodes, seed):
 
 @settings(max_examples=20)
 @given(nodes=sizes, seed=seeds, spread=spreads)
-def test_each_node_sums_what_its_sources_send(nodes, seed, spread):
+def test_each_node_sums_the_features_that_its_sources_send(nodes, seed, spread):
   """Eq. 8 to 10: a source sends on the two edges of a pair, with the pair's probability."""
   beta, cell = draw('output_pairs', nodes, seed, spread), graph.CellGraph(nodes)
   scores = jitted('edge_scores', 'output_pairs', nodes)(beta)
@@ -376,30 +246,6 @@ def test_a_table_without_rows():
   assert topology.code_probs(beta, table).shape == (0, 0)
 
 
-def test_named_tables_are_k_subsets():
-  cell = graph.CellGraph(5)
-  for named, general in (
-    (topology.output_pairs(cell), topology.k_subsets(cell, 2)),
-    (topology.input_pairs(cell), topology.k_subsets(cell, 2, by='target')),
-  ):
-    jax.tree.map(np.testing.assert_array_equal, named, general)
-    assert named.by == general.by
-
-
-@pytest.mark.parametrize('by', ['source', 'target'])
-@pytest.mark.parametrize('k', [1, 2, 3, 4])
-def test_k_subsets(k, by):
-  cell = graph.CellGraph(4)
-  table = topology.k_subsets(cell, k, by=by)
-  counts = [len(neighbours(4, node, by)) for node in range(6)]
-  assert table.mask.sum(1).tolist() == [math.comb(n, k) for n in counts if n >= k]
-  assert (table.codes.sum(-1)[table.mask] == k).all()
-  for scale, edge in zip(table.scale, cell.edges):
-    n = counts[edge[0] if by == 'source' else edge[1]]
-    expected = 0 if n < k else n / k if by == 'source' else 1
-    np.testing.assert_allclose(scale, expected, rtol=1e-6)
-
-
 def test_a_table_may_be_an_argument_of_a_jitted_function():
   table, beta = built('subsets', 3), draw('subsets', 3, 0, 1.0)
   every = lambda beta, table: {name: getattr(topology, name)(beta, table) for name in FUNCTIONS}
@@ -433,39 +279,3 @@ def test_init_beta(key):
   assert 0.8e-3 < float(beta.std()) < 1.2e-3
   np.testing.assert_array_equal(beta, topology.init_beta(key, table))
   np.testing.assert_allclose(topology.init_beta(key, table, std=1.0), beta * 1e3, rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-  'build, word',
-  [
-    (lambda g: topology.k_subsets(g, 0), 'k is 0'),
-    (lambda g: topology.k_subsets(g, True), 'k is True'),
-    (lambda g: topology.k_subsets(g, 5), 'k is 5'),
-    (lambda g: topology.k_subsets(g, 6, by='target'), 'k is 6'),
-    (lambda g: topology.k_subsets(g, 2, by='node'), "by is 'node'"),
-    (lambda g: topology.none(g, by='node'), "by is 'node'"),
-    (lambda g: topology.output_pairs(graph.CellGraph(1)), 'k is 2'),
-    (lambda g: topology.output_subsets(graph.CellGraph(40)), 'num_intermediate is 40'),
-  ],
-)
-def test_a_table_that_cannot_be_built_is_named(build, word):
-  with pytest.raises(ValueError, match=word):
-    build(graph.CellGraph(4))
-
-
-def test_a_k_of_a_wrong_type_is_named(unchecked):
-  with pytest.raises(ValueError, match='k is 2.0'):
-    topology.k_subsets(graph.CellGraph(4), 2.0)
-
-
-def test_largest_k_leaves_rows():
-  cell = graph.CellGraph(4)
-  assert topology.k_subsets(cell, 4).mask.shape == (2, 1)
-  assert topology.k_subsets(cell, 5, by='target').mask.shape == (1, 1)
-
-
-def test_codes_of_a_row_are_distinct():
-  for kind, nodes in itertools.product(BUILDERS, (2, 5)):
-    table = built(kind, nodes)
-    for codes, mask in zip(table.codes, table.mask):
-      assert len({tuple(code) for code in codes[mask]}) == mask.sum()

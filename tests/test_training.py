@@ -1,4 +1,4 @@
-"""The recipe of training: what a step computes, and how the learning rate goes."""
+"""The recipe of training: one step, the top-5 accuracy, and the learning rate."""
 
 import jax
 import jax.numpy as jnp

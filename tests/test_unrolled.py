@@ -68,7 +68,7 @@ def test_closed_form(name, shared, seed):
   np.testing.assert_allclose(found.beta['normal'], for_beta, rtol=1e-9)
 
 
-def test_no_gradient_for_the_weights_is_no_division_by_zero():
+def test_a_zero_gradient_of_the_weights_divides_nothing_by_zero():
   loss = lambda weights, arch, examples, draw: (arch.alpha['normal'] ** 2).sum()
   arch = Arch({'normal': jnp.ones(2)}, {'normal': jnp.ones(1)})
   unused = Examples(jnp.zeros(1), jnp.zeros(1))
@@ -137,7 +137,7 @@ def task_loss(net, batch_stats, params, arch, examples):
 
 
 def make(rule, **options):
-  """A search whose architecture moves by its plain gradients, with a virtual step as in DARTS."""
+  """Returns a search whose architecture moves by plain gradients, with DARTS' virtual step."""
   rates = {'learning_rate': 0.1, 'clip_norm': 0.5}
   return bilevel.make_search(
     tiny_supernet(), table(), rule, image_shape=(8, 8, 1), penalty_weight=0.0,
@@ -152,7 +152,7 @@ def relative(a, b):
 
 
 def rules_on_the_network(key, form, dtype):
-  """Two functions of a compiled search network.
+  """Returns two functions of a compiled search network, and a direction of alpha and beta.
 
   `gradients(step_size)` are those of the first-order, the exact and the differenced rule;
   `after_step(t)` is the validation loss after the step, with alpha and beta t further along `way`.
@@ -209,7 +209,7 @@ def test_search_network_in_single_precision(key):
 
 
 def darts_step(state, batch):
-  """alpha and beta by DARTS' formulas in float32, with the buffer and rate of the optimiser."""
+  """Returns the move of alpha and beta by DARTS' formulas, with the optimizer's own state."""
   value = lambda *args: task_loss(tiny_supernet(), state.batch_stats, *args)[0]
   both = jax.jit(jax.grad(value, (0, 1)))
   (_, _, (trace, schedule)) = state.weights_opt

@@ -22,7 +22,7 @@ def test_cell(name):
   for edges, concat in ((cell.normal, cell.normal_concat), (cell.reduce, cell.reduce_concat)):
     fed = [dst for _, _, dst in edges]
     assert fed == [k // 2 + 2 for k in range(len(edges))]
-    # What no edge leaves must be part of the output, or it would be computed for nothing.
+    # A node without out-edges must be part of the output, or it would be computed in vain.
     assert set(fed) - {src for _, src, _ in edges} <= set(concat)
 
 

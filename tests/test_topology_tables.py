@@ -1,0 +1,106 @@
+"""Tables of topology codes against sets of neighbours, by the words of the paper."""
+
+import itertools
+import math
+
+import jax
+import numpy as np
+import pytest
+from topology_reference import BUILDERS, built, choices, expected_choices, neighbours
+
+from stretchnas_jax.cells import graph, topology
+
+EVERY_TABLE = pytest.mark.parametrize('kind', BUILDERS)
+
+
+@EVERY_TABLE
+@pytest.mark.parametrize('nodes', range(2, 8))
+def test_codes_are_those_of_the_paper(kind, nodes):
+  table = built(kind, nodes)
+  expected = expected_choices(kind, nodes)
+  found = choices(kind, nodes, np.zeros(table.mask.shape))
+  assert {node: set(codes) for node, codes in found.items()} == {
+    node: set(codes) for node, codes in expected.items()
+  }
+  assert table.mask.sum() == sum(len(codes) for codes in expected.values())
+  assert table.mask.shape == (len(expected), max(len(codes) for codes in expected.values()))
+  assert not table.codes[~table.mask].any()
+  assert table.codes.dtype == table.scale.dtype == np.float32
+  assert table.mask.dtype == bool
+  assert set(np.unique(table.codes)) <= {0, 1}
+  np.testing.assert_array_equal(table.scale == 0, ~(table.codes > 0).any((0, 1)))
+
+
+@pytest.mark.parametrize(
+  'nodes, edges, pairs, subsets, nonempty, inputs',
+  [
+    (4, 14, 16, 46, 41, 20),
+    (5, 20, 30, 94, 88, 35),
+    (6, 27, 50, 190, 183, 56),
+    (7, 35, 77, 382, 374, 84),
+  ],
+)
+def test_published_counts(nodes, edges, pairs, subsets, nonempty, inputs):
+  counts = [built(kind, nodes).mask.sum() for kind in list(BUILDERS)[:4]]
+  assert len(graph.CellGraph(nodes).edges) == edges
+  assert counts == [inputs, pairs, subsets, nonempty]
+
+
+def test_named_tables_are_k_subsets():
+  cell = graph.CellGraph(5)
+  for named, general in (
+    (topology.output_pairs(cell), topology.k_subsets(cell, 2)),
+    (topology.input_pairs(cell), topology.k_subsets(cell, 2, by='target')),
+  ):
+    jax.tree.map(np.testing.assert_array_equal, named, general)
+    assert named.by == general.by
+
+
+@pytest.mark.parametrize('by', ['source', 'target'])
+@pytest.mark.parametrize('k', [1, 2, 3, 4])
+def test_k_subsets(k, by):
+  cell = graph.CellGraph(4)
+  table = topology.k_subsets(cell, k, by=by)
+  counts = [len(neighbours(4, node, by)) for node in range(6)]
+  assert table.mask.sum(1).tolist() == [math.comb(n, k) for n in counts if n >= k]
+  assert (table.codes.sum(-1)[table.mask] == k).all()
+  for scale, edge in zip(table.scale, cell.edges):
+    n = counts[edge[0] if by == 'source' else edge[1]]
+    expected = 0 if n < k else n / k if by == 'source' else 1
+    np.testing.assert_allclose(scale, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  'build, word',
+  [
+    (lambda g: topology.k_subsets(g, 0), 'k is 0'),
+    (lambda g: topology.k_subsets(g, True), 'k is True'),
+    (lambda g: topology.k_subsets(g, 5), 'k is 5'),
+    (lambda g: topology.k_subsets(g, 6, by='target'), 'k is 6'),
+    (lambda g: topology.k_subsets(g, 2, by='node'), "by is 'node'"),
+    (lambda g: topology.none(g, by='node'), "by is 'node'"),
+    (lambda g: topology.output_pairs(graph.CellGraph(1)), 'k is 2'),
+    (lambda g: topology.output_subsets(graph.CellGraph(40)), 'num_intermediate is 40'),
+  ],
+)
+def test_a_table_that_cannot_be_built_is_named(build, word):
+  with pytest.raises(ValueError, match=word):
+    build(graph.CellGraph(4))
+
+
+def test_a_k_of_a_wrong_type_is_named(unchecked):
+  with pytest.raises(ValueError, match='k is 2.0'):
+    topology.k_subsets(graph.CellGraph(4), 2.0)
+
+
+def test_largest_k_leaves_rows():
+  cell = graph.CellGraph(4)
+  assert topology.k_subsets(cell, 4).mask.shape == (2, 1)
+  assert topology.k_subsets(cell, 5, by='target').mask.shape == (1, 1)
+
+
+def test_codes_of_a_row_are_distinct():
+  for kind, nodes in itertools.product(BUILDERS, (2, 5)):
+    table = built(kind, nodes)
+    for codes, mask in zip(table.codes, table.mask):
+      assert len({tuple(code) for code in codes[mask]}) == mask.sum()
