@@ -1,10 +1,10 @@
-"""The benchmark program: what it prints, and that it times what a run does."""
+"""The command `benchmark`: its output, and that it times the steps of a run."""
 
 import gzip
 import json
 import pathlib
 import threading
-from typing import NamedTuple
+import types
 
 import jax
 import numpy as np
@@ -13,8 +13,10 @@ import pytest
 from stretchnas_jax import benchmark
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.cli import app
+from stretchnas_jax.data.batches import opening
 from stretchnas_jax.machine import measure, parallel
-from stretchnas_jax.runs import benchmarking, search_task, timing
+from stretchnas_jax.runs import benchmarking, loop, parts, search_task, steps, timing
+from stretchnas_jax.runs import task as task_lib
 
 ROOT = pathlib.Path(__file__).parents[1]
 TINY = {
@@ -36,7 +38,7 @@ def run(config, *words, tiny=TINY):
 
 
 def printed(capsys):
-  """The one JSON line on stdout, and what stood on stderr."""
+  """The one JSON line on stdout, and the text on stderr."""
   out, err = capsys.readouterr()
   assert out.count('\n') == 1 and out.endswith('\n')
   return json.loads(out), err
@@ -67,7 +69,7 @@ def test_a_search_is_one_line_with_all_fields_and_a_trace(no_programs, capsys, t
   assert json.loads(gzip.decompress(path.read_bytes()))['traceEvents']
 
 
-def test_what_it_compiles_serves_the_run():
+def test_a_run_uses_the_programs_that_a_benchmark_compiles():
   config = config_lib.search_config()
   config.data.name, config.data.image_size, config.data.flip = 'digits', 8, False
   config.update_from_flattened_dict(TINY)
@@ -123,7 +125,7 @@ def test_a_training_has_names_of_its_own(capsys):
     ('digits.py', [f'--profile={__file__}'], 'test_benchmark.py'),
   ],
 )
-def test_what_is_wrong_is_said_in_a_line(capsys, config, words, message):
+def test_an_error_is_one_line(capsys, config, words, message):
   with pytest.raises(SystemExit) as stop:
     run(config, *words)
   out, err = capsys.readouterr()
@@ -137,57 +139,71 @@ def test_a_training_needs_a_cell(capsys):
   assert stop.value.code == 2 and '--genotype=CELL is required' in capsys.readouterr().err
 
 
-def test_a_folder_that_is_not_named_is_assumed():
+def test_a_folder_without_a_path_is_assumed():
   config = config_lib.search_config()
   config.data.name, config.data.image_size = 'folder', 8
-  _, assumed = benchmarking.random_data(config, config_lib.search_config())
+  _, assumed = opening.random_dataset(config.data)
   assert assumed == {'channels': 3, 'train_images': 10_000, 'classes': 10}
 
 
-def test_the_clock_waits_for_the_steps_and_counts_them():
-  """A subject whose step does nothing but count shows which calls were made."""
-  calls, steps = [], []
+class CountingFeed:
+  """A feed of training that records which chunks are asked for."""
 
-  class Feed:
-    data = ()
+  data = ()
 
-    def chunk(self, epoch, start, count, length):
-      calls.append((epoch, start, count, length))
-      return {'train': np.zeros((length, 8))}
+  def __init__(self):
+    self.calls = []
 
-  def train(position, data, batch, key):
+  def chunk(self, epoch, start, count, length):
+    self.calls.append((epoch, start, count, length))
+    return {'train': np.zeros((length, 8))}
+
+
+class CountingStep(parallel.Program):
+  """A step that does nothing but record its batches."""
+
+  def __init__(self):
+    self.batches = []
+
+  def __call__(self, position, data, batch, key):
     assert batch['train'].shape == (8,)
-    steps.append(batch)
+    self.batches.append(batch)
     return position
 
-  class State:
-    params = {'a': np.zeros((2, 3)), 'b': np.zeros(4)}
+  def memory(self, *args):
+    return parallel.Memory(len(args) * 2**20, 2**19)
 
-  class Position(NamedTuple):
-    state: type = State
-    sums: dict = {'train_loss': 0.0}  # noqa: RUF012
-    best: None = None
 
-  train.memory = lambda *args: parallel.Memory(len(args) * 2**20, 2**19)
-  settings = timing.loop.Settings(2, 5, 8, 50, 0, 'single', False)
-  subject = timing.Subject(settings, 0, Feed(), lambda key: jax.numpy.zeros(()), train, ())
-  timer = timing.Timer(subject)
-  timer.position = Position()
+def counting_timer():
+  """A `Timer` over 2 epochs of 5 steps, its feed and its step."""
+  feed, step = CountingFeed(), CountingStep()
+  position = steps.Position({'a': np.zeros((2, 3))}, {'train_loss': np.zeros(())})
+  programs = task_lib.Programs(lambda key: position, step, {})
+  task = task_lib.Task(**dict.fromkeys(task_lib.Task._fields))
+  task = task._replace(compile=lambda plan: programs)
+  settings = loop.Settings(2, 5, 8, 50, 0, parallel.Devices('single'))
+  feeds = types.SimpleNamespace(train=feed)
+  plan = task_lib.Plan(config_lib.search_config(), {}, feeds, settings, None, parts.Parts())
+  return timing.Timer(task, plan), feed, step
+
+
+def test_the_clock_waits_for_the_steps_and_counts_them():
+  timer, feed, step = counting_timer()
   found = timer.time_steps(3)
   # Calls of one step, the first one and those that warm up, then calls as long as the chunk of an
   # epoch of 5 steps allows, each in an epoch that has them.
   single = [(0, step, 1, 5) for step in range(5)] + [(1, 0, 1, 5), (1, 1, 1, 5)]
-  assert calls == single + [(epoch, 0, 5, 5) for epoch in (2, 3, 4)]
-  assert len(steps) == 1 + timing.WARM_STEPS + 3 * 5
+  assert feed.calls == single + [(epoch, 0, 5, 5) for epoch in (2, 3, 4)]
+  assert len(step.batches) == 1 + timing._WARM_STEPS + 3 * 5
   assert found['steps_per_measurement'] == 5 and len(found['step_seconds']) == 3
   assert found['step_memory_mb'] == 4.5
 
 
 def test_warming_up_ends_with_its_time(monkeypatch):
-  monkeypatch.setattr(timing, 'WARM_SECONDS', -1.0)
-  timer, calls = timing.Timer.__new__(timing.Timer), []
+  monkeypatch.setattr(timing, '_WARM_SECONDS', -1.0)
+  timer, calls = counting_timer()[0], []
   timer.run = lambda count: calls.append(count) or 7.0
-  assert timer.warm_up() == 7.0 and calls == [1]
+  assert timer._warm_up() == 7.0 and calls == [1]
 
 
 def test_compilation_is_measured():
