@@ -60,7 +60,7 @@ def test_channels_are_chosen_for_a_number_of_parameters(capsys):
 @pytest.mark.parametrize(
   'words, message',
   [
-    (['DARTS_V9'], "'DARTS_V9' is no file, and no cell of the zoo"),
+    (['DARTS_V9'], "'DARTS_V9' is neither a file nor a cell of the zoo"),
     (['DARTS_V2', '--channels=3', '--stem=imagenet'], 'channels is 3; it must be a positive even'),
     (['DARTS_V2', '--channels=0'], 'channels is 0'),
     (['DARTS_V2', '--layers=0'], 'num_layers is 0'),

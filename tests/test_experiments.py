@@ -357,7 +357,7 @@ def test_list_prints_commands_that_can_be_read(tmp_path, capsys):
 @pytest.mark.parametrize(
   'words, text',
   [
-    (['fly'], "'fly' is no verb; there are list, run, collect, plot, pack"),
+    (['fly'], "'fly' is not a verb; there are list, run, collect, plot, pack"),
     (['list', '--scale=huge'], "--scale is 'huge'; it must be one of paper, small, cpu, tiny"),
     (['list', '--only=nothing'], "--only has 'nothing'; the runs are other, ours"),
     (['list', '--seeds=a'], "--seeds is 'a'"),

@@ -85,7 +85,7 @@ def test_reading_never_waits_for_a_pipe_or_a_device(tmp_path):
     with pytest.raises(ValueError, match=f'{name} is not a readable image'):
       images.read(tmp_path / name, 8)
   for name in ('pipe.png', 'endless.png'):
-    with pytest.raises(ValueError, match='no regular file'):
+    with pytest.raises(ValueError, match='not a regular file'):
       find_cell.genotype_from(tmp_path / name)
   with open(tmp_path / 'long', 'wb') as file:
     file.truncate(10**12)

@@ -20,7 +20,9 @@ def test_a_name_a_file_in_either_form_and_a_folder_give_the_same_cell(tmp_path):
 
 
 def test_a_missing_cell_is_named_with_the_known_ones(tmp_path):
-  with pytest.raises(FileNotFoundError, match="'DARTS_V9' is no file.*zoo: .*DARTS_V2"):
+  with pytest.raises(
+    FileNotFoundError, match="'DARTS_V9' is neither a file nor a cell of the zoo: .*DARTS_V2"
+  ):
     find_cell.genotype_from('DARTS_V9')
   with pytest.raises(FileNotFoundError, match='holds no genotype.json: no search has finished'):
     find_cell.genotype_from(tmp_path)
@@ -61,7 +63,7 @@ def test_random_cells(tmp_path):
     ('random_ops:', 'the form is random_ops:CELL:SEED'),
     ('random_ops:DARTS_V2', 'the form is random_ops:CELL:SEED'),
     ('random_ops:DARTS_V2:x', "the seed in 'random_ops:DARTS_V2:x' is 'x'"),
-    ('random_ops:DARTS_V9:1', "'DARTS_V9' is no file, and no cell of the zoo"),
+    ('random_ops:DARTS_V9:1', "'DARTS_V9' is neither a file nor a cell of the zoo"),
   ],
 )
 def test_a_wrong_name_of_a_random_cell_is_named(text, words):

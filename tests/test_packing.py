@@ -92,5 +92,5 @@ def test_what_is_no_archive_is_not_written_over(tmp_path, capsys, content):
     call('pack', tmp_path / 'all', tmp_path)
     content = archive.read_bytes()[:200]
   pathlib.Path(archive).write_bytes(content)
-  assert 'is no archive' in refused(capsys, tmp_path / 'all', tmp_path)
+  assert 'is not an archive' in refused(capsys, tmp_path / 'all', tmp_path)
   assert archive.read_bytes() == content

@@ -113,7 +113,7 @@ def test_loading_changes_nothing_and_passes_over_a_damaged_checkpoint(trained):
 
 
 def test_what_holds_no_run_is_named(tmp_path):
-  with pytest.raises(FileNotFoundError, match='is no run: it has no config.json'):
+  with pytest.raises(FileNotFoundError, match='is not a run: it has no config.json'):
     stretchnas_jax.load_trained(tmp_path)
   (tmp_path / 'config.json').write_text('{}')
   with pytest.raises(FileNotFoundError, match='has no checkpoint yet'):

@@ -122,7 +122,7 @@ def from_darts_text(text: str, operations: Sequence[str] = ()) -> Genotype:
     The genotype.
 
   Raises:
-    ValueError: the text is no genotype.
+    ValueError: the text is not a genotype.
   """
   return Genotype.from_dict(genotype_text.read_darts(text), operations)
 

@@ -45,7 +45,7 @@ def complete(fields: Any) -> Mapping[str, Any]:
     The same mapping.
 
   Raises:
-    ValueError: it is no mapping, or a field is missing or unknown.
+    ValueError: it is not a mapping, or a field is missing or unknown.
   """
   if not isinstance(fields, Mapping):
     raise ValueError(f'where a genotype belongs stands {shorten(fields)}; it must be an object')
@@ -224,13 +224,13 @@ def read_json(text: str) -> Mapping[str, Any]:
     The four fields.
 
   Raises:
-    ValueError: it is no JSON, or not an object with exactly these keys.
+    ValueError: it is not JSON, or not an object with exactly these keys.
   """
   _check_nesting(_bounded(text))
   try:
     fields = json.loads(text, object_pairs_hook=_distinct, parse_constant=_refuse_constant)
   except json.JSONDecodeError as error:
-    raise ValueError(f'the text is no JSON: {error}') from None
+    raise ValueError(f'the text is not JSON: {error}') from None
   return complete(fields)
 
 

@@ -154,8 +154,8 @@ def as_rule(rule: Rule | Callable[..., Arch]) -> Rule:
     The rule.
 
   Raises:
-    ValueError: the rule has not exactly one of `gradients` and `passes`, or is no function, or the
-      function has an attribute that version 0.1 read.
+    ValueError: the rule has not exactly one of `gradients` and `passes`, or is not a function, or
+      has an attribute that version 0.1 read.
   """
   if isinstance(rule, Rule):
     if (rule.gradients is None) == (rule.passes is None):

@@ -32,7 +32,7 @@ def set_up():
   for blocks above 64 MB, so that it is this thread that has to run the steps.
 
   Each of the compiler's threads has a heap of its own, of which glibc keeps what is free: 0.7 of
-  3.0 GB at the peak of a search at C 16, 8 layers. To let all share one is no way out: compiling
+  3.0 GB at the peak of a search at C 16, 8 layers. To let all share one does not help: compiling
   and, in a heap full of holes, all later steps took about a third longer (two CPU cores).
 
   Only glibc is told; what the user has set in the environment stays.

@@ -40,7 +40,7 @@ class Watch:
   Attributes:
     name: of this process, with its machine and its number there.
     connections: to other processes, by their numbers.
-    ended: whether the end of another process is no loss any more.
+    ended: True once the work is done, so that other processes may end.
   """
 
   def __init__(self, index: int, count: int, host: str) -> None:

@@ -84,13 +84,13 @@ def _from_rule(text: str) -> genotype.Genotype:
   if folder:
     return _after_epoch(pathlib.Path(folder), _whole_number(epoch, 'the epoch', text))
   names = ', '.join(sorted(zoo.GENOTYPES))
-  raise FileNotFoundError(f'{text!r} is no file, and no cell of the zoo: {names}')
+  raise FileNotFoundError(f'{text!r} is neither a file nor a cell of the zoo: {names}')
 
 
 def _read_file(path: pathlib.Path, operations: Sequence[str]) -> genotype.Genotype:
   """Returns the genotype of a file in the native or in DARTS' form."""
   if not path.is_file():
-    raise ValueError(f'{path} is no regular file')
+    raise ValueError(f'{path} is not a regular file')
   size = path.stat().st_size
   if size > _MAX_BYTES:
     raise ValueError(f'{path} has {size} bytes; a genotype has at most {_MAX_BYTES}')

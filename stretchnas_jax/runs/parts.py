@@ -205,7 +205,7 @@ def _made(source: Source, path: pathlib.Path) -> Parts:
   """Runs a program; returns the objects of its `get_parts`."""
   spec = importlib.util.spec_from_file_location('stretchnas_own_parts', path)
   if spec is None or spec.loader is None:
-    raise ValueError(f'{path} is no Python file')
+    raise ValueError(f'{path} is not a Python file')
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   found = module.get_parts(ConfigDict(source.config))

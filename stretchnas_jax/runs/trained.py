@@ -166,7 +166,7 @@ def read_run(
   """
   path = pathlib.Path(workdir).absolute()
   if not (path / 'config.json').is_file():
-    raise FileNotFoundError(f'{path} is no run: it has no config.json')
+    raise FileNotFoundError(f'{path} is not a run: it has no config.json')
   values = json_files.read_object(path / 'config.json')
   if 'seeds' in values:
     names = ', '.join(f'seed_{seed}' for seed in values['seeds'])

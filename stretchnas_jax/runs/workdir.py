@@ -60,7 +60,7 @@ class Workdir:
       A `Workdir`. It keeps other processes out until it is closed. It is also a context manager.
 
     Raises:
-      Refused: another config made it, it is no run, or another process works in it. Nothing has
+      Refused: another config made it, it is not a run, or another process works in it. Nothing has
         been changed then.
       OSError: it cannot be read or made.
     """
@@ -149,7 +149,7 @@ def _acquire(path: pathlib.Path) -> filelock.BaseFileLock:
 def _check_place(
   path: pathlib.Path, config: dict, ignore: Sequence[str], defaults: dict
 ) -> dict | None:
-  """Refuses a folder that is no run, or the run of another config; returns its config, if any."""
+  """Refuses a folder that is not a run, or is the run of another config; returns its config."""
   if path.exists() and not path.is_dir():
     raise Refused(f'workdir {path} is a file')
   if (path / 'config.json').exists():
@@ -157,5 +157,5 @@ def _check_place(
     fields_lib.check_same(path, stored, config, ignore, defaults)
     return stored
   if path.is_dir() and any(not p.name.startswith((TEMPORARY, LOCK)) for p in path.iterdir()):
-    raise Refused(f'workdir {path} is not empty, and it is no run: it has no config.json')
+    raise Refused(f'workdir {path} is not empty, and it is not a run: it has no config.json')
   return None

@@ -65,7 +65,7 @@ def _names_in(path: pathlib.Path) -> set[str]:
     with tarfile.open(path) as archive:
       return set(archive.getnames())
   except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
-    raise ValueError(f'{path} is no archive: {error}') from error
+    raise ValueError(f'{path} is not an archive: {error}') from error
 
 
 def _archive(names: Sequence[str], files: Sequence[pathlib.Path]) -> bytes:

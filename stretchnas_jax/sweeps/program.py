@@ -70,7 +70,7 @@ def main(
 
   def prepare(args: types.SimpleNamespace) -> _Work:
     if args.verb not in _VERBS:
-      raise ValueError(f'{args.verb!r} is no verb; there are {", ".join(_VERBS)}')
+      raise ValueError(f'{args.verb!r} is not a verb; there are {", ".join(_VERBS)}')
     return _VERBS[args.verb](_request(experiment, name, args))
 
   # The docstring of this module is the help.

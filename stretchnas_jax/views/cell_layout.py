@@ -50,7 +50,7 @@ def lay_out(
   """Lays out a graph.
 
   Args:
-    links: `(source, target)` of each link; a node that is no target has depth 0.
+    links: `(source, target)` of each link; a node that no link enters has depth 0.
     node_sizes: the width and height of every node, in pixels.
     label_widths: for each link the width of its label, or None for a link without one.
     label_height: the height of all labels, in pixels.
