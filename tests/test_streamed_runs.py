@@ -252,7 +252,7 @@ def test_the_options_of_a_stream_come_from_the_config(images):
   assert not options.flip and options.cutout == 16
   config.data.stream = True
   with pytest.raises(ValueError, match="'cifar10'; streamed it can be one of imagenet2012, folder"):
-    plan.load_dataset(config.data)
+    opening.load_dataset(config.data)
 
 
 def test_each_image_has_its_own_cutout(key):
