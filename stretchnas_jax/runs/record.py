@@ -28,7 +28,7 @@ def record(path: pathlib.Path, argv: Sequence[str]) -> dict:
     starts = []
   now = {
     'date': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
-    'argv': [str(word) for word in argv],
+    'argv': list(argv),
     'versions': {'python': platform.python_version(), **versions()},
     'machine': facts.facts(),
     'devices': devices.names(),

@@ -92,8 +92,7 @@ def first_position(
   """
   state, best = training.init(key), None
   if keep_best:
-    nothing = jax.tree.map(jnp.zeros_like, (state.params, state.batch_stats))
-    params, batch_stats = nothing
+    params, batch_stats = jax.tree.map(jnp.zeros_like, (state.params, state.batch_stats))
     best = Best(params, batch_stats, jnp.float32(-1), jnp.int32(0))
   return steps.Position(state, steps.zero_sums(SUMS), best)
 

@@ -116,7 +116,8 @@ def use(saved: Saved, form: str = 'auto') -> tuple[Callable[..., Float[Array, 'B
   }
 
   def apply_fn(variables: dict, images: AnyArray) -> Float[Array, 'B M']:
-    return network(variables, _standardized(images, image_shape, mean, std))
+    on_device = jax.tree.map(jnp.asarray, variables)
+    return network(on_device, _standardized(images, image_shape, mean, std))
 
   return apply_fn, variables, info
 
@@ -178,8 +179,10 @@ def read_run(
     meta = _own_meta(path, saved, values)
     kind, config, objects, init = _rebuild(values, meta['identity'], own)
     like = jax.eval_shape(init, jax.random.key(0))
-    # pyrefly: ignore[not-iterable]
-    step, position, meta = saved.restore_latest(like, meta['identity'])
+    restored = saved.restore_latest(like, meta['identity'])
+  if restored is None:
+    raise FileNotFoundError(f'{path} has no checkpoint yet')
+  step, position, meta = restored
   found = Saved(path, kind, config, objects, position.state, step, meta['identity'])
   return _with_best(path, found, position.best) if best else found
 
