@@ -1,5 +1,6 @@
 """Shared set-up of all tests: four simulated devices, enforced annotations, a fixed key."""
 
+import gc
 import logging
 import os
 import shutil
@@ -77,3 +78,13 @@ def root_logger() -> Iterator[logging.Logger]:
   yield root
   root.handlers[:] = handlers
   root.setLevel(level)
+
+
+@pytest.fixture(scope='module')
+def garbage_collected():
+  """Collects garbage after a module, so that later tests see no warnings about its objects.
+
+  Reads and saves of orbax that fail leave coroutines behind, which nobody has awaited.
+  """
+  yield
+  gc.collect()

@@ -1,7 +1,6 @@
 """Checkpoints: exact, checked, and never silently absent."""
 
 import contextlib
-import gc
 import logging
 import os
 import pathlib
@@ -23,14 +22,10 @@ from stretchnas_jax.runs import checkpoint
 FIXTURES = pathlib.Path(__file__).parent / 'fixtures'
 
 # What orbax was reading when it met damage complains, later, that it was never awaited.
-pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
-
-
-@pytest.fixture(autouse=True)
-def collect_here():
-  """Keeps those complaints out of the tests that follow."""
-  yield
-  gc.collect()
+pytestmark = [
+  pytest.mark.usefixtures('garbage_collected'),
+  pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning'),
+]
 
 
 class State(NamedTuple):

@@ -1,6 +1,5 @@
 """Damaged checkpoints, some of the campaign's: always what was saved, never something else."""
 
-import gc
 import pathlib
 
 import pytest
@@ -8,13 +7,10 @@ import pytest
 from experiments.reliability import damage
 
 # What orbax was reading when it met damage complains, later, that it was never awaited.
-pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
-
-
-@pytest.fixture(autouse=True)
-def collect_here():
-  yield
-  gc.collect()
+pytestmark = [
+  pytest.mark.usefixtures('garbage_collected'),
+  pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning'),
+]
 
 
 @pytest.fixture(scope='module')

@@ -1,7 +1,6 @@
 """A save one of whose file operations fails: the new or the previous checkpoint loads."""
 
 import errno
-import gc
 import os
 import shutil
 
@@ -12,16 +11,11 @@ from stretchnas_jax.runs import checkpoint
 
 # What orbax's threads say of a save that failed, after it has been said.
 pytestmark = [
+  pytest.mark.usefixtures('garbage_collected'),
   pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning'),
   pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning'),
 ]
 WHY = interception.available()
-
-
-@pytest.fixture(autouse=True)
-def collect_here():
-  yield
-  gc.collect()
 
 
 @pytest.fixture(scope='module')

@@ -1,13 +1,12 @@
 """A disk that is full, a real one in memory: what fails is said, and there is room again later."""
 
-import gc
-
 import pytest
 
 from experiments.reliability import full_disk
 
 # What orbax's threads say of a save that failed, after it has been said.
 pytestmark = [
+  pytest.mark.usefixtures('garbage_collected'),
   pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning'),
   pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning'),
 ]
@@ -20,6 +19,5 @@ def test_a_save_on_a_disk_with_too_little_room(tmp_path):
   except OSError as error:
     pytest.skip(f'no disk can be mounted here: {error}')
   found = full_disk.saves(tmp_path, every=3)
-  gc.collect()
   assert not found['bad'], found
   assert found['previous, and said'] >= 3 and found['new'] == 1
