@@ -33,9 +33,9 @@ TINY_EDGES = (('sep_conv_3x3', 0, 2), ('skip_connect', 1, 2))
 TINY_CELL = genotype.Genotype(TINY_EDGES, (2,), TINY_EDGES, (2,))
 
 TINY_SEARCH = {
-  'data.name': 'digits', 'data.image_size': 8, 'data.crop_padding': 1, 'data.fraction': 0.2,
+  'data.name': 'digits', 'data.image_size': 8, 'data.crop_padding': 1, 'data.fraction': 0.05,
   'space.num_intermediate': 2, 'model.channels': 2, 'model.num_layers': 1, 'model.form': 'merged',
-  'rule.kind': 'mixed', 'search.epochs': 2, 'search.batch_size': 32, 'search.steps_per_call': 2,
+  'rule.kind': 'mixed', 'search.epochs': 2, 'search.batch_size': 8, 'search.steps_per_call': 2,
   'parallel.backend': 'single',
 }  # fmt: skip
 TINY_TRAINING = {

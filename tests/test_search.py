@@ -80,7 +80,7 @@ class Stopped(Exception):
 def test_a_stopped_search_ends_bit_for_bit_as_one_that_was_not(
   finished, tmp_path, monkeypatch, every
 ):
-  """An epoch has 3 steps of 96 images: the fourth call ends in the second epoch."""
+  """An epoch has 3 steps, of 24 images: the fourth call ends in the second epoch."""
   fields = {'checkpoint.every_steps': every} if every else {}
   config = tiny_search(**fields)
   advance, seen = loop.Loop.advance, []
@@ -155,7 +155,7 @@ def test_a_search_under_way_keeps_others_out(finished):
       {'search.batch_size': 500},
       'config.search.batch_size is 500; the smallest part of the data has',
     ),
-    ({'search.batch_size': 30, 'parallel.backend': 'pmap'}, 'a multiple of the 4 devices'),
+    ({'search.batch_size': 6, 'parallel.backend': 'pmap'}, 'a multiple of the 4 devices'),
     ({'topology.kind': 'k_subsets', 'topology.k': 5}, 'k is 5'),
     ({'model.channels': 3}, 'config.model.channels is 3; in a search it must be even'),
     ({'data.path': '/nowhere', 'data.name': 'folder'}, 'nowhere'),
