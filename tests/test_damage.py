@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from experiments.reliability import damage
+from experiments.reliability import damage, damages
 
 # What orbax was reading when it met damage complains, later, that it was never awaited.
 pytestmark = [
@@ -19,7 +19,7 @@ def runs(tmp_path_factory):
   return folder, damage.make_runs(folder)
 
 
-@pytest.mark.parametrize('seed', range(3 * len(damage.DAMAGES)))
+@pytest.mark.parametrize('seed', range(3 * len(damages.DAMAGES)))
 def test_what_is_restored_is_what_was_saved(runs, seed):
   folder, states = runs
   name, outcome = damage.trial(folder, states, seed)

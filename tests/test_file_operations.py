@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from experiments.reliability import file_operations, interception
+from experiments.reliability import failing_saver, file_operations, interception
 from stretchnas_jax.runs import checkpoint
 
 # What orbax's threads say of a save that failed, after it has been said.
@@ -15,7 +15,7 @@ pytestmark = [
   pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning'),
   pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning'),
 ]
-WHY = interception.available()
+WHY = interception.reason_against()
 
 
 @pytest.fixture(scope='module')
@@ -27,10 +27,10 @@ def campaign(tmp_path_factory):
 
 @pytest.mark.skipif(bool(WHY), reason=str(WHY))
 @pytest.mark.parametrize('share', [0.1, 0.5, 0.75, 1.0])
-@pytest.mark.parametrize('kind', file_operations.FAULTS)
+@pytest.mark.parametrize('kind', failing_saver.FAULTS)
 def test_an_operation_fails(campaign, kind, share):
   campaign.seen = campaign.seen or campaign.trial('EIO', 0)[0].seen
-  every = file_operations.FAULTS[kind][0]
+  every = failing_saver.FAULTS[kind].every
   count = len(campaign.seen) if every else sum(one.changes for one in campaign.seen)
   fault, result = campaign.trial(kind, max(1, int(share * count) - 30))
   assert fault.hit and result in file_operations.GOOD, (fault.hit, result)
@@ -64,9 +64,9 @@ def test_a_call_of_python_fails(campaign, tmp_path, monkeypatch, name, n):
 
   answer = 'saved'
   try:
-    with checkpoint.Checkpoints(place, file_operations.KEEP) as manager:
+    with checkpoint.Checkpoints(place, failing_saver.KEEP) as manager:
       monkeypatch.setattr(os, name, failing)
-      manager.save(file_operations.NEW, campaign.states[file_operations.NEW], {'identity': {}})
+      manager.save(failing_saver.NEW, campaign.states[failing_saver.NEW], {'identity': {}})
   except checkpoint.SaveFailed as error:
     answer = f'said: {error}'
   monkeypatch.undo()

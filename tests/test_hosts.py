@@ -1,8 +1,10 @@
 """Jobs of several processes, on real ones, and other numbers of devices."""
 
 import importlib
+import json
 import re
 import signal
+import time
 
 import filelock
 import jax
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 import stretchnas_jax
-from experiments.reliability import hosts, kills, lost
+from experiments.reliability import jobs, lost, programs
 from stretchnas_jax.data.batches import feeds, in_memory
 from stretchnas_jax.data.datasets import loading
 from stretchnas_jax.machine import host_memory, measure, parallel
@@ -20,26 +22,26 @@ from stretchnas_jax.runs import json_files, workdir
 def test_a_job_that_loses_a_process_goes_on_alone_and_ends_as_one_device_does(tmp_path):
   """Two processes, one killed in mid-epoch; then eight devices, which also train from the start."""
   (tmp_path / 'train.py').write_text(lost.CONFIG.format(epochs=8))
-  (tmp_path / 'cell.json').write_text(lost.json.dumps(lost.CELL))
+  (tmp_path / 'cell.json').write_text(json.dumps(lost.CELL))
   words = [f'--config={tmp_path}/train.py', f'--genotype={tmp_path}/cell.json']
   path = tmp_path / 'run'
-  with hosts.Job('train', path, words, processes=2) as job:
-    while kills.newest(path) < 6:
+  with jobs.Job('train', path, words, processes=2) as job:
+    while programs.newest(path) < 6:
       assert all(process.poll() is None for process in job.processes), job.words()
-      hosts.time.sleep(0.05)
+      time.sleep(0.05)
     job.processes[1].send_signal(signal.SIGKILL)
     codes, text = job.wait(), job.words()[0]
   assert codes == [3, -signal.SIGKILL]
   named = r'error: process 1 of 2 \(.*, pid \d+\) has died; all processes of this job stop, and the'
   assert re.search(named, text), text
   assert (' MB on each device' in text) == parallel.compiler_knows_memory()
-  with hosts.Job('train', path, words, devices=8) as job:
+  with jobs.Job('train', path, words, devices=8) as job:
     assert job.wait() == [0], job.words()
   assert re.search(r'resumed at step \d+ of 32', job.words()[0])
   alone, eight = tmp_path / 'alone', tmp_path / 'eight'
   stretchnas_jax.run_train(load(tmp_path / 'train.py'), alone, tmp_path / 'cell.json')
   words.append('--config.parallel.backend=shard_map')
-  with hosts.Job('train', eight, words, devices=8) as job:
+  with jobs.Job('train', eight, words, devices=8) as job:
     assert job.wait() == [0], job.words()
   assert 'devices   8 x cpu, shard_map' in job.words()[0]
   expected = json_files.read_lines(alone / 'metrics.jsonl')
@@ -67,7 +69,7 @@ def test_an_error_of_one_process_ends_all(tmp_path):
   path.mkdir()
   with filelock.FileLock(path / workdir.LOCK):
     words = [f'--config={config}', '--genotype=DARTS_V2']
-    with hosts.Job('train', path, words, processes=2) as job:
+    with jobs.Job('train', path, words, processes=2) as job:
       codes, texts = job.wait(), job.words()
   assert codes == [2, 3], texts
   assert re.search('error: workdir .* is in use by another process', texts[0])

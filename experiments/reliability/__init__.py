@@ -1,1 +1,1 @@
-"""Campaigns against runs: damage, kills and hostile input, with what came of them."""
+"""Campaigns against runs: damage, kills, faults of disks and hostile input."""

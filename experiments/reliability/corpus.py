@@ -3,42 +3,47 @@
 import functools
 import io
 import os
+import pathlib
 import pickle
 import struct
 import zlib
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
-JSON = b"""{"normal": [["sep_conv_3x3", 0, 2], ["skip_connect", 1, 2]], "normal_concat": [2],
+_Value = TypeVar('_Value')
+
+_JSON = b"""{"normal": [["sep_conv_3x3", 0, 2], ["skip_connect", 1, 2]], "normal_concat": [2],
 "reduce": [["max_pool_3x3", 0, 2], ["skip_connect", 1, 2]], "reduce_concat": [2]}"""
-DARTS = b"""Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1)], normal_concat=range(2, 3),
+_DARTS = b"""Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1)], normal_concat=range(2, 3),
 reduce=[('max_pool_3x3', 0), ('skip_connect', 1)], reduce_concat=[2])"""
 
 TEXTS = (
-  JSON,
-  DARTS,
-  JSON.replace(b' 0, 2]', b' 0, 1e400]'),
-  JSON.replace(b' 0, 2]', b' 0, ' + b'9' * 5000 + b']'),
-  JSON.replace(b'[2]', b'[NaN]'),
-  JSON.replace(b'[2]', b'[-Infinity]'),
-  JSON.replace(b'"reduce"', b'"normal"'),
-  JSON.replace(b'sep_conv_3x3', b'<script>alert(1)</script>'),
-  JSON.replace(b'sep_conv_3x3', b'\\ud800'),
-  JSON.replace(b' 2]]', b' 999999999999999999]]'),
+  _JSON,
+  _DARTS,
+  _JSON.replace(b' 0, 2]', b' 0, 1e400]'),
+  _JSON.replace(b' 0, 2]', b' 0, ' + b'9' * 5000 + b']'),
+  _JSON.replace(b'[2]', b'[NaN]'),
+  _JSON.replace(b'[2]', b'[-Infinity]'),
+  _JSON.replace(b'"reduce"', b'"normal"'),
+  _JSON.replace(b'sep_conv_3x3', b'<script>alert(1)</script>'),
+  _JSON.replace(b'sep_conv_3x3', b'\\ud800'),
+  _JSON.replace(b' 2]]', b' 999999999999999999]]'),
   b'[' * 50_000,
   b'{"normal":' * 9_000,
   b'(' * 50_000,
   b'Genotype(' * 9_000,
   b'"' * 50_000,
   b'\xff\xfe\x00',
-  b'\xef\xbb\xbf' + JSON,
+  b'\xef\xbb\xbf' + _JSON,
   b'',
   b'\x00' * 1000,
   b' ' * 200_000,
-  DARTS.replace(b'range(2, 3)', b'range(0, 99999999999)'),
-  DARTS.replace(b'range(2, 3)', b'range(0, 999999)'),
-  DARTS.replace(b'[2]', b'__import__("os").system("true")'),
+  _DARTS.replace(b'range(2, 3)', b'range(0, 99999999999)'),
+  _DARTS.replace(b'range(2, 3)', b'range(0, 999999)'),
+  _DARTS.replace(b'[2]', b'__import__("os").system("true")'),
   b'__import__("os").system("true")',
   b'!!python/object/apply:os.system ["true"]',
   pickle.dumps({'normal': [1]}),
@@ -69,34 +74,49 @@ VALUES = (
 )  # fmt: skip
 
 
-def some(values, rng):
+def some(values: Sequence[_Value], rng: np.random.Generator) -> _Value:
+  """Returns one of some values.
+
+  Args:
+    values: at least one.
+    rng: the source of chance.
+  """
   return values[rng.integers(len(values))]
 
 
 # ---- images --------------------------------------------------------------------------------------
 
 
-def chunk(name, data):
+def _chunk(name: bytes, data: bytes) -> bytes:
+  """Returns a chunk of a PNG file."""
   checked = name + data
   return struct.pack('>I', len(data)) + checked + struct.pack('>I', zlib.crc32(checked))
 
 
-def bomb(width, height):
-  """A small PNG that says it has so many pixels, with as many as there is room for."""
+def bomb(width: int, height: int) -> bytes:
+  """Returns a small PNG that claims to be large.
+
+  Args:
+    width: in pixels.
+    height: in pixels.
+  """
   header = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
   rows = zlib.compress(bytes(2_000_000), 9)
-  return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', rows) + chunk(b'IEND', b'')
+  return (
+    b'\x89PNG\r\n\x1a\n' + _chunk(b'IHDR', header) + _chunk(b'IDAT', rows) + _chunk(b'IEND', b'')
+  )
 
 
-def saved(image, kind, **options):
+def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+  """Returns an image as a file of this format."""
   out = io.BytesIO()
   image.save(out, kind, **options)
   return out.getvalue()
 
 
 @functools.cache
-def images():
-  """`(file name, bytes)` of images of every kind, and of some that are none."""
+def images() -> tuple[tuple[str, bytes], ...]:
+  """Returns names and bytes of images of every format, and of files that only look like one."""
   noise = np.random.default_rng(0).integers(0, 256, (24, 20, 3), np.uint8)
   rgb = Image.fromarray(noise)
   sixteen = Image.fromarray((noise[..., 0].astype(np.uint16) << 8) + 1)
@@ -104,30 +124,30 @@ def images():
   exif[0x0112] = 6
   wrong_exif = Image.Exif()
   wrong_exif[0x0112] = 99
-  found = [(f'rgb.{kind.lower()}', saved(rgb, kind)) for kind in ('PNG', 'JPEG', 'BMP', 'GIF')]
-  found += [(f'rgb.{kind.lower()}', saved(rgb, kind)) for kind in ('TIFF', 'WEBP', 'PPM', 'TGA')]
+  found = [(f'rgb.{kind.lower()}', _saved(rgb, kind)) for kind in ('PNG', 'JPEG', 'BMP', 'GIF')]
+  found += [(f'rgb.{kind.lower()}', _saved(rgb, kind)) for kind in ('TIFF', 'WEBP', 'PPM', 'TGA')]
   found += [
-    ('sixteen.png', saved(sixteen, 'PNG')),
-    ('sixteen.tif', saved(sixteen, 'TIFF')),
-    ('palette.png', saved(rgb.convert('P'), 'PNG', transparency=bytes(range(200)))),
-    ('one_bit.png', saved(rgb.convert('1'), 'PNG')),
-    ('alpha.png', saved(rgb.convert('LA'), 'PNG')),
-    ('cmyk.jpg', saved(rgb.convert('CMYK'), 'JPEG')),
-    ('cmyk.tif', saved(rgb.convert('CMYK'), 'TIFF', compression='tiff_lzw')),
-    ('lab.tif', saved(rgb.convert('LAB'), 'TIFF')),
-    ('float.tif', saved(Image.fromarray(noise[..., 0].astype(np.float32)), 'TIFF')),
-    ('nan.tif', saved(Image.fromarray(np.full((4, 4), np.nan, np.float32)), 'TIFF')),
-    ('animated.gif', saved(rgb, 'GIF', save_all=True, append_images=[rgb.rotate(90)] * 3)),
-    ('animated.png', saved(rgb, 'PNG', save_all=True, append_images=[rgb.rotate(90)] * 3)),
-    ('animated.webp', saved(rgb, 'WEBP', save_all=True, append_images=[rgb.rotate(90)] * 3)),
-    ('turned.jpg', saved(rgb, 'JPEG', exif=exif)),
-    ('turned.png', saved(rgb, 'PNG', exif=wrong_exif)),
-    ('tiny.png', saved(Image.new('RGB', (1, 1)), 'PNG')),
-    ('thin.png', saved(Image.new('L', (1, 5000)), 'PNG')),
+    ('sixteen.png', _saved(sixteen, 'PNG')),
+    ('sixteen.tif', _saved(sixteen, 'TIFF')),
+    ('palette.png', _saved(rgb.convert('P'), 'PNG', transparency=bytes(range(200)))),
+    ('one_bit.png', _saved(rgb.convert('1'), 'PNG')),
+    ('alpha.png', _saved(rgb.convert('LA'), 'PNG')),
+    ('cmyk.jpg', _saved(rgb.convert('CMYK'), 'JPEG')),
+    ('cmyk.tif', _saved(rgb.convert('CMYK'), 'TIFF', compression='tiff_lzw')),
+    ('lab.tif', _saved(rgb.convert('LAB'), 'TIFF')),
+    ('float.tif', _saved(Image.fromarray(noise[..., 0].astype(np.float32)), 'TIFF')),
+    ('nan.tif', _saved(Image.fromarray(np.full((4, 4), np.nan, np.float32)), 'TIFF')),
+    ('animated.gif', _saved(rgb, 'GIF', save_all=True, append_images=[rgb.rotate(90)] * 3)),
+    ('animated.png', _saved(rgb, 'PNG', save_all=True, append_images=[rgb.rotate(90)] * 3)),
+    ('animated.webp', _saved(rgb, 'WEBP', save_all=True, append_images=[rgb.rotate(90)] * 3)),
+    ('turned.jpg', _saved(rgb, 'JPEG', exif=exif)),
+    ('turned.png', _saved(rgb, 'PNG', exif=wrong_exif)),
+    ('tiny.png', _saved(Image.new('RGB', (1, 1)), 'PNG')),
+    ('thin.png', _saved(Image.new('L', (1, 5000)), 'PNG')),
     ('large.png', bomb(20_000, 20_000)),
     ('wide.png', bomb(2**31 - 1, 1)),
     ('below_the_limit.png', bomb(4_000, 4_000)),
-    ('text.png', saved(rgb, 'PNG').replace(b'IEND', b'zTXt') + zlib.compress(bytes(10**6))),
+    ('text.png', _saved(rgb, 'PNG').replace(b'IEND', b'zTXt') + zlib.compress(bytes(10**6))),
     ('program.png', b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) run\n'),
     ('nothing.png', b''),
     ('zeros.jpg', bytes(5000)),
@@ -138,15 +158,20 @@ def images():
   return tuple(found)
 
 
-NAMES = (
+_NAMES = (
   'plain', 'with space', '-rf', '$(true)', 'ünï', 'a\nb', 'x' * 200, '%s%n', "q'\"", '..x',
   b'\xff\xfe'.decode('utf-8', 'surrogateescape'),
 )  # fmt: skip
 
 
-def write_folder(place, rng):
-  """Class folders with odd names, links that go in circles, and odd images."""
-  for name in rng.choice(NAMES, int(rng.integers(1, 4)), replace=False):
+def write_folder(place: pathlib.Path, rng: np.random.Generator) -> None:
+  """Writes class folders with odd names, links that go in circles, and odd images.
+
+  Args:
+    place: the folder of the class folders.
+    rng: the source of chance.
+  """
+  for name in rng.choice(_NAMES, int(rng.integers(1, 4)), replace=False):
     inside = place / str(name)
     inside.mkdir(parents=True)
     for i in range(rng.integers(0, 4)):
@@ -167,21 +192,21 @@ def write_folder(place, rng):
 # ---- CIFAR ---------------------------------------------------------------------------------------
 
 
-class Runs:
-  """What a stranger's pickle does."""
+class _Command:
+  """An object that runs a program while it is unpickled, as a stranger's file may do."""
 
-  def __reduce__(self):
+  def __reduce__(self) -> tuple[Any, tuple[str]]:
     return os.system, ('true',)
 
 
-def cifar_files(rng):
-  """The files of CIFAR-10, small; one of them perhaps holds what it must not."""
+def cifar_files(rng: np.random.Generator) -> dict[str, bytes]:
+  """Returns small files of CIFAR-10 by name; one of them may hold a forbidden object."""
   names = [*(f'data_batch_{i}' for i in range(1, 6)), 'test_batch']
   if rng.random() < 0.3:
     return {f'{name}.bin': bytes([1]) + bytes(3072) for name in names}
   contents = {name: {b'data': np.zeros((2, 3072), np.uint8), b'labels': [0, 9]} for name in names}
   odd = [
-    {}, [], None, 3, Runs(), {b'data': Runs(), b'labels': [0]},
+    {}, [], None, 3, _Command(), {b'data': _Command(), b'labels': [0]},
     {b'data': np.zeros((2, 3072), np.uint8), b'labels': [0, 10]},
     {b'data': np.zeros((2, 3072), np.uint8), b'labels': [0, -1]},
     {b'data': np.zeros((2, 3072), np.uint8), b'labels': [0, 2**80]},
@@ -190,7 +215,7 @@ def cifar_files(rng):
     {b'data': np.zeros((2, 3072)), b'labels': [0, 1]},
     {b'data': np.zeros((0, 3072), np.uint8), b'labels': []},
     {b'data': np.zeros((2, 9), np.uint8), b'labels': [0, 1]},
-    {b'data': np.array([Runs()], object), b'labels': [0]},
+    {b'data': np.array([_Command()], object), b'labels': [0]},
   ]  # fmt: skip
   if rng.random() < 0.7:
     contents[names[rng.integers(6)]] = odd[rng.integers(len(odd))]

@@ -1,8 +1,8 @@
 """Damages the newest checkpoint in many ways: `python -m experiments.reliability.damage`.
 
-Each damage is dealt to a fresh copy of the same three checkpoints. What is restored must be, bit
-for bit, what was saved: the newest where the damage did no harm, else the one before it, and the
-newest must then be named in the log. The same command goes on after what has been done.
+Each damage is done to a fresh copy of the same three checkpoints. The restored state must be, bit
+for bit, a saved one: the newest where the damage did no harm, else the one before it. In that case
+the log must name the newest. The same command goes on after the damages that are done.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import pathlib
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -20,30 +21,40 @@ import numpy as np
 import optax
 
 from experiments.reliability import provenance
+from experiments.reliability.damages import DAMAGES, STEPS, older
 from stretchnas_jax.machine import leaves
 from stretchnas_jax.runs import checkpoint
 
-STEPS = (10, 20, 30)
 IDENTITY = {'config': 'this run'}
 
 
 class State(NamedTuple):
+  """A small state of the kinds of leaves that a run has."""
+
   step: jax.Array
   params: Any
   opt: Any
   key: jax.Array
 
 
-def make_state(step):
+def make_state(step: int) -> State:
+  """Returns the state of a step; equal steps give equal bits in all processes."""
   keys = jax.random.split(jax.random.key(step), 3)
-  # Not drawn by JAX: two processes may compile that in two ways, which differ in a last bit.
+  # NumPy draws it, because two processes may compile a draw by JAX in two ways.
   kernel = jnp.asarray(np.random.default_rng(step).normal(size=(40, 50)), jnp.float32)
   params = {'kernel': kernel, 'bias': jnp.arange(7.0) + step}
   return State(jnp.int32(step), params, optax.adam(0.1).init(params), keys)
 
 
-def make_runs(folder):
-  """`folder/this` and `folder/other`, alike but for their identity; returns the states by step."""
+def make_runs(folder: pathlib.Path) -> dict[int, State]:
+  """Saves the checkpoints of two runs that differ only in their identity.
+
+  Args:
+    folder: `this` and `other` in it become the folders of checkpoints.
+
+  Returns:
+    The states by step.
+  """
   states = {step: make_state(step) for step in STEPS}
   for name, identity in ('this', IDENTITY), ('other', {'config': 'another run'}):
     with checkpoint.Checkpoints(folder / name) as manager:
@@ -52,149 +63,78 @@ def make_runs(folder):
   return states
 
 
-# ---- damages: (folder of a checkpoint, those of the other run, random numbers) -------------------
-
-
-def some_file(step, rng):
-  found = sorted(path for path in step.rglob('*') if path.is_file())
-  return found[rng.integers(len(found))]
-
-
-def truncate(step, other, rng):
-  file = some_file(step, rng)
-  file.write_bytes(file.read_bytes()[: rng.integers(file.stat().st_size + 1)])
-
-
-def flip(step, other, rng):
-  file = some_file(step, rng)
-  data = bytearray(file.read_bytes())
-  for _ in range(rng.integers(1, 9)) if data else ():
-    data[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
-  file.write_bytes(data)
-
-
-def empty(step, other, rng):
-  some_file(step, rng).write_bytes(b'')
-
-
-def zero_block(step, other, rng):
-  file = some_file(step, rng)
-  data = file.read_bytes()
-  start = int(rng.integers(len(data) + 1))
-  file.write_bytes(data[:start] + bytes(len(data[start : start + 512])) + data[start + 512 :])
-
-
-def append(step, other, rng):
-  file = some_file(step, rng)
-  file.write_bytes(file.read_bytes() + rng.bytes(int(rng.integers(1, 600))))
-
-
-def remove_file(step, other, rng):
-  some_file(step, rng).unlink()
-
-
-def remove_half(step, other, rng):
-  for file in sorted(path for path in step.rglob('*') if path.is_file()):
-    if rng.random() < 0.5:
-      file.unlink()
-
-
-def remove_part(step, other, rng):
-  folders = sorted(path for path in step.rglob('*') if path.is_dir())
-  shutil.rmtree(folders[rng.integers(len(folders))])
-
-
-def remove_content(step, other, rng):
-  shutil.rmtree(step)
-  step.mkdir()
-
-
-def remove_all(step, other, rng):
-  shutil.rmtree(step)
-
-
-def foreign(step, other, rng):
-  """The same step of another run."""
-  shutil.rmtree(step)
-  shutil.copytree(other / step.name, step)
-
-
-def older(step, other, rng):
-  """An older checkpoint under the name of the newest."""
-  shutil.rmtree(step)
-  shutil.copytree(step.parent / str(STEPS[rng.integers(2)]), step)
-
-
-def mixed(step, other, rng):
-  """A part of it is that of an older one, or of the other run."""
-  part = ('state', 'meta')[rng.integers(2)]
-  sources = step.parent / str(STEPS[0]), other / step.name, other / str(STEPS[0])
-  source = sources[rng.integers(step == sources[0], 3)]
-  shutil.rmtree(step / part)
-  shutil.copytree(source / part, step / part)
-
-
-def exchanged(step, other, rng):
-  """One file is its namesake of another checkpoint, or one of other content."""
-  file = some_file(step, rng)
-  sources = step.parent / str(STEPS[1]), other / step.name
-  source = sources[rng.integers(step == sources[0], 2)]
-  shutil.copyfile(some_file(source, rng), file)
-
-
-def a_file_in_its_place(step, other, rng):
-  shutil.rmtree(step)
-  step.write_bytes(rng.bytes(20))
-
-
-DAMAGES = (
-  truncate, flip, empty, zero_block, append, remove_file, remove_half, remove_part, remove_content,
-  remove_all, foreign, older, mixed, exchanged, a_file_in_its_place,
-)  # fmt: skip
-
-
 # ---- trials --------------------------------------------------------------------------------------
 
+GOOD = ('harmless', 'previous', 'refused')
 
-class Warnings(logging.Handler):
-  """Keeps what is said."""
 
-  def __init__(self):
+class _Warnings(logging.Handler):
+  """A log handler that keeps warnings.
+
+  Attributes:
+    texts: the warnings.
+  """
+
+  def __init__(self) -> None:
     super().__init__(logging.WARNING)
-    self.texts = []
+    self.texts: list[str] = []
 
-  def emit(self, record):
+  def emit(self, record: logging.LogRecord) -> None:
+    """Keeps a record."""
     self.texts.append(record.getMessage())
 
 
-def same(a, b):
-  """Whether two states are equal bit for bit."""
-  raw = lambda leaf: np.asarray(leaves.raw(leaf))
+def same(a: Any, b: Any) -> bool:
+  """Returns True where two states are equal bit for bit.
+
+  Args:
+    a: a pytree of arrays.
+    b: a pytree of the same structure.
+  """
   pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-  return all(x.dtype == y.dtype and raw(x).tobytes() == raw(y).tobytes() for x, y in pairs)
+  return all(x.dtype == y.dtype and _bytes_of(x) == _bytes_of(y) for x, y in pairs)
 
 
-def trial(runs, states, seed):
-  """(name of the damage, outcome) of one damage, drawn by `seed`.
+def _bytes_of(leaf: Any) -> bytes:
+  return np.asarray(leaves.raw(leaf)).tobytes()
 
-  Outcomes: 'harmless', 'previous', 'refused' (an error, all of them being damaged) are as they
-  should be; 'silent', 'restart', 'unnamed' and 'crash: ...' are not.
+
+def trial(runs: pathlib.Path, states: Mapping[int, State], seed: int) -> tuple[str, str]:
+  """Damages the newest checkpoint, and sometimes all of them.
+
+  Args:
+    runs: the folder of `make_runs`.
+    states: the states by step.
+    seed: draws the damage.
+
+  Returns:
+    The name of the damage, and the outcome; see `outcome`.
   """
   rng = np.random.default_rng(seed)
-  deal, every = DAMAGES[seed % len(DAMAGES)], rng.random() < 0.1
+  damage, every = DAMAGES[seed % len(DAMAGES)], rng.random() < 0.1
   with tempfile.TemporaryDirectory() as folder:
     path = pathlib.Path(folder) / 'checkpoints'
     shutil.copytree(runs / 'this', path)
     shutil.copyfile(runs / 'this.json', path.with_name('checkpoints.json'))
-    for step in STEPS[::-1] if every and deal is not older else STEPS[-1:]:
-      deal(path / str(step), runs / 'other', rng)
-    return deal.__name__, outcome(path, states, every)
+    for step in STEPS[::-1] if every and damage is not older else STEPS[-1:]:
+      damage(path / str(step), runs / 'other', rng)
+    return damage.__name__.removeprefix('_'), outcome(path, states, every)
 
 
-def outcome(path, states, every):
-  """What restoring from a folder comes to."""
-  said = Warnings()
-  logging.getLogger().addHandler(said)
+def outcome(path: pathlib.Path, states: Mapping[int, State], every: bool) -> str:
+  """Restores from a folder of checkpoints, and judges the result.
+
+  Args:
+    path: the folder.
+    states: the saved states by step.
+    every: True where all checkpoints are damaged.
+
+  Returns:
+    A member of `GOOD`: 'harmless', 'previous', or 'refused' where all are damaged. Faults are
+    'silent' for other numbers, 'restart', 'unnamed' and 'crash: ...'.
+  """
+  warnings = _Warnings()
+  logging.getLogger().addHandler(warnings)
   try:
     with checkpoint.Checkpoints(path) as manager:
       found = manager.restore_latest(make_state(0), IDENTITY)
@@ -203,7 +143,7 @@ def outcome(path, states, every):
   except Exception as error:
     return f'crash: {type(error).__name__}'
   finally:
-    logging.getLogger().removeHandler(said)
+    logging.getLogger().removeHandler(warnings)
   if found is None:
     return 'restart'
   step, state, _ = found
@@ -211,50 +151,67 @@ def outcome(path, states, every):
     return 'silent'
   if step == STEPS[-1]:
     return 'harmless'
-  named = all(any(f'checkpoint {s} ' in t for t in said.texts) for s in STEPS if s > step)
-  return 'previous' if named else 'unnamed'
+  newer = [other for other in STEPS if other > step]
+  is_named = all(any(f'checkpoint {s} ' in text for text in warnings.texts) for s in newer)
+  return 'previous' if is_named else 'unnamed'
 
 
-GOOD = ('harmless', 'previous', 'refused')
+# ---- the campaign --------------------------------------------------------------------------------
 
 
-def main():
+def main() -> None:
+  """Runs the program."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--number', type=int, default=1000)
   parser.add_argument('--seed', type=int, default=0)
   args = parser.parse_args()
   logging.getLogger('absl').setLevel(logging.CRITICAL)
   found = provenance.load('damage')
-  found = found if found.get('seed') == args.seed else {'damages': 0, 'by_damage': {}, 'seconds': 0}
+  if found.get('seed') != args.seed:
+    found = {'damages': 0, 'by_damage': {}, 'seconds': 0}
   with tempfile.TemporaryDirectory() as folder:
     states = make_runs(pathlib.Path(folder))
     while found['damages'] < args.number:
       number = min(50, args.number - found['damages'])
-      found = more(found, pathlib.Path(folder), states, args.seed, number)
+      found = _more(found, pathlib.Path(folder), states, args.seed, number)
       print(found['damages'], found['outcomes'], 'bad:', found['bad'], flush=True)
 
 
-def more(found, folder, states, seed, number):
-  """Adds so many damages to what is known, and writes it."""
-  begin, counts = time.time(), collections.defaultdict(collections.Counter)
-  counts |= {name: collections.Counter(results) for name, results in found['by_damage'].items()}
+def _more(
+  found: Mapping[str, Any],
+  folder: pathlib.Path,
+  states: Mapping[int, State],
+  seed: int,
+  number: int,
+) -> dict[str, Any]:
+  """Adds some damages to the known results, writes them, and returns them.
+
+  Args:
+    found: the known results.
+    folder: the folder of `make_runs`.
+    states: the states by step.
+    seed: of the campaign.
+    number: of further damages.
+  """
+  begin = time.time()
+  counts = {name: collections.Counter(results) for name, results in found['by_damage'].items()}
   first = seed + found['damages']
   for i in range(first, first + number):
     name, result = trial(folder, states, i)
-    counts[name][result] += 1
+    counts.setdefault(name, collections.Counter())[result] += 1
     if result not in GOOD:
       print(f'seed {i}: {name}: {result}', flush=True)
   totals = sum(counts.values(), collections.Counter())
-  found = {
+  results = {
     'seed': seed,
     'damages': found['damages'] + number,
     'outcomes': dict(totals),
-    'bad': sum(n for result, n in totals.items() if result not in GOOD),
+    'bad': sum(count for result, count in totals.items() if result not in GOOD),
     'by_damage': {name: dict(results) for name, results in sorted(counts.items())},
     'seconds': round(found['seconds'] + time.time() - begin),
   }
-  provenance.save('damage', found)
-  return found
+  provenance.save('damage', results)
+  return results
 
 
 if __name__ == '__main__':

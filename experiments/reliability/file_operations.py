@@ -1,193 +1,132 @@
 """Fails every file operation of a save: `python -m experiments.reliability.file_operations`.
 
-A process saves a third checkpoint beside two, of which the older one then goes. The n-th of its
-file operations fails, or the process dies before it, for every n. After that the new or the
-previous checkpoint must load bit for bit, a save that did not come about must have been said, and
-the next save must succeed. The kinds of fault that this commit has been through are not repeated.
+A process saves a third checkpoint beside two, and the oldest one is removed. The n-th of its file
+operations fails, or the process dies before it, for every n. Afterwards the new or the previous
+checkpoint must load bit for bit. A save that failed must have been reported, and the next save must
+succeed. Kinds of fault that are done at this commit are not repeated.
 """
 
 import argparse
 import collections
-import errno
 import itertools
 import json
-import logging
-import multiprocessing
-import os
 import pathlib
 import shutil
-import socket
 import tempfile
-import threading
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 from experiments.reliability import damage, interception, provenance
+from experiments.reliability.damages import STEPS
+from experiments.reliability.failing_saver import FAULTS, KEEP, NEW, Fault, Saver, silence
+from experiments.reliability.interception import Operation
 from stretchnas_jax.runs import checkpoint
 
-PREVIOUS, NEW, KEEP = 20, 30, 2
-# Whether reads and the like are failed too, whether all later operations fail as well, and how.
-FAULTS = {
-  'EIO': (True, False, errno.EIO),
-  'EIO from there on': (True, True, errno.EIO),
-  'ENOSPC': (False, False, errno.ENOSPC),
-  'ENOSPC from there on': (False, True, errno.ENOSPC),
-  'death': (False, False, interception.DEATH),
-}
-# What a full disk still lets happen.
-FREES = {'unlink', 'unlinkat', 'rmdir'}
+_PREVIOUS = 20  # the step of the newest checkpoint before a save
 GOOD = ('new', 'new, and said', 'previous, and said', 'new, dead', 'previous, dead')
-CONTEXT = multiprocessing.get_context('forkserver')
-CONTEXT.set_forkserver_preload(['experiments.reliability.file_operations'])
+
+# ---- trials --------------------------------------------------------------------------------------
 
 
-def save_on_demand(channel):
-  """Saves in each folder that comes through a socket, and answers what came of it."""
-  interception.hand_over(channel)
-  silence()
-  os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-  state = damage.make_state(NEW)
-  while path := channel.recv(4096).decode():
-    try:
-      with checkpoint.Checkpoints(path, KEEP) as manager:
-        channel.send(b'ready')
-        manager.save(NEW, state, {'identity': damage.IDENTITY})
-      answer = 'saved'
-    except checkpoint.SaveFailed as error:
-      answer = f'said: {error}'
-    except Exception as error:
-      answer = f'{type(error).__name__}: {error}'
-    channel.send(answer.encode()[:4000])
-
-
-def silence():
-  """Threads that fail have much to say besides."""
-  logging.disable(logging.CRITICAL)
-  threading.excepthook = lambda _: None
-
-
-class Saver:
-  """A process that saves, and that one can fail."""
-
-  def __init__(self):
-    self.channel, other = socket.socketpair()
-    self.process = CONTEXT.Process(target=save_on_demand, args=(other,), daemon=True)
-    self.process.start()
-    other.close()
-    self.watch = interception.Watch(self.channel)
-
-  def close(self):
-    self.process.kill()
-    self.process.join()
-    self.watch.close()
-    self.channel.close()
-
-  def save(self, path, decide):
-    """`saved`, `said: ...`, `dead`, `stuck`, or an error that is not as it should be."""
-    self.channel.send(str(path).encode())
-    if not self.watch.until(self.channel) or self.channel.recv(4096) != b'ready':
-      raise RuntimeError(f'nothing can be saved in {path}')
-    if not self.watch.until(self.channel, decide):
-      return 'stuck'
-    try:
-      return self.channel.recv(4096).decode() or 'dead'
-    except ConnectionError:
-      return 'dead'
-
-
-class Fault:
-  """Fails the n-th operation, counted from 1, in a folder; `n` 0 only counts.
-
-  Attributes:
-    seen: the operations there.
-    hit: the one that failed, or None.
-  """
-
-  def __init__(self, folder, kind, n):
-    self.folder, self.n = str(folder), n
-    self.every, self.later, self.number = FAULTS[kind]
-    self.seen, self.hit = [], None
-
-  def __call__(self, operation):
-    inside = any(path.startswith(self.folder) for path in operation.paths)
-    spared = self.number == errno.ENOSPC and operation.name in FREES
-    if not inside or spared or not (self.every or operation.changes):
-      return 0
-    self.seen.append(operation)
-    count = len(self.seen)
-    if not self.n or count < self.n or (count > self.n and not self.later):
-      return 0
-    self.hit = self.hit or operation
-    return self.number
-
-
-def prepare(folder):
-  """Two checkpoints in `folder/checkpoints`; returns all states by step."""
-  states = {step: damage.make_state(step) for step in damage.STEPS}
+def prepare(folder: pathlib.Path) -> dict[int, damage.State]:
+  """Saves two checkpoints in `folder/checkpoints`, and returns all states by step."""
+  states = {step: damage.make_state(step) for step in STEPS}
   with checkpoint.Checkpoints(folder / 'checkpoints', KEEP) as manager:
-    for step in (PREVIOUS - 10, PREVIOUS):
+    for step in (_PREVIOUS - 10, _PREVIOUS):
       manager.save(step, states[step], {'identity': damage.IDENTITY})
   return states
 
 
-def verdict(path, states, answer):
-  """What is there after a save that has ended with `answer`; one of GOOD, or what is wrong."""
-  sentence = answer.startswith('said: ') and '\n' not in answer and len(answer) < 500
-  if not (sentence or answer in ('saved', 'dead')):
+def verdict(path: pathlib.Path, states: Mapping[int, damage.State], answer: str) -> str:
+  """Judges a folder of checkpoints after a save.
+
+  Args:
+    path: the folder.
+    states: the states by step.
+    answer: the outcome of the save; see `Saver.save`.
+
+  Returns:
+    A member of `GOOD`, or the fault in words.
+  """
+  is_sentence = answer.startswith('said: ') and '\n' not in answer and len(answer) < 500
+  if not (is_sentence or answer in ('saved', 'dead')):
     return answer
   try:
     with checkpoint.Checkpoints(path, KEEP) as manager:
       step, state, _ = manager.restore_latest(damage.make_state(0), damage.IDENTITY)
       manager.save(step + 10, state, {'identity': damage.IDENTITY})
     with checkpoint.Checkpoints(path, KEEP) as manager:
-      again, state_again, _ = manager.restore_latest(damage.make_state(0), damage.IDENTITY)
+      next_step, next_state, _ = manager.restore_latest(damage.make_state(0), damage.IDENTITY)
   except Exception as error:
     return f'after "{answer}" it cannot go on: {type(error).__name__}: {error}'
-  if step not in (PREVIOUS, NEW) or again != step + 10:
-    return f'step {step}, then {again}'
-  if not (damage.same(state, states[step]) and damage.same(state_again, states[step])):
+  if step not in (_PREVIOUS, NEW) or next_step != step + 10:
+    return f'step {step}, then {next_step}'
+  if not (damage.same(state, states[step]) and damage.same(next_state, states[step])):
     return 'other numbers'
-  what = 'new' if step == NEW else 'previous'
-  return what + {'saved': '', 'dead': ', dead'}.get(answer, ', and said')
+  found = 'new' if step == NEW else 'previous'
+  return found + {'saved': '', 'dead': ', dead'}.get(answer, ', and said')
 
 
 class Campaign:
-  """Trials on copies of the same two checkpoints."""
+  """Trials on copies of the same two checkpoints; also a context manager.
 
-  def __init__(self, folder):
-    self.folder, self.saver, self.number = pathlib.Path(folder), None, itertools.count()
+  Attributes:
+    folder: `original` in it holds the two checkpoints.
+    states: the states by step.
+  """
+
+  def __init__(self, folder: str | pathlib.Path) -> None:
+    """Saves the two checkpoints in an empty folder."""
+    self.folder = pathlib.Path(folder)
     self.states = prepare(self.folder / 'original')
+    self._saver: Saver | None = None
+    self._numbers = itertools.count()
 
-  def __enter__(self):
+  def __enter__(self) -> Self:
     return self
 
-  def __exit__(self, *_):
-    self.stop()
+  def __exit__(self, *_: Any) -> None:
+    self._stop()
 
-  def stop(self):
-    if self.saver:
-      self.saver.close()
-      self.saver = None
+  def _stop(self) -> None:
+    if self._saver:
+      self._saver.close()
+      self._saver = None
 
-  def trial(self, kind, n):
-    """`(fault, what came of it)` of one save."""
-    place = self.folder / f'trial_{next(self.number)}'
+  def trial(self, kind: str, n: int) -> tuple[Fault, str]:
+    """Saves once with a fault.
+
+    Args:
+      kind: a key of `FAULTS`.
+      n: the operation that fails, from 1; 0 fails none.
+
+    Returns:
+      The fault, and the verdict.
+    """
+    place = self.folder / f'trial_{next(self._numbers)}'
     shutil.copytree(self.folder / 'original', place)
-    self.saver = self.saver or Saver()
+    self._saver = self._saver or Saver()
     fault = Fault(place, kind, n)
-    answer = self.saver.save(place / 'checkpoints', fault)
+    answer = self._saver.save(place / 'checkpoints', fault)
     if answer in ('dead', 'stuck'):
-      self.stop()
+      self._stop()
     result = verdict(place / 'checkpoints', self.states, answer)
     shutil.rmtree(place)
     return fault, result
 
 
-def all_of(campaign, kind):
-  """The results of all n, counted; those that are bad, in words."""
-  begin, counts, bad = time.time(), collections.Counter(), []
+# ---- the campaign --------------------------------------------------------------------------------
+
+
+def _try_all(campaign: Campaign, kind: str) -> dict[str, Any]:
+  """Returns the counted verdicts of all n, and those that are bad."""
+  begin = time.time()
+  counts: collections.Counter[str] = collections.Counter()
+  bad = []
   for n in itertools.count(1):
     fault, result = campaign.trial(kind, n)
-    if not fault.hit:  # the save has fewer operations
+    if not fault.hit:  # The save has fewer operations.
       break
     counts[result if result in GOOD else 'bad'] += 1
     if result not in GOOD:
@@ -203,12 +142,14 @@ def all_of(campaign, kind):
   }
 
 
-def main():
+def main() -> None:
+  """Runs the program."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--faults', nargs='*', default=list(FAULTS), choices=list(FAULTS))
   args = parser.parse_args()
-  if why := interception.available():
-    raise SystemExit(f'error: {why}')
+  reason = interception.reason_against()
+  if reason:
+    raise SystemExit(f'error: {reason}')
   before = provenance.load('file_operations')
   found = before['by_fault'] if before.get('commit') == provenance.commit() else {}
   with tempfile.TemporaryDirectory() as folder:
@@ -216,13 +157,13 @@ def main():
     with Campaign(folder) as campaign:
       seen = campaign.trial('EIO', 0)[0].seen
       for kind in [kind for kind in args.faults if kind not in found]:
-        found[kind] = all_of(campaign, kind)
+        found[kind] = _try_all(campaign, kind)
         print(kind, json.dumps(found[kind]), flush=True)
-        keep(found, seen)
+        _keep(found, seen)
 
 
-def keep(found, seen):
-  """Writes what is known so far."""
+def _keep(found: Mapping[str, dict[str, Any]], seen: Sequence[Operation]) -> None:
+  """Writes all that is known so far."""
   provenance.save('file_operations', {
     'operations_of_a_save': len(seen),
     'operations_that_change_something': sum(one.changes for one in seen),

@@ -1,8 +1,8 @@
 """Fills real disks, small ones in memory: `python -m experiments.reliability.full_disk` (as root).
 
-First a checkpoint is saved where there is room for 0, 1, 2, ... blocks more, up to what it takes.
-Then whole runs are made on disks of several sizes; each must end with exit code 2 and one sentence,
-and, once there is room, go on by the same command and end as a run that always had room.
+First a checkpoint is saved where there is room for 0, 1, 2, ... blocks more, until it fits. Then
+whole runs are made on disks of several sizes. Each must end with exit code 2 and one sentence. Once
+there is room, the same command must go on, and end as a run that always had room.
 """
 
 import argparse
@@ -13,84 +13,115 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
-from experiments.reliability import file_operations, kills, provenance
+from experiments.reliability import failing_saver, file_operations, provenance
+from experiments.reliability.programs import Program, left_by, newest
 from stretchnas_jax.runs import checkpoint
 
-BLOCK, PLENTY = 4, 64 * 1024  # in kB
+_BLOCK = 4  # kB
+_PLENTY = 64 * 1024  # kB
+_NOISE = ('Traceback', 'never retrieved', 'Exception ignored')
 
 
 @contextlib.contextmanager
-def disk(path, size):
-  """A disk of `size` kB at `path`; gives a function that changes its size. OSError without one."""
+def disk(path: pathlib.Path, size: int) -> Iterator[Callable[[int], None]]:
+  """Mounts a disk in memory.
+
+  Args:
+    path: the folder of the disk; it is made.
+    size: in kB.
+
+  Yields:
+    A function that changes the size.
+
+  Raises:
+    OSError: this process cannot mount a disk.
+  """
   path.mkdir()
-  mount('-t', 'tmpfs', '-o', f'size={size}k', 'tmpfs', path)
+  _mount('-t', 'tmpfs', '-o', f'size={size}k', 'tmpfs', str(path))
   try:
-    yield lambda size: mount('-o', f'remount,size={size}k', path)
+    yield lambda size: _mount('-o', f'remount,size={size}k', str(path))
   finally:
     subprocess.run(['umount', '-l', path], check=True)
 
 
-def mount(*words):
-  try:
-    done = subprocess.run(['mount', *map(str, words)], capture_output=True, text=True)
-  except FileNotFoundError as error:
-    raise OSError('there is no mount') from error
-  if done.returncode:
-    raise OSError(done.stderr.strip())
+def saves(folder: pathlib.Path, every: int = 1) -> dict[str, Any]:
+  """Saves with more and more room, until a save succeeds.
 
+  Args:
+    folder: an empty one.
+    every: the number of blocks by which the room grows.
 
-def used(path):
-  """The kB that are taken on a disk."""
-  state = os.statvfs(path)
-  return (state.f_blocks - state.f_bfree) * state.f_frsize // 1024
-
-
-def save_with_room(place, original, states, blocks):
-  """What comes of a save where there are only so many blocks left."""
-  with disk(place, PLENTY) as resize:
-    shutil.copytree(original, place / 'run')
-    path, answer = place / 'run' / 'checkpoints', 'saved'
-    try:
-      with checkpoint.Checkpoints(path, file_operations.KEEP) as manager:
-        resize(used(place) + BLOCK * blocks)
-        manager.save(file_operations.NEW, states[file_operations.NEW], {'identity': {}})
-    except checkpoint.SaveFailed as error:
-      answer = f'said: {error}'
-    except Exception as error:
-      answer = f'{type(error).__name__}: {error}'
-    resize(PLENTY)
-    return answer, file_operations.verdict(path, states, answer)
-
-
-def saves(folder, every=1):
-  """Saves with more and more room, until one succeeds; returns what came of them."""
-  states, counts, bad = file_operations.prepare(folder / 'original'), collections.Counter(), []
+  Returns:
+    The number of blocks that a save needs, the counted outcomes, and those that are bad.
+  """
+  states = file_operations.prepare(folder / 'original')
+  counts: collections.Counter[str] = collections.Counter()
+  bad = []
   answer, blocks = '', 0
   while answer != 'saved':
-    answer, result = save_with_room(folder / f'{blocks}', folder / 'original', states, blocks)
-    good = result in file_operations.GOOD and ('No space left' in answer or answer == 'saved')
-    counts[result if good else 'bad'] += 1
-    if not good:
+    answer, result = _save_with_room(folder / f'{blocks}', folder / 'original', states, blocks)
+    is_said = 'No space left' in answer or answer == 'saved'
+    is_good = result in file_operations.GOOD and is_said
+    counts[result if is_good else 'bad'] += 1
+    if not is_good:
       bad.append(f'{blocks} blocks: {answer}: {result}')
       print(bad[-1], flush=True)
     blocks += every
   return {'blocks_it_takes': blocks - every, **counts, 'bad': len(bad), 'bad_ones': bad}
 
 
-def run_with_room(program, place, share):
-  """Runs a program on a disk that holds a share of what it takes, then with plenty of room."""
-  whole = program.folder / 'whole'
-  takes = sum(-(-file.stat().st_size // 4096) for file in whole.rglob('*') if file.is_file())
-  size = round(share * takes) * BLOCK
+def _save_with_room(
+  place: pathlib.Path, original: pathlib.Path, states: Mapping[int, Any], blocks: int
+) -> tuple[str, str]:
+  """Saves where there are only so many blocks left; returns the answer and the verdict."""
+  with disk(place, _PLENTY) as resize:
+    shutil.copytree(original, place / 'run')
+    path, answer = place / 'run' / 'checkpoints', 'saved'
+    try:
+      with checkpoint.Checkpoints(path, failing_saver.KEEP) as manager:
+        resize(_used(place) + _BLOCK * blocks)
+        manager.save(failing_saver.NEW, states[failing_saver.NEW], {'identity': {}})
+    except checkpoint.SaveFailed as error:
+      answer = f'said: {error}'
+    except Exception as error:
+      answer = f'{type(error).__name__}: {error}'
+    resize(_PLENTY)
+    return answer, file_operations.verdict(path, states, answer)
+
+
+def _mount(*words: str) -> None:
+  """Runs `mount`; raises OSError where it fails."""
+  try:
+    done = subprocess.run(['mount', *words], capture_output=True, text=True)
+  except FileNotFoundError as error:
+    raise OSError('there is no mount') from error
+  if done.returncode:
+    raise OSError(done.stderr.strip())
+
+
+def _used(path: pathlib.Path) -> int:
+  """Returns the kB that are in use on a disk."""
+  state = os.statvfs(path)
+  return (state.f_blocks - state.f_bfree) * state.f_frsize // 1024
+
+
+def _run_with_room(program: Program, place: pathlib.Path, share: float) -> dict[str, Any]:
+  """Runs a program on a disk that holds a share of its files, then with plenty of room."""
+  files = [file for file in (program.folder / 'whole').rglob('*') if file.is_file()]
+  blocks = sum(-(-file.stat().st_size // 4096) for file in files)
+  size = round(share * blocks) * _BLOCK
+  path = place / 'run'
   with disk(place, size) as resize:
-    first = program.finish(place / 'run')
-    log = pathlib.Path(f'{place}/run.log').read_text('utf-8', 'replace')
-    resize(PLENTY)
-    reached = kills.newest(place / 'run')
-    second = program.finish(place / 'run')
-    left = kills.left_by(place / 'run') if not second else {}
-  noise = [words for words in ('Traceback', 'never retrieved', 'Exception ignored') if words in log]
+    first = program.finish(path)
+    log = pathlib.Path(f'{path}.log').read_text('utf-8', 'replace')
+    resize(_PLENTY)
+    reached = newest(path)
+    second = program.finish(path)
+    left = left_by(path) if not second else {}
+  noise = [words for words in _NOISE if words in log]
   said = [line for line in log.splitlines() if line.startswith('error: ')]
   return {
     'kind': program.kind,
@@ -103,24 +134,25 @@ def run_with_room(program, place, share):
   }
 
 
-def main():
+def main() -> None:
+  """Runs the program."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--folder', help='with the programs of the campaign of kills')
   args = parser.parse_args()
-  file_operations.silence()
+  failing_saver.silence()
   with tempfile.TemporaryDirectory() as temporary:
     folder = pathlib.Path(temporary)
     found, runs = saves(folder), []
-    keep(found, runs)
+    _keep(found, runs)
     for kind in 'train', 'search':
-      program = kills.Program(kind, pathlib.Path(args.folder or temporary) / kind)
+      program = Program(kind, pathlib.Path(args.folder or temporary) / kind)
       for share in 0.1, 0.3, 0.5, 0.7, 0.9:
-        runs.append(run_with_room(program, folder / f'{kind}_{share}', share))
-        keep(found, runs)
+        runs.append(_run_with_room(program, folder / f'{kind}_{share}', share))
+        _keep(found, runs)
 
 
-def keep(found, runs):
-  """Writes what is known so far."""
+def _keep(found: Mapping[str, Any], runs: Sequence[dict[str, Any]]) -> None:
+  """Writes all that is known so far."""
   good = sum(run['good'] for run in runs)
   provenance.save('full_disk', {'saves': found, 'runs': len(runs), 'runs_good': good}, runs)
   print(found, *runs[-1:], flush=True)

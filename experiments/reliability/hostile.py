@@ -1,8 +1,8 @@
-"""Feeds readers with what should not be there: `python -m experiments.reliability.hostile`.
+"""Feeds hostile input to readers: `python -m experiments.reliability.hostile`.
 
-Inputs are those of a kept corpus (`corpus.py`), damaged at random. A reader may succeed, or say
-what is wrong by a ValueError or an OSError, which programs show in one sentence; anything else is
-counted as a traceback, more than five seconds as a hang.
+The inputs are those of a kept corpus (`corpus.py`), damaged at random. A reader may succeed, or
+raise a ValueError or an OSError, which programs show in one sentence. Any other error counts as a
+traceback, and more than five seconds as a hang.
 """
 
 import argparse
@@ -17,27 +17,28 @@ import time
 import traceback
 import warnings
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 
 import numpy as np
 
-from experiments.reliability import corpus
+from experiments.reliability import corpus, provenance
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import genotype
 from stretchnas_jax.data.datasets import cifar, dataset, folder, images
-from stretchnas_jax.machine import files
 from stretchnas_jax.runs import build, find_cell, json_files
 from stretchnas_jax.views import cells
 
-RESULTS = pathlib.Path(__file__).parents[1] / 'results' / 'reliability'
-SECONDS = 5
+GOOD = ('read', 'refused')
+
+_SECONDS = 5  # more than these are a hang
 
 
-class Hang(BaseException):
-  """A reader took too long; no Exception, so that no reader takes it for its own."""
+class _Hang(BaseException):
+  """A reader took too long; no Exception, so that no reader catches it."""
 
 
-def damaged(data, rng):
-  """Bytes with some of them changed, cut, doubled or inserted."""
+def _damaged(data: bytes, rng: np.random.Generator) -> bytes:
+  """Returns bytes with some of them changed, cut, doubled or inserted."""
   data = bytearray(data)
   for _ in range(rng.integers(0, 4)):
     at, length = int(rng.integers(len(data) + 1)), int(rng.integers(1, 20))
@@ -55,52 +56,55 @@ def damaged(data, rng):
   return bytes(data)
 
 
-# ---- readers: (place for files, random numbers) --------------------------------------------------
+# ---- readers -------------------------------------------------------------------------------------
+
+# Takes a folder for files, and random numbers.
+Reader = Callable[[pathlib.Path, np.random.Generator], None]
 
 
-def a_genotype(place, rng):
-  (place / 'cell').write_bytes(damaged(corpus.some(corpus.TEXTS, rng), rng))
+def _a_genotype(place: pathlib.Path, rng: np.random.Generator) -> None:
+  (place / 'cell').write_bytes(_damaged(corpus.some(corpus.TEXTS, rng), rng))
   found = find_cell.genotype_from(place / 'cell')
   assert genotype.from_json(genotype.to_json(found)) == found
   ElementTree.fromstring(cells.svg(found))
 
 
-def a_history(place, rng):
-  """A cell out of the lines that a search has written."""
+def _a_history(place: pathlib.Path, rng: np.random.Generator) -> None:
+  """Reads a cell from the lines that a search writes."""
   line = b'{"epoch": 3, "genotype": %s}\n' % corpus.some(corpus.TEXTS, rng).replace(b'\n', b' ')
-  (place / 'genotypes.jsonl').write_bytes(damaged(line, rng))
+  (place / 'genotypes.jsonl').write_bytes(_damaged(line, rng))
   find_cell.genotype_from(f'{place}@3')
 
 
-def an_image(place, rng):
+def _an_image(place: pathlib.Path, rng: np.random.Generator) -> None:
   name, data = corpus.some(corpus.images(), rng)
-  (place / name).write_bytes(damaged(data, rng))
+  (place / name).write_bytes(_damaged(data, rng))
   assert images.read(place / name, 16).shape == (16, 16, 3)
 
 
-def a_folder(place, rng):
+def _a_folder(place: pathlib.Path, rng: np.random.Generator) -> None:
   corpus.write_folder(place / 'data', rng)
   size = 8
   data = folder.load(place / 'data', image_size=size, cache=place / 'cache', on_bad_image='skip')
   assert data['train_images'].shape[1:3] == (size, size)
 
 
-def a_cifar_folder(place, rng):
+def _a_cifar_folder(place: pathlib.Path, rng: np.random.Generator) -> None:
   for name, data in corpus.cifar_files(rng).items():
-    (place / name).write_bytes(damaged(data, rng) if rng.random() < 0.3 else data)
+    (place / name).write_bytes(_damaged(data, rng) if rng.random() < 0.3 else data)
   cifar.load('cifar10', place)
 
 
-def labels(place, rng):
+def _labels(place: pathlib.Path, rng: np.random.Generator) -> None:
   values = rng.integers(-2, 4, 5) * rng.choice([1, 1, 10**12])
   pictures = np.zeros((int(rng.integers(0, 7)), 4, 4, int(rng.integers(1, 5))), np.uint8)
   arrays = {'train_images': pictures, 'train_labels': values}
   dataset.make_dataset('hostile', arrays, ('a', 'b', 'c'))
 
 
-def markup(place, rng):
-  """Text that would be markup in an SVG: a title, and names of operations."""
-  text = damaged(corpus.some(corpus.MARKUP, rng), rng).decode('utf-8', 'replace')
+def _markup(place: pathlib.Path, rng: np.random.Generator) -> None:
+  """Draws text that looks like markup: a title, and names of operations."""
+  text = _damaged(corpus.some(corpus.MARKUP, rng), rng).decode('utf-8', 'replace')
   edges = ((text or 'x', 0, 2),)
   drawn = cells.svg(genotype.Genotype(edges, (2,), edges, (2,)), title=text)
   drawn.encode('utf-8')
@@ -109,75 +113,84 @@ def markup(place, rng):
   assert tags <= known, tags - known
 
 
-def a_config(place, rng):
-  """A field of a config, and a config.json, with another value."""
+def _a_config(place: pathlib.Path, rng: np.random.Generator) -> None:
+  """Reads a config.json and a config with another value in a field."""
   config = (config_lib.search_config, config_lib.train_config)[rng.integers(2)]()
   values = json.loads(json_files.dumps(config.to_dict()))
-  group = (
-    values[name] if isinstance(values[name := str(rng.choice(list(values)))], dict) else values
-  )
+  name = str(rng.choice(list(values)))
+  group = values[name] if isinstance(values[name], dict) else values
   group[str(rng.choice(list(group)))] = corpus.some(corpus.VALUES, rng)
-  text = damaged(json.dumps(values).encode(), rng) if rng.random() < 0.3 else json.dumps(values)
-  (place / 'config.json').write_bytes(text if isinstance(text, bytes) else text.encode())
+  text = json.dumps(values).encode()
+  if rng.random() < 0.3:
+    text = _damaged(text, rng)
+  (place / 'config.json').write_bytes(text)
   config_lib.updated(config, json_files.read_object(place / 'config.json'), build.CHOICES)
 
 
-READERS = (
-  a_genotype, a_history, an_image, a_folder, a_cifar_folder, labels, markup, a_config,
+READERS: tuple[Reader, ...] = (
+  _a_genotype, _a_history, _an_image, _a_folder, _a_cifar_folder, _labels, _markup, _a_config,
 )  # fmt: skip
 
 
 # ---- trials --------------------------------------------------------------------------------------
 
 
-def trial(seed):
-  """(name of the reader, outcome, seconds) of one input, drawn by `seed`.
+def trial(seed: int) -> tuple[str, str, float]:
+  """Gives a reader one input.
 
-  Outcomes: 'read', 'refused'; 'traceback' with where it came from, and 'hang', should not be.
+  Args:
+    seed: draws the reader and the input.
+
+  Returns:
+    The name of the reader, the outcome and the seconds. The outcome is a member of `GOOD`, 'hang',
+    or 'traceback: ...' with its origin.
   """
   rng, reader = np.random.default_rng(seed), READERS[seed % len(READERS)]
-
-  def stop(*_):
-    raise Hang
-
   with tempfile.TemporaryDirectory() as place, warnings.catch_warnings():
     warnings.simplefilter('ignore')
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
     begin = time.perf_counter()
-    try:
-      reader(pathlib.Path(place), rng)
-      outcome = 'read'
-    except Hang:
-      outcome = 'hang'
-    except (ValueError, OSError) as error:
-      # An encoding is no sentence for a person.
-      plain = not isinstance(error, UnicodeError) and len(str(error)) < 1000
-      outcome = 'refused' if plain else f'traceback: {type(error).__name__}'
-    except Exception as error:
-      last = traceback.extract_tb(error.__traceback__)[-1]
-      outcome = f'traceback: {type(error).__name__} in {last.name}'
-    finally:
-      signal.setitimer(signal.ITIMER_REAL, 0)
-      signal.signal(signal.SIGALRM, before)
-    return reader.__name__, outcome, time.perf_counter() - begin
+    outcome = _outcome(reader, pathlib.Path(place), rng)
+    return reader.__name__.removeprefix('_'), outcome, time.perf_counter() - begin
 
 
-GOOD = ('read', 'refused')
+def _outcome(reader: Reader, place: pathlib.Path, rng: np.random.Generator) -> str:
+  """Runs a reader for at most some seconds, and returns the outcome."""
+
+  def stop(*_: object) -> None:
+    raise _Hang
+
+  before = signal.signal(signal.SIGALRM, stop)
+  signal.setitimer(signal.ITIMER_REAL, _SECONDS)
+  try:
+    reader(place, rng)
+  except _Hang:
+    return 'hang'
+  except (ValueError, OSError) as error:
+    # An error of an encoding is no sentence for a person.
+    is_plain = not isinstance(error, UnicodeError) and len(str(error)) < 1000
+    return 'refused' if is_plain else f'traceback: {type(error).__name__}'
+  except Exception as error:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f'traceback: {type(error).__name__} in {last.name}'
+  finally:
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+  return 'read'
 
 
-def peak_memory_mb():
+def _peak_memory_mb() -> float:
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def main():
+def main() -> None:
+  """Runs the program."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--number', type=int, default=10_000)
   parser.add_argument('--seed', type=int, default=0)
   args = parser.parse_args()
   logging.disable(logging.CRITICAL)
   corpus.images()
-  at_start, longest = peak_memory_mb(), 0.0
+  at_start, longest = _peak_memory_mb(), 0.0
   counts = collections.defaultdict(collections.Counter)
   for seed in range(args.seed, args.seed + args.number):
     name, outcome, seconds = trial(seed)
@@ -194,11 +207,10 @@ def main():
     'hangs': totals['hang'],
     'longest_seconds': round(longest, 2),
     'memory_at_start_mb': round(at_start),
-    'peak_memory_mb': round(peak_memory_mb()),
+    'peak_memory_mb': round(_peak_memory_mb()),
     'by_reader': {name: dict(outcomes) for name, outcomes in counts.items()},
   }
-  RESULTS.mkdir(parents=True, exist_ok=True)
-  files.replace(RESULTS / 'hostile.json', (json.dumps(found, indent=2) + '\n').encode())
+  provenance.write('hostile', json.dumps(found, indent=2))
   print(json.dumps(found))
 
 
