@@ -97,14 +97,12 @@ def test_a_bar_may_be_closed_twice_and_after_a_failed_compilation():
   progress.close()
 
 
-def test_scalars_go_to_all_writers(tmp_path):
-  run = workdir.Workdir(tmp_path)
-  lines = run.lines('metrics.jsonl')
-  writers = metrics.Writers(metrics.JsonLines(lines), metrics.JsonLines(run.lines('copy')))
-  writers.write_scalars(3, {'epoch': 1, 'loss': math.inf})
-  writers.close()
-  expected = [{'step': 3, 'epoch': 1, 'loss': None}]
-  assert json_files.read_lines(lines.path) == json_files.read_lines(tmp_path / 'copy') == expected
+def test_scalars_become_json_lines(tmp_path):
+  lines = workdir.Workdir(tmp_path).lines('metrics.jsonl')
+  writer = metrics.JsonLines(lines)
+  writer.write_scalars(3, {'epoch': 1, 'loss': math.inf})
+  writer.close()
+  assert json_files.read_lines(lines.path) == [{'step': 3, 'epoch': 1, 'loss': None}]
 
 
 def test_tensorboard_files_are_written(tmp_path):

@@ -8,7 +8,7 @@ import jax
 from stretchnas_jax.machine import disk_cache
 
 _MAX_BYTES = 4 * 2**30  # the least recently used programs go first
-_LEAST_SECONDS = 0.5  # of compilation; what compiles sooner is not kept
+_LEAST_SECONDS = 0.5  # of compilation; programs that compile faster are not kept
 
 
 def use_cache() -> None:

@@ -230,18 +230,3 @@ class TensorBoard:
   def close(self) -> None:
     """Closes the file."""
     self._writer.close()
-
-
-class Writers:
-  """Several writers as one."""
-
-  def __init__(self, *writers: Any) -> None:
-    self._writers = writers
-
-  def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
-    for writer in self._writers:
-      writer.write_scalars(step, scalars)
-
-  def close(self) -> None:
-    for writer in self._writers:
-      writer.close()
