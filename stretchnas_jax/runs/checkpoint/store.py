@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 from stretchnas_jax.machine import files
 
 NEEDED = ('state/manifest.ocdbt', 'state/_METADATA', 'meta/metadata')
-"""Files of a checkpoint without which nothing of it can be read."""
+"""Files that every checkpoint has; a save that has not written one of them has failed."""
 
 
 class Store:
