@@ -1,4 +1,4 @@
-"""Jobs of several processes, on real ones, and other numbers of devices."""
+"""Jobs of several real processes, and other numbers of devices."""
 
 import importlib
 import json
@@ -20,11 +20,14 @@ from stretchnas_jax.runs import json_files, workdir
 
 
 def test_a_job_that_loses_a_process_goes_on_alone_and_ends_as_one_device_does(tmp_path):
-  """Two processes, one killed in mid-epoch; then eight devices, which also train from the start."""
+  """Two processes train, and one is killed in mid-epoch. Eight devices go on in one process.
+
+  Meanwhile eight devices train from the start, and one device does.
+  """
   (tmp_path / 'train.py').write_text(lost.CONFIG.format(epochs=8))
   (tmp_path / 'cell.json').write_text(json.dumps(lost.CELL))
   words = [f'--config={tmp_path}/train.py', f'--genotype={tmp_path}/cell.json']
-  path = tmp_path / 'run'
+  path, alone, eight = tmp_path / 'run', tmp_path / 'alone', tmp_path / 'eight'
   with jobs.Job('train', path, words, processes=2) as job:
     while programs.newest(path) < 6:
       assert all(process.poll() is None for process in job.processes), job.words()
@@ -35,15 +38,15 @@ def test_a_job_that_loses_a_process_goes_on_alone_and_ends_as_one_device_does(tm
   named = r'error: process 1 of 2 \(.*, pid \d+\) has died; all processes of this job stop, and the'
   assert re.search(named, text), text
   assert (' MB on each device' in text) == parallel.compiler_knows_memory()
-  with jobs.Job('train', path, words, devices=8) as job:
+  with (
+    jobs.Job('train', path, words, devices=8) as job,
+    jobs.Job('train', eight, [*words, '--config.parallel.backend=shard_map'], devices=8) as other,
+  ):
+    stretchnas_jax.run_train(load(tmp_path / 'train.py'), alone, tmp_path / 'cell.json')
     assert job.wait() == [0], job.words()
+    assert other.wait() == [0], other.words()
   assert re.search(r'resumed at step \d+ of 32', job.words()[0])
-  alone, eight = tmp_path / 'alone', tmp_path / 'eight'
-  stretchnas_jax.run_train(load(tmp_path / 'train.py'), alone, tmp_path / 'cell.json')
-  words.append('--config.parallel.backend=shard_map')
-  with jobs.Job('train', eight, words, devices=8) as job:
-    assert job.wait() == [0], job.words()
-  assert 'devices   8 x cpu, shard_map' in job.words()[0]
+  assert 'devices   8 x cpu, shard_map' in other.words()[0]
   expected = json_files.read_lines(alone / 'metrics.jsonl')
   for lines in (json_files.read_lines(p / 'metrics.jsonl') for p in (path, eight)):
     assert [line['epoch'] for line in lines] == list(range(1, 9))
@@ -53,7 +56,7 @@ def test_a_job_that_loses_a_process_goes_on_alone_and_ends_as_one_device_does(tm
 
 
 def load(path):
-  """The config of a config file, for one device."""
+  """Returns the config of a config file, for one device."""
   spec = importlib.util.spec_from_file_location(path.stem, path)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
@@ -63,7 +66,7 @@ def load(path):
 
 
 def test_an_error_of_one_process_ends_all(tmp_path):
-  """Only the first one locks the folder, and finds that it is in use."""
+  """Only the first process locks the folder, and finds that it is in use."""
   config, path = tmp_path / 'train.py', tmp_path / 'run'
   config.write_text(lost.CONFIG.format(epochs=8))
   path.mkdir()
@@ -107,7 +110,7 @@ def test_the_shares_of_processes_are_the_whole_batch():
 
 @pytest.mark.skipif(jax.default_backend() != 'cpu', reason='other devices have their own memory')
 @pytest.mark.parametrize('backend', parallel.BACKENDS)
-def test_images_in_memory_are_on_a_cpu_but_once(backend):
+def test_images_in_memory_are_on_a_cpu_only_once(backend):
   dataset = loading.load('digits', image_size=8)
   data = digits_feeds(dataset).train.data
   np.testing.assert_array_equal(data.images, dataset.train_images)
@@ -119,9 +122,9 @@ def test_images_in_memory_are_on_a_cpu_but_once(backend):
 
 @pytest.mark.parametrize('backend', parallel.BACKENDS)
 def test_the_memory_of_a_step_is_known_before_it_runs(backend, monkeypatch):
-  """The products of all rows of a batch are a square, which is in memory; a step compiles once.
+  """The step holds the products of all rows of a batch, which are a square. It compiles once.
 
-  What the compiler took to say so is given back each time.
+  The memory that the compiler takes for its answer is given back each time.
   """
   given_back = []
   monkeypatch.setattr(host_memory, 'give_back', lambda: given_back.append(1))
@@ -139,7 +142,7 @@ def test_the_memory_of_a_step_is_known_before_it_runs(backend, monkeypatch):
       rows = np.ones((size, 2), np.float32)
       found[size] = program.memory(state, rows)
       state = program(state, rows)
-  assert len(compiled.seconds) <= 4  # of each size the step, and what cuts the batch
+  assert len(compiled.seconds) <= 4  # for each size the step, and the program that splits the batch
   if not parallel.compiler_knows_memory():
     assert set(found.values()) == {None}
     return

@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -60,7 +61,12 @@ class Program:
   """
 
   def __init__(
-    self, kind: str, folder: pathlib.Path, epochs: int = 10, optimized: bool = True
+    self,
+    kind: str,
+    folder: pathlib.Path,
+    epochs: int = 10,
+    optimized: bool = True,
+    overrides: Sequence[str] = (),
   ) -> None:
     """Writes the config, and runs it to its end unless that is done.
 
@@ -69,8 +75,10 @@ class Program:
       folder: it is made if it is not there.
       epochs: of a run.
       optimized: see the attribute.
+      overrides: further words of the command line, for example '--config.seed=1'.
     """
     self.kind, self.folder, self.optimized = kind, folder, optimized
+    self._overrides = tuple(overrides)
     folder.mkdir(parents=True, exist_ok=True)
     text = _COMMON.format(kind=kind) + _CONFIGS[kind].format(epochs=epochs)
     (folder / f'{kind}.py').write_text(text)
@@ -110,7 +118,8 @@ class Program:
 
   def _words(self, path: pathlib.Path) -> list[str]:
     """Returns the command line for a run in the folder `path`."""
-    words = [self.kind, f'--config={self.folder / self.kind}.py', f'--workdir={path}']
+    config = f'--config={self.folder / self.kind}.py'
+    words = [self.kind, config, *self._overrides, f'--workdir={path}']
     if self.kind == 'train':
       words.append(f'--genotype={self.folder}/cell.json')
     return words
