@@ -1,4 +1,4 @@
-"""Damaged checkpoints, some of the campaign's: always what was saved, never something else."""
+"""Damaged checkpoints, as in the campaign: a state is restored as it was saved, or not at all."""
 
 import pathlib
 
@@ -6,7 +6,7 @@ import pytest
 
 from experiments.reliability import damage, damages
 
-# What orbax was reading when it met damage complains, later, that it was never awaited.
+# orbax leaves coroutines behind when it meets damage; nobody has awaited them.
 pytestmark = [
   pytest.mark.usefixtures('garbage_collected'),
   pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning'),
@@ -20,7 +20,7 @@ def runs(tmp_path_factory):
 
 
 @pytest.mark.parametrize('seed', range(3 * len(damages.DAMAGES)))
-def test_what_is_restored_is_what_was_saved(runs, seed):
+def test_a_restored_state_is_the_saved_one(runs, seed):
   folder, states = runs
   name, outcome = damage.trial(folder, states, seed)
   assert outcome in damage.GOOD, f'{name}: {outcome}'

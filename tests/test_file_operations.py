@@ -1,4 +1,4 @@
-"""A save one of whose file operations fails: the new or the previous checkpoint loads."""
+"""A file operation of a save fails: the new or the previous checkpoint loads."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ import pytest
 from experiments.reliability import failing_saver, file_operations, interception
 from stretchnas_jax.runs import checkpoint
 
-# What orbax's threads say of a save that failed, after it has been said.
+# The threads of orbax complain about a failed save once more, after it was an error.
 pytestmark = [
   pytest.mark.usefixtures('garbage_collected'),
   pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning'),
@@ -37,7 +37,7 @@ def test_an_operation_fails(campaign, kind, share):
 
 
 @pytest.mark.skipif(bool(WHY), reason=str(WHY))
-def test_a_campaign_counts_what_it_does_not_fail_and_can_fail(campaign, tmp_path):
+def test_a_campaign_counts_operations_and_can_fail(campaign, tmp_path):
   fault, result = campaign.trial('EIO', 10**6)
   assert result == 'new' and fault.hit is None
   assert {'mkdir', 'fsync', 'rename'} <= {one.name for one in fault.seen}

@@ -1,10 +1,10 @@
-"""A disk that is full, a real one in memory: what fails is said, and there is room again later."""
+"""A full disk, a real one in memory: a failed save is an error, and the next one succeeds."""
 
 import pytest
 
 from experiments.reliability import full_disk
 
-# What orbax's threads say of a save that failed, after it has been said.
+# The threads of orbax complain about a failed save once more, after it was an error.
 pytestmark = [
   pytest.mark.usefixtures('garbage_collected'),
   pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning'),
