@@ -83,12 +83,12 @@ def _trim_compilations(trim: Callable[[], None]) -> None:
   """
   compiling = threading.Event()
 
-  def listen(event: str, seconds: float, **_: Any) -> None:
+  def listen(event: str, duration_secs: float, **_: Any) -> None:
     if event == measure.LOWERED:
       compiling.set()
     elif event == measure.COMPILED:
       compiling.clear()
-      if seconds >= _TRIM_EVERY:
+      if duration_secs >= _TRIM_EVERY:
         trim()
     elif event == measure.FROM_CACHE:
       trim()
