@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import agreement, agreement_tables, exact
+from experiments import agreement, agreement_steps, agreement_tables, exact
+from experiments import agreement_trainings as trainings
 from experiments.benchmarks import processes
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import zoo
@@ -161,14 +162,17 @@ def runs(*accuracies):
 
 
 def test_a_difference_is_held_against_its_error():
-  ours, theirs = agreement.summary(runs(0.5, 0.6, 0.7)), agreement.summary(runs(0.4, 0.5, 0.6))
+  ours, theirs = (
+    trainings.summary(runs(0.5, 0.6, 0.7)),
+    trainings.summary(runs(0.4, 0.5, 0.6)),
+  )
   assert ours['test_accuracy'] == pytest.approx(0.6)
   assert ours['test_accuracy_std'] == pytest.approx(0.1)
-  near = agreement.compare(ours, theirs, 'test_accuracy')
+  near = trainings.compare(ours, theirs, 'test_accuracy')
   assert near['difference'] == pytest.approx(0.1)
   assert near['standard_error'] == pytest.approx((2 * 0.01 / 3) ** 0.5)
   assert near['t'] == pytest.approx(1.5**0.5) and near['within_noise']
-  far = agreement.compare(ours, agreement.summary(runs(0.1, 0.11, 0.12)), 'test_accuracy')
+  far = trainings.compare(ours, trainings.summary(runs(0.1, 0.11, 0.12)), 'test_accuracy')
   assert not far['within_noise']
 
 
@@ -176,15 +180,18 @@ def test_the_text_says_what_was_found():
   facts = processes.facts() | {'images': 'Twelve ants'}
   names = 'logits', 'evaluation_logits', 'first_movement'
   starts = [dict(zip(names, (x * 1e-7, x * 1e-8, x * 1e-4))) for x in (1, 2, 9)]
-  steps = {'steps': 3, 'batch': 32, 'starts': 3, **agreement.SIZES}
+  steps = {'steps': 3, 'batch': 32, 'starts': 3, **trainings.SIZES}
   exactly = [{name: value / 1e6 for name, value in start.items()} for start in starts]
   steps['cells'] = {'A': {'float64': exactly, 'float32': starts, 'pytorch': exactly}}
-  assert agreement.worst(steps) == 9e-7  # logits in float32; movements are a matter of chance
-  sides = {'ours': agreement.summary(runs(0.5, 0.6)), 'peer': agreement.summary(runs(0.4, 0.5))}
-  training = {**agreement.SIZES, 'train_images': 8, 'test_images': 4, 'cells': sides}
-  test = agreement.compare(sides['ours'], sides['peer'], 'test_accuracy')
+  assert agreement_steps.worst(steps) == 9e-7  # logits in float32; movements are a matter of chance
+  sides = {
+    'ours': trainings.summary(runs(0.5, 0.6)),
+    'peer': trainings.summary(runs(0.4, 0.5)),
+  }
+  training = {**trainings.SIZES, 'train_images': 8, 'test_images': 4, 'cells': sides}
+  test = trainings.compare(sides['ours'], sides['peer'], 'test_accuracy')
   training['ours_less_peer'] = {'test_accuracy': test}
-  sides['once'] = agreement.summary(runs(0.25))
+  sides['once'] = trainings.summary(runs(0.25))
   text = agreement_tables.markdown({'exact': facts | steps, 'training': facts | training})
   assert '| logits | 9.0e-13 | 2.0e-07 (9.0e-07) | 2.0e-13 (9.0e-13) |' in text
   assert "First movements above 0.0001: 2 of 3 starts of ours, 0 of PyTorch's." in text

@@ -162,7 +162,7 @@ def test_panels_of_growth_show_all_points():
 
 
 def test_the_yardstick_imports_no_jax():
-  peers = 'torch_darts', 'torch_networks', 'torch_train', 'torch_replay'
+  peers = 'torch_darts', 'torch_networks', 'torch_operations', 'torch_train', 'torch_replay'
   for name in (*peers, 'processes', 'tables', 'compare', 'forms'):
     text = (processes.ROOT / 'experiments' / 'benchmarks' / f'{name}.py').read_text()
     assert 'import jax' not in text and 'import stretchnas_jax' not in text
@@ -179,6 +179,7 @@ def yardstick():
 @pytest.mark.parametrize('words', [[], ['--lean', '--layout=nhwc', '--rule=mixed']])
 def test_the_yardstick_searches(words, capsys):
   size = ['--channels=4', '--layers=3', '--nodes=2', '--batch=2', '--image-size=16', '--steps=1']
+  size += ['--warmup=1', '--threads=1']  # two threads would wait for each other on a busy machine
   yardstick().main(['search', *size, *words])
   found = json.loads(capsys.readouterr().out)
   fields = {'channels': 4, 'num_layers': 3, 'num_classes': 10}
@@ -189,6 +190,7 @@ def test_the_yardstick_searches(words, capsys):
 
 def test_the_yardstick_trains(capsys):
   size = ['--channels=4', '--layers=3', '--batch=2', '--steps=1', '--genotype=MiLeNAS_2.09M']
+  size += ['--warmup=1', '--threads=1']
   yardstick().main(['train', *size, '--auxiliary', '--drop-path=0.2'])
   found = json.loads(capsys.readouterr().out)
   cell, fields = zoo.GENOTYPES['MiLeNAS_2.09M'], {'channels': 4, 'num_layers': 3}

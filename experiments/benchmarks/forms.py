@@ -1,9 +1,9 @@
 """Compares the forms of a supernet: `python -m experiments.benchmarks.forms`.
 
-`planes` and `merged` give the same numbers. The machine decides which of them is faster, and what
-`model.remat` costs and saves. Every figure is of a fresh process with an empty compilation cache.
-In each round all forms take turns. A form that fails, or does not compile in time, is left out of
-later rounds, and the table says so. The program writes forms.json and forms.md.
+`planes` and `merged` give the same numbers. The machine decides which of them is faster, and how
+much `model.remat` costs and saves. Every figure is of a fresh process with an empty compilation
+cache. In each round all forms take turns. A form that fails, or does not compile in time, is left
+out of later rounds, and the table says so. The program writes forms.json and forms.md.
 """
 
 import argparse

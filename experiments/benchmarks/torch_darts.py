@@ -3,54 +3,79 @@
     python -m experiments.benchmarks.torch_darts search --channels=16 --layers=8 --nodes=4 --lean
     python -m experiments.benchmarks.torch_darts train --genotype=DARTS_V2 --channels=36
 
-Random data that is already where it is used, no augmentation; prints one JSON line. Without
-`--lean` it does the arithmetic of the published code (quark0/darts): each backward pass yields the
-gradients of weights and alphas, needed or not, and `none` is a multiplication by zero. The mixed
-rule asks for the gradients of alpha alone in its two passes, as MiLeNAS' authors do. `--lean`
-computes only what the step uses: the same function and updates, less work; with `--layout=nhwc` it
-is PyTorch at its best.
+It takes random data that is already on the device, without augmentation, and prints one JSON line.
+Without `--lean` it does the arithmetic of the published code (quark0/darts). There each backward
+pass yields the gradients of weights and alphas, needed or not, and `none` is a multiplication by
+zero. The mixed rule asks only for the gradients of alpha in its two passes, as MiLeNAS' authors do.
+`--lean` leaves out all work that the step does not use; the function and the updates stay. With
+`--layout=nhwc` it is PyTorch at its best.
 
-On a CPU its threads wait by spinning: a busy core elsewhere costs far more than its share.
+On a CPU its threads wait by spinning, so that other work on a core costs far more than its share.
 """
 
 import argparse
-import contextlib
 import functools
 import json
 import math
 import resource
 import statistics
 import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils import flop_counter
 
 from experiments.benchmarks import torch_networks as networks
 
-WARM_SECONDS = 3.0
+Batch = tuple[Tensor, Tensor]  # images and labels
+
+_WARM_SECONDS = 3.0
 
 # ---- steps ---------------------------------------------------------------------------------------
 
 
-def search_loss(net, alphas, batch):
+def _search_loss(net: nn.Module, alphas: Sequence[Tensor], batch: Batch) -> Tensor:
+  """Returns the loss of a supernet."""
   mixtures = [[row.unbind() for row in F.softmax(alpha, -1).unbind()] for alpha in alphas]
   return F.cross_entropy(net(batch[0], mixtures)[0], batch[1])
 
 
-def train_loss(net, batch, drop_path=0.0):
+def train_loss(net: nn.Module, batch: Batch, drop_path: float = 0.0) -> Tensor:
+  """Returns the loss of a network, with the loss of its auxiliary head.
+
+  Args:
+    net: the network.
+    batch: images and labels.
+    drop_path: the probability that an edge is dropped.
+  """
   logits, extra = net(batch[0], (drop_path, drop_path))
   loss = F.cross_entropy(logits, batch[1])
   return loss if extra is None else loss + 0.4 * F.cross_entropy(extra, batch[1])
 
 
-def sgd(parameters):
+def sgd(parameters: Sequence[Tensor]) -> torch.optim.SGD:
+  """Returns the optimizer of the weights."""
   return torch.optim.SGD(parameters, 0.025, momentum=0.9, weight_decay=3e-4)
 
 
-def update(parameters, optimizer, loss, lean=False):
-  """One clipped step of the weights."""
+def update(
+  parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer, loss: Tensor, lean: bool = False
+) -> Tensor:
+  """Makes one clipped step of the weights.
+
+  Args:
+    parameters: the weights.
+    optimizer: of the weights.
+    loss: the loss to follow.
+    lean: True computes no other gradients.
+
+  Returns:
+    The loss.
+  """
   optimizer.zero_grad()
   loss.backward(inputs=parameters if lean else None)
   nn.utils.clip_grad_norm_(parameters, 5.0)
@@ -58,19 +83,25 @@ def update(parameters, optimizer, loss, lean=False):
   return loss.detach()
 
 
-def searcher(net, alphas, rule='first_order', lean=False, autocast=None):
-  """A function (train batch, validation batch) -> training loss: a step of alpha and weights."""
+def _searcher(
+  net: nn.Module,
+  alphas: Sequence[Tensor],
+  rule: str,
+  lean: bool,
+  autocast: AbstractContextManager,
+) -> Callable[[Batch, Batch], Tensor]:
+  """Returns a function (train batch, validation batch) that steps alpha and weights."""
   weights = list(net.parameters())
   adam = torch.optim.Adam(alphas, 3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
-  momentum, autocast = sgd(weights), autocast or contextlib.nullcontext()
+  momentum = sgd(weights)
 
-  def loss_of(batch):
+  def loss_of(batch: Batch) -> Tensor:
     with autocast:
-      return search_loss(net, alphas, batch)
+      return _search_loss(net, alphas, batch)
 
-  def step(train, valid):
+  def step(train: Batch, valid: Batch) -> Tensor:
     adam.zero_grad()
-    for batch in (valid, train) if rule == 'mixed' else (valid,):  # the gradients add up
+    for batch in (valid, train) if rule == 'mixed' else (valid,):  # The gradients add up.
       loss_of(batch).backward(inputs=alphas if lean or rule == 'mixed' else None)
     adam.step()
     return update(weights, momentum, loss_of(train), lean)
@@ -78,12 +109,14 @@ def searcher(net, alphas, rule='first_order', lean=False, autocast=None):
   return step
 
 
-def trainer(net, drop_path=0.0, autocast=None):
-  """A function (batch) -> loss that makes a training step."""
-  weights, autocast = list(net.parameters()), autocast or contextlib.nullcontext()
+def _trainer(
+  net: nn.Module, drop_path: float, autocast: AbstractContextManager
+) -> Callable[[Batch], Tensor]:
+  """Returns a function that makes a training step with a batch."""
+  weights = list(net.parameters())
   optimizer = sgd(weights)
 
-  def step(batch):
+  def step(batch: Batch) -> Tensor:
     with autocast:
       loss = train_loss(net, batch, drop_path)
     return update(weights, optimizer, loss)
@@ -94,8 +127,10 @@ def trainer(net, drop_path=0.0, autocast=None):
 # ---- arithmetic ----------------------------------------------------------------------------------
 
 
-def backward_flops(gradient, x, weight, *options, out_shape=None):
-  """Of a convolution's backward pass: as much as forward for each of the gradients asked for.
+def _backward_flops(
+  gradient: Sequence[int], x: Any, weight: Sequence[int], *options: Any, out_shape: Any = None
+) -> int:
+  """Counts a convolution's backward pass: as much as forward for each gradient that is needed.
 
   PyTorch's own formula forgets the groups: it counts the gradient of a depthwise kernel C times.
   """
@@ -103,9 +138,9 @@ def backward_flops(gradient, x, weight, *options, out_shape=None):
   return 2 * math.prod(gradient) * math.prod(weight[1:]) * sum(wanted[:2])
 
 
-def count_flops(step):
-  """Of all convolutions and products of matrices in a call; 2 for each multiply-add."""
-  formulas = {torch.ops.aten.convolution_backward: backward_flops}
+def count_flops(step: Callable[[], object]) -> int:
+  """Counts all convolutions and products of matrices in a call, 2 for each multiply-add."""
+  formulas = {torch.ops.aten.convolution_backward: _backward_flops}
   with flop_counter.FlopCounterMode(display=False, custom_mapping=formulas) as counter:
     step()
   return counter.get_total_flops()
@@ -114,7 +149,8 @@ def count_flops(step):
 # ---- the program ---------------------------------------------------------------------------------
 
 
-def parse(argv=None):
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+  """Reads the command line; None stands for that of the process."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   modes = parser.add_subparsers(dest='mode', required=True)
   search, train = modes.add_parser('search'), modes.add_parser('train')
@@ -139,30 +175,42 @@ def parse(argv=None):
   return parser.parse_args(argv)
 
 
-def make_step(a):
-  """(network, step) that the command line asks for."""
-  layout = torch.channels_last if a.layout == 'nhwc' else torch.contiguous_format
-  if a.mode == 'search':
-    names = networks.OPERATIONS[-a.ops :]
-    net, alphas = networks.supernet(a.channels, a.layers, a.nodes, names, a.lean, colours=a.colours)
-    alphas = [alpha.detach().to(a.device).requires_grad_() for alpha in alphas]
-  else:
-    sizes = {'colours': a.colours, 'auxiliary': a.auxiliary}
-    net = networks.evaluation_network(a.genotype, a.channels, a.layers, **sizes)
-  net = net.to(a.device, memory_format=layout).train()
-  if a.compile:
-    net.compile(mode=a.compile)
-  shape = a.batch, a.colours, a.image_size, a.image_size
-  images = lambda: torch.randn(shape, device=a.device).to(memory_format=layout)
-  labels = lambda: torch.randint(10, (a.batch,), device=a.device)
-  train, valid = (images(), labels()), (images(), labels())
-  autocast = torch.autocast(a.device, torch.bfloat16, enabled=a.dtype == 'bfloat16')
-  if a.mode == 'search':
-    return net, functools.partial(searcher(net, alphas, a.rule, a.lean, autocast), train, valid)
-  return net, functools.partial(trainer(net, a.drop_path, autocast), train)
+def make_step(args: argparse.Namespace) -> tuple[nn.Module, Callable[[], Tensor]]:
+  """Returns the network and the step that the command line asks for."""
+  layout = torch.channels_last if args.layout == 'nhwc' else torch.contiguous_format
+  net, alphas = _network(args)
+  net = net.to(args.device, memory_format=layout).train()
+  if args.compile:
+    net.compile(mode=args.compile)
+  shape = args.batch, args.colours, args.image_size, args.image_size
+
+  def random_batch() -> Batch:
+    images = torch.randn(shape, device=args.device).to(memory_format=layout)
+    return images, torch.randint(10, (args.batch,), device=args.device)
+
+  train, valid = random_batch(), random_batch()
+  autocast = torch.autocast(args.device, torch.bfloat16, enabled=args.dtype == 'bfloat16')
+  if args.mode == 'search':
+    step = _searcher(net, alphas, args.rule, args.lean, autocast)
+    return net, functools.partial(step, train, valid)
+  return net, functools.partial(_trainer(net, args.drop_path, autocast), train)
 
 
-def timed(step, device):
+def _network(args: argparse.Namespace) -> tuple[nn.Module, list[Tensor]]:
+  """Returns the network that the command line asks for, and its alphas, if there are any."""
+  sizes = args.channels, args.layers
+  if args.mode == 'train':
+    net = networks.evaluation_network(
+      args.genotype, *sizes, colours=args.colours, auxiliary=args.auxiliary
+    )
+    return net, []
+  names = networks.OPERATIONS[-args.ops :]
+  net, alphas = networks.supernet(*sizes, args.nodes, names, args.lean, colours=args.colours)
+  return net, [alpha.detach().to(args.device).requires_grad_() for alpha in alphas]
+
+
+def _timed(step: Callable[[], Tensor], device: str) -> tuple[float, float]:
+  """Returns the seconds of a step, and its loss."""
   begin = time.perf_counter()
   loss = step().item()  # waits for the device
   if device == 'cuda':
@@ -170,40 +218,41 @@ def timed(step, device):
   return time.perf_counter() - begin, loss
 
 
-def warm_up(step, device, most):
-  """Seconds of the first step and of `most` more, fewer after some seconds; as in ours."""
-  seconds = [timed(step, device)[0]]
-  while len(seconds) <= most and sum(seconds[1:]) <= WARM_SECONDS:
-    seconds.append(timed(step, device)[0])
+def _warm_up(step: Callable[[], Tensor], device: str, most: int) -> list[float]:
+  """Returns the seconds of the first step and of `most` more; fewer after some seconds."""
+  seconds = [_timed(step, device)[0]]
+  while len(seconds) <= most and sum(seconds[1:]) <= _WARM_SECONDS:
+    seconds.append(_timed(step, device)[0])
   return seconds
 
 
-def main(argv=None):
-  a = parse(argv)
-  torch.set_num_threads(a.threads)
-  torch.manual_seed(a.seed)
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the program; None stands for the command line of the process."""
+  args = parse(argv)
+  torch.set_num_threads(args.threads)
+  torch.manual_seed(args.seed)
   torch.backends.cudnn.benchmark = True
-  # On a GPU: TF32, as cuDNN's convolutions have it anyway.
+  # TF32 on a GPU, as in cuDNN's convolutions by default.
   torch.set_float32_matmul_precision('high')
-  net, step = make_step(a)
-  warmup = warm_up(step, a.device, a.warmup)
-  seconds, losses = zip(*[timed(step, a.device) for _ in range(a.steps)])
+  net, step = make_step(args)
+  warmup = _warm_up(step, args.device, args.warmup)
+  seconds, losses = zip(*[_timed(step, args.device) for _ in range(args.steps)])
   median = statistics.median(seconds)
-  report = vars(a) | {
+  report = vars(args) | {
     'params': sum(p.numel() for p in net.parameters()),
     'warmup_seconds': warmup,
     'step_seconds': seconds,
     'median_step_seconds': median,
-    'images_per_second': a.batch / median,
+    'images_per_second': args.batch / median,
     'loss': losses[-1],
     'peak_memory_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     'torch': torch.__version__,
   }
-  if a.device == 'cuda':
-    report |= {'gpu': torch.cuda.get_device_name()}
-    report |= {'peak_memory_mb': torch.cuda.max_memory_allocated() / 2**20}
-  if a.flops:  # last: it is a step more, and slower
-    report |= {'flops_per_step': count_flops(step)}
+  if args.device == 'cuda':
+    report['gpu'] = torch.cuda.get_device_name()
+    report['peak_memory_mb'] = torch.cuda.max_memory_allocated() / 2**20
+  if args.flops:  # comes last, because it is one more step, and a slower one
+    report['flops_per_step'] = count_flops(step)
   print(json.dumps(report))
 
 

@@ -1,18 +1,21 @@
-"""A whole training in PyTorch, for `experiments.agreement`; prints one JSON line.
+"""Trains a network in PyTorch, for `experiments.agreement`; prints one JSON line.
 
     python -m experiments.benchmarks.torch_train --data=data.npz --genotype=DARTS_V2 --seed=0
 
-Networks and steps are those of the yardstick; crop, flip and cutout are written here again, in
-numpy.
+Networks and steps are those of the yardstick. Crop, flip and cutout are written here again, in
+NumPy.
 """
 
 import argparse
 import json
 import math
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.benchmarks import torch_darts as darts
@@ -21,15 +24,42 @@ from experiments.benchmarks import torch_networks as networks
 # ---- images --------------------------------------------------------------------------------------
 
 
-def normalized(images, mean, std):
-  """uint8 `[..., C]` to float32, as the mean and deviation of images from 0 to 1 say."""
+def normalized(images: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+  """Returns normalised images.
+
+  Args:
+    images: uint8 `[..., C]`.
+    mean: of images from 0 to 1, `[C]`.
+    std: of images from 0 to 1, `[C]`.
+
+  Returns:
+    float32 of the same shape.
+  """
   return ((images / 255 - mean) / std).astype(np.float32)
 
 
-def augmented(image, chance, mean, std, padding=4, cutout=16):
-  """One image `[H, W, C]`: cropped from black padding, mirrored or not, normalised, with a hole.
+def augmented(
+  image: np.ndarray,
+  chance: np.random.Generator,
+  mean: np.ndarray,
+  std: np.ndarray,
+  padding: int = 4,
+  cutout: int = 16,
+) -> np.ndarray:
+  """Returns an image that is cropped from black padding, perhaps mirrored, and has a hole.
 
   The centre of the hole is anywhere in the image, whose border clips it.
+
+  Args:
+    image: uint8 `[H, W, C]`.
+    chance: the source of chance.
+    mean: of images from 0 to 1.
+    std: of images from 0 to 1.
+    padding: pixels on each side.
+    cutout: the side of the hole in pixels.
+
+  Returns:
+    float32 `[H, W, C]`, normalised.
   """
   height, width, _ = image.shape
   top, left = chance.integers(2 * padding + 1, size=2)
@@ -43,70 +73,94 @@ def augmented(image, chance, mean, std, padding=4, cutout=16):
   return image
 
 
-def tensor(images):
-  """`[B, H, W, C]` -> `[B, C, H, W]`"""
+def tensor(images: np.ndarray) -> Tensor:
+  """Returns images `[B, H, W, C]` as a tensor `[B, C, H, W]`."""
   return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
 
 # ---- training ------------------------------------------------------------------------------------
 
 
-def set_rate(optimizer, step, steps, highest=0.025):
-  """Half a cosine to 0, a step at a time."""
+def set_rate(
+  optimizer: torch.optim.Optimizer, step: int, steps: int, highest: float = 0.025
+) -> None:
+  """Sets the learning rate of a step: half a cosine to 0.
+
+  Args:
+    optimizer: of the weights.
+    step: counted from 0.
+    steps: of the whole training.
+    highest: the rate of the first step.
+  """
   optimizer.param_groups[0]['lr'] = highest * (1 + math.cos(math.pi * step / steps)) / 2
 
 
-def train(net, data, a):
-  """Trains in place; an epoch leaves out its last, smaller batch."""
-  weights, chance = list(net.train().parameters()), np.random.default_rng(a.seed)
-  images, labels, statistics = data['train_images'], data['train_labels'], moments(data)
-  optimizer, per_epoch = darts.sgd(weights), len(images) // a.batch
-  for step in range(per_epoch * a.epochs):
+def train(net: nn.Module, data: Mapping[str, np.ndarray], args: argparse.Namespace) -> None:
+  """Trains a network in place; an epoch leaves out its last, smaller batch.
+
+  Args:
+    net: the network.
+    data: images, labels, mean and deviation.
+    args: the command line.
+  """
+  weights, chance = list(net.train().parameters()), np.random.default_rng(args.seed)
+  images, labels = data['train_images'], data['train_labels']
+  optimizer, per_epoch = darts.sgd(weights), len(images) // args.batch
+  for step in range(per_epoch * args.epochs):
     epoch, place = divmod(step, per_epoch)
     if place == 0:
       order = chance.permutation(len(images))
-    rows = order[place * a.batch : (place + 1) * a.batch]
-    made = [augmented(image, chance, *statistics, a.padding, a.cutout) for image in images[rows]]
+    rows = order[place * args.batch : (place + 1) * args.batch]
+    made = [
+      augmented(image, chance, data['mean'], data['std'], args.padding, args.cutout)
+      for image in images[rows]
+    ]
     batch = tensor(np.stack(made)), torch.from_numpy(labels[rows].astype(np.int64))
-    set_rate(optimizer, step, per_epoch * a.epochs)
-    loss = darts.train_loss(net, batch, a.drop_path * epoch / a.epochs)
+    set_rate(optimizer, step, per_epoch * args.epochs)
+    loss = darts.train_loss(net, batch, args.drop_path * epoch / args.epochs)
     darts.update(weights, optimizer, loss)
 
 
-def moments(data):
-  return data['mean'], data['std']
-
-
 @torch.no_grad()
-def measure(net, data, batch=500):
-  """Accuracy and mean loss on the test images."""
+def measure(net: nn.Module, data: Mapping[str, np.ndarray], batch: int = 500) -> dict[str, float]:
+  """Returns accuracy and mean loss on the test images.
+
+  Args:
+    net: the network.
+    data: images, labels, mean and deviation.
+    batch: images at a time.
+  """
   net.eval()
   images, labels = data['test_images'], data['test_labels']
   correct = loss = 0.0
   for i in range(0, len(images), batch):
     rows = slice(i, i + batch)
-    logits, _ = net(tensor(normalized(images[rows], *moments(data))), (0.0, 0.0))
+    logits, _ = net(tensor(normalized(images[rows], data['mean'], data['std'])), (0.0, 0.0))
     classes = torch.from_numpy(labels[rows].astype(np.int64))
     correct += (logits.argmax(1) == classes).sum().item()
     loss += F.cross_entropy(logits, classes, reduction='sum').item()
   return {'test_accuracy': correct / len(images), 'test_loss': loss / len(images)}
 
 
-def run_training(a):
-  data = dict(np.load(a.data, allow_pickle=False))
-  torch.manual_seed(a.seed)
-  net = networks.evaluation_network(a.genotype, a.channels, a.layers, auxiliary=a.auxiliary)
+def _run_training(args: argparse.Namespace) -> dict[str, Any]:
+  """Makes the training that the command line asks for, and returns its result."""
+  data = dict(np.load(args.data, allow_pickle=False))
+  torch.manual_seed(args.seed)
+  net = networks.evaluation_network(
+    args.genotype, args.channels, args.layers, auxiliary=args.auxiliary
+  )
   begin = time.perf_counter()
-  train(net, data, a)
+  train(net, data, args)
   found = measure(net, data)
   params = sum(p.numel() for name, p in net.named_parameters() if 'auxiliary' not in name)
-  return {**vars(a), **found, 'params': params, 'seconds': time.perf_counter() - begin}
+  return {**vars(args), **found, 'params': params, 'seconds': time.perf_counter() - begin}
 
 
 # ---- the program ---------------------------------------------------------------------------------
 
 
-def parse(argv=None):
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+  """Reads the command line; None stands for that of the process."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--data', required=True, help='.npz of images, labels, mean and std')
   parser.add_argument('--genotype', default='DARTS_V2')
@@ -118,9 +172,9 @@ def parse(argv=None):
   return parser.parse_args(argv)
 
 
-def main(argv=None):
-  a = parse(argv)
-  print(json.dumps({**run_training(a), 'torch': torch.__version__}))
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the program; None stands for the command line of the process."""
+  print(json.dumps({**_run_training(parse(argv)), 'torch': torch.__version__}))
 
 
 if __name__ == '__main__':

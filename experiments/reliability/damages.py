@@ -81,7 +81,13 @@ def _foreign(step: pathlib.Path, other: pathlib.Path, rng: np.random.Generator) 
 
 
 def older(step: pathlib.Path, other: pathlib.Path, rng: np.random.Generator) -> None:
-  """Replaces a checkpoint by an older one."""
+  """Replaces a checkpoint by an older one.
+
+  Args:
+    step: the folder of the checkpoint.
+    other: the folder of the other run's checkpoints.
+    rng: the source of chance.
+  """
   shutil.rmtree(step)
   shutil.copytree(step.parent / str(STEPS[rng.integers(2)]), step)
 

@@ -1,4 +1,4 @@
-"""Many runs as one experiment: which runs, where they run, and what their results say together.
+"""Many runs as one experiment: which runs, where they run, and their results.
 
 This package knows no experiment of its own. The folder `experiments/` beside the package holds
 the experiments of the paper. Each of them is a table of runs that `main` turns into a program.
