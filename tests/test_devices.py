@@ -12,7 +12,7 @@ from stretchnas_jax.machine import devices, parallel
 PACKAGE = pathlib.Path(devices.__file__).parents[1]
 QUESTIONS = {'devices', 'local_devices', 'default_backend'}
 # `networks` imports nothing of `machine`; its layers ask by themselves whether they run on a CPU.
-ASKS_JAX = {'machine/devices.py', 'networks/operations.py'}
+ASKS_JAX = {'machine/devices.py', 'networks/checks.py'}
 
 
 def test_only_one_file_asks_jax_for_devices():

@@ -44,18 +44,16 @@ def compilation() -> Iterator[Compilation]:
   """Yields a `Compilation` that fills while JAX compiles within the context."""
   found = Compilation([], [])
 
-  def listen(event: str, seconds: float, **_: Any) -> None:
+  def listen(event: str, duration_secs: float, **_: Any) -> None:
     if event == COMPILED:
-      found.seconds.append(seconds)
+      found.seconds.append(duration_secs)
     elif event == FROM_CACHE:
-      found.cached.append(seconds)
+      found.cached.append(duration_secs)
 
-  # pyrefly: ignore[bad-argument-type]
   monitoring.register_event_duration_secs_listener(listen)
   try:
     yield found
   finally:
-    # pyrefly: ignore[bad-argument-type]
     monitoring.unregister_event_duration_listener(listen)
 
 
