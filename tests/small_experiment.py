@@ -2,12 +2,17 @@
 
 import json
 import pathlib
+import types
 from typing import Any
 
-from stretchnas_jax.sweeps.scales import PAPER
+from stretchnas_jax import search, train
+from stretchnas_jax.cli import command_line
+from stretchnas_jax.sweeps.jobs import Job
+from stretchnas_jax.sweeps.scales import PAPER, Scale
 from stretchnas_jax.sweeps.spec import Experiment, Paper, Run, Search
 from stretchnas_jax.sweeps.trials import Setting, trials
 
+_PROGRAMS = {'search': search, 'train': train}
 GENOTYPE = json.loads(json.dumps({
   'normal': [['sep_conv_3x3', 0, 2], ['skip_connect', 2, 3]], 'normal_concat': [2, 3],
   'reduce': [['sep_conv_3x3', 0, 2]], 'reduce_concat': [2],
@@ -25,8 +30,19 @@ SMALL_EXPERIMENT = Experiment(
 )
 
 
-def setting_of(scale, folder='runs/x', seeds=(0, 1, 2), **more: Any) -> Setting:
-  """Returns how an experiment is to be run: at this scale, in this folder, with these seeds."""
+def parsed_job(job: Job) -> types.SimpleNamespace:
+  """Returns the values of a job's command line, as its program reads them."""
+  options = command_line.start_options(True, True) + _PROGRAMS[job.program].OPTIONS
+  return command_line.parse([job.program, *job.words], True, options, ())
+
+
+def setting_of(
+  scale: Scale,
+  folder: str | pathlib.Path = 'runs/x',
+  seeds: tuple[int, ...] = (0, 1, 2),
+  **more: Any,
+) -> Setting:
+  """Returns a setting with this scale, this folder and these seeds."""
   return Setting(scale, pathlib.Path(folder), seeds, **more)
 
 

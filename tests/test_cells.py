@@ -77,27 +77,27 @@ def crosses(points, rectangle):
 
 
 @pytest.mark.parametrize('name', sorted(zoo.GENOTYPES))
-def test_published_cells(name):
+def test_drawings_of_published_cells_are_clear(name):
   check(zoo.GENOTYPES[name])
 
 
 @settings(max_examples=30)
 @given(cell(), cell())
-def test_any_cell_of_six_nodes(normal, reduce):
+def test_drawings_of_any_cell_of_six_nodes_are_clear(normal, reduce):
   # The checks of types draw random numbers, so no strategy may make a genotype.
   check(Genotype(*normal, *reduce))
 
 
 @pytest.mark.parametrize('num_intermediate', [1, 4, 6])
-def test_cells_with_every_edge(num_intermediate):
+def test_drawings_of_cells_with_every_edge_are_clear(num_intermediate):
   check(dense(num_intermediate))
 
 
-def test_long_names_of_ones_own_operations_have_room():
+def test_long_names_of_own_operations_fit():
   check(dense(3, 'MY_OWN_VERY_WIDE_CONVOLUTION_WITH_A_LONG_NAME'))
 
 
-def test_the_test_of_overlap_can_fail():
+def test_overlaps_and_crossings_are_found():
   one = Box(0, 10.0, 10.0, x=5.0, y=5.0)
   near = Box(0, 10.0, 10.0, x=14.9, y=5.0)
   far = Box(0, 10.0, 10.0, x=15.1, y=5.0)
@@ -113,7 +113,7 @@ def test_columns_are_depths_and_sources_stand_left_of_their_targets():
   assert x['ck-2'] == x['ck-1'] < x['2'] == x['7'] < x['4'] < x['5'] < x['ck']
 
 
-def test_separate_is_the_nearest_that_keeps_its_distance():
+def test_separate_gives_the_nearest_values_that_keep_their_distances():
   wishes, gaps = [3.0, 1.0, 9.0, 8.5], [2.0, 1.0, 3.0]
   found = coordinates.separate(wishes, gaps)
   assert all(b - a >= gap - 1e-9 for a, b, gap in zip(found, found[1:], gaps))
@@ -126,7 +126,7 @@ def test_separate_is_the_nearest_that_keeps_its_distance():
   assert bounded == [1.0, 5.0, 12.0]
 
 
-def test_order_removes_crossings_that_need_not_be():
+def test_order_removes_needless_crossings():
   # Two inputs, each with its own node, listed the wrong way round.
   edges = [('skip_connect', 1, 2), ('skip_connect', 0, 3)]
   drawn = cell_picture.picture(Genotype(edges, (2, 3), edges, (2, 3)))
@@ -162,7 +162,7 @@ def test_svg_is_the_same_each_time_and_for_equal_genotypes():
   assert cells.svg(one) == cells.svg(two) == cells.svg(one)
 
 
-def test_text_is_escaped_and_what_xml_forbids_is_left_out():
+def test_text_is_escaped_and_loses_characters_that_xml_forbids():
   edges = [('a<b>&"op"', 0, 2)]
   svg = cells.svg(Genotype(edges, (2,), edges, (2,)), title='<x> & \x00 "y" \ud800')
   assert '<x> &  "y" ' in texts_of(svg) and 'a<b>&"op"' in texts_of(svg)
@@ -216,11 +216,11 @@ def test_the_command_writes_both_forms(tmp_path, monkeypatch):
     (['DARTS_V2', '--out=a.pdf'], 'must end in .svg or .png'),
     (['DARTS_V2', '--out=no/such/a.svg'], "no folder 'no/such'"),
     (['DARTS_V2', '--out=a.png', '--scale=99'], '--scale is 99'),
-    (['DARTS_V9'], 'no cell of the zoo'),
+    (['DARTS_V9'], 'neither a file nor a cell of the zoo'),
     ([], 'GENOTYPE is missing'),
   ],
 )
-def test_the_command_says_what_is_wrong(tmp_path, monkeypatch, capsys, words, message):
+def test_the_command_names_a_wrong_word(tmp_path, monkeypatch, capsys, words, message):
   monkeypatch.chdir(tmp_path)
   with pytest.raises(SystemExit) as stop:
     run(monkeypatch, *words)

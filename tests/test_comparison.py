@@ -47,7 +47,7 @@ def test_the_table_as_text():
   assert lines[-1] == 'start: first 60 (60 - 60) s, second 14 (14 - 14) s.'
 
 
-def test_the_sides_take_turns_in_processes_of_their_own(monkeypatch):
+def test_the_sides_take_turns_in_separate_processes(monkeypatch):
   calls = []
 
   def fake(module, words, environment=None):
@@ -75,7 +75,7 @@ def test_the_sides_take_turns_in_processes_of_their_own(monkeypatch):
   assert found['start_seconds']['first']['median'] == 7.0
 
 
-def test_what_is_not_installed_is_said_before_anything_is_measured(monkeypatch, capsys):
+def test_a_missing_package_is_named_before_any_measurement(monkeypatch, capsys):
   monkeypatch.setattr(compare, 'measure', lambda *_: pytest.fail())
   monkeypatch.setitem(sys.modules, 'torch', None)  # as if it were not there
   with pytest.raises(SystemExit) as stop:
@@ -92,12 +92,12 @@ def test_wrong_words_are_refused(words):
 
 
 @pytest.mark.parametrize('name', compare.ROWS)
-def test_both_sides_are_told_the_same_work(name, monkeypatch):
+def test_both_sides_do_the_same_work(name, monkeypatch):
   monkeypatch.chdir(processes.ROOT)
   check_same_work(compare.ROWS[name])
 
 
-def test_a_process_that_fails_says_why():
+def test_a_process_that_fails_gives_its_reason():
   with pytest.raises(RuntimeError, match='(?s)no_such_module .*No module named'):
     processes.run('no_such_module', ['x'])
 
@@ -111,7 +111,7 @@ def test_facts_are_plain():
 # ---- growth --------------------------------------------------------------------------------------
 
 
-def test_the_arithmetic_is_that_of_the_definition():
+def test_the_arithmetic_equals_the_definition():
   """Counted on the reference, one operation of one edge after another."""
   space = darts_space(2)
   net = Supernet(space, 4, 3, 10)
@@ -198,7 +198,7 @@ def test_the_yardstick_trains(capsys):
   assert math.isfinite(found['loss'])
 
 
-def test_the_yardstick_counts_the_arithmetic_that_we_count():
+def test_both_sides_count_the_same_arithmetic():
   darts, shape = yardstick(), {'channels': 4, 'num_layers': 3, 'num_classes': 10}
   darts.torch.set_num_threads(1)  # two would wait for each other on a busy machine
   size = ['--channels=4', '--layers=3', '--batch=2', '--image-size=16', '--colours=1']

@@ -82,6 +82,8 @@ def test_only_networks_knows_the_fast_forms():
     ),
     ('absl', {'cli/command_line.py', 'cli/config_flags.py'}),
     ('tensorflow', set()),
+    ('matplotlib', {'views/charts.py'}),
+    ('scipy', {'sweeps/statistics.py'}),
   ],
 )
 def test_a_library_stays_where_it_belongs(library, allowed):
@@ -156,6 +158,7 @@ def test_importing_the_package_is_light():
       'from absl import flags',
       'assert not xla_bridge._backends, "a backend was started"',
       'heavy = {"tensorflow", "tensorflow_datasets", "orbax", "sklearn", "PIL", "tqdm"}',
+      'heavy.add("matplotlib")',
       'assert not heavy & set(sys.modules), heavy & set(sys.modules)',
       'assert "config" not in flags.FLAGS and "workdir" not in flags.FLAGS',
       'assert all(hasattr(stretchnas_jax, name) for name in stretchnas_jax.__all__)',

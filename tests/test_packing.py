@@ -20,7 +20,7 @@ def files_in(folder):
   }
 
 
-def test_what_is_unpacked_elsewhere_is_finished_there(tmp_path, capsys):
+def test_unpacked_runs_are_finished_elsewhere(tmp_path, capsys):
   here, there = tmp_path / 'here', tmp_path / 'there'
   canned(here)
   run = here / 'trainings' / 'learned-L8-3.5M' / 'seed_1'
@@ -73,7 +73,7 @@ def refused(capsys, *args):
   return capsys.readouterr().err
 
 
-def test_runs_that_an_archive_holds_are_not_lost(tmp_path, capsys):
+def test_an_archive_never_loses_runs(tmp_path, capsys):
   canned(tmp_path / 'all')
   call('pack', tmp_path / 'all', tmp_path)
   archive = tmp_path / 'small.tar.xz'
@@ -85,7 +85,7 @@ def test_runs_that_an_archive_holds_are_not_lost(tmp_path, capsys):
 
 
 @pytest.mark.parametrize('content', [b'', b'no archive', 'half'])
-def test_what_is_no_archive_is_not_written_over(tmp_path, capsys, content):
+def test_a_file_that_is_no_archive_is_not_overwritten(tmp_path, capsys, content):
   canned(tmp_path / 'all')
   archive = tmp_path / 'small.tar.xz'
   if content == 'half':

@@ -166,7 +166,7 @@ def _outcome(reader: Reader, place: pathlib.Path, rng: np.random.Generator) -> s
   except _Hang:
     return 'hang'
   except (ValueError, OSError) as error:
-    # An error of an encoding is no sentence for a person.
+    # A person cannot use the message of an encoding error.
     is_plain = not isinstance(error, UnicodeError) and len(str(error)) < 1000
     return 'refused' if is_plain else f'traceback: {type(error).__name__}'
   except Exception as error:
