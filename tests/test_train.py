@@ -27,11 +27,13 @@ from stretchnas_jax.runs import (
   json_files,
   loop,
   runner,
+  seeds,
   signals,
   steps,
   train_plan,
   train_task,
   trained,
+  workdir,
 )
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -295,9 +297,9 @@ def test_another_cell_is_refused_by_the_folder_and_by_its_checkpoints(finished, 
   with pytest.raises(ValueError, match='trains another cell than this --genotype'):
     stretchnas_jax.run_train(tiny_training(), finished[0], OTHER)
   config = tiny_training(**{'train.epochs': 3})
-  folder = train.open_folder(tmp_path / 'run', config, OTHER, ())
-  shutil.copytree(finished[0] / 'checkpoints', folder.path / 'checkpoints')
-  folder.close()
+  fields = {**config.to_dict(), 'genotype': OTHER.to_dict()}
+  with workdir.Workdir.open(tmp_path / 'run', fields, argv=()) as folder:
+    shutil.copytree(finished[0] / 'checkpoints', folder.path / 'checkpoints')
   with pytest.raises(ValueError, match='are of a run with another genotype: choose another work'):
     stretchnas_jax.run_train(config, tmp_path / 'run', OTHER)
 
@@ -390,7 +392,7 @@ def test_the_top_5_accuracy_of_many_classes(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize('text', ['', '0,,1', '0,x', '-1', '1,1', '0.5'])
 def test_wrong_seeds_are_named(text):
   with pytest.raises(ValueError, match='--seeds is'):
-    train.seeds_lib.parse(text)
+    seeds.parse(text)
 
 
 # ---- feeds ---------------------------------------------------------------------------------------

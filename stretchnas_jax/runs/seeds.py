@@ -24,7 +24,8 @@ def parse(text: str) -> tuple[int, ...]:
   if not all(word.isdecimal() and word.isascii() for word in words):
     raise ValueError(f'--seeds is {text!r}; it must be whole numbers with commas, such as 0,1,2')
   seeds = tuple(int(word) for word in words)
-  check(seeds)
+  if len(set(seeds)) < len(seeds):
+    raise ValueError(f'--seeds is {text!r}; a seed is in it twice')
   return seeds
 
 
