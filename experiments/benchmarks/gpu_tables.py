@@ -15,7 +15,7 @@ _PEAKS = {'float32': 67e12, 'tf32': 495e12, 'bfloat16': 989e12}
 _STEP_HEAD = ('what', 'how', 'step, s', 'images/s', 'MFU', 'trace + compile, s', 'peak MB')
 _RUN_HEAD = ('run', 'epochs', 'hours, start to end', 'images/s', 'accuracy')
 
-Entry = Mapping[str, Any]  # the result of one unit of work; 'error' where it failed
+_Entry = Mapping[str, Any]  # the result of one unit of work; 'error' where it failed
 
 
 def peak_of(device: str | None, arithmetic: str) -> float | None:
@@ -50,7 +50,7 @@ def test_counts(text: str) -> dict[str, int]:
   return {'passed': 0, 'failed': 0, 'errors': 0} | counted
 
 
-def one_line(entry: Entry) -> str:
+def one_line(entry: _Entry) -> str:
   """Returns the result of a unit of work in a few words."""
   if 'error' in entry:
     return f'failed: {last_line(entry["error"])}'
@@ -104,7 +104,7 @@ def markdown(
   return '\n'.join(text)
 
 
-def _compilation(entry: Entry) -> str:
+def _compilation(entry: _Entry) -> str:
   """Returns the seconds of tracing and of compilation, or the reason of a failure."""
   if 'error' in entry:
     return f'failed, {last_line(entry["error"])}'
@@ -112,7 +112,7 @@ def _compilation(entry: Entry) -> str:
 
 
 def _step_lines(
-  entries: Mapping[str, Entry], rows: Mapping[str, 'Row'], sides: Mapping[str, 'Side']
+  entries: Mapping[str, _Entry], rows: Mapping[str, 'Row'], sides: Mapping[str, 'Side']
 ) -> list[list[str]]:
   """Returns the lines of all sides that have been measured; `entries` by 'row/side/round'."""
   lines = []
@@ -127,7 +127,7 @@ def _step_lines(
 
 
 def _step_texts(
-  row: 'Row', side: 'Side', entries: Sequence[Entry], flops: float | None
+  row: 'Row', side: 'Side', entries: Sequence[_Entry], flops: float | None
 ) -> list[str]:
   """Returns one line: a side of a row, from the figures of its rounds."""
   found = [entry for entry in entries if 'error' not in entry]
@@ -148,7 +148,7 @@ def _step_texts(
   ]
 
 
-def _first_start(entries: Iterable[Entry]) -> str:
+def _first_start(entries: Iterable[_Entry]) -> str:
   """Returns tracing and compilation of a round that found no compiled program."""
   for entry in entries:
     if not entry['compiled_from_cache']:
@@ -156,7 +156,7 @@ def _first_start(entries: Iterable[Entry]) -> str:
   return '-'
 
 
-def _run_texts(name: str, entry: Entry) -> list[str]:
+def _run_texts(name: str, entry: _Entry) -> list[str]:
   """Returns one line: a whole search or training, or its state."""
   if 'error' in entry:
     return [name, f'failed: {last_line(entry["error"])}', '', '', '']

@@ -31,7 +31,7 @@ from stretchnas_jax.data.datasets import decoding, encoded, folder
 _PACKAGES = ('jax', 'numpy', 'pillow')
 
 
-def make_images(source: str, target: str, count: int, side: int) -> float:
+def _make_images(source: str, target: str, count: int, side: int) -> float:
   """Writes JPEGs into class folders; the images of the source repeat where they are too few.
 
   Args:
@@ -86,7 +86,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
   """Returns the figures that the command line asks for, with the facts of the machine."""
   rates = {workers: [] for workers in args.workers}
   with tempfile.TemporaryDirectory() as path:
-    size = make_images(args.images, path, args.count, args.side)
+    size = _make_images(args.images, path, args.count, args.side)
     for _ in range(args.rounds):
       for workers, found in rates.items():
         found.append(rate(path, workers, args.batch_size, args.count))

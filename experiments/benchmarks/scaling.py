@@ -101,7 +101,7 @@ def measure(point: Mapping[str, int], steps: int) -> _Point:
   return {**point, 'macs': macs(**point), **found}
 
 
-def measure_axis(
+def _measure_axis(
   axis: str,
   values: Iterable[int],
   base: Mapping[str, int],
@@ -130,7 +130,7 @@ def measure_axis(
   return found
 
 
-def growth_of(axis: str, points: Sequence[_Point]) -> tuple[list[int], dict[str, list[float]]]:
+def _growth_of(axis: str, points: Sequence[_Point]) -> tuple[list[int], dict[str, list[float]]]:
   """Returns the values of an axis, and the growth of each figure relative to the first point.
 
   Args:
@@ -156,7 +156,7 @@ def write(folder: pathlib.Path, results: Mapping[str, Any]) -> None:
   """
   folder.mkdir(parents=True, exist_ok=True)
   (folder / 'scaling.json').write_text(json.dumps(results, indent=1) + '\n', 'utf-8')
-  panels = {axis: growth_of(axis, points) for axis, points in results['axes'].items()}
+  panels = {axis: _growth_of(axis, points) for axis, points in results['axes'].items()}
   (folder / 'scaling.svg').write_text(charts.svg_of(charts.growth(panels)), 'utf-8')
 
 
@@ -189,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   results = {**processes.facts(), 'base': base, 'axes': {}}
   for axis in args.axes:
     values = [int(value) for value in getattr(args, axis).split(',')]
-    results['axes'][axis] = measure_axis(axis, values, base, args.steps, known)
+    results['axes'][axis] = _measure_axis(axis, values, base, args.steps, known)
     write(args.out, results)
 
 

@@ -15,16 +15,16 @@ _HEAD = (
   'peak MB: ours, plain, tuned',
 )  # fmt: skip
 
-Range = dict[str, float]  # 'median', 'min' and 'max'
-Round = Mapping[str, Mapping[str, Any]]  # by side, the figures that its process printed
+_Range = dict[str, float]  # 'median', 'min' and 'max'
+_Round = Mapping[str, Mapping[str, Any]]  # by side, the figures that its process printed
 
 
-def range_of(values: Sequence[float]) -> Range:
+def range_of(values: Sequence[float]) -> _Range:
   """Returns the median, the least and the greatest of some values."""
   return {'median': statistics.median(values), 'min': min(values), 'max': max(values)}
 
 
-def summary(title: str, rounds: Sequence[Round]) -> dict[str, Any]:
+def summary(title: str, rounds: Sequence[_Round]) -> dict[str, Any]:
   """Summarizes the rounds of one row.
 
   Args:
@@ -65,12 +65,12 @@ def start_summary(title: str, rounds: Sequence[Mapping[str, float]]) -> dict[str
   }
 
 
-def seconds_text(value: Range) -> str:
+def seconds_text(value: _Range) -> str:
   """Returns a range of seconds as text."""
   return f'{value["median"]:.3g} ({value["min"]:.3g} - {value["max"]:.3g})'
 
 
-def ratio_text(value: Range) -> str:
+def ratio_text(value: _Range) -> str:
   """Returns a range of ratios as text, with the median in bold."""
   return f'**{value["median"]:.2f}** ({value["min"]:.2f} - {value["max"]:.2f})'
 
@@ -112,7 +112,7 @@ def markdown(results: Mapping[str, Any]) -> str:
   return '\n'.join(text)
 
 
-def _column(rounds: Sequence[Round], side: str, field: str) -> list[float]:
+def _column(rounds: Sequence[_Round], side: str, field: str) -> list[float]:
   """Returns one figure of one side in all rounds."""
   return [entry[side][field] for entry in rounds]
 

@@ -24,7 +24,7 @@ from experiments.benchmarks import torch_networks as networks
 # ---- images --------------------------------------------------------------------------------------
 
 
-def normalized(images: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+def _normalized(images: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
   """Returns normalised images.
 
   Args:
@@ -67,7 +67,7 @@ def augmented(
   image = padded[top : top + height, left : left + width]
   if chance.random() < 0.5:
     image = image[:, ::-1]
-  image = normalized(image, mean, std)
+  image = _normalized(image, mean, std)
   row, column = (chance.integers(side) - cutout // 2 for side in (height, width))
   image[max(row, 0) : row + cutout, max(column, 0) : column + cutout] = 0
   return image
@@ -135,7 +135,7 @@ def measure(net: nn.Module, data: Mapping[str, np.ndarray], batch: int = 500) ->
   correct = loss = 0.0
   for i in range(0, len(images), batch):
     rows = slice(i, i + batch)
-    logits, _ = net(tensor(normalized(images[rows], data['mean'], data['std'])), (0.0, 0.0))
+    logits, _ = net(tensor(_normalized(images[rows], data['mean'], data['std'])), (0.0, 0.0))
     classes = torch.from_numpy(labels[rows].astype(np.int64))
     correct += (logits.argmax(1) == classes).sum().item()
     loss += F.cross_entropy(logits, classes, reduction='sum').item()

@@ -9,7 +9,7 @@ import numpy as np
 STEPS = (10, 20, 30)  # the checkpoints of a run; the last one is damaged
 
 # Takes the folder of a checkpoint, the folder of the other run's checkpoints, and random numbers.
-Damage = Callable[[pathlib.Path, pathlib.Path, np.random.Generator], None]
+_Damage = Callable[[pathlib.Path, pathlib.Path, np.random.Generator], None]
 
 
 def _files_of(step: pathlib.Path) -> list[pathlib.Path]:
@@ -114,7 +114,7 @@ def _a_file_in_its_place(step: pathlib.Path, other: pathlib.Path, rng: np.random
   step.write_bytes(rng.bytes(20))
 
 
-DAMAGES: tuple[Damage, ...] = (
+DAMAGES: tuple[_Damage, ...] = (
   _truncate, _flip, _empty, _zero_block, _append, _remove_file, _remove_half, _remove_part,
   _remove_content, _remove_all, _foreign, older, _mixed, _exchanged, _a_file_in_its_place,
 )  # fmt: skip

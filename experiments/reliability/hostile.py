@@ -59,7 +59,7 @@ def _damaged(data: bytes, rng: np.random.Generator) -> bytes:
 # ---- readers -------------------------------------------------------------------------------------
 
 # Takes a folder for files, and random numbers.
-Reader = Callable[[pathlib.Path, np.random.Generator], None]
+_Reader = Callable[[pathlib.Path, np.random.Generator], None]
 
 
 def _a_genotype(place: pathlib.Path, rng: np.random.Generator) -> None:
@@ -127,7 +127,7 @@ def _a_config(place: pathlib.Path, rng: np.random.Generator) -> None:
   config_lib.updated(config, json_files.read_object(place / 'config.json'), build.CHOICES)
 
 
-READERS: tuple[Reader, ...] = (
+READERS: tuple[_Reader, ...] = (
   _a_genotype, _a_history, _an_image, _a_folder, _a_cifar_folder, _labels, _markup, _a_config,
 )  # fmt: skip
 
@@ -153,7 +153,7 @@ def trial(seed: int) -> tuple[str, str, float]:
     return reader.__name__.removeprefix('_'), outcome, time.perf_counter() - begin
 
 
-def _outcome(reader: Reader, place: pathlib.Path, rng: np.random.Generator) -> str:
+def _outcome(reader: _Reader, place: pathlib.Path, rng: np.random.Generator) -> str:
   """Runs a reader for at most some seconds, and returns the outcome."""
 
   def stop(*_: object) -> None:

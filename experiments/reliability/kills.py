@@ -62,7 +62,7 @@ class _Start:
 
   def saving(self) -> bool:
     """Returns True when the run has begun to save."""
-    return bool(unfinished_saves(self._path, self.since)) or self.saved()
+    return bool(_unfinished_saves(self._path, self.since)) or self.saved()
 
   def saved(self) -> bool:
     """Returns True when the run has saved a checkpoint."""
@@ -121,7 +121,7 @@ class Moments:
     self._seconds[moment] = waited if ends(start) else 1.2 * self._seconds[moment]
 
 
-def unfinished_saves(path: pathlib.Path, since: float) -> list[str]:
+def _unfinished_saves(path: pathlib.Path, since: float) -> list[str]:
   """Returns the names of saves that are under way or were cut off.
 
   Args:
@@ -215,7 +215,7 @@ def _stop(
     'code': start.process.exitcode,
     'resumed': start.resumed(),
     'newest_checkpoint': [start.before, newest(path)],
-    'inside_a_save': bool(unfinished_saves(path, start.since)),
+    'inside_a_save': bool(_unfinished_saves(path, start.since)),
   }
 
 

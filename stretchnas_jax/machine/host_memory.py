@@ -6,7 +6,7 @@ Only the heap of the main thread has room for blocks above 64 MB, so that thread
 
 Each of the compiler's threads has a heap of its own, in which glibc keeps the free memory. It goes
 back to the system while a compilation goes on, which lowers the peak of a first start. One heap for
-all threads is no way out, because steps become slower in it.
+all threads does not help, because steps become slower in it.
 """
 
 import ctypes

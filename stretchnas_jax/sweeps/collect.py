@@ -17,7 +17,7 @@ CLOSE = 0.05  # a number of parameters may differ from the wanted one by this pa
 _SIZES = ('params', 'channels', 'num_layers', 'macs', 'flops_ptflops')
 _MADE_WITH = ('versions', 'machine', 'devices', 'git_commit')
 
-Result = dict[str, Any]  # the result of one seed
+_Result = dict[str, Any]  # the result of one seed
 Row = dict[str, Any]
 
 
@@ -119,7 +119,7 @@ def _row(experiment: Experiment, run: Run, setting: Setting) -> Row:
 
 def _results_and_configs(
   experiment: Experiment, run: Run, setting: Setting
-) -> tuple[list[Result], dict[str, Any]]:
+) -> tuple[list[_Result], dict[str, Any]]:
   """Returns the results of the seeds that are done, and the configs of the first of them."""
   results, configs = [], {}
   if run.cell is None:
@@ -132,13 +132,13 @@ def _results_and_configs(
   return results, configs
 
 
-def _summary_of(results: Sequence[Result], field: str) -> statistics.Summary:
+def _summary_of(results: Sequence[_Result], field: str) -> statistics.Summary:
   """Summarizes a field over the seeds that have it."""
   values = (result.get(field) for result in results)
   return statistics.summarize(value for value in values if value is not None)
 
 
-def _best(results: Sequence[Result]) -> dict[str, Any] | None:
+def _best(results: Sequence[_Result]) -> dict[str, Any] | None:
   """Returns the seed with the lowest value."""
   if not results:
     return None
@@ -146,7 +146,7 @@ def _best(results: Sequence[Result]) -> dict[str, Any] | None:
   return {'value': best['value'], 'seed': best['seed']}
 
 
-def _largest_deviation(results: Sequence[Result], target: float | None) -> float | None:
+def _largest_deviation(results: Sequence[_Result], target: float | None) -> float | None:
   """Returns the largest relative difference from the wanted number of parameters."""
   if target is None:
     return None
@@ -171,7 +171,7 @@ def _has_layers_of_search(experiment: Experiment, run: Run) -> bool:
 # ---- one seed ------------------------------------------------------------------------------------
 
 
-def _trial_result(measure: str, run: Run, trial: Trial) -> Result | None:
+def _trial_result(measure: str, run: Run, trial: Trial) -> _Result | None:
   """Returns the result of one seed, or None where it is not done."""
   last = trial.search if run.layers is None else trial.training
   if not is_done(last):
