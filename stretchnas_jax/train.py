@@ -21,7 +21,10 @@ OPTIONS = (
 def prepare(args: types.SimpleNamespace) -> Callable[[], object]:
   """Checks everything that the command line asks for; returns the function that trains."""
   if getattr(args, 'eval-only'):
-    return evaluation.prepare_evaluation(args.workdir, getattr(args, 'config', None), args.best)
+    config = getattr(args, 'config', None)
+    own = None if config is None else parts.from_config_file(args.config_file, config)
+    own = own if own is not None and own.names() else None
+    return evaluation.prepare_evaluation(args.workdir, config, args.best, own)
   if args.best:
     raise ValueError('--best is for --eval-only; a training always ends with its last weights')
   if not args.genotype:

@@ -1,8 +1,11 @@
 """A researcher's own objects run everywhere: search, kill, resume, load, train, describe."""
 
+import importlib.util
 import json
 import os
 import pathlib
+import py_compile
+import shutil
 import signal
 import subprocess
 import sys
@@ -184,7 +187,7 @@ def test_other_own_parts_do_not_resume_a_run(tmp_path):
   own = {'space': PYTHON['space'], 'operations': PYTHON['operations']}
   stop = lambda line, state: True
   stretchnas_jax.run_search(tiny_search(), tmp_path / 'run', parts=own, on_epoch=stop)
-  with pytest.raises(ValueError, match='a run with another parts'):
+  with pytest.raises(ValueError, match='parts.alpha_tx=absent, now'):
     stretchnas_jax.run_search(tiny_search(), tmp_path / 'run', parts=PYTHON)
 
 
@@ -198,3 +201,52 @@ def test_a_search_space_without_its_operation_is_refused_before_the_folder_is_ma
   with pytest.raises(ValueError, match="operations has no module for 'double'"):
     stretchnas_jax.run_search(tiny_search(), tmp_path / 'run', parts={'space': PYTHON['space']})
   assert not (tmp_path / 'run').exists()
+
+
+def test_a_compiled_file_in_the_folder_never_stands_in_for_the_trusted_text(finished, tmp_path):
+  """The text is trusted; beside it lies the compiled form of another program."""
+  copied = tmp_path / 'run'
+  shutil.copytree(finished, copied)
+  other = tmp_path / 'other.py'
+  other.write_text("raise RuntimeError('a stranger ran')")
+  cached = pathlib.Path(importlib.util.cache_from_source(str(copied / 'parts.py')))
+  py_compile.compile(
+    str(other), str(cached), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+  )
+  assert parts.of_run(copied).operations.keys() == {'gate'}
+
+
+def test_a_run_whose_only_own_part_is_its_images_loads_and_its_cell_trains(tmp_path):
+  config = tiny_search(**{'search.batch_size': 16, 'data.fraction': 1.0, 'search.epochs': 1})
+  stretchnas_jax.run_search(config, tmp_path / 'run', data=images())
+  info = stretchnas_jax.load_trained(tmp_path / 'run')[2]
+  assert info['class_names'] == ('0', '1', '2')
+  with pytest.raises(ValueError, match='parts.data="given", now absent'):
+    stretchnas_jax.run_search(config, tmp_path / 'run')
+  train = tiny_training(**{'train.epochs': 1, 'train.batch_size': 16, 'data.fraction': 1.0})
+  result = stretchnas_jax.run_train(train, tmp_path / 'trained', tmp_path / 'run', data=images())
+  assert result['epochs'] == 1
+
+
+def test_own_optimizers_get_the_number_of_steps_again_when_a_run_is_loaded(tmp_path):
+  seen = []
+
+  def weights_tx(num_steps):
+    seen.append(num_steps)
+    return optax.sgd(optax.warmup_cosine_decay_schedule(0.0, 0.1, 2, num_steps))
+
+  own = {'weights_tx': weights_tx}
+  stretchnas_jax.run_search(tiny_search(), tmp_path / 'run', parts=own)
+  stretchnas_jax.load_trained(tmp_path / 'run', parts=own)
+  assert len(set(seen)) == 1 and seen[0] > 2
+
+
+def test_penalties_are_told_apart_by_name():
+  def one(arch, op_weights, edge_scores, knobs):
+    return 0.0
+
+  def other(arch, op_weights, edge_scores, knobs):
+    return 1.0
+
+  first, second = Parts(penalties=(one,)).names(), Parts(penalties=(other,)).names()
+  assert first != second and first['penalties'][0].endswith('one')

@@ -55,9 +55,12 @@ def prepare(
     ValueError, OSError: one sentence that names the field or the flag.
   """
   task = _task_of(config, genotype)
+  parts = parts or Parts()
+  if genotype is not None and parts.operations is None:
+    parts = Parts.of(parts, operations=find_cell.own_operations(genotype))
   config_lib.validate(config, task.defaults(), build.CHOICES)
   data, assumed = opening.random_dataset(config.data)
-  plan = task.plan(config, dataclasses.replace(parts or Parts(), data=data))
+  plan = task.plan(config, dataclasses.replace(parts, data=data))
   return Subject(task, plan, assumed)
 
 

@@ -38,7 +38,8 @@ def run_search(
     data: your own images: `(images, labels)`, or `{'train': ..., 'val': ..., 'test': ...}` of such
       pairs. See `data.datasets.arrays.from_arrays`.
     on_epoch: `(line, state)`, called after each epoch with its line of metrics, when its checkpoint
-      is saved. Where it returns True, the run stops; the same call goes on from there.
+      is saved. Where it returns True, the run stops, and so do later seeds; the same call goes on
+      from there. Copy what you keep of `state`: the next step reuses its memory.
 
   Returns:
     The content of `result.json`, or None where `on_epoch` stopped the run.
@@ -135,9 +136,21 @@ def prepare_train(
   """
   parts = parts or Parts()
   if not isinstance(genotype, genotype_lib.Genotype):
-    if parts.operations is None and (source := find_cell.run_of(genotype)) is not None:
-      found = parts_lib.of_run(source)
-      parts = Parts.of(parts, operations=found.operations, source=found.source)
+    parts = _with_operations(parts, genotype)
     genotype = find_cell.genotype_from(genotype, tuple(parts.operations or ()))
   task = train_task(genotype, target_params)
   return runner.prepare(task, config, workdir, seeds, argv=argv, parts=parts, on_epoch=on_epoch)
+
+
+def _with_operations(parts: Parts, genotype: str | pathlib.Path) -> Parts:
+  """Adds the own operations of the search that found a cell, where there are any."""
+  folder = find_cell.run_of(genotype)
+  if parts.operations is not None or folder is None or not parts_lib.operation_names(folder):
+    return parts
+  found = parts_lib.of_run(folder)
+  if parts.source is not None and found.source is not None:
+    raise ValueError(
+      f'the cell of {folder} has own operations, and this config has own parts: give the '
+      'operations in its get_parts() too'
+    )
+  return Parts.of(parts, operations=found.operations, source=found.source)

@@ -12,6 +12,7 @@ from stretchnas_jax.data.batches import opening
 from stretchnas_jax.machine import parallel
 from stretchnas_jax.runs import build, steps, trained
 from stretchnas_jax.runs import fields as fields_lib
+from stretchnas_jax.runs import parts as parts_lib
 from stretchnas_jax.runs.parts import Parts
 
 # Fields in which the config of an evaluation may differ from the config of the run.
@@ -35,7 +36,8 @@ def prepare_evaluation(
     best: measures the weights of the best epoch, see `load_trained`.
     parts: own objects of the run, and its images.
   """
-  saved = trained.read_run(workdir, best, parts=parts)
+  own = parts_lib.of_run(pathlib.Path(workdir).absolute(), parts)
+  saved = trained.read_run(workdir, best, parts=own)
   if saved.kind != 'train':
     raise ValueError(f'{workdir} is a search; --eval-only measures a training')
   if config is not None:
@@ -44,8 +46,12 @@ def prepare_evaluation(
       pathlib.Path(workdir), saved.config.to_dict(), config.to_dict(), ignore=FREE
     )
   used = config or saved.config
-  feeds = opening.open_training(used, parts and parts.data)
-  _check_data(saved.identity, feeds)
+  feeds = opening.open_training(used, own.data)
+  try:
+    _check_data(saved.identity, feeds)
+  except ValueError:
+    feeds.close()
+    raise
 
   def work() -> None:
     try:

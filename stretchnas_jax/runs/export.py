@@ -6,7 +6,8 @@ it. A JSON file beside it names the classes and describes the images.
 
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from jaxtyping import Array, Float, UInt8
 
 from stretchnas_jax.machine import files
 from stretchnas_jax.runs import json_files, trained
+from stretchnas_jax.runs.parts import Parts
 
 _PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
 # The form of the network on a CPU, and elsewhere by the kind of the run.
@@ -27,6 +29,9 @@ def export_trained(
   path: str | pathlib.Path,
   platforms: Sequence[str] = _PLATFORMS,
   best: bool = False,
+  *,
+  parts: Parts | Mapping[str, Any] | None = None,
+  trust: bool = False,
 ) -> None:
   """Writes the network of a run as a program that needs jax and nothing of this package.
 
@@ -39,12 +44,14 @@ def export_trained(
     path: the file to write.
     platforms: the kinds of devices that can run the program.
     best: True for the weights of the best epoch, as in `load_trained`.
+    parts: as in `load_trained`.
+    trust: as in `load_trained`.
 
   Raises:
     ValueError, OSError: the folder holds no run or no checkpoint, or `path` cannot be written.
   """
   path = check_path(path)
-  saved = trained.read_run(workdir, best)
+  saved = trained.read_run(workdir, best, parts=parts, trust=trust)
   on_cpu, variables, info = trained.use(saved, _CPU_FORM)
   elsewhere = trained.use(saved, _OTHER_FORMS[saved.kind])[0]
   choose = functools.partial(lax.platform_dependent, cpu=on_cpu, default=elsewhere)

@@ -52,14 +52,15 @@ def check_same(
     ignore: fields and groups that may differ.
     defaults: of every field; an absent field counts as its default.
   """
-  known = flatten(defaults or {})
+  known, cells_of = flatten(defaults or {}), (old, new)
   old, new = known | flatten(old), known | flatten(new)
   differences = [
     f'{field}={_shown(old, field)}, now {_shown(new, field)}'
     for field in sorted(old.keys() | new.keys())
     if _shown(old, field) != _shown(new, field) and not _is_among(field, ignore)
   ]
-  if any(difference.startswith('genotype.') for difference in differences):
+  both_train = 'genotype' in cells_of[0] and 'genotype' in cells_of[1]
+  if both_train and any(difference.startswith('genotype.') for difference in differences):
     raise Refused(
       f'workdir {path} trains another cell than this --genotype: choose another workdir, or give '
       'the cell that is in its genotype.json'

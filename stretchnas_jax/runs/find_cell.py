@@ -16,8 +16,10 @@ _RANDOM, _RANDOM_OPERATIONS, _BEST = 'random:', 'random_ops:', 'best:'
 def run_of(name_or_path: str | os.PathLike[str]) -> pathlib.Path | None:
   """Returns the folder of the run that a cell comes from, or None; see `genotype_from`."""
   text = str(name_or_path)
-  if text in zoo.GENOTYPES:
+  if text in zoo.GENOTYPES or text.startswith((_RANDOM, _RANDOM_OPERATIONS)):
     return None
+  if text.startswith(_BEST):
+    return _best_run(pathlib.Path(text.removeprefix(_BEST))).absolute()
   path = pathlib.Path(text)
   if not path.exists() and '@' in text:
     path = pathlib.Path(text.rpartition('@')[0])
@@ -79,7 +81,7 @@ def _from_rule(text: str) -> genotype.Genotype:
   if text.startswith(_RANDOM_OPERATIONS):
     return _random_operations(text)
   if text.startswith(_BEST):
-    return _best_of(pathlib.Path(text.removeprefix(_BEST)))
+    return genotype_from(_best_run(pathlib.Path(text.removeprefix(_BEST))))
   folder, _, epoch = text.rpartition('@')
   if folder:
     return _after_epoch(pathlib.Path(folder), _whole_number(epoch, 'the epoch', text))
@@ -112,13 +114,13 @@ def _random_operations(text: str) -> genotype.Genotype:
   return random_cells.random_operations(genotype_from(cell), number)
 
 
-def _best_of(folder: pathlib.Path) -> genotype.Genotype:
-  """Returns the cell with the best validation accuracy among the finished trainings in a folder."""
+def _best_run(folder: pathlib.Path) -> pathlib.Path:
+  """Returns the finished training in a folder with the best validation accuracy."""
   paths = sorted(path.parent for path in folder.glob('*/config.json'))
   if not paths:
     raise FileNotFoundError(f'{folder} holds no folders of trainings')
   accuracies = [_validation_accuracy(path) for path in paths]
-  return genotype_from(paths[accuracies.index(max(accuracies))])  # the first of equal ones
+  return paths[accuracies.index(max(accuracies))]  # the first of equal ones
 
 
 def _validation_accuracy(path: pathlib.Path) -> float:

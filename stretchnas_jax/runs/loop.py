@@ -183,12 +183,12 @@ class Loop:
     """Calls `on_epoch`; True where it ends the run before its last step."""
     if self.on_epoch is None:
       return False
+    self.checkpoints.wait()
     enough = bool(self.on_epoch(dict(line), self.position.state))
     if jax.process_count() > 1:
       enough = bool(parallel.largest(int(enough)))
     if not enough or self.step == self.settings.num_steps:
       return False
-    self.checkpoints.wait()
     self.progress.message(
       f'stopped by on_epoch after epoch {line["epoch"]}; the same call goes on from there'
     )

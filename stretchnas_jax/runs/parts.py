@@ -11,8 +11,11 @@ says `trust=True`: the folder of a stranger runs nothing.
 import contextlib
 import dataclasses
 import hashlib
+import importlib.abc
 import importlib.util
+import logging
 import pathlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -89,11 +92,11 @@ class Parts:
     Raises:
       ValueError: a name is unknown.
     """
-    names = [field.name for field in dataclasses.fields(cls)]
+    names = _names()
     if isinstance(parts, Mapping):
       unknown = sorted(set(parts) - set(names))
       if unknown:
-        raise ValueError(f'parts has {unknown[0]!r}; its names are {", ".join(names[:-1])}')
+        raise ValueError(f'parts has {unknown[0]!r}; its names are {", ".join(names)}')
       parts = cls(**parts)
     elif parts is not None and not isinstance(parts, cls):
       raise ValueError(f'parts is a {type(parts).__name__}; it must be Parts or a dict')
@@ -107,32 +110,35 @@ class Parts:
     return self.topology(graph)
 
   def names(self) -> dict[str, Any]:
-    """Returns a name for each own object, as a sentence may show it."""
+    """Returns a name for each own object; `config.json` keeps them, so that a resume agrees."""
     found: dict[str, Any] = {}
-    for field in dataclasses.fields(self):
-      value = getattr(self, field.name)
-      if field.name == 'operations' and value:
-        found['operations'] = sorted(value)
-      elif field.name == 'data' and value is not None:
-        found['data'] = 'given'
-      elif field.name != 'source' and value is not None and value != ():
-        found[field.name] = _name_of(value)
+    for name in _names():
+      value = getattr(self, name)
+      if name == 'operations' and value:
+        found[name] = sorted(value)
+      elif name == 'penalties' and value:
+        found[name] = [_name_of(penalty) for penalty in value]
+      elif name == 'data' and value is not None:
+        found[name] = 'given'
+      elif value is not None and value != ():
+        found[name] = _name_of(value)
     return found
 
-  def identity(self) -> dict[str, Any]:
-    """Returns the facts in which a checkpoint must agree; {} where there are no own objects."""
-    names = self.names()
-    if not names:
-      return {}
-    return {'parts': {**names, 'source': self.source and self.source.digest}}
+  def keep(self, folder: workdir_lib.Workdir, steps_per_epoch: int) -> None:
+    """Writes the names, and the program that makes the objects, to the folder of a run.
 
-  def keep(self, folder: workdir_lib.Workdir) -> None:
-    """Writes the names, and the program that makes the objects, to the folder of a run."""
+    Args:
+      folder: of the run.
+      steps_per_epoch: own optimizers may depend on the number of steps.
+    """
     names = self.names()
     if not names:
       return
-    kept: dict[str, Any] = {'parts': names}
+    kept: dict[str, Any] = {'parts': names, 'steps_per_epoch': steps_per_epoch}
     if self.source is not None:
+      path = folder.path / SOURCE
+      if path.is_file() and path.read_text('utf-8') != self.source.text:
+        logging.warning('%s was made by another text of its config file; the new one counts', path)
       folder.write_text(SOURCE, self.source.text)
       kept['config'] = self.source.config
       _trust(self.source)
@@ -148,24 +154,21 @@ def from_config_file(source: pathlib.Path | str, config: ConfigDict) -> Parts:
     config: the config with its overrides.
 
   Raises:
-    ValueError: `get_parts` gives something else.
+    ValueError: `get_parts` fails, or gives something else.
   """
   path = pathlib.Path(str(source).split(':', 1)[0])
-  text = path.read_text('utf-8')
-  if 'def get_parts(' not in text:
-    return Parts()
-  return _made(Source(text, config.to_dict()), path)
+  return _made(Source(path.read_text('utf-8'), config.to_dict()), path) or Parts()
 
 
 def of_run(
   path: pathlib.Path, parts: 'Parts | Mapping | None' = None, trust: bool = False
 ) -> Parts:
-  """Returns the own objects with which a run was made.
+  """Returns the own objects with which a run was made, without its images from Python.
 
   Args:
     path: the folder of the run.
     parts: the objects, where the caller has them.
-    trust: run the program that the folder keeps, from wherever it came.
+    trust: run the program that the folder keeps, from wherever it came; this machine remembers it.
 
   Raises:
     ValueError: the run has own objects, and they cannot be had; the sentence names them.
@@ -173,19 +176,37 @@ def of_run(
   if not (path / NAMES).is_file() or parts is not None:
     return Parts.of(parts)
   kept = json_files.read_object(path / NAMES)
-  names = ', '.join(map(str, kept.get('parts', {})))
+  names = kept.get('parts', {})
+  needed = ', '.join(name for name in names if name != 'data')
   if not (path / SOURCE).is_file():
+    if not needed:
+      return Parts()
     raise ValueError(
-      f'{path} was made from Python with objects of your own ({names}): give them again, for '
+      f'{path} was made from Python with objects of your own ({needed}): give them again, for '
       'example load_trained(workdir, parts=...)'
     )
   source = Source((path / SOURCE).read_text('utf-8'), kept.get('config', {}))
-  if not (trust or _is_trusted(source)):
+  if trust:
+    _trust(source)
+  elif not _is_trusted(source):
     raise ValueError(
-      f'{path} has objects of its own ({names}). The program {path / SOURCE} makes them, and it '
-      'never ran on this machine: read it, then say trust=True, or give parts=...'
+      f'{path} has objects of its own ({needed}). The program {path / SOURCE} makes them, and it '
+      "never ran on this machine: read it, then call stretchnas_jax.load_trained('"
+      f"{path}', trust=True) once, or give parts=..."
     )
-  return _made(source, path / SOURCE)
+  made = _made(source, path / SOURCE) or Parts()
+  # A training may use some parts only of the program that made its cell.
+  return Parts(**{name: getattr(made, name) for name in _names() if name in names}, source=source)
+
+
+def steps_per_epoch(path: pathlib.Path) -> int:
+  """Returns the steps of an epoch of a run with own objects; 1 where they do not matter.
+
+  Args:
+    path: the folder of the run.
+  """
+  kept = json_files.read_object(path / NAMES) if (path / NAMES).is_file() else {}
+  return kept.get('steps_per_epoch', 1)
 
 
 def operation_names(path: pathlib.Path) -> tuple[str, ...]:
@@ -201,17 +222,43 @@ def operation_names(path: pathlib.Path) -> tuple[str, ...]:
   return tuple(name for name in found or () if isinstance(name, str))
 
 
-def _made(source: Source, path: pathlib.Path) -> Parts:
-  """Runs a program; returns the objects of its `get_parts`."""
-  spec = importlib.util.spec_from_file_location('stretchnas_own_parts', path)
-  if spec is None or spec.loader is None:
-    raise ValueError(f'{path} is not a Python file')
+class _TextLoader(importlib.abc.InspectLoader):
+  """Loads a module from a text in memory; a compiled file in the folder never stands in for it."""
+
+  def __init__(self, text: str) -> None:
+    self._text = text
+
+  def get_source(self, fullname: str) -> str:
+    """Returns the text."""
+    del fullname
+    return self._text
+
+
+def _made(source: Source, path: pathlib.Path) -> Parts | None:
+  """Runs a program; returns the objects of its `get_parts`, or None without that function."""
+  name = 'stretchnas_own_parts'
+  loader = _TextLoader(source.text)
+  spec = importlib.util.spec_from_loader(name, loader, origin=str(path))
+  assert spec is not None  # a loader was given
   module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  found = module.get_parts(ConfigDict(source.config))
+  module.__file__ = str(path)
+  sys.modules[name] = module  # dataclasses of the file look for their module there
+  try:
+    loader.exec_module(module)
+    if not hasattr(module, 'get_parts'):
+      return None
+    found = module.get_parts(ConfigDict(source.config))
+  except Exception as error:  # a config file is a program, and can raise anything
+    kind = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
+    raise ValueError(f'{path}: get_parts(): {kind}{error}') from error
   if not isinstance(found, (Parts, Mapping)):
     raise ValueError(f'{path}: get_parts() returns a {type(found).__name__}, not a dict or Parts')
   return Parts.of(found, source=source)
+
+
+def _names() -> list[str]:
+  """Returns the names of the own objects of a run."""
+  return [field.name for field in dataclasses.fields(Parts) if field.name != 'source']
 
 
 def _trusted_file(source: Source) -> pathlib.Path:

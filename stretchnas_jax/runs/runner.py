@@ -137,17 +137,20 @@ class _Runner(NamedTuple):
     known = (path / 'config.json').exists()
     # A folder of several runs may get other seeds; the folder of one run may not.
     known = known and 'seeds' in json_files.read_object(path / 'config.json')
-    folder = self._open_fields(path, fields, (*FREE, *('seeds',) * known))
-    if seeds_lib.finished(folder, seeds):
-      folder.close()
-      return functools.partial(self._finished_result, folder)
+    with contextlib.ExitStack() as until_work:
+      until_work.enter_context(contextlib.closing(first.feeds))
+      free = (*FREE, 'seeds') if known else FREE
+      folder = until_work.enter_context(self._open_fields(path, fields, free))
+      if seeds_lib.finished(folder, seeds):
+        return functools.partial(self._finished_result, folder)
+      until_work.pop_all()
     return functools.partial(self._run_seeds, first, folder, seeds)
 
   def _run_seeds(
     self, first: Plan, folder: workdir_lib.Workdir, seeds: Sequence[int]
   ) -> dict | None:
     results, programs = [], self.task.compile(first)
-    with folder:
+    with folder, contextlib.closing(first.feeds):
       for seed in seeds:
         plan = first if seed == seeds[0] else None
         result = self._run_seed(first, folder, seed, plan, programs)
@@ -177,8 +180,9 @@ class _Runner(NamedTuple):
       if folder.writes:
         print(f'seed {seed}', file=sys.stderr)
       plan = plan or self.task.plan(config, self.parts)
-      _check_resumable(inner, _identity_of(plan, inner))
-      return self._run(plan, inner, programs)
+      with contextlib.closing(plan.feeds):
+        _check_resumable(inner, _identity_of(plan, inner))
+        return self._run(plan, inner, programs)
 
   def _run(
     self, plan: Plan, folder: workdir_lib.Workdir, programs: Programs | None = None
@@ -188,7 +192,7 @@ class _Runner(NamedTuple):
       print(self.task.describe(plan), file=sys.stderr)
     saved = checkpoint.Checkpoints(folder.path / 'checkpoints', plan.config.checkpoint.keep)
     with folder, contextlib.closing(plan.feeds), saved:
-      self.parts.keep(folder)
+      plan.parts.keep(folder, plan.settings.steps_per_epoch)
       programs = programs or self.task.compile(plan)
       return Run(self.task, plan, folder, saved, programs, self.on_epoch).go()
 
@@ -261,7 +265,6 @@ def _identity_of(plan: Plan, folder: workdir_lib.Workdir) -> dict:
     'mean': feeds.mean,
     'std': feeds.std,
     'config': fields_lib.digest(config, FREE),
-    **plan.parts.identity(),
     # Own images decide by themselves which parts are measured; else the config does.
     **({} if plan.parts.data is None else {'evaluations': measured}),
   }

@@ -23,7 +23,7 @@ from stretchnas_jax.runs import build, steps
 from stretchnas_jax.runs import plan as plan_lib
 from stretchnas_jax.runs.parts import Parts
 from stretchnas_jax.runs.runner import Run
-from stretchnas_jax.runs.task import Plan, Programs, Task
+from stretchnas_jax.runs.task import Plan, Programs, Task, fields_of
 from stretchnas_jax.views import cells
 
 SUMS = ('train_loss', 'train_accuracy', 'penalty')
@@ -56,7 +56,7 @@ def plan_search(config: ConfigDict, parts: Parts | None = None) -> Plan:
     image_shape=feeds.image_shape,
     num_steps=settings.num_steps,
   )
-  return Plan(config, config.to_dict(), feeds, settings, objects, parts)
+  return Plan(config, fields_of(config, parts), feeds, settings, objects, parts)
 
 
 def describe_plan(plan: Plan) -> str:

@@ -28,7 +28,7 @@ class Plan(NamedTuple):
 
   Attributes:
     config: the checked config.
-    fields: the content of `config.json`: the config, and the cell of a training.
+    fields: the content of `config.json`, see `fields_of`; of a training the cell too.
     feeds: the data.
     settings: how the loop goes along.
     objects: the network and the functions that train it, see `build`.
@@ -41,6 +41,17 @@ class Plan(NamedTuple):
   settings: loop.Settings
   objects: Any
   parts: Parts
+
+
+def fields_of(config: ConfigDict, parts: Parts) -> dict:
+  """Returns the fields in which a run must agree with its folder.
+
+  Args:
+    config: of the run.
+    parts: the researcher's own objects; their names are a field, if there are any.
+  """
+  names = parts.names()
+  return {**config.to_dict(), 'parts': names} if names else config.to_dict()
 
 
 class Programs(NamedTuple):

@@ -11,7 +11,7 @@ from stretchnas_jax.networks import stems_and_heads
 from stretchnas_jax.runs import build
 from stretchnas_jax.runs import plan as plan_lib
 from stretchnas_jax.runs.parts import Parts
-from stretchnas_jax.runs.task import Plan
+from stretchnas_jax.runs.task import Plan, fields_of
 
 
 def plan_train(
@@ -53,7 +53,7 @@ def plan_train(
     image_shape=feeds.image_shape,
     steps_per_epoch=settings.steps_per_epoch,
   )
-  fields = {**config.to_dict(), 'genotype': genotype.to_dict()}
+  fields = {**fields_of(config, parts), 'genotype': genotype.to_dict()}
   return Plan(config, fields, feeds, settings, objects, parts)
 
 

@@ -108,7 +108,7 @@ def use(saved: Saved, form: str = 'auto') -> tuple[Callable[..., Float[Array, 'B
     'image_shape': image_shape,
     'mean': mean,
     'std': std,
-    'stream': opening.is_streamed(saved.config.data),
+    'stream': 'evaluations' not in identity and opening.is_streamed(saved.config.data),
     'genotype': cell,
     'config': saved.config.to_dict(),
     'step': saved.step,
@@ -177,7 +177,8 @@ def read_run(
   own = parts_lib.of_run(path, parts, trust)
   with checkpoint.Checkpoints(path / 'checkpoints', read_only=True) as saved:
     meta = _own_meta(path, saved, values)
-    kind, config, objects, init = _rebuild(values, meta['identity'], own)
+    steps_per_epoch = parts_lib.steps_per_epoch(path)
+    kind, config, objects, init = _rebuild(values, meta['identity'], own, steps_per_epoch)
     like = jax.eval_shape(init, jax.random.key(0))
     restored = saved.restore_latest(like, meta['identity'])
   if restored is None:
@@ -214,11 +215,12 @@ def _own_meta(path: pathlib.Path, saved: checkpoint.Checkpoints, values: dict) -
 
 
 def _rebuild(
-  values: dict, identity: dict, own: Parts
+  values: dict, identity: dict, own: Parts, steps_per_epoch: int
 ) -> tuple[str, ConfigDict, Any, Callable[..., steps.Position]]:
   """Returns kind, config, objects and initial position of a run, from its config.json."""
   values = dict(values)
   cell = values.pop('genotype', None)
+  values.pop('parts', None)
   kind = 'train' if 'train' in values else 'search'
   like = config_lib.train_config() if kind == 'train' else config_lib.search_config()
   config = config_lib.updated(like, values, build.CHOICES)
@@ -227,10 +229,11 @@ def _rebuild(
     'image_shape': tuple(identity['image_shape']),
   }
   if kind == 'search':
-    objects = build.search_objects(config, own, num_steps=1, **shapes)
+    num_steps = config.search.epochs * steps_per_epoch
+    objects = build.search_objects(config, own, num_steps=num_steps, **shapes)
     return kind, config, objects, functools.partial(search_task.first_position, objects.search)
   genotype = genotype_lib.Genotype.from_dict(cell, tuple(own.operations or ()))
-  objects = build.train_objects(config, genotype, own, steps_per_epoch=1, **shapes)
+  objects = build.train_objects(config, genotype, own, steps_per_epoch=steps_per_epoch, **shapes)
   keep_best = config.data.holdout > 0 or 'val' in identity.get('evaluations', ())
   first = functools.partial(train_task.first_position, objects.training, keep_best=keep_best)
   return kind, config, objects, first
