@@ -194,6 +194,9 @@ def _report(run: Run, result: dict) -> str:
   """Returns the last words of a search."""
   path = run.folder.path
   found = genotype_lib.Genotype.from_dict(result['genotype'], run.plan.objects.net.space.primitives)
+  train = train_command(run.plan.config.data, path)
+  if run.plan.parts.data is not None:  # a command would train on other images
+    train = f"stretchnas_jax.run_train(config, '{path}-trained', '{path}', data=...)"
   penalty, pruned = result['penalty'], '; '.join(run.notes) or 'nothing was pruned'
   state = 'every node is reached' if penalty == 0 else 'the best codes do not reach every node'
   return '\n'.join(
@@ -201,7 +204,7 @@ def _report(run: Run, result: dict) -> str:
       genotype_lib.summary(found),
       f'validation accuracy {result["val_accuracy"]:.4f}; r(beta) {penalty:.3g}, {state}; {pruned}',
       f'{result["seconds"]:.0f} s; the cell is in {path / "genotype.json"}, drawn in cells.svg',
-      f'train it: {train_command(run.plan.config.data, path)}',
+      f'train it: {train}',
       f'draw it:  python -m stretchnas_jax.draw {path / "genotype.json"} --out=cells.png',
       f'sizes:    python -m stretchnas_jax.describe {path / "genotype.json"}',
     ]
