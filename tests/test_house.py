@@ -176,6 +176,7 @@ CONFIGS = {
   'milenas_cifar10': [()],
   'milenas_sc_cifar10': [('8',), ('12',), ('16',)],
   'milenas_sc_imagenet': [()],
+  'own_parts': [()],
 }
 
 

@@ -19,7 +19,7 @@ def plan_train(
   parts: Parts | None = None,
   *,
   genotype: genotype_lib.Genotype,
-  target_params: float | None = None,
+  target_params: float | int | None = None,
 ) -> Plan:
   """Checks a config, loads its data and builds its objects.
 
@@ -95,7 +95,7 @@ def with_size(
   config: ConfigDict,
   genotype: genotype_lib.Genotype,
   feeds: Any,
-  target_params: float,
+  target_params: float | int,
   parts: Parts | None = None,
 ) -> ConfigDict:
   """Returns the config with the C whose network comes nearest to a number of parameters.
