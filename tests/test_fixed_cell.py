@@ -1,13 +1,14 @@
 """Cells of a genotype against pools and sums pixel by pixel."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from stretchnas_jax.networks.fixed_cell import FixedCell
 
 
 def images(*shape, seed=0):
-  return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+  return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
 def pooled(x, reduce, stride):
@@ -65,7 +66,7 @@ def test_drop_path_spares_only_the_identity(key):
   cell = FixedCell(edges, (2,), 4, reduction=False, after_reduction=False)
   s0, s1 = images(2, 4, 4, 4), images(2, 4, 4, 4, seed=1)
   variables = jax.jit(cell.init)(key, s0, s1)
-  keep = np.array([[0, 0, 0], [0, 2, 0]], np.float32)
+  keep = jnp.array([[0.0, 0, 0], [0, 2, 0]])
   y = cell.apply(variables, s0, s1, False, keep)
   x0 = entered(s0, variables['params']['enter_0'])
   x1 = entered(s1, variables['params']['enter_1'])
@@ -78,5 +79,5 @@ def test_drop_path_takes_strided_skips(key):
   cell = FixedCell((('skip_connect', 1, 2),), (2,), 4, True, False)
   s = images(2, 4, 4, 4)
   variables = cell.init(key, s, s)
-  y = cell.apply(variables, s, s, False, np.array([[0], [1]], np.float32))
+  y = cell.apply(variables, s, s, False, jnp.array([[0.0], [1.0]]))
   assert not y[0].any() and y[1].any()

@@ -2,9 +2,8 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
-from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.networks import operations as ops
 from stretchnas_jax.networks import own_operations
 from stretchnas_jax.networks.forms.layouts import FeatureMap
@@ -38,7 +37,7 @@ class FixedCell(nn.Module):
     s0: FeatureMap,
     s1: FeatureMap,
     train: bool = False,
-    keep: Float[AnyArray, 'B E'] | None = None,
+    keep: Float[Array, 'B E'] | None = None,
   ) -> FeatureMap:
     """Returns the nodes in `concat` side by side along the channels.
 
@@ -68,7 +67,7 @@ class FixedCell(nn.Module):
   def _operation(self, name: str, stride: int) -> nn.Module:
     """Builds the module of an operation; own ones go before built-in ones."""
     if self._is_own(name):
-      return own_operations.build(self.operations, name, self.channels, stride)
+      return own_operations.build(self.operations or {}, name, self.channels, stride)
     return ops.OPERATIONS[name](self.channels, stride, self.style)
 
   def _apply(

@@ -15,7 +15,7 @@ import contextlib
 import contextvars
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -75,7 +75,7 @@ _source: contextvars.ContextVar[_Source | None] = contextvars.ContextVar('source
 
 
 @contextlib.contextmanager
-def _use(source: _Source) -> Iterator[None]:
+def _use(source: _Source) -> Generator[None, None, None]:
   """Makes a source the one that counts, for a while."""
   token = _source.set(source)
   try:
@@ -84,7 +84,7 @@ def _use(source: _Source) -> Iterator[None]:
     _source.reset(token)
 
 
-def init(net: nn.Module, key: PRNGKeyArray, *args: Any) -> dict[str, PyTree[Array]]:
+def init(net: nn.Module, key: PRNGKeyArray, *args: Any) -> Mapping[str, PyTree[Array]]:
   """Returns the variables of a network, as `net.init(key, *args)`, but from one random draw.
 
   Args:
@@ -119,7 +119,7 @@ def compiled(function: Callable[[PRNGKeyArray], PyTree]) -> Callable[[PRNGKeyArr
   requests: list[list[_Request]] = []
 
   @jax.jit
-  def draw(key: PRNGKeyArray) -> list[Float[Array, 'N']]:
+  def draw(key: PRNGKeyArray) -> list[Float[AnyArray, 'N']]:
     recording = _Recording()
     with _use(recording):
       function(key)
@@ -141,13 +141,13 @@ def compiled(function: Callable[[PRNGKeyArray], PyTree]) -> Callable[[PRNGKeyArr
   return initialize
 
 
-def uniform(fan_in: int) -> Callable[..., Float[Array, '...']]:
+def uniform(fan_in: int) -> Callable[..., Float[AnyArray, '...']]:
   """Returns PyTorch's initialiser for convolutions and linear maps: uniform in +-1/sqrt(fan_in)."""
   bound = fan_in**-0.5
 
   def initialize(
     key: PRNGKeyArray, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32
-  ) -> Float[Array, '...']:
+  ) -> Float[AnyArray, '...']:
     source = _source.get()
     if isinstance(source, _Listing | _Pieces):
       return source.take(_Request(tuple(shape), bound)).astype(dtype)

@@ -15,7 +15,6 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.networks import initializers
 from stretchnas_jax.networks.forms import batch_norm as batch_norm_lib
 from stretchnas_jax.networks.forms import pooling, shifted_copies
@@ -144,7 +143,7 @@ class Relu(nn.Module):
   """ReLU; a module only so that it is counted."""
 
   @nn.compact
-  def __call__(self, x: Float[AnyArray, '*r']) -> Float[Array, '*r']:
+  def __call__(self, x: Float[Array, '*r']) -> Float[Array, '*r']:
     """Returns `max(x, 0)`."""
     return jax.nn.relu(x)
 

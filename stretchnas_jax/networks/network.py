@@ -111,7 +111,7 @@ class FixedNetwork(nn.Module):
       if run.places[0] == reduction_layers(self.num_layers)[1] and self._has_auxiliary(train):
         extra = self._auxiliary_logits(images.shape, layout.leave(s1), train)
     logits = stems_and_heads.classify(GlobalMean(layout)(s1), self.num_classes)
-    return (logits, extra) if self.auxiliary and train else logits
+    return (logits, extra) if extra is not None and train else logits
 
   def _form(self) -> str:
     if self.form == 'auto':

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import flax.linen as nn
 import jax
@@ -17,6 +17,8 @@ from stretchnas_jax.networks.forms import batch_norm as batch_norm_lib
 from stretchnas_jax.networks.forms import dense_convolutions, edge_groups, edge_loop
 from stretchnas_jax.networks.forms.edge_groups import EdgeGroup
 from stretchnas_jax.networks.forms.layouts import BatchLast, ChannelsLast, FeatureMap, Layout
+
+_Node: TypeAlias = Float[Array, '...'] | float  # 0.0 where no edge has arrived yet
 
 
 class Form(NamedTuple):
@@ -97,12 +99,13 @@ class SearchCell(nn.Module):
     """
     axis_name = None if self.is_initializing() else self.axis_name
     norms = batch_norm_lib.BatchNorms(None if train else self.running.value, axis_name)
-    nodes = [
+    nodes: list[_Node] = [
       self._enter(s0, 'entry0', norms, self.after_reduction),
       self._enter(s1, 'entry1', norms, False),
     ]
     nodes += [0.0] * self.space.graph.num_intermediate
-    weights, seen = (op_weights * edge_scores[:, None])[self._order()], []
+    weights = (jnp.asarray(op_weights) * jnp.asarray(edge_scores)[:, None])[self._order()]
+    seen = []
     for group in self._groups():
       nodes, moments = self._add_built_in(group, nodes, weights, learning, train, axis_name)
       nodes = self._add_own(group, nodes, weights, train)
@@ -135,7 +138,7 @@ class SearchCell(nn.Module):
     )
     return {'depthwise': depthwise, 'pointwise': pointwise}
 
-  def _first_averages(self) -> dict[str, dict[str, Array]]:
+  def _first_averages(self) -> batch_norm_lib.Averages:
     """The running averages before the first batch: mean 0, variance 1."""
     return {
       name: {'mean': jnp.zeros(shape), 'var': jnp.ones(shape)}
@@ -196,12 +199,12 @@ class SearchCell(nn.Module):
   def _add_built_in(
     self,
     group: EdgeGroup,
-    nodes: list[Array | float],
+    nodes: list[_Node],
     weights: Float[Array, 'E O'],
     learning: Float[AnyArray, ''] | float,
     train: bool,
     axis_name: str | None,
-  ) -> tuple[list[Array | float], Mapping[str, Any]]:
+  ) -> tuple[list[_Node], Mapping[str, Any]]:
     """Adds the mixtures of the operations that the form computes; returns their moments too."""
     columns = {
       name: weights[group.rows, o]
@@ -210,9 +213,8 @@ class SearchCell(nn.Module):
     }
     if self.is_initializing() or not columns:
       # All parameters exist by now, and tracing more than is needed would take seconds.
-      x = nodes[group.first]
-      # In either layout.
-      zeros = jnp.zeros_like(x[:, :: group.stride, :: group.stride])  # pyrefly: ignore[bad-index]
+      x = cast(Array, nodes[group.first])
+      zeros = jnp.zeros_like(x[:, :: group.stride, :: group.stride])  # in either layout
       return [*nodes[:2], *(node + zeros for node in nodes[2:])], {}
     params = {
       name: jax.tree.map(lambda a: a[group.rows], arrays)
@@ -226,18 +228,18 @@ class SearchCell(nn.Module):
   def _add_own(
     self,
     group: EdgeGroup,
-    nodes: list[Array | float],
+    nodes: list[_Node],
     weights: Float[Array, 'E O'],
     train: bool,
-  ) -> list[Array | float]:
+  ) -> list[_Node]:
     """Adds the weighted outputs of the researcher's own operations, edge by edge."""
     own = [(o, name) for o, name in enumerate(self.space.primitives) if not is_built_in(name)]
     nodes = list(nodes)
     for i, (source, target) in enumerate(group.edges):
       for o, name in own:
-        module = own_operations.build(self.operations, name, self.channels, group.stride)
+        module = own_operations.build(self.operations or {}, name, self.channels, group.stride)
         module = module.copy(name=f'{name}_{source}_{target}')
-        x = self._layout.leave(nodes[source])
+        x = self._layout.leave(cast(Array, nodes[source]))
         y = own_operations.apply(module, name, group.stride, x, train)
         weight = weights[group.start + i, o]
         nodes[target] += weight.astype(y.dtype) * self._layout.enter(y)

@@ -213,11 +213,14 @@ def channels_for(
     ).params
 
   # Bisection, but counts grow about as C ** 2: a guess by that is nearly right at once.
-  low, high, units = 0, math.inf, 32 // unit
-  while high - low > 1:
-    low, high = (units, high) if count(units) < target_params else (low, units)
+  low, high, units = 0, None, 32 // unit
+  while high is None or high - low > 1:
+    if count(units) < target_params:
+      low = units
+    else:
+      high = units
     guess = round(units * math.sqrt(target_params / count(units)))
-    units = max(low + 1, min(high - 1, guess))
+    units = max(low + 1, guess if high is None else min(high - 1, guess))
   return unit * min((low or high, high), key=lambda units: abs(count(units) - target_params))
 
 

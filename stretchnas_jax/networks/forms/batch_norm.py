@@ -38,9 +38,7 @@ class BatchNorms:
     self._running, self._axis_name = running, axis_name
     self.batch: dict[str, dict[str, Array]] = {}
 
-  def get(
-    self, name: str, measure: Measure
-  ) -> tuple[Float[AnyArray, '*r C'], Float[Array, '*r C']]:
+  def get(self, name: str, measure: Measure) -> tuple[Float[Array, '*r C'], Float[Array, '*r C']]:
     """Returns the mean and the reciprocal standard deviation of one batch norm, `[..., C]`.
 
     Args:
@@ -48,7 +46,7 @@ class BatchNorms:
       measure: gives the moments of the batch, float32; called only where they are needed.
     """
     if self._running is not None:
-      mean, var = self._running[name]['mean'], self._running[name]['var']
+      mean, var = (jnp.asarray(self._running[name][field]) for field in ('mean', 'var'))
     else:
       mean, square = measure()
       if self._axis_name is not None:
@@ -136,7 +134,7 @@ def pixel_moments(x: Float[Array, 'B H W *r']) -> tuple[Float[Array, '*r'], Floa
   return mean, square
 
 
-def update_running(running: Averages, batch: Averages) -> dict[str, dict[str, Array]]:
+def update_running(running: Averages, batch: Averages) -> Averages:
   """Returns the running averages, moved a tenth of the way to the moments of a batch.
 
   Args:
@@ -144,7 +142,7 @@ def update_running(running: Averages, batch: Averages) -> dict[str, dict[str, Ar
     batch: the moments of the batch, with the same names.
   """
 
-  def move(name: str, field: str) -> Float[Array, '...']:
+  def move(name: str, field: str) -> Float[AnyArray, '...']:
     return MOMENTUM * running[name][field] + (1 - MOMENTUM) * batch[name][field]
 
   return {name: {field: move(name, field) for field in ('mean', 'var')} for name in running}

@@ -11,7 +11,7 @@ o operations side by side.
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
@@ -161,7 +161,8 @@ def _mix(
   if pools := [name for name in weights if '_pool_' in name]:
     y = jnp.stack([pooled(x, name, stride) for name in pools], -2)
     maps += _normalize_and_weigh(y, pools, [weights[name] for name in pools], norms)
-  return jnp.moveaxis(sum(maps).astype(x.dtype), 3, 0)
+  total = cast(Array, sum(maps))
+  return jnp.moveaxis(total.astype(x.dtype), 3, 0)
 
 
 def _change_shared(

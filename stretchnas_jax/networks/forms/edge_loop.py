@@ -28,7 +28,6 @@ from stretchnas_jax.networks.forms.loop_arrays import (
   ByEdge,
   BySource,
   Cell,
-  Gradients,
   Index,
   Moments,
   Node,
@@ -66,8 +65,8 @@ def add_mixtures(
   Returns:
     The nodes, and the moments of the batch in the form of `running`; `{}` where that is given.
   """
-  cell = loop_arrays.gather(group, params, nodes, weights, learning, running)
-  after, moments = _run(group, axis_name, cell)
+  cell = loop_arrays.gather(group, params, nodes, weights, running)
+  after, moments = _run(group, axis_name, learning, cell)
   return [*nodes[:2], *after[2:]], moments.by_source | moments.by_edge
 
 
@@ -134,15 +133,15 @@ class _EdgeCarry(NamedTuple):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _run(
-  group: EdgeGroup, axis_name: str | None, cell: Cell
+  group: EdgeGroup, axis_name: str | None, learning: Number, cell: Cell
 ) -> tuple[Float[Array, 'S C h w B'], Moments]:
   """Runs the loops; returns the nodes after all edges, and the moments."""
-  return _loops(group, axis_name, cell)
+  return _loops(group, axis_name, learning, cell)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _loops(
-  group: EdgeGroup, axis_name: str | None, cell: Cell
+  group: EdgeGroup, axis_name: str | None, learning: Number, cell: Cell
 ) -> tuple[Float[Array, 'S C h w B'], Moments]:
   bounds = jnp.array(group.bounds)
   targets = jnp.array([target for _, target in group.edges])
@@ -161,7 +160,7 @@ def _loops(
       # As the first half of a gradient: that half may be differentiated forwards, as an exact
       # second order needs it, which a function with a backward rule may not. And asked for exactly
       # as in `_backward`, so that both share the work of JAX's tracing.
-      y, _, of_edge = _edge_vjp(group, axis_name, row(cell.by_edge, e), r, cell.learning)
+      y, _, of_edge = _edge_vjp(group, axis_name, row(cell.by_edge, e), r, learning)
       return _EdgeCarry(carry.nodes.at[targets[e]].add(y), put(carry.moments, of_edge, e))
 
     if cell.by_edge.weights:
@@ -170,11 +169,11 @@ def _loops(
       moments = moments._replace(by_edge=by_edge)
     return _ForwardCarry(nodes, moments)
 
-  start = _ForwardCarry(cell.nodes, _zero_moments(group, axis_name, cell))
+  start = _ForwardCarry(cell.nodes, _zero_moments(group, axis_name, learning, cell))
   return tuple(lax.fori_loop(0, group.num_sources, visit_node, start))
 
 
-def _zero_moments(group: EdgeGroup, axis_name: str | None, cell: Cell) -> Moments:
+def _zero_moments(group: EdgeGroup, axis_name: str | None, learning: Number, cell: Cell) -> Moments:
   """Zeros in the place of all moments that the loops are going to write."""
   x = jax.eval_shape(lambda: cell.sources[0])
   shared, edge = (functools.partial(f, group, axis_name) for f in (_shared, _edge))
@@ -182,7 +181,7 @@ def _zero_moments(group: EdgeGroup, axis_name: str | None, cell: Cell) -> Moment
   if cell.by_source.weights:
     by_source = _zero_rows(shared, cell.by_source, x)
   if cell.by_edge.weights:
-    by_edge = _zero_rows(edge, cell.by_edge, x, cell.learning)
+    by_edge = _zero_rows(edge, cell.by_edge, x, learning)
   return Moments(by_source, by_edge)
 
 
@@ -200,32 +199,34 @@ def _zero_rows(
 
 
 def _forward(
-  group: EdgeGroup, axis_name: str | None, cell: Cell
-) -> tuple[tuple[Float[Array, 'S C h w B'], Moments], Cell]:
-  nodes, moments = _loops(group, axis_name, cell)
+  group: EdgeGroup, axis_name: str | None, learning: Number, cell: Cell
+) -> tuple[tuple[Float[Array, 'S C h w B'], Moments], tuple[Number, Cell]]:
+  nodes, moments = _loops(group, axis_name, learning, cell)
   # A node is complete when its own edges are reached, so the last value of each is the one used.
-  return (nodes, moments), cell._replace(nodes=nodes)
+  return (nodes, moments), (learning, cell._replace(nodes=nodes))
 
 
 def _backward(
   group: EdgeGroup,
   axis_name: str | None,
-  cell: Cell,
+  saved: tuple[Number, Cell],
   gs: tuple[Float[Array, 'S C h w B'], Moments],
-) -> tuple[Cell]:
+) -> tuple[None, Cell]:
+  """Computes the gradients for the arrays of the cell; no loss depends on the moments."""
+  learning, cell = saved
   bounds = jnp.array(group.bounds)
   targets = jnp.array([target for _, target in group.edges])
 
-  def visit_node(i: Index, to: Gradients) -> Gradients:
+  def visit_node(i: Index, to: Cell) -> Cell:
     j = len(bounds) - 2 - i
-    x = row(cell.sources, j + group.first)
+    x, to_nodes = row(cell.sources, j + group.first), to.nodes
     r, to_x = relu(x), jnp.zeros_like(x)
 
     def visit_edge(e: Index, carry: tuple[Array, ByEdge]) -> tuple[Array, ByEdge]:
       to_r, by_edge = carry
       data = row(cell.by_edge, e)
-      _, pull_back, _ = _edge_vjp(group, axis_name, data, r, cell.learning)
-      to_data, more = pull_back(row(to.nodes, targets[e]))
+      _, pull_back, _ = _edge_vjp(group, axis_name, data, r, learning)
+      to_data, more = pull_back(row(to_nodes, targets[e]))
       return to_r + more, put(by_edge, to_data, e)
 
     if cell.by_edge.weights:
@@ -235,17 +236,15 @@ def _backward(
       to = to._replace(by_edge=by_edge)
     if cell.by_source.weights:
       pull_back = _shared_vjp(group, axis_name, row(cell.by_source, j), x)
-      to_data, more = pull_back(to.nodes[2:])
+      to_data, more = pull_back(to_nodes[2:])
       to_x = to_x + more
       to = to._replace(by_source=put(to.by_source, to_data, j))
     if cell.inputs is None:
-      return to._replace(nodes=to.nodes.at[j + group.first].add(to_x))
+      return to._replace(nodes=to_nodes.at[j + group.first].add(to_x))
     return to._replace(inputs=put(to.inputs, to_x, j + group.first))
 
-  zeros = jax.tree.map(jnp.zeros_like, (cell.inputs, cell.by_source, cell.by_edge))
-  to = lax.fori_loop(0, group.num_sources, visit_node, Gradients(gs[0], *zeros))
-  # None stands for a gradient of zero: nothing learns `learning`.
-  return (Cell(None, to.by_source, to.by_edge, to.inputs, to.nodes),)
+  start = jax.tree.map(jnp.zeros_like, cell)._replace(nodes=gs[0])
+  return None, lax.fori_loop(0, group.num_sources, visit_node, start)  # `learning` learns nothing
 
 
 _run.defvjp(_forward, _backward)

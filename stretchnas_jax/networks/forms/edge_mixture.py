@@ -8,6 +8,7 @@ Four ideas make it faster than a convolution of its own for each operation:
 - a cell is a loop over its edges (`edge_loop`).
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
@@ -140,13 +141,13 @@ def edge(
   Returns:
     `[C, ceil(H / stride), ceil(W / stride), B]`.
   """
-  total = 0.0
+  maps = []
   if any('conv' in name for name in weights):
-    total = _convolutions(params, r, weights, learning, stride, norms)
+    maps.append(_convolutions(params, r, weights, learning, stride, norms))
   if 'skip_connect' in weights:
     kernel = params['skip_connect']['pointwise']
-    total += _strided_skip(kernel, r, weights['skip_connect'], norms)
-  return total
+    maps.append(_strided_skip(kernel, r, weights['skip_connect'], norms))
+  return functools.reduce(jnp.add, maps)
 
 
 def shared(

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.networks.forms import batch_norm as batch_norm_lib
 
-FeatureMap: TypeAlias = Float[AnyArray, '_ _ _ _']
+FeatureMap: TypeAlias = Float[Array, '_ _ _ _']
 """The feature maps of a batch, in either layout; rows and columns are always axes 1 and 2."""
 
 
@@ -87,7 +87,7 @@ class Layout(abc.ABC):
 
   @staticmethod
   @abc.abstractmethod
-  def along_images(values: Float[AnyArray, 'B']) -> Float[AnyArray, '...']:
+  def along_images(values: Float[Array, 'B']) -> Float[Array, '...']:
     """Returns one number for each image in a shape that multiplies whole maps."""
 
 
@@ -116,7 +116,7 @@ class ChannelsLast(Layout):
       x: feature maps.
       kernel: one column for each output channel.
     """
-    return x @ kernel.astype(x.dtype)
+    return x @ jnp.asarray(kernel, x.dtype)
 
   @staticmethod
   def halve(
@@ -163,7 +163,7 @@ class ChannelsLast(Layout):
     return x.mean((1, 2))
 
   @staticmethod
-  def along_images(values: Float[AnyArray, 'B']) -> Float[AnyArray, 'B 1 1 1']:
+  def along_images(values: Float[Array, 'B']) -> Float[Array, 'B 1 1 1']:
     """Returns the numbers along the first axis."""
     return values[:, None, None, None]
 
@@ -193,7 +193,7 @@ class BatchLast(Layout):
       x: feature maps.
       kernel: one column for each output channel.
     """
-    y = kernel.astype(x.dtype).T @ flat(x)
+    y = jnp.asarray(kernel, x.dtype).T @ flat(x)
     return y.reshape(-1, *x.shape[1:])
 
   @staticmethod
@@ -231,6 +231,6 @@ class BatchLast(Layout):
     return x.mean((1, 2)).T
 
   @staticmethod
-  def along_images(values: Float[AnyArray, 'B']) -> Float[AnyArray, 'B']:
+  def along_images(values: Float[Array, 'B']) -> Float[Array, 'B']:
     """Returns the numbers as they are: images lie along the last axis."""
     return values

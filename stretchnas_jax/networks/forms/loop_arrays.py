@@ -50,10 +50,9 @@ class ByEdge(NamedTuple):
 
 
 class Cell(NamedTuple):
-  """All arrays that the loops read.
+  """All arrays that the loops read, or the gradients for them.
 
   Attributes:
-    learning: as for `shifted_copies.depthwise`.
     by_source: data of the sources.
     by_edge: data of the edges.
     inputs: the cell's two inputs in a group of stride 2, which are larger than the nodes; else
@@ -61,7 +60,6 @@ class Cell(NamedTuple):
     nodes: the nodes as far as earlier groups have reached them.
   """
 
-  learning: Number | None
   by_source: BySource
   by_edge: ByEdge
   inputs: Float[Array, '2 C H W B'] | None
@@ -80,21 +78,11 @@ class Moments(NamedTuple):
   by_edge: dict[str, dict[str, Array]]
 
 
-class Gradients(NamedTuple):
-  """Gradients for the arrays of a `Cell`, as far as the backward loop has come."""
-
-  nodes: Float[Array, 'S C h w B']
-  inputs: Float[Array, '2 C H W B'] | None
-  by_source: BySource
-  by_edge: ByEdge
-
-
 def gather(
   group: EdgeGroup,
   params: EdgeParams,
   nodes: Sequence[Node],
   weights: Mapping[str, Float[Array, 'E']],
-  learning: Number,
   running: Averages | None,
 ) -> Cell:
   """Returns the arrays for the loops; arguments as for `edge_loop.add_mixtures`.
@@ -104,7 +92,6 @@ def gather(
     params: the parameters of the E edges.
     nodes: the S + 2 nodes of the cell.
     weights: the weights of operations.
-    learning: a number.
     running: running averages, or None.
   """
 
@@ -115,7 +102,6 @@ def gather(
   # Every node that an edge can reach has the size of `empty`; with stride 2 the inputs do not.
   reached = [node if np.shape(node) == empty.shape else empty for node in nodes]
   return Cell(
-    learning,
     BySource(_spread_weights(group, weights, len(nodes)), averages(shared=True)),
     ByEdge(params, _pick(group, weights, shared=False), averages(shared=False)),
     jnp.stack(nodes[:2]) if group.stride == 2 else None,

@@ -9,7 +9,7 @@ side, o convolutions side by side.
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +46,8 @@ def _shifted_sum(
   """Convolves each channel with its own kernel."""
   taps = kernels.reshape(len(kernels), -1, 1, 1, 1)
   terms = _windows(x, kernels.shape[-1], stride, dilation)
-  return sum(taps[:, i] * term for i, term in enumerate(terms)).astype(x.dtype)
+  total = sum(taps[:, i] * term for i, term in enumerate(terms))
+  return cast(Array, total).astype(x.dtype)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4))
@@ -142,7 +143,7 @@ def _depthwise_backward(
       for kernel, g, dilation in zip(kernels, gs, dilations)
     )
     if len(xs) < len(kernels):
-      to_xs = (sum(to_xs),)
+      to_xs = (cast(Array, sum(to_xs)),)
     inputs = _one_for_each(xs, kernels)
 
     def to_kernels() -> Kernels:
