@@ -4,12 +4,8 @@ It takes the parameters of `networks.supernet.Supernet`, so that both can be com
 It is plain and slow on purpose, and shares no code with the package.
 """
 
-from typing import Any
-
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, PyTree
 
@@ -110,19 +106,3 @@ def furthest(a: PyTree, b: PyTree) -> float:
     return difference / max(norm, 1e-3 * scale)
 
   return max(jax.tree.leaves(jax.tree.map(distance, a, b)))
-
-
-def first_variables(net: nn.Module, *args: Any, seed: int = 0, dtype: Any = np.float32) -> Any:
-  """Variables of a network as at its start, drawn by NumPy, so that no initialiser compiles."""
-  rng, shapes = np.random.default_rng(seed), jax.eval_shape(net.init, jax.random.key(0), *args)
-
-  def draw(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-    name = path[-1].key
-    if name in ('mean', 'var', 'scale'):
-      return np.full(leaf.shape, float(name != 'mean'), dtype)
-    # A depthwise kernel of the supernet ends in its pixels, any other kernel in its outputs.
-    pixels = name.endswith('depthwise')
-    fan_in = np.prod(leaf.shape[-2:] if pixels else leaf.shape[-2:-1] or 1)
-    return (rng.uniform(-1, 1, leaf.shape) / np.sqrt(fan_in)).astype(dtype)
-
-  return jax.tree_util.tree_map_with_path(draw, shapes)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_networks import first_variables, images
 
 from stretchnas_jax.cells import space
 from stretchnas_jax.networks import layers
@@ -97,12 +98,8 @@ def as_float64(tree):
   return jax.tree.map(lambda a: np.asarray(a, np.float64), tree)
 
 
-def images(*shape):
-  return np.random.default_rng(1).normal(size=shape).astype(np.float32)
-
-
 def run(module, x, **kwargs):
-  variables = shaken(jax.jit(module.init)(jax.random.key(0), x))
+  variables = shaken(first_variables(module, x))
   return variables, jax.jit(lambda v, x: module.apply(v, x, **kwargs))(variables, x)
 
 
@@ -130,7 +127,7 @@ def test_every_operation_of_a_genotype_is_there():
 @pytest.mark.parametrize('depthwise, fan_in', [(False, 20 * 25), (True, 25)])
 def test_kernels_start_as_in_pytorch(depthwise, fan_in):
   module = layers.Conv(20, (5, 5), depthwise=depthwise)
-  kernel = module.init(jax.random.key(3), images(1, 5, 5, 20))['params']['kernel']
+  kernel = module.init(jax.random.key(3), jnp.asarray(images(1, 5, 5, 20)))['params']['kernel']
   assert kernel.shape == (5, 5, 1 if depthwise else 20, 20)
   bound = fan_in**-0.5
   assert abs(np.max(np.abs(kernel)) / bound - 1) < 0.02
@@ -141,7 +138,7 @@ def test_kernels_start_as_in_pytorch(depthwise, fan_in):
 def test_batch_norm_in_training():
   x = images(3, 4, 5, 2) * 3 + 1
   module = layers.batch_norm(True, layers.Style())
-  variables = shaken(module.init(jax.random.key(0), x))
+  variables = shaken(first_variables(module, x))
   y, new = module.apply(variables, x, mutable=['batch_stats'])
   mean, var = x.astype(np.float64).mean((0, 1, 2)), x.astype(np.float64).var((0, 1, 2))
   batch = {'mean': mean, 'var': var}

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import reference
+from small_networks import first_variables, images
 
 from stretchnas_jax.cells import genotype, graph, space
 from stretchnas_jax.networks import network, sizes, supernet
@@ -38,15 +38,11 @@ class Doubled(nn.Module):
     return 2 * x[:, :: self.stride, :: self.stride]
 
 
-def images(*shape, seed=0):
-  return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
 @pytest.mark.parametrize('form', ['merged', 'planes'])
 def test_a_supernet_mixes_an_own_operation_in_on_every_edge(form):
   net = supernet.Supernet(SPACE, 4, 2, 3, form=form, operations={'own': Gate})
   x = images(4, 8, 8, 3)
-  variables = reference.first_variables(net, x)
+  variables = first_variables(net, x)
   names = {k for k in variables['params']['cell_0'] if k.startswith('own')}
   assert names == {f'own_{src}_{dst}' for src, dst in SPACE.graph.edges}
 
@@ -62,7 +58,7 @@ def test_a_supernet_mixes_an_own_operation_in_on_every_edge(form):
 def test_a_found_cell_with_an_own_operation_can_be_trained(form):
   net = network.FixedNetwork(CELL, 4, 2, 3, operations={'own': Gate}, form=form)
   x = images(4, 8, 8, 3)
-  variables = reference.first_variables(net, x)
+  variables = first_variables(net, x)
 
   def loss(params):
     logits, _ = net.apply(variables | {'params': params}, x, train=True, mutable=['batch_stats'])

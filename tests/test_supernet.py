@@ -8,22 +8,29 @@ import numpy as np
 import optax
 import pytest
 import reference
+from small_networks import first_variables
 
 from stretchnas_jax.cells import graph, space
 from stretchnas_jax.networks import supernet
 
+# One operation of each kind; `test_edge_groups` has all of them. Each one more compiles longer.
+FEW = ('none', 'max_pool_3x3', 'skip_connect', 'sep_conv_3x3', 'dil_conv_5x5')
 
-def network_case(net, image_shape, dtype, batch=4):
+
+def small(nodes, names=FEW):
+  return space.SearchSpace(graph.CellGraph(nodes), names)
+
+
+def network_case(net, image_shape, dtype=jnp.float32, batch=4):
+  """(variables, images, operation weights, edge scores) of a network."""
   images = jax.random.normal(jax.random.key(1), (batch, *image_shape), dtype)
-  params = jax.tree.map(
-    lambda x: x.astype(dtype), jax.jit(net.init)(jax.random.key(0), images)['params']
-  )
+  variables = first_variables(net, images, dtype=dtype)
   keys = iter(jax.random.split(jax.random.key(2), 4))
   shape = len(net.space.graph.edges), len(net.space.primitives)
   cells = supernet.CELL_TYPES
   op_weights = {c: jax.nn.softmax(jax.random.normal(next(keys), shape, dtype)) for c in cells}
   scores = {c: jax.random.uniform(next(keys), shape[:1], dtype, 0.2, 1.2) for c in cells}
-  return params, images, op_weights, scores
+  return variables, images, op_weights, scores
 
 
 def loss_and_gradients(apply, params, images, op_weights, scores):
@@ -40,14 +47,14 @@ def loss_and_gradients(apply, params, images, op_weights, scores):
 def test_networks_equal_the_reference(x64):
   with jax.enable_x64(x64):
     dtype = jnp.float64 if x64 else jnp.float32
-    net = supernet.Supernet(space.darts_space(2, with_none=True), 4, 3, 3, dtype=dtype)
-    case = network_case(net, (16, 16, 1), dtype, batch=5)
-    stats = jax.eval_shape(net.init, jax.random.key(0), case[1])['batch_stats']
-    stats = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), stats)
+    # In float32, which is the weaker test, fewer edges.
+    net = supernet.Supernet(small(2 if x64 else 1), 4, 3, 3, dtype=dtype)
+    variables, *args = network_case(net, (12, 12, 1), dtype, batch=5)
+    case = variables['params'], *args
 
     def ours(form, params, *args):
-      variables = {'params': params, 'batch_stats': stats}
-      return net.clone(form=form).apply(variables, *args, train=True, mutable=['batch_stats'])[0]
+      given = variables | {'params': params}
+      return net.clone(form=form).apply(given, *args, train=True, mutable=['batch_stats'])[0]
 
     expected = loss_and_gradients(functools.partial(reference.supernet, net), *case)
     for form in ('merged', 'planes'):
@@ -56,18 +63,16 @@ def test_networks_equal_the_reference(x64):
 
 
 def test_where_no_weight_learns_only_the_gradients_of_depthwise_kernels_are_left_out():
-  net = supernet.Supernet(space.darts_space(2), 4, 3, 3, form='planes')
-  case = network_case(net, (8, 8, 3), jnp.float32)
-  stats = jax.jit(net.init)(jax.random.key(0), case[1])['batch_stats']
+  net = supernet.Supernet(small(2, FEW[1:]), 4, 1, 3, form='planes')
+  variables, *args = network_case(net, (8, 8, 3))
 
   @jax.jit
   def run(learning):
     def apply(params, *args):
-      variables = {'params': params, 'batch_stats': stats}
       options = {'train': True, 'learning': learning, 'mutable': ['batch_stats']}
-      return net.apply(variables, *args, **options)[0]
+      return net.apply(variables | {'params': params}, *args, **options)[0]
 
-    return loss_and_gradients(apply, *case)
+    return loss_and_gradients(apply, variables['params'], *args)
 
   (value, (params, *arch)), (value_without, (params_without, *arch_without)) = map(run, (1.0, 0.0))
   assert reference.furthest((value_without, arch_without), (value, arch)) < 1e-6
@@ -82,17 +87,17 @@ def test_where_no_weight_learns_only_the_gradients_of_depthwise_kernels_are_left
 
 @pytest.mark.parametrize('form', ['merged', 'planes'])
 def test_remat_changes_memory_and_no_result(form):
-  net = supernet.Supernet(space.darts_space(2), 4, 3, 3, form=form)
-  params, *args = network_case(net, (8, 8, 3), jnp.float32)
-  stats = jax.jit(net.init)(jax.random.key(0), args[0])['batch_stats']
+  net = supernet.Supernet(small(2, FEW[1:4]), 4, 2, 3, form=form)
+  variables, *args = network_case(net, (8, 8, 3))
+  params = variables['params']
 
   def run(net):
     def loss(params):
-      variables = {'params': params, 'batch_stats': stats}
-      logits, updated = net.apply(variables, *args, train=True, mutable=['batch_stats'])
+      given = variables | {'params': params}
+      logits, updated = net.apply(given, *args, train=True, mutable=['batch_stats'])
       return (logits**2).sum(), updated
 
-    # What the second half of a gradient is given by the first.
+    # The arrays that the first half of a gradient keeps for the second.
     kept = jax.eval_shape(lambda params: jax.vjp(loss, params, has_aux=True)[1], params)
     found = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
     return found, sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(kept))
@@ -111,9 +116,8 @@ def test_darts_supernet_has_the_published_number_of_weights():
 @pytest.mark.parametrize('form', ['merged', 'planes'])
 def test_evaluation_uses_running_averages(form):
   """After many updates from one batch, evaluation mode gives that batch's training logits."""
-  net = supernet.Supernet(space.darts_space(1), 4, 1, 3, form=form)
-  images = jax.random.normal(jax.random.key(1), (6, 8, 8, 3))
-  variables = jax.jit(net.init)(jax.random.key(0), images)
+  net = supernet.Supernet(small(1), 4, 1, 3, form=form)
+  variables, images, *_ = network_case(net, (8, 8, 3), batch=6)
   train = jax.jit(lambda v: net.apply(v, images, train=True, mutable=['batch_stats']))
   for _ in range(200):
     logits, updated = train(variables)
@@ -123,17 +127,18 @@ def test_evaluation_uses_running_averages(form):
 
 @pytest.mark.parametrize('form', ['merged', 'planes'])
 def test_bfloat16_stays_near_and_keeps_float32_state(form):
-  net = supernet.Supernet(space.darts_space(1), 4, 1, 3, form=form)
-  case = network_case(net, (8, 8, 3), jnp.float32)
+  net = supernet.Supernet(small(1), 4, 1, 3, form=form)
+  variables, *args = network_case(net, (8, 8, 3))
 
   def run(net):
-    variables = jax.jit(net.init)(jax.random.key(0), case[1])
-    apply = lambda v: net.apply(v, *case[1:], train=True, mutable=['batch_stats'])
-    return variables, jax.jit(apply)(variables)
+    apply = lambda v: net.apply(v, *args, train=True, mutable=['batch_stats'])
+    return jax.jit(apply)(variables)
 
-  _, (expected, _) = run(net)
-  variables, (logits, updated) = run(net.clone(dtype=jnp.bfloat16))
-  assert {x.dtype for x in jax.tree.leaves((variables, logits, updated))} == {jnp.dtype('float32')}
+  expected, _ = run(net)
+  half = net.clone(dtype=jnp.bfloat16)
+  logits, updated = run(half)
+  first = jax.eval_shape(half.init, jax.random.key(0), args[0])
+  assert {x.dtype for x in jax.tree.leaves((first, logits, updated))} == {jnp.dtype('float32')}
   np.testing.assert_allclose(logits, expected, atol=0.05)
 
 

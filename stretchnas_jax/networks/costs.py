@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from stretchnas_jax.networks import layers
+from stretchnas_jax.networks import initializers, layers
 from stretchnas_jax.networks.fixed_cell import FixedCell
 
 
@@ -49,7 +49,7 @@ def count_params(net: nn.Module, image_shape: tuple[int, ...]) -> int:
     image_shape: `(H, W, C)`.
   """
   images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-  return _count_leaves(jax.eval_shape(net.init, jax.random.key(0), images)['params'])
+  return _count_leaves(initializers.trace_shapes(net, images)['params'])
 
 
 def _count_leaves(params: PyTree) -> int:

@@ -1,0 +1,102 @@
+"""Networks of fixed cells: both forms are equal, and one and four devices."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from small_networks import SMALL, first_variables, images, paths, train
+
+from stretchnas_jax.cells import genotype
+from stretchnas_jax.networks import network
+from stretchnas_jax.networks import operations as ops
+
+# Every operation at both strides, in one cell: nodes 0 and 1 are inputs, node 2 is not.
+EVERY = tuple(
+  edge
+  for i, name in enumerate(ops.OPERATIONS)
+  for edge in ((name, i % 2, 2 + i % 3), (name, 2, 5 + i % 2))
+)
+MANY = genotype.Genotype(EVERY, [2, 3, 6], EVERY, [4, 2, 5, 6])
+
+
+@pytest.mark.parametrize(
+  'cells, stem, image, channels, layers, dtype, atol',
+  [
+    (MANY, 'cifar', (32, 32, 1), 3, 1, 'float64', 1e-11),
+    (SMALL, 'cifar', (32, 32, 3), 5, 8, 'float64', 1e-11),
+    (SMALL, 'imagenet', (65, 51, 3), 4, 7, 'float64', 1e-12),
+    (SMALL, 'cifar', (32, 32, 3), 4, 8, 'bfloat16', 0.05),
+  ],
+)
+def test_forms_are_equal(cells, stem, image, channels, layers, dtype, atol):
+  """In 'planes' equal cells are a loop; 8 layers have runs of none, one and two of them."""
+  with jax.enable_x64(dtype == 'float64'):
+    plain = network.FixedNetwork(
+      cells, channels, layers, 5, stem, layers > 1 and stem == 'cifar', dtype=jnp.dtype(dtype),
+      form='plain',
+    )  # fmt: skip
+    x = images(3, *image).astype(np.float64 if dtype == 'float64' else np.float32)
+    variables = jax.tree.map(lambda a: a.astype(x.dtype), first_variables(plain, x))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def step(net, variables, x):
+      def loss(params, x):
+        outputs, new = train(net, variables | {'params': params}, x, 0.3, jax.random.key(5))
+        return sum(jnp.sin(y).sum() for y in jax.tree.leaves(outputs)), (outputs, new)
+
+      (_, rest), found = jax.value_and_grad(loss, (0, 1), has_aux=True)(variables['params'], x)
+      return rest, found, net.apply(variables, x)
+
+    want, found = (step(net, variables, x) for net in (plain, plain.clone(form='planes')))
+  assert jax.tree.structure(found) == jax.tree.structure(want)
+  if dtype == 'bfloat16':  # gradients of bfloat16 are noise here; outputs and averages are not
+    want, found = (want[0], want[2]), (found[0], found[2])
+  for (path, a), b in zip(paths(want).items(), jax.tree.leaves(found)):
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    assert np.linalg.norm(b - a) <= atol * (np.linalg.norm(a) + 1e-3), path
+
+
+def gradients(net, variables, x, axis_name=None):
+  """(gradients, running averages, logits) of a step with drop path."""
+  mean = lambda y: y if axis_name is None else jax.lax.pmean(y, axis_name)
+
+  def loss(params):
+    logits, new = train(net, variables | {'params': params}, x, 0.3, jax.random.key(5))
+    return mean(jnp.sin(logits).mean()), (logits, new['batch_stats'])
+
+  gradient, (logits, stats) = jax.grad(loss, has_aux=True)(variables['params'])
+  return mean(gradient), stats, logits
+
+
+@pytest.fixture(scope='module')
+def trained():
+  """A small network with both kinds of cell, its variables, and images."""
+  net = network.FixedNetwork(SMALL, 4, 3, 5)
+  x = images(8, 16, 16, 3)
+  return net, first_variables(net, x), x
+
+
+@pytest.fixture(scope='module')
+def one_device(trained):
+  net, variables, x = trained
+  return jax.jit(functools.partial(gradients, net))(variables, x)
+
+
+@pytest.mark.parametrize('backend', ['shard_map', 'pmap'])
+def test_four_devices_equal_one(trained, one_device, backend):
+  net, variables, x = trained
+  step = functools.partial(gradients, net.clone(axis_name='batch'), axis_name='batch')
+  if backend == 'shard_map':
+    mesh = Mesh(np.array(jax.devices()), ('batch',))
+    specs = {'in_specs': (P(), P('batch')), 'out_specs': (P(), P(), P('batch'))}
+    four = jax.jit(jax.shard_map(step, mesh=mesh, check_vma=False, **specs))(variables, x)
+  else:
+    step = jax.pmap(step, 'batch', in_axes=(None, 0), out_axes=(None, None, 0))
+    gradient, stats, logits = step(variables, x.reshape(4, 2, *x.shape[1:]))
+    four = gradient, stats, logits.reshape(8, -1)
+  near = functools.partial(np.testing.assert_allclose, rtol=2e-3, atol=2e-5)
+  jax.tree.map(near, four, one_device)
