@@ -113,8 +113,8 @@ def spread(
 
   Args:
     values: arrays of one shape.
-    shape: the shape `(B, H, W, ...)` of a map; it ends in the shape of a value. In an export B is
-      no number yet.
+    shape: the shape `(B, H, W, ...)` of a map; it ends in the shape of a value. In an export B
+      is a symbol.
   """
 
   def repeat(_: tuple[()], values: list[Float[Array, '*r']]) -> list[Float[Array, 'B H W *r']]:

@@ -77,7 +77,7 @@ def add_mixtures(
 def _shared(
   group: EdgeGroup, axis_name: str | None, data: BySource, x: Float[Array, 'C H W B']
 ) -> tuple[Float[Array, 'S C h w B'], Averages]:
-  """Computes what a source adds to all nodes, and the moments of its batch norms."""
+  """Computes the mixtures that a source adds to all nodes, and the moments of its batch norms."""
   norms = BatchNorms(data.running, axis_name)
   return edge_mixture.shared(x, data.weights, group.stride, norms), norms.batch
 
@@ -90,7 +90,7 @@ def _edge(
   r: Float[Array, 'C H W B'],
   learning: Number,
 ) -> tuple[Float[Array, 'C h w B'], Averages]:
-  """Computes what an edge adds to its target, and the moments of its batch norms."""
+  """Computes the mixture that an edge adds to its target, and the moments of its batch norms."""
   norms = BatchNorms(data.running, axis_name)
   y = edge_mixture.edge(data.params, r, data.weights, learning, group.stride, norms)
   return y, norms.batch
