@@ -13,6 +13,7 @@ that is under way. Without a source each parameter draws its values from its own
 
 import contextlib
 import contextvars
+import functools
 import itertools
 import math
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -156,17 +157,17 @@ def compiled(function: Callable[[PRNGKeyArray], PyTree]) -> Callable[[PRNGKeyArr
 
 def uniform(fan_in: int) -> Callable[..., Float[AnyArray, '...']]:
   """Returns PyTorch's initialiser for convolutions and linear maps: uniform in +-1/sqrt(fan_in)."""
-  bound = fan_in**-0.5
+  return functools.partial(_initialize, fan_in**-0.5)
 
-  def initialize(
-    key: PRNGKeyArray, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32
-  ) -> Float[AnyArray, '...']:
-    source = _source.get()
-    if isinstance(source, _Listing | _Pieces):
-      return source.take(_Request(tuple(shape), bound)).astype(dtype)
-    return jax.random.uniform(key, shape, dtype, -1.0, 1.0) * bound
 
-  return initialize
+def _initialize(
+  bound: float, key: PRNGKeyArray, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32
+) -> Float[AnyArray, '...']:
+  """Takes values in -bound .. bound from the source, or draws them where there is none."""
+  source = _source.get()
+  if isinstance(source, _Listing | _Pieces):
+    return source.take(_Request(tuple(shape), bound)).astype(dtype)
+  return jax.random.uniform(key, shape, dtype, -1.0, 1.0) * bound
 
 
 def _list_requests(

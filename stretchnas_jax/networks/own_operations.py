@@ -57,7 +57,10 @@ def apply(
   if getattr(y, 'shape', None) != expected:
     raise ValueError(f'{where} {_shown(y)} at stride {stride}; it must return {list(expected)}')
   if y.dtype != x.dtype:
-    raise ValueError(f'{where} {y.dtype} for an input of {x.dtype}; it must return {x.dtype}')
+    raise ValueError(
+      f'{where} {y.dtype} for an input of {x.dtype}; it must return {x.dtype}, '
+      'for example by .astype(x.dtype)'
+    )
   return y
 
 

@@ -65,14 +65,17 @@ class BatchNorms:
       measure: as for `get`, with moments `[..., o, C]`.
     """
     measured = functools.cache(measure)
-
-    def measure_one(i: int) -> tuple[Float[Array, '*r C'], Float[Array, '*r C']]:
-      mean, square = measured()
-      return mean[..., i, :], square[..., i, :]
-
-    found = [self.get(name, functools.partial(measure_one, i)) for i, name in enumerate(names)]
+    found = [
+      self.get(name, functools.partial(_take_moments, measured, i)) for i, name in enumerate(names)
+    ]
     means, scales = zip(*found)
     return jnp.stack(means, -2), jnp.stack(scales, -2)
+
+
+def _take_moments(measure: Measure, i: int) -> tuple[Float[Array, '*r C'], Float[Array, '*r C']]:
+  """The moments of batch norm i of a group."""
+  mean, square = measure()
+  return mean[..., i, :], square[..., i, :]
 
 
 def moments(
@@ -95,15 +98,12 @@ def _sum_over_pixels(maps: Sequence[Float[Array, 'B H W *r']]) -> list[Float[Arr
   the rest of the chip idle. Maps that are summed together share one further kernel.
   """
   shape = maps[0].shape
+  return linear_call(_add_pixels, lambda _, sums: spread(sums, shape), (), list(maps))
 
-  def add(_: tuple[()], maps: list[Float[Array, 'B H W *r']]) -> list[Float[Array, '*r']]:
-    of_images = lax.optimization_barrier([x.sum((1, 2)) for x in maps])
-    return list(jnp.stack(of_images).sum(1))
 
-  def transpose(_: tuple[()], sums: list[Float[Array, '*r']]) -> list[Float[Array, 'B H W *r']]:
-    return spread(sums, shape)
-
-  return linear_call(add, transpose, (), list(maps))
+def _add_pixels(_: tuple[()], maps: Sequence[Float[Array, 'B H W *r']]) -> list[Float[Array, '*r']]:
+  of_images = lax.optimization_barrier([x.sum((1, 2)) for x in maps])
+  return list(jnp.stack(of_images).sum(1))
 
 
 def spread(
@@ -116,14 +116,12 @@ def spread(
     shape: the shape `(B, H, W, ...)` of a map; it ends in the shape of a value. In an export B
       is a symbol.
   """
-
-  def repeat(_: tuple[()], values: list[Float[Array, '*r']]) -> list[Float[Array, 'B H W *r']]:
-    return [jnp.broadcast_to(value, shape) for value in values]
-
-  def transpose(_: tuple[()], maps: list[Float[Array, 'B H W *r']]) -> list[Float[Array, '*r']]:
-    return _sum_over_pixels(maps)
-
-  return linear_call(repeat, transpose, (), list(values))
+  return linear_call(
+    lambda _, values: [jnp.broadcast_to(value, shape) for value in values],
+    lambda _, maps: _sum_over_pixels(maps),
+    (),
+    list(values),
+  )
 
 
 def pixel_moments(x: Float[Array, 'B H W *r']) -> tuple[Float[Array, '*r'], Float[Array, '*r']]:
@@ -141,8 +139,10 @@ def update_running(running: Averages, batch: Averages) -> Averages:
     running: the averages so far.
     batch: the moments of the batch, with the same names.
   """
-
-  def move(name: str, field: str) -> Float[AnyArray, '...']:
-    return MOMENTUM * running[name][field] + (1 - MOMENTUM) * batch[name][field]
-
-  return {name: {field: move(name, field) for field in ('mean', 'var')} for name in running}
+  return {
+    name: {
+      field: MOMENTUM * running[name][field] + (1 - MOMENTUM) * batch[name][field]
+      for field in ('mean', 'var')
+    }
+    for name in running
+  }
