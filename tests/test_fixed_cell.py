@@ -12,7 +12,7 @@ def images(*shape, seed=0):
 
 
 def pooled(x, reduce, stride):
-  """A 3x3 pool of `[B, H, W, C]` pixel by pixel, of what lies inside."""
+  """A 3x3 pool of `[B, H, W, C]` pixel by pixel, without the padding."""
   height, width = x.shape[1:3]
   rows = range(0, height, stride)
   columns = range(0, width, stride)

@@ -1,4 +1,4 @@
-"""What is asked of a GPU: rows, arithmetic, tables, and that a second call goes on."""
+"""The benchmark on a GPU: rows, arithmetic and tables; a second call goes on."""
 
 import json
 import threading

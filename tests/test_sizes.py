@@ -1,3 +1,5 @@
+"""Sizes against published numbers, the compiled program, and counts by hand."""
+
 import math
 
 import jax

@@ -18,8 +18,8 @@ _LIMIT = 300  # seconds for a measurement; a longer compilation is a result
 
 # A GPU computes these by other programs than a CPU.
 _TESTS = (
-  'operations', 'supernet', 'network', 'cells', 'bilevel', 'unrolled', 'relaxation', 'topology',
-  'training',
+  'operations', 'edge_groups', 'supernet', 'fixed_cell', 'network', 'network_forms',
+  'own_operations', 'cells', 'bilevel', 'unrolled', 'relaxation', 'topology', 'training',
 )  # fmt: skip
 _NOT_HERE = 'not four_devices and not does_not_divide'  # these need several devices
 

@@ -1,3 +1,5 @@
+"""All parameters of a network come from one draw, bit for bit the same in all ways to start."""
+
 import math
 
 import flax.linen as nn
