@@ -20,7 +20,7 @@ class Gate(nn.Module):
   @nn.compact
   def __call__(self, x, train=False):
     x = x[:, :: self.stride, :: self.stride]
-    return x * nn.sigmoid(nn.Dense(self.channels, use_bias=False)(nn.relu(x)))
+    return x * nn.sigmoid(nn.Dense(self.channels, use_bias=False, dtype=x.dtype)(nn.relu(x)))
 
 
 def one_or_two_inputs(graph):

@@ -106,7 +106,7 @@ class Task(NamedTuple):
 def begin(plan: Plan, programs: Programs) -> tuple[steps.Position, steps.Work]:
   """Returns the position before the first step, and the steps with their data on the devices.
 
-  A run, a benchmark and the tests begin here.
+  A run and a benchmark both begin here.
 
   Args:
     plan: of the run.
