@@ -9,7 +9,7 @@ Published test errors: 3.00 +- 0.14 % for first order and 2.76 +- 0.09 % for sec
 3.3 M parameters; 0.4 and 4 days on a GTX 1080 Ti (paper, Table 1); 2.82 % for second order on
 output edges (Table 5).
 
-    python -m stretchnas_jax.search --config=configs/darts_cifar10.py:second --workdir=runs/darts
+    python -m stretchnas_jax.search --config=darts_cifar10:second --workdir=runs/darts
 """
 
 from ml_collections import ConfigDict

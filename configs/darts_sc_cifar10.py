@@ -2,7 +2,7 @@
 
 Four intermediate nodes, as in the paper's Figure 5; 50 epochs of batch 64.
 
-    python -m stretchnas_jax.search --config=configs/darts_sc_cifar10.py --workdir=runs/darts_sc
+    python -m stretchnas_jax.search --config=darts_sc_cifar10 --workdir=runs/darts_sc
 """
 
 from ml_collections import ConfigDict

@@ -3,7 +3,7 @@
 Four intermediate nodes, 8 edges as in DARTS, no `none`. Published: 2.72 +- 0.12 % test error at the
 depth of the search, 8 layers; 0.6 days on a GTX 1080 Ti (paper, Table 1).
 
-    python -m stretchnas_jax.search --config=configs/darts_wo_sc_cifar10.py --workdir=runs/wo_sc
+    python -m stretchnas_jax.search --config=darts_wo_sc_cifar10 --workdir=runs/wo_sc
 """
 
 from ml_collections import ConfigDict

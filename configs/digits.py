@@ -4,7 +4,7 @@ Mixed-level search (Eq. 18) over all subsets of out-edges (Eq. 11-13) with the p
 1,437 training images of 8 x 8 pixels are divided into three parts. A validation accuracy of 0.98
 takes about three minutes on two CPU cores, compilation included.
 
-    python -m stretchnas_jax.search --config=configs/digits.py --workdir=runs/digits
+    python -m stretchnas_jax.search --config=digits --workdir=runs/digits
 """
 
 from ml_collections import ConfigDict

@@ -3,7 +3,7 @@
 `--config.data.path` names the folder. Images of any size, grey or in colour, are resized once to
 `data.image_size` pixels a side and cached.
 
-    python -m stretchnas_jax.search --config=configs/folder.py --workdir=runs/mine \
+    python -m stretchnas_jax.search --config=folder --workdir=runs/mine \
         --config.data.path=my_images/train --config.search.epochs=50
 """
 

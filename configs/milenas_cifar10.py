@@ -3,7 +3,7 @@
 Eight operations with `none`, four intermediate nodes, two halves of the training images. Published:
 2.51 +- 0.11 % test error with 3.87 M parameters; 0.3 days (paper, Table 1).
 
-    python -m stretchnas_jax.search --config=configs/milenas_cifar10.py --workdir=runs/milenas
+    python -m stretchnas_jax.search --config=milenas_cifar10 --workdir=runs/milenas
 """
 
 from ml_collections import ConfigDict

@@ -4,7 +4,7 @@ Six intermediate nodes. The argument is the number of layers of search and evalu
 Published test errors: 2.58 +- 0.11, 2.36 +- 0.07 and 2.51 +- 0.09 % at 3.5 M parameters; 1.1, 1.5
 and 2.2 days on a GTX 1080 Ti (paper, Table 1).
 
-    python -m stretchnas_jax.search --config=configs/milenas_sc_cifar10.py:8 --workdir=runs/sc_l8
+    python -m stretchnas_jax.search --config=milenas_sc_cifar10:8 --workdir=runs/sc_l8
 """
 
 from ml_collections import ConfigDict

@@ -9,7 +9,7 @@ colour as in DARTS' training on ImageNet. Published: 23.8 % top-1 and 7.2 % top-
 `--config.data.path` is a folder with `train/` and `val/` of class folders, or a folder in which
 TFDS prepared the data set. Without it, TFDS' default folder is used.
 
-    python -m stretchnas_jax.search --config=configs/milenas_sc_imagenet.py \
+    python -m stretchnas_jax.search --config=milenas_sc_imagenet \
         --workdir=runs/sc_imagenet --config.data.path=/data/imagenet
 """
 

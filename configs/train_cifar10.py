@@ -5,7 +5,7 @@ errors: 2.76 +- 0.09 % for DARTS_V2, 2.58 +- 0.11 % for a stretchable cell of Mi
 parameters. The paper trains its cells with as many layers as the search had;
 `describe CELL --layers=8 --target-params=3.5e6` finds C. It is meant for a GPU or TPU.
 
-    python -m stretchnas_jax.train --config=configs/train_cifar10.py --workdir=runs/v2 \
+    python -m stretchnas_jax.train --config=train_cifar10 --workdir=runs/v2 \
         --genotype=DARTS_V2 --seeds=0,1,2
 """
 

@@ -3,7 +3,7 @@
 `--config.data.path` names a folder with `train/` and `test/` (or `val/`) of class folders. Without
 a test folder, `--config.data.holdout=0.1` keeps a tenth of the images to measure on.
 
-    python -m stretchnas_jax.train --config=configs/train_folder.py --workdir=runs/trained \
+    python -m stretchnas_jax.train --config=train_folder --workdir=runs/trained \
         --genotype=runs/mine/genotype.json --config.data.path=my_images
 """
 

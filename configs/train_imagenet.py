@@ -8,7 +8,7 @@ The learning rate is 0.5 after 5 epochs of warm-up, then falls linearly to 0. DA
 `--config.data.path` is a folder with `train/` and `val/` of class folders, or a folder in which
 TFDS prepared the data set. Without it, TFDS' default folder is used.
 
-    python -m stretchnas_jax.train --config=configs/train_imagenet.py --workdir=runs/imagenet \
+    python -m stretchnas_jax.train --config=train_imagenet --workdir=runs/imagenet \
         --genotype=DARTS_V2 --config.data.path=/data/imagenet
 """
 

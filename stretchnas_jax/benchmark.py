@@ -62,7 +62,7 @@ def _rounded(value: Any) -> Any:
 
 def main() -> None:
   """Runs the command."""
-  app.run(prepare, workdir=False, options=OPTIONS)
+  app.run(prepare, workdir=False, options=OPTIONS, kinds=('search', 'train'))
 
 
 if __name__ == '__main__':

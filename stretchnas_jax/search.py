@@ -23,7 +23,7 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], object]:
 
 def main() -> None:
   """Runs the command."""
-  app.run(prepare, options=OPTIONS)
+  app.run(prepare, options=OPTIONS, kinds=('search',))
 
 
 if __name__ == '__main__':

@@ -45,7 +45,7 @@ def main() -> None:
   """Runs the command; `--eval-only` needs no config, since the folder of a run knows its own."""
   given = [re.split('[=.]', word, maxsplit=1)[0].lstrip('-') for word in sys.argv[1:]]
   config = 'eval-only' not in given or 'config' in given
-  app.run(prepare, config=config, workdir=True, options=OPTIONS)
+  app.run(prepare, config=config, workdir=True, options=OPTIONS, kinds=('train',))
 
 
 if __name__ == '__main__':

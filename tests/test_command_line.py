@@ -6,7 +6,7 @@ import re
 import pytest
 from absl import flags
 
-from stretchnas_jax.cli import app
+from stretchnas_jax.cli import app, config_flags
 from stretchnas_jax.cli.command_line import Option
 
 CONFIG = """
@@ -117,14 +117,25 @@ def test_two_programs_in_one_process_share_no_flags_and_no_config():
       '--config.zzz: no such field; .* config are arg, flag, search, seed, sizes',
     ),
     (['--noconfig.flags'], '--noconfig.flags: no such field; did you mean config.flag'),
-    (['--config.search.epochs=abc'], 'config.search.epochs=abc: invalid literal'),
-    (['--config.search.epochs=2.5'], 'config.search.epochs=2.5: invalid literal'),
+    (['--config.search.epochs=abc'], 'config.search.epochs=abc: it must be a whole number of at'),
+    (['--config.search.epochs=2.5'], 'config.search.epochs=2.5: it must be a whole number'),
+    (['--config.search.epochs', 'three'], 'config.search.epochs=three: it must be a whole number'),
+    (['--config.search.rate=fast'], 'config.search.rate=fast: it must be a number'),
+    (['--config.flag=maybe'], 'config.flag=maybe: it must be True or False'),
     (['--config.search=3'], 'config.search=3'),
     (['--config.arg.x=3'], '--config.arg.x: no such field; config.arg is a value'),
     (['--config.seed[0]=3'], 'seed'),
     (['--zork=3'], "Unknown command line flag 'zork'"),
-    (['--steps=many'], 'steps=many'),
-    (['word', 'more'], "unexpected argument 'word'"),
+    (['--steps=many'], '--steps=many: it must be a whole number'),
+    (['word', 'more'], "unexpected argument 'word'; did you mean --genotype=word"),
+    (['--epochs=3'], 'did you mean --config.search.epochs=3?'),
+    (['epochs=three'], 'did you mean --config.search.epochs=three?'),
+    (['search.epochs=3'], 'did you mean --config.search.epochs=3?'),
+    (['--search.epochs=3'], 'did you mean --config.search.epochs=3?'),
+    (['--config.epoch=3'], 'no such field; did you mean config.search.epochs?'),
+    (['--workdr=x'], 'did you mean --workdir=x?'),
+    (['--step=3'], 'did you mean --steps=3?'),
+    (['--save=x'], 'did you mean --workdir=x?'),
     (['--config=conf.py'], '--config is given twice'),
   ],
 )
@@ -137,6 +148,13 @@ def test_a_wrong_flag_is_named_in_one_line(capsys, words, message):
   'config, message',
   [
     ('nope.py', "--config: no such file: 'nope.py'"),
+    (
+      'elsewhere/digits.py',
+      "no such file: 'elsewhere/digits.py'; .* of that name: --config=digits$",
+    ),
+    ('digts', "is called 'digts'; did you mean digits\\? --config=help lists them"),
+    ('x' * 5000, 'no config of the package is called'),
+    ('digits:8', "digits:8: it takes no argument after a colon, and '8' is one"),
     ('syntax.py', 'syntax.py: SyntaxError: .*line 1'),
     ('missing.py', 'missing.py: line 1: ModuleNotFoundError: .*no_such_module_anywhere'),
     ('empty.py', 'empty.py: it has no function get_config'),
@@ -156,8 +174,9 @@ def test_an_error_in_a_config_file_is_named_in_one_line(capsys, config, message,
 
 
 def test_missing_and_misplaced_flags(capsys):
-  assert failure(capsys, '--workdir=w') == '--config=FILE is required'
-  assert failure(capsys, '--config.seed=1', '--workdir=w') == '--config=FILE is required'
+  assert failure(capsys, '--workdir=w') == config_flags.REQUIRED
+  assert failure(capsys, '--config.seed=1', '--workdir=w') == config_flags.REQUIRED
+  assert failure(capsys, 'digits', '--workdir=w').endswith('did you mean --config=digits?')
   assert failure(capsys, '--config=conf.py') == '--workdir=DIR is required'
   assert failure(capsys, '--config=conf.py', '--workdir=') == '--workdir=DIR is required'
   assert failure(capsys, config=False, positional=('cell',)) == 'CELL is missing'
@@ -171,4 +190,4 @@ def test_help_lists_the_flags_and_their_defaults(capsys):
   out, err = capsys.readouterr()
   assert stop.value.code == 0 and err == ''
   assert 'usage: prog CELL [options]' in out and '--steps=STEPS' in out and '(default: 5)' in out
-  assert '--config=FILE[:arg]' in out and '--workdir=' in out and 'Command lines' in out
+  assert '--config=NAME[:arg]' in out and '--workdir=' in out and 'Command lines' in out

@@ -21,6 +21,7 @@ from stretchnas_jax.cli.errors import (
   memory_advice,
   one_line,
 )
+from stretchnas_jax.config import names
 
 COMMANDS = {
   'search': 'searches a cell',
@@ -39,6 +40,7 @@ def run(
   workdir: bool | None = None,
   options: Sequence[Option] = (),
   positional: Sequence[str] = (),
+  kinds: Sequence[str] = (),
   argv: Sequence[str] | None = None,
 ) -> None:
   """Runs a program from its command line.
@@ -51,6 +53,7 @@ def run(
     workdir: True for a program that needs `--workdir=DIR`; None for the same as `config`.
     options: the other flags of the program.
     positional: names of the words that must be given.
+    kinds: of configs that the program takes, 'search' or 'train'; empty for any config.
     argv: the command line, with the program first; None for the command line of the process.
 
   Raises:
@@ -61,14 +64,14 @@ def run(
   workdir = config if workdir is None else workdir
   options = (*command_line.start_options(config, workdir), *options)
   if command_line.asks_for_help(argv):
-    print(command_line.usage(prepare, argv[0], config, options, positional))
+    print(command_line.usage(prepare, argv, config, options, positional, kinds))
     raise SystemExit(0)
   console.set_up_logging()
   try:
     # The stack is left last: the other processes of a job are told why this one ends.
     with contextlib.ExitStack() as job:
       try:
-        args = command_line.parse(argv, config, options, positional)
+        args = command_line.parse(argv, config, options, positional, kinds)
         if config:
           job.enter_context(_start_devices(args.distributed))
         work = prepare(args)
@@ -116,7 +119,8 @@ def main() -> None:
   elif words[0] == '--version':
     print(f'stretchnas {stretchnas_jax.__version__}')
   elif words[0] not in COMMANDS:
-    fail(f'no command {words[0]!r}; there are {", ".join(COMMANDS)}')
+    hint = names.did_you_mean(words[0], COMMANDS) or f'there are {names.some(COMMANDS)}'
+    fail(f'no command {words[0]!r}; {hint}')
   else:
     sys.argv = [f'stretchnas {words[0]}', *words[1:]]
     importlib.import_module(f'stretchnas_jax.{words[0]}').main()

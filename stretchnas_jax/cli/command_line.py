@@ -3,12 +3,14 @@
 import pathlib
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from absl import flags
 
-from stretchnas_jax.cli import config_flags, errors
+from stretchnas_jax import config as config_lib
+from stretchnas_jax.cli import config_flags, errors, slips
+from stretchnas_jax.config import ConfigDict, files
 
 # Takes the parsed command line, checks everything, and returns the function that does the work.
 Prepare = Callable[[types.SimpleNamespace], Callable[[], object]]
@@ -49,20 +51,25 @@ def start_options(config: bool, workdir: bool) -> tuple[Option, ...]:
 
 
 def asks_for_help(argv: Sequence[str]) -> bool:
-  """Returns True where a word of the command line asks for help."""
-  return not _HELP.isdisjoint(argv[1:])
+  """Returns True where a word of the command line asks for help, or for a list of configs."""
+  return not _HELP.isdisjoint(argv[1:]) or config_flags.asks_for_configs(argv)
 
 
 def parse(
-  argv: Sequence[str], config: bool, options: Sequence[Option], positional: Sequence[str]
+  argv: Sequence[str],
+  config: bool,
+  options: Sequence[Option],
+  positional: Sequence[str],
+  kinds: Sequence[str] = (),
 ) -> types.SimpleNamespace:
   """Returns the values of a command line.
 
   Args:
     argv: the command line, with the program first.
-    config: True for a program that takes `--config=FILE[:argument]` and overrides.
+    config: True for a program that takes `--config=NAME[:argument]` and overrides.
     options: the flags of the program.
     positional: names of the words that must be given.
+    kinds: of configs that the program takes, 'search' or 'train'; empty for any config.
 
   Returns:
     A namespace with `argv`, a field for each option and each positional, and with `config` the
@@ -76,11 +83,16 @@ def parse(
   for option in options:
     define = _DEFINE.get(type(option.default), flags.DEFINE_string)
     define(option.name, option.default, option.help, flag_values=values)
-  words, source = list(argv), None
+  words, source, loaded = list(argv), None, None
   if config:
     source, words = config_flags.split_config(words)
     words = ['--distributed=auto' if word == '--distributed' else word for word in words]
-  rest = _parse_flags(values, words, source)
+    loaded = config_flags.load_config(source)
+    _check_kind(source, loaded, kinds)
+    words = config_flags.joined_overrides(loaded, words)
+  defaults = {option.name: option.default for option in options}
+  slips.check_words(words[1:], defaults, len(positional), loaded)
+  rest = _parse_flags(values, words, loaded, defaults)
   found: dict[str, Any] = {option.name: values[option.name].value for option in options}
   if 'workdir' in found:
     if not found['workdir']:
@@ -93,9 +105,26 @@ def parse(
   return types.SimpleNamespace(argv=list(argv), **found, **_named(rest, positional))
 
 
-def _parse_flags(values: flags.FlagValues, words: Sequence[str], source: str | None) -> list[str]:
-  """Parses all flags, those of a config file included; returns the words that are not flags."""
-  config = None if source is None else config_flags.load_config(source)
+def _check_kind(source: str, config: ConfigDict, kinds: Sequence[str]) -> None:
+  """Raises ValueError for a config that belongs to another program."""
+  if len(kinds) == 1:
+    try:
+      config_lib.check_kind(config, config_lib.default_config(kinds[0]))
+    except ValueError as error:
+      raise ValueError(f'--config={source}: {error}') from error
+
+
+def _parse_flags(
+  values: flags.FlagValues,
+  words: Sequence[str],
+  config: ConfigDict | None,
+  defaults: Mapping[str, Any],
+) -> list[str]:
+  """Parses all flags, those of a config included; returns the words that are not flags."""
+  for word in words[1:]:
+    name, equals, value = word.lstrip('-').partition('=')
+    if word.startswith('-') and equals and name in defaults:
+      slips.check_value(name, value, defaults[name])
   try:
     if config is not None:
       config_flags.define_overrides(config, words, values)
@@ -115,33 +144,57 @@ def _named(words: Sequence[str], names: Sequence[str]) -> dict[str, str]:
 
 def usage(
   prepare: Prepare,
-  program: str,
+  argv: Sequence[str],
   config: bool,
   options: Sequence[Option],
   positional: Sequence[str],
+  kinds: Sequence[str] = (),
 ) -> str:
-  """Returns the help text of a program.
+  """Returns the help text of a program, or the list of configs where that is asked for.
 
   Args:
     prepare: its function; the first line of its module describes the program.
-    program: the first word of the command line.
+    argv: the command line, with the program first.
     config: as in `parse`.
     options: as in `parse`.
     positional: as in `parse`.
+    kinds: as in `parse`; the fields of their configs are listed.
   """
+  if config and config_flags.asks_for_configs(argv) and _HELP.isdisjoint(argv[1:]):
+    return _lines(files.summaries())
   rows = _config_rows() if config else []
   rows += [_option_row(option) for option in options]
-  width = max((len(left) for left, _ in rows), default=0)
   about = (sys.modules[prepare.__module__].__doc__ or '').strip().splitlines()
-  words = [_shown_name(program), *(word.upper() for word in positional), '[options]']
-  lines = [f'usage: {" ".join(words)}', '', *about[:1], '']
-  return '\n'.join(lines + [f'  {left:{width}}  {right}' for left, right in rows])
+  words = [_shown_name(argv[0]), *(word.upper() for word in positional), '[options]']
+  text = '\n'.join([f'usage: {" ".join(words)}', '', *about[:1], '', _lines(rows)])
+  for kind in kinds:
+    text += f'\n\nfields of a config for {kind}\n{_lines(_field_rows(kind))}'
+  return text
+
+
+def _lines(rows: Sequence[tuple[str, str]]) -> str:
+  """Returns two columns."""
+  width = max((len(left) for left, _ in rows), default=0)
+  return '\n'.join(f'  {left:{width}}  {right}' for left, right in rows)
 
 
 def _config_rows() -> list[tuple[str, str]]:
   return [
-    ('--config=FILE[:arg]', 'Python file with get_config()'),
+    ('--config=NAME[:arg]', 'a config of the package (=help lists them), or a Python file'),
     ('--config.a.b=value', 'another value for a field, after --config'),
+  ]
+
+
+def _field_rows(kind: str) -> list[tuple[str, str]]:
+  """Returns the fields of a kind of config, with defaults, meanings and allowed values."""
+  from stretchnas_jax.runs import build  # here: it imports all that a run can be made from
+
+  return [
+    (
+      f'--config.{row.field}',
+      f'{row.meaning} (default: {row.default}' + (f'; {row.allowed})' if row.allowed else ')'),
+    )
+    for row in config_lib.rows(kind, build.CHOICES)
   ]
 
 

@@ -1,27 +1,26 @@
-"""The flag `--config=FILE[:argument]` and its overrides, `--config.search.epochs=2`.
+"""The flag `--config=NAME[:argument]` and its overrides, `--config.search.epochs=2`.
 
 A config file is a Python file with a function `get_config()`, or `get_config(argument)`, that
 returns a ConfigDict. It is loaded here and not by ml_collections, which hides the line of an error
 in texts of its own. ml_collections converts the overrides to the types of their fields.
 """
 
-import difflib
-import importlib.machinery
-import importlib.util
+import inspect
 import os
 import re
-import sys
 import traceback
-import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from stretchnas_jax.cli import errors
+from stretchnas_jax.cli import errors, slips
+from stretchnas_jax.config import files
 
 _CONFIG = re.compile(r'--?config(?:=(.*))?', re.DOTALL)
-_OVERRIDE = re.compile(r'--?(?:no)?config\.([^=]*)')
+_OVERRIDE = re.compile(r'--?(?:no)?config\.([^=]*)(?:=(.*))?', re.DOTALL)
+
+REQUIRED = '--config=NAME is required, a config of the package or a file; --config=help lists them'
 
 
 def split_config(argv: Sequence[str]) -> tuple[str, list[str]]:
@@ -43,53 +42,49 @@ def split_config(argv: Sequence[str]) -> tuple[str, list[str]]:
     others.append(word)
     if not sources and early is None and _OVERRIDE.match(word):
       early = word
-  if len(sources) != 1:
-    raise ValueError('--config is given twice' if sources else '--config=FILE is required')
+  if len(sources) > 1:
+    raise ValueError('--config is given twice')
+  if not sources or not sources[0]:
+    known = [word for word in others[1:] if word.partition(':')[0] in files.named()]
+    raise ValueError(REQUIRED + (f'; did you mean --config={known[0]}?' if known else ''))
   if early is not None:
     raise ValueError(f'{early} stands before --config; overrides stand after it')
-  path = _path_of(sources[0])
-  if not os.path.isfile(path):
-    raise ValueError(f'--config: no such file: {path!r}')
+  files.find(sources[0])
   return sources[0], others
+
+
+def asks_for_configs(argv: Sequence[str]) -> bool:
+  """Returns True for `--config=help`, which lists the configs of the package."""
+  words = [*argv[1:], '']
+  return any(
+    word in ('--config=help', '-config=help') or (word, after) == ('--config', 'help')
+    for word, after in zip(words, words[1:])
+  )
 
 
 def load_config(source: str) -> ConfigDict:
   """Returns the config that a config file makes.
 
   Args:
-    source: the path of the file, and perhaps a colon and an argument of `get_config`.
+    source: a text that `config.files.find` knows.
 
   Raises:
     ValueError: names the file, the line and the error inside it.
   """
-  arguments = source.split(':', 1)[1:]
+  path, arguments = files.find(source).path, files.find(source).arguments
   try:
-    module = _load_module(_path_of(source))
+    module = files.load_module(path)
     if not hasattr(module, 'get_config'):
       raise ValueError('it has no function get_config()')
+    if arguments and not inspect.signature(module.get_config).parameters:
+      raise ValueError(f'it takes no argument after a colon, and {arguments[0]!r} is one')
     config = module.get_config(*arguments)
   except Exception as error:  # a config file is a program, and can raise anything
-    raise ValueError(f'--config={source}: {_error_in_file(error, _path_of(source))}') from error
+    raise ValueError(f'--config={source}: {_error_in_file(error, str(path))}') from error
   if not isinstance(config, ConfigDict):
     kind = type(config).__name__
     raise ValueError(f'--config={source}: get_config() returns a {kind}, not a ConfigDict')
   return config
-
-
-def _path_of(source: str) -> str:
-  return source.split(':', 1)[0]
-
-
-def _load_module(path: str) -> types.ModuleType:
-  """Runs a Python file as a module; each file replaces the one before it."""
-  name = 'stretchnas_config_file'
-  loader = importlib.machinery.SourceFileLoader(name, path)
-  spec = importlib.util.spec_from_loader(name, loader)
-  assert spec is not None  # a loader was given
-  module = importlib.util.module_from_spec(spec)
-  sys.modules[name] = module  # dataclasses of the file look for their module there
-  loader.exec_module(module)
-  return module
 
 
 def _error_in_file(error: Exception, path: str) -> str:
@@ -105,6 +100,23 @@ def _error_in_file(error: Exception, path: str) -> str:
   return f'{where}{type(error).__name__}: {errors.one_line(error)}'
 
 
+def joined_overrides(config: ConfigDict, words: Sequence[str]) -> list[str]:
+  """Returns a command line in which each override is one word, `--config.a.b=value`.
+
+  Args:
+    config: the config of the file.
+    words: the command line, with the program first and without `--config`.
+  """
+  found, rest = [], iter(words)
+  for word in rest:
+    match = _OVERRIDE.fullmatch(word)
+    if match and match[2] is None and slips.type_of(config, match[1]) not in (None, bool):
+      value = next(rest, None)
+      word = word if value is None else f'{word}={value}'
+    found.append(word)
+  return found
+
+
 def define_overrides(config: ConfigDict, words: Sequence[str], values: flags.FlagValues) -> None:
   """Defines a flag for the config and for each override among the words; locks the config.
 
@@ -114,36 +126,13 @@ def define_overrides(config: ConfigDict, words: Sequence[str], values: flags.Fla
     values: the flags of the program, to which these are added.
 
   Raises:
-    ValueError: an override names a field that the config does not have.
+    ValueError: an override names a field that the config does not have, or has a wrong value.
   """
   for word in words[1:]:
-    match = _OVERRIDE.match(word)
+    match = _OVERRIDE.fullmatch(word)
     if match:
-      _check_field(config, match[1], word.split('=', 1)[0])
+      slips.check_override(config, match[1], match[2], word)
   config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=list(words))
-
-
-def _check_field(config: ConfigDict, field: str, flag: str) -> None:
-  """Raises ValueError unless the config has a field such as 'search.epochs'."""
-  value, path = config, 'config'
-  for part in field.split('.'):
-    name, bracket, _ = part.partition('[')
-    if not isinstance(value, ConfigDict):
-      raise ValueError(f'{flag}: no such field; {path} is a value and has no fields')
-    if name not in value:
-      raise ValueError(f'{flag}: no such field; {_hint(name, value.keys(), path)}')
-    if bracket:  # ml_collections knows how to index tuples
-      return
-    value, path = value[name], f'{path}.{name}'
-
-
-def _hint(name: str, fields: Iterable[str], path: str) -> str:
-  """Returns the field that was probably meant, or else all fields of the group."""
-  fields = list(fields)
-  similar = difflib.get_close_matches(name, fields, n=1)
-  if similar:
-    return f'did you mean {path}.{similar[0]}?'
-  return f'the fields of {path} are {", ".join(fields)}'
 
 
 def override_values(values: flags.FlagValues) -> dict[str, object]:

@@ -1,8 +1,19 @@
-"""The fields of a config file: their defaults and their checks."""
+"""The fields of a config file: their defaults, their meanings and their checks."""
 
 from ml_collections import ConfigDict
 
-from stretchnas_jax.config.checks import flatten, updated, validate
-from stretchnas_jax.config.defaults import search_config, train_config
+from stretchnas_jax.config.checks import check_kind, flatten, updated, validate
+from stretchnas_jax.config.defaults import FIELDS, default_config, rows, search_config, train_config
 
-__all__ = ['ConfigDict', 'flatten', 'search_config', 'train_config', 'updated', 'validate']
+__all__ = [
+  'FIELDS',
+  'ConfigDict',
+  'check_kind',
+  'default_config',
+  'flatten',
+  'rows',
+  'search_config',
+  'train_config',
+  'updated',
+  'validate',
+]

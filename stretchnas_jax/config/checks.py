@@ -4,97 +4,21 @@ Names that become objects (topologies, rules, data sets, ...) are not listed her
 name into an object hands the allowed names over as `choices`; see `runs/build.py`.
 """
 
-import math
 import numbers
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
+
+from stretchnas_jax.config import names
+from stretchnas_jax.config.defaults import FIELDS
+from stretchnas_jax.config.field import Check, one_of
 
 # The longest text of a value that a message shows.
 _SHOWN_CHARACTERS = 200
 
 
-class _Check(NamedTuple):
-  """A test of one value, and the words for values that pass it."""
-
-  passes: Callable[[Any], bool]
-  allowed: str
-
-
-def _one_of(names: Collection[str]) -> _Check:
-  return _Check(lambda value: value in names, f'one of {", ".join(names)}')
-
-
-def _whole(least: int, most: float | int = math.inf) -> _Check:
-  words = f'of at least {least}' if most == math.inf else f'from {least} to {most}'
-  return _Check(
-    lambda value: isinstance(value, int) and least <= value <= most, f'a whole number {words}'
-  )
-
-
-def _below(most: float | int) -> _Check:
-  return _Check(lambda value: 0 <= value < most, f'a number of at least 0 and below {most:g}')
-
-
-def _at_least(least: float | int, most: float | int = math.inf) -> _Check:
-  return _Check(
-    lambda value: math.isfinite(value) and least <= value <= most,
-    f'a number of at least {least:g}' + _and_at_most(most),
-  )
-
-
-def _above(least: float | int, most: float | int = math.inf) -> _Check:
-  return _Check(
-    lambda value: math.isfinite(value) and least < value <= most,
-    f'a number above {least:g}' + _and_at_most(most),
-  )
-
-
-def _and_at_most(most: float | int) -> str:
-  return '' if most == math.inf else f' and at most {most:g}'
-
-
-_RATE, _PART = _above(0), _at_least(0, 1)
-_ADAM = {'learning_rate': _RATE, 'b1': _PART, 'b2': _PART, 'weight_decay': _at_least(0)}
-
-_CHECKS = {
-  'seed': _whole(0),
-  'data.image_size': _whole(8),
-  'data.fraction': _above(0, 1),
-  'data.holdout': _below(1),
-  'data.crop_padding': _whole(0),
-  'data.cutout': _whole(0),
-  'data.crop_scale': _above(0, 1),
-  'data.jitter': _at_least(0, 2.5),
-  'data.workers': _whole(0),
-  'space.num_intermediate': _whole(1, 10),
-  'model.channels': _whole(1),
-  'model.num_layers': _whole(1),
-  'topology.k': _whole(1),
-  'topology.penalty_weight': _at_least(0),
-  'relaxation.temperature': _RATE,
-  'rule.val_weight': _at_least(0),
-  'search.epochs': _whole(1),
-  'search.batch_size': _whole(1),
-  'search.steps_per_call': _whole(1),
-  'train.epochs': _whole(1),
-  'train.batch_size': _whole(1),
-  'train.auxiliary_weight': _at_least(0),
-  'train.drop_path': _below(1),
-  'train.label_smoothing': _below(1),
-  'train.steps_per_call': _whole(1),
-  'weights.learning_rate': _RATE,
-  'weights.final_learning_rate': _at_least(0),
-  'weights.decay': _above(0, 1),
-  'weights.warmup_epochs': _whole(0),
-  'weights.momentum': _PART,
-  'weights.weight_decay': _at_least(0),
-  'weights.clip_norm': _RATE,
-  **{f'{group}.{field}': check for group in ('alpha', 'beta') for field, check in _ADAM.items()},
-  'checkpoint.every_steps': _whole(0),
-  'checkpoint.keep': _whole(1),
-}
+_CHECKS = {name: field.check for fields in FIELDS.values() for name, field in fields.items()}
 
 
 def validate(
@@ -111,19 +35,37 @@ def validate(
   Raises:
     ValueError: names the field, its value and the allowed ones.
   """
+  check_kind(config, like)
   values, known = flatten(config), flatten(like)
-  for field in known.keys() - values.keys():
+  for field in sorted(known.keys() - values.keys()):
     raise ValueError(f'config.{field} is missing; begin with all fields of a default config')
-  for field in values.keys() - known.keys():
-    raise ValueError(f'config.{field} is unknown; the fields are {", ".join(sorted(known))}')
-  checks = _CHECKS | {field: _one_of(names) for field, names in (choices or {}).items()}
+  for field in sorted(values.keys() - known.keys()):
+    hint = names.did_you_mean(field, known, 'config.') or 'a default config has all fields'
+    raise ValueError(f'config.{field} is unknown; {hint}')
+  checks = _CHECKS | {field: one_of(allowed) for field, allowed in (choices or {}).items()}
   for field, value in values.items():
     may_be_absent = known[field] is None
     if not (value is None and may_be_absent):
       _check_value(field, value, _type_of(like, field), checks.get(field))
 
 
-def _check_value(field: str, value: Any, expected: type, check: _Check | None) -> None:
+def check_kind(config: ConfigDict, like: ConfigDict) -> None:
+  """Raises ValueError for the config of a training where one of a search belongs, or the reverse.
+
+  Args:
+    config: the config to check.
+    like: a config of the right kind.
+  """
+  for kind, others in (('search', 'train'), ('train', 'search')):
+    if kind in like and kind not in config and others in config:
+      example = {'search': 'digits', 'train': 'train_digits'}[kind]
+      raise ValueError(
+        f'this config is for `{others}`, since it has the group {others}; `{kind}` needs a config '
+        f'with the group {kind}, such as {example}'
+      )
+
+
+def _check_value(field: str, value: Any, expected: type, check: Check | None) -> None:
   """Raises ValueError unless a value has the type of its field and passes its check."""
   if not _fits(value, expected):
     raise ValueError(
@@ -131,7 +73,10 @@ def _check_value(field: str, value: Any, expected: type, check: _Check | None) -
       f'it must be {expected.__name__}'
     )
   if check is not None and not check.passes(value):
-    raise ValueError(f'config.{field} is {_shown(value)}; it must be {check.allowed}')
+    hint = names.did_you_mean(value, check.names) if isinstance(value, str) else ''
+    raise ValueError(
+      f'config.{field} is {_shown(value)}; it must be {check.allowed}' + (hint and f'; {hint}')
+    )
 
 
 def _fits(value: Any, expected: type) -> bool:

@@ -1,147 +1,229 @@
-"""Default values of all config fields; every config file starts from one of the two functions."""
+"""All fields of a config: default, meaning and allowed values, each in one place.
 
-from typing import Any
+Every config file starts from `search_config()` or `train_config()`. Names that become objects
+(topologies, rules, data sets, ...) get their allowed values from whoever makes the objects; see
+`runs.build.CHOICES`.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, config_dict
 
+from stretchnas_jax.config.field import Field, above, at_least, below, whole
 
-def search_config() -> ConfigDict:
-  """Returns all fields of a search, with the hyper-parameters of DARTS (Liu et al. 2018)."""
-  config = ConfigDict()
-  config.seed = 0
-  own = {
-    'split': 'three_way',  # or two_way: alpha and beta share one validation half
-    'fraction': 1.0,  # part of the training images that is used
-  }
-  config.data = _data(own, cutout=0)
-  config.space = ConfigDict({'num_intermediate': 4, 'with_none': False})
-  config.model = ConfigDict(
-    {
-      'channels': 16,
-      'num_layers': 8,
-      'stem': 'cifar',  # or imagenet, for large images
-      'dtype': 'float32',  # of the computation; parameters stay float32
-      'form': 'auto',  # or merged, planes
-      'remat': False,  # less memory, slower steps
-    }
-  )
-  config.topology = _topology()
-  config.relaxation = ConfigDict({'kind': 'softmax', 'temperature': 1.0})
-  config.rule = ConfigDict({'kind': 'first_order', 'val_weight': 1.0})  # lambda' of Eq. 18
-  config.search = ConfigDict(
-    {
-      'epochs': 50,
-      'batch_size': 64,  # over all devices
-      'steps_per_call': 50,  # steps that run before the host looks at the result
-      'unroll': False,  # faster steps, longer compilation
-    }
-  )
-  config.weights = ConfigDict(
-    {
-      'learning_rate': 0.025,
-      'final_learning_rate': 0.001,  # of the cosine
-      'momentum': 0.9,
-      'weight_decay': 3e-4,
-      'clip_norm': 5.0,
-    }
-  )
-  config.alpha, config.beta = _adam(), _adam()
-  _add_program_fields(config)
-  return config
+_RATE, _PART = above(0), at_least(0, 1)
 
 
-def train_config() -> ConfigDict:
-  """Returns all fields of a training, with DARTS' recipe for CIFAR-10 (Liu et al. 2018)."""
-  config = ConfigDict()
-  config.seed = 0
-  own = {
-    'fraction': 1.0,  # part of the training images that is used
-    'holdout': 0.0,  # part of these that is kept apart for validation
-  }
-  config.data = _data(own, cutout=16)
-  config.model = ConfigDict(
-    {
-      'channels': 36,
-      'num_layers': 20,
-      'stem': 'cifar',  # or imagenet, for large images
-      'auxiliary': True,  # a second classifier, used in training only
-      'dtype': 'float32',  # of the computation; parameters stay float32
-    }
-  )
-  config.train = ConfigDict(
-    {
-      'epochs': 600,
-      'batch_size': 96,  # over all devices
-      'auxiliary_weight': 0.4,
-      'drop_path': 0.2,  # probability at the end of a linear ramp
-      'label_smoothing': 0.0,
-      'steps_per_call': 50,  # steps that run before the host looks at the result
-      'test_every_epoch': False,  # False: the test images are used once, at the end
-    }
-  )
-  config.weights = ConfigDict(
-    {
-      'schedule': 'cosine',  # or linear, exponential
-      'learning_rate': 0.025,
-      'final_learning_rate': 0.0,  # of cosine and linear
-      'decay': 0.97,  # of exponential, after every epoch
-      'warmup_epochs': 0,
-      'momentum': 0.9,
-      'weight_decay': 3e-4,
-      'clip_norm': 5.0,
-    }
-  )
-  _add_program_fields(config)
-  return config
+def _group(name: str, fields: Mapping[str, Field]) -> dict[str, Field]:
+  """Returns the fields of a group by their full names.
+
+  Args:
+    name: of the group.
+    fields: by their names in the group.
+  """
+  return {f'{name}.{field}': value for field, value in fields.items()}
 
 
-def _data(own: dict[str, Any], cutout: int) -> ConfigDict:
+def _data(own: Mapping[str, Field], cutout: int) -> dict[str, Field]:
   """Returns the group `data`: where images come from, and how they are changed.
 
   Args:
     own: fields that only a search or only a training has.
-    cutout: side of the square that is blanked, in pixels; 0 for none.
+    cutout: the default of that field.
   """
-  return ConfigDict(
+  return _group(
+    'data',
     {
-      'name': 'cifar10',
-      'path': config_dict.placeholder(str),  # None: the default folder of TFDS
-      'image_size': config_dict.placeholder(int),  # None: as in the data set; of a stream 224
+      'name': Field('cifar10', 'the data set'),
+      'path': Field(
+        None, 'its files; None: the default folder of TFDS, and digits need none', kind=str
+      ),
+      'image_size': Field(
+        None, 'pixels a side; None: as in the data set, of a stream 224', whole(8), int
+      ),
       **own,
-      'crop_padding': 4,  # in memory; a stream has crop_scale
-      'flip': True,
-      'cutout': cutout,
-      'on_bad_image': 'error',  # or skip
-      # The rest is for streams: the data set imagenet2012, and folders with stream=True.
-      'stream': False,  # True: read images as they are needed, from a folder larger than memory
-      'crop_scale': 0.08,  # smallest part of an image's area that is cropped
-      'jitter': 0.0,  # strength of colour changes; 1: DARTS' recipe for ImageNet
-      'workers': 0,  # threads that decode; 0: one per core
-    }
+      'crop_padding': Field(
+        4, 'pixels around images before a random crop; not for streams', whole(0)
+      ),
+      'flip': Field(True, 'mirror half of the images'),
+      'cutout': Field(cutout, 'pixels a side of a square that is blanked; 0: none', whole(0)),
+      'on_bad_image': Field('error', 'if an image cannot be read: end, or leave it out'),
+      'stream': Field(False, 'read images as they are needed, from folders larger than memory'),
+      'crop_scale': Field(
+        0.08, 'the smallest part of the area that a crop of a stream keeps', above(0, 1)
+      ),
+      'jitter': Field(
+        0.0,
+        "strength of colour changes of a stream; 1: DARTS' recipe for ImageNet",
+        at_least(0, 2.5),
+      ),
+      'workers': Field(0, 'threads that decode a stream; 0: one per core', whole(0)),
+    },
   )
 
 
-def _topology() -> ConfigDict:
-  """Returns the group `topology`: which edges a cell may keep."""
-  return ConfigDict(
-    {
-      'kind': 'output_subsets',
-      'k': 2,  # edges per node; used by k_subsets and none
-      # Used by k_subsets and none: target or source. None: target for none, source for k_subsets.
-      'by': config_dict.placeholder(str),
-      'include_empty': True,  # used by output_subsets
-      'penalty_weight': 10.0,  # lambda of Eq. 15
-    }
-  )
+_SEED = {'seed': Field(0, 'of initial values, the order of images and all other draws', whole(0))}
+_FRACTION = Field(1.0, 'part of the training images that is used', above(0, 1))
+_DTYPE = Field('float32', 'number format of the computation; parameters stay float32')
+_STEM = Field('cifar', 'first layers of the network; imagenet is for large images')
+_BATCH = 'images of a batch, over all devices'
+_CALL = Field(50, 'steps that run before the host looks at the result', whole(1))
+
+_SGD = {
+  'momentum': Field(0.9, 'of SGD', _PART),
+  'weight_decay': Field(3e-4, 'of the weights', at_least(0)),
+  'clip_norm': Field(5.0, 'largest norm of all gradients of the weights together', _RATE),
+}
+
+_PROGRAM = {
+  'parallel.backend': Field('pmap', 'how a step runs on all devices, or single: on one'),
+  'checkpoint.every_steps': Field(
+    0, 'steps between checkpoints; 0: one after every epoch', whole(0)
+  ),
+  'checkpoint.keep': Field(3, 'checkpoints that stay', whole(1)),
+  'log.tensorboard': Field(False, 'write the metrics for TensorBoard too'),
+}
 
 
-def _adam() -> ConfigDict:
+def _adam(of: str) -> dict[str, Field]:
   """Returns the settings of Adam for alpha or beta."""
-  return ConfigDict({'learning_rate': 3e-4, 'b1': 0.5, 'b2': 0.999, 'weight_decay': 1e-3})
+  return {
+    'learning_rate': Field(3e-4, f'of Adam, for {of}', _RATE),
+    'b1': Field(0.5, 'decay of the mean gradient', _PART),
+    'b2': Field(0.999, 'decay of the mean squared gradient', _PART),
+    'weight_decay': Field(1e-3, f'of {of}', at_least(0)),
+  }
 
 
-def _add_program_fields(config: ConfigDict) -> None:
-  """Adds the groups that say how a run is carried out and kept."""
-  config.parallel = ConfigDict({'backend': 'pmap'})  # or shard_map, single
-  config.checkpoint = ConfigDict({'every_steps': 0, 'keep': 3})  # 0: after every epoch
-  config.log = ConfigDict({'tensorboard': False})
+SEARCH = {
+  **_SEED,
+  **_data(
+    {
+      'split': Field(
+        'three_way', 'parts of the training images; two_way: alpha and beta share one'
+      ),
+      'fraction': _FRACTION,
+    },
+    cutout=0,
+  ),
+  'space.num_intermediate': Field(
+    4, 'S, nodes of a cell between its inputs and its output', whole(1, 10)
+  ),
+  'space.with_none': Field(False, 'whether none is among the operations, as in DARTS'),
+  'model.channels': Field(16, 'C of the first cells', whole(1)),
+  'model.num_layers': Field(8, 'cells', whole(1)),
+  'model.stem': _STEM,
+  'model.dtype': _DTYPE,
+  'model.form': Field('auto', 'how the supernet computes; auto: planes on a CPU, else merged'),
+  'model.remat': Field(False, 'less memory, slower steps'),
+  'topology.kind': Field('output_subsets', 'which edges a cell may keep; see the topology tables'),
+  'topology.k': Field(2, 'edges per node; used by k_subsets and none', whole(1)),
+  'topology.by': Field(
+    None, 'end of the edges, for k_subsets (None: source) and none (None: target)', kind=str
+  ),
+  'topology.include_empty': Field(True, 'whether output_subsets holds the empty subset'),
+  'topology.penalty_weight': Field(10.0, 'lambda of Eq. 15, the weight of r(beta)', at_least(0)),
+  'relaxation.kind': Field('softmax', 'makes weights of operations from alpha'),
+  'relaxation.temperature': Field(1.0, 'of the relaxation', _RATE),
+  'rule.kind': Field('first_order', 'the gradients of alpha and beta'),
+  'rule.val_weight': Field(1.0, "lambda' of Eq. 18; used by mixed", at_least(0)),
+  'search.epochs': Field(50, 'passes over the training part', whole(1)),
+  'search.batch_size': Field(64, _BATCH, whole(1)),
+  'search.steps_per_call': _CALL,
+  'search.unroll': Field(False, 'faster steps, longer compilation'),
+  'weights.learning_rate': Field(0.025, 'of the weights at the start', _RATE),
+  'weights.final_learning_rate': Field(0.001, 'at the end of the cosine', at_least(0)),
+  **_group('weights', _SGD),
+  **_group('alpha', _adam('alpha')),
+  **_group('beta', _adam('beta')),
+  **_PROGRAM,
+}
+"""The fields of a search, with the hyper-parameters of DARTS (Liu et al. 2018)."""
+
+TRAIN = {
+  **_SEED,
+  **_data(
+    {
+      'fraction': _FRACTION,
+      'holdout': Field(0.0, 'part of these that is kept apart for validation', below(1)),
+    },
+    cutout=16,
+  ),
+  'model.channels': Field(36, 'C of the first cells', whole(1)),
+  'model.num_layers': Field(20, 'cells', whole(1)),
+  'model.stem': _STEM,
+  'model.auxiliary': Field(True, 'a second classifier, used in training only'),
+  'model.dtype': _DTYPE,
+  'train.epochs': Field(600, 'passes over the training images', whole(1)),
+  'train.batch_size': Field(96, _BATCH, whole(1)),
+  'train.auxiliary_weight': Field(0.4, 'weight of the loss of the second classifier', at_least(0)),
+  'train.drop_path': Field(
+    0.2, 'probability of dropping a path, at the end of a linear ramp', below(1)
+  ),
+  'train.label_smoothing': Field(
+    0.0, 'part of each label that is spread over all classes', below(1)
+  ),
+  'train.steps_per_call': _CALL,
+  'train.test_every_epoch': Field(False, 'False: the test images are used once, at the end'),
+  'weights.schedule': Field('cosine', 'how the learning rate falls'),
+  'weights.learning_rate': Field(0.025, 'of the weights at the start', _RATE),
+  'weights.final_learning_rate': Field(0.0, 'at the end of cosine and linear', at_least(0)),
+  'weights.decay': Field(0.97, 'factor after every epoch, of exponential', above(0, 1)),
+  'weights.warmup_epochs': Field(0, 'epochs in which the learning rate rises', whole(0)),
+  **_group('weights', _SGD),
+  **_PROGRAM,
+}
+"""The fields of a training, with DARTS' recipe for CIFAR-10 (Liu et al. 2018)."""
+
+FIELDS = {'search': SEARCH, 'train': TRAIN}
+"""The fields of both kinds of config."""
+
+
+class Row(NamedTuple):
+  """A field in words, as help and documentation show it."""
+
+  field: str
+  default: str
+  meaning: str
+  allowed: str
+
+
+def rows(kind: str, choices: Mapping[str, Collection[str]]) -> list[Row]:
+  """Returns all fields of a kind of config in words, in the order of the config.
+
+  Args:
+    kind: 'search' or 'train'.
+    choices: the allowed names of fields that hold a name, `runs.build.CHOICES`.
+  """
+  found = []
+  for name, field in FIELDS[kind].items():
+    allowed = field.check.allowed if field.check else ''
+    if name in choices:
+      allowed = ', '.join(choices[name])
+    elif isinstance(field.default, bool):
+      allowed = 'True, False'
+    found.append(Row(name, str(field.default), field.meaning, allowed))
+  return found
+
+
+def search_config() -> ConfigDict:
+  """Returns all fields of a search, with the hyper-parameters of DARTS (Liu et al. 2018)."""
+  return default_config('search')
+
+
+def train_config() -> ConfigDict:
+  """Returns all fields of a training, with DARTS' recipe for CIFAR-10 (Liu et al. 2018)."""
+  return default_config('train')
+
+
+def default_config(kind: str) -> ConfigDict:
+  """Returns all fields of a kind of config, 'search' or 'train', at their defaults."""
+  config = ConfigDict()
+  for name, field in FIELDS[kind].items():
+    group, _, last = name.rpartition('.')
+    if group and group not in config:
+      config[group] = ConfigDict()
+    value: Any = field.default if field.kind is None else config_dict.placeholder(field.kind)
+    (config[group] if group else config)[last] = value
+  return config

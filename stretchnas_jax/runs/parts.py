@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from stretchnas_jax.cells import graph as graph_lib
 from stretchnas_jax.cells import space as space_lib
 from stretchnas_jax.cells import topology as topology_lib
-from stretchnas_jax.config import ConfigDict
+from stretchnas_jax.config import ConfigDict, files
 from stretchnas_jax.machine import disk_cache
 from stretchnas_jax.runs import json_files
 from stretchnas_jax.runs import workdir as workdir_lib
@@ -149,14 +149,14 @@ def from_config_file(source: pathlib.Path | str, config: ConfigDict) -> Parts:
   """Returns the objects of a config file that defines `get_parts`, or `Parts()`.
 
   Args:
-    source: the value of `--config`, a path and perhaps a colon and an argument. The file has run
-      already, for its `get_config`.
+    source: the value of `--config`, see `config.files.find`. The file has run already, for its
+      `get_config`.
     config: the config with its overrides.
 
   Raises:
     ValueError: `get_parts` fails, or gives something else.
   """
-  path = pathlib.Path(str(source).split(':', 1)[0])
+  path = files.find(str(source)).path
   return _made(Source(path.read_text('utf-8'), config.to_dict()), path) or Parts()
 
 
