@@ -62,11 +62,16 @@ def test_k_subsets(k, by):
   cell = graph.CellGraph(4)
   table = topology.k_subsets(cell, k, by=by)
   counts = [len(neighbours(4, node, by)) for node in range(6)]
-  assert table.mask.sum(1).tolist() == [math.comb(n, k) for n in counts if n >= k]
-  assert (table.codes.sum(-1)[table.mask] == k).all()
+  # By target a node with fewer edges keeps them all; by source it keeps none.
+  sizes = [min(n, k) if by == 'target' else k for n in counts]
+  rows = [(n, size) for n, size in zip(counts, sizes) if 0 < size <= n]
+  assert table.mask.sum(1).tolist() == [math.comb(n, size) for n, size in rows]
+  assert [set(codes[mask].sum(-1)) for codes, mask in zip(table.codes, table.mask)] == [
+    {size} for _, size in rows
+  ]
   for scale, edge in zip(table.scale, cell.edges):
     n = counts[edge[0] if by == 'source' else edge[1]]
-    expected = 0 if n < k else n / k if by == 'source' else 1
+    expected = 1 if by == 'target' else 0 if n < k else n / k
     np.testing.assert_allclose(scale, expected, rtol=1e-6)
 
 
@@ -96,7 +101,24 @@ def test_a_k_of_a_wrong_type_is_named(unchecked):
 def test_largest_k_leaves_rows():
   cell = graph.CellGraph(4)
   assert topology.k_subsets(cell, 4).mask.shape == (2, 1)
-  assert topology.k_subsets(cell, 5, by='target').mask.shape == (1, 1)
+  every_input = topology.k_subsets(cell, 5, by='target')
+  assert every_input.mask.shape == (4, 1)
+  assert every_input.codes.sum() == len(cell.edges)
+
+
+@pytest.mark.parametrize('nodes', range(1, 7))
+def test_tables_by_target_lose_no_node(nodes):
+  """Plain loops over nodes; every k that a node of the graph can have."""
+  cell = graph.CellGraph(nodes)
+  for k in range(1, nodes + 2):
+    table = topology.k_subsets(cell, k, by='target')
+    assert len(table.mask) == nodes
+    for row, node in enumerate(range(2, nodes + 2)):
+      entering = [e for e, (_, dst) in enumerate(cell.edges) if dst == node]
+      expected = {frozenset(code) for code in itertools.combinations(entering, min(k, node))}
+      codes = table.codes[row][table.mask[row]]
+      assert {frozenset(np.flatnonzero(code)) for code in codes} == expected
+    assert (table.scale == 1).all()
 
 
 def test_codes_of_a_row_are_distinct():

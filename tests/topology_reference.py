@@ -18,6 +18,7 @@ BUILDERS = {
   'nonempty': lambda g: topology.output_subsets(g, include_empty=False),
   'out_1': lambda g: topology.k_subsets(g, 1),
   'in_1': lambda g: topology.k_subsets(g, 1, by='target'),
+  'in_3': lambda g: topology.k_subsets(g, 3, by='target'),
 }
 
 
@@ -50,6 +51,8 @@ def expected_choices(kind, nodes):
       every = [s for s in every if len(s) == 2]
     elif kind in ('out_1', 'in_1'):
       every = [s for s in every if len(s) == 1]
+    elif kind == 'in_3':  # a node with fewer inputs keeps them all
+      every = [s for s in every if len(s) == min(3, len(near))]
     elif kind == 'nonempty' or not near:
       every = [s for s in every if s]
     if every:

@@ -120,7 +120,8 @@ def k_subsets(graph: graph_lib.CellGraph, k: int, by: str = 'source') -> Topolog
 
   By source the scale is C(n, k) / C(n-1, k-1), with which every score is 1 where all codes are
   equally probable; by target there is none (Eq. 6). With one in-edge each it is PC-DARTS' edge
-  softmax.
+  softmax. By source a node with fewer than k out-edges has no row, and so no out-edge. By target
+  a node with fewer than k in-edges keeps them all, as in `decoding.top_k`: its row has one code.
 
   Args:
     graph: the graph of the cells.
@@ -136,6 +137,8 @@ def k_subsets(graph: graph_lib.CellGraph, k: int, by: str = 'source') -> Topolog
   _check_k(graph, k, by)
 
   def sizes(n: int) -> list[int]:
+    if by == 'target':
+      return [min(k, n)]
     return [k] if n >= k else []
 
   def scale(n: int) -> float:
