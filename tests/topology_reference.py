@@ -52,7 +52,7 @@ def expected_choices(kind, nodes):
     elif kind in ('out_1', 'in_1'):
       every = [s for s in every if len(s) == 1]
     elif kind == 'in_3':  # a node with fewer inputs keeps them all
-      every = [s for s in every if len(s) == min(3, len(near))]
+      every = [s for s in every if near and len(s) == min(3, len(near))]
     elif kind == 'nonempty' or not near:
       every = [s for s in every if s]
     if every:
