@@ -1,6 +1,7 @@
 """DARTS-SC on CIFAR-10: stretchable cells (Eq. 11-13), first order.
 
-Four intermediate nodes, as in the paper's Figure 5; 50 epochs of batch 64.
+Four intermediate nodes, as in the paper's Figure 5; 50 epochs of batch 64. The optimizers are those
+of DARTS, whose learning rate changes after every epoch. The paper does not name them: assumed.
 
     python -m stretchnas_jax.search --config=darts_sc_cifar10 --workdir=runs/darts_sc
 """
@@ -11,5 +12,7 @@ from stretchnas_jax import config as config_lib
 
 
 def get_config() -> ConfigDict:
-  """Returns the config of a search, which is the default one."""
-  return config_lib.search_config()
+  """Returns the config of a search: the default one, with DARTS' schedule."""
+  config = config_lib.search_config()
+  config.weights.schedule_by = 'epoch'
+  return config

@@ -28,7 +28,7 @@ def _train_ours(
     f'--seeds={",".join(map(str, seeds))}', '--config.data.name=folder',
     f'--config.data.path={images}', '--config.data.image_size=32',
     f'--config.model.channels={SIZES["channels"]}', f'--config.model.num_layers={SIZES["layers"]}',
-    f'--config.train.epochs={SIZES["epochs"]}',
+    f'--config.train.epochs={SIZES["epochs"]}', '--config.weights.schedule_by=step',
   ]  # fmt: skip
   command = [sys.executable, '-m', 'stretchnas_jax.train', *words]
   code = subprocess.run(command, cwd=processes.ROOT).returncode

@@ -67,6 +67,7 @@ _SEED = {'seed': Field(0, 'of initial values, the order of images and all other 
 _FRACTION = Field(1.0, 'part of the training images that is used', above(0, 1))
 _DTYPE = Field('float32', 'number format of the computation; parameters stay float32')
 _STEM = Field('cifar', 'first layers of the network; imagenet is for large images')
+_SCHEDULE_BY = Field('step', 'whether the learning rate changes after every step or every epoch')
 _BATCH = 'images of a batch, over all devices'
 _CALL = Field(50, 'steps that run before the host looks at the result', whole(1))
 
@@ -134,6 +135,7 @@ SEARCH = {
   'search.unroll': Field(False, 'faster steps, longer compilation'),
   'weights.learning_rate': Field(0.025, 'of the weights at the start', _RATE),
   'weights.final_learning_rate': Field(0.001, 'at the end of the cosine', at_least(0)),
+  'weights.schedule_by': _SCHEDULE_BY,
   **_group('weights', _SGD),
   **_group('alpha', _adam('alpha')),
   **_group('beta', _adam('beta')),
@@ -166,7 +168,10 @@ TRAIN = {
   ),
   'train.steps_per_call': _CALL,
   'train.test_every_epoch': Field(False, 'False: the test images are used once, at the end'),
-  'weights.schedule': Field('cosine', 'how the learning rate falls'),
+  'weights.schedule': Field(
+    'cosine', "how the learning rate falls; linear_tail: PC-DARTS' line for ImageNet"
+  ),
+  'weights.schedule_by': _SCHEDULE_BY,
   'weights.learning_rate': Field(0.025, 'of the weights at the start', _RATE),
   'weights.final_learning_rate': Field(0.0, 'at the end of cosine and linear', at_least(0)),
   'weights.decay': Field(0.97, 'factor after every epoch, of exponential', above(0, 1)),

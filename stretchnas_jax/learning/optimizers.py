@@ -4,20 +4,26 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+# The last epochs of `linear_tail`, in which the learning rate falls a fifth as fast.
+_TAIL_EPOCHS = 5
+
 
 def weights_tx(
   num_steps: int,
   *,
+  steps_per_epoch: int | None = None,
   learning_rate: float = 0.025,
   final_learning_rate: float = 0.001,
   momentum: float = 0.9,
   weight_decay: float = 3e-4,
   clip_norm: float | None = 5.0,
 ) -> optax.GradientTransformation:
-  """Builds SGD with momentum, a cosine schedule by step and clipping, as DARTS trains its weights.
+  """Builds SGD with momentum, a cosine schedule and clipping, as DARTS trains its weights.
 
   Args:
     num_steps: the length of the schedule.
+    steps_per_epoch: the rate changes after every epoch of this length, as in DARTS' code. None: it
+      changes after every step.
     learning_rate: its first value.
     final_learning_rate: its last value.
     momentum: the momentum, without Nesterov's variant.
@@ -28,7 +34,10 @@ def weights_tx(
   Returns:
     The optimizer.
   """
-  schedule = cosine(num_steps, learning_rate, final_learning_rate)
+  length = steps_per_epoch or 1
+  schedule = cosine(num_steps // length, learning_rate, final_learning_rate)
+  if steps_per_epoch is not None:
+    schedule = by_epoch(schedule, steps_per_epoch)
   return clipped_sgd(schedule, momentum=momentum, weight_decay=weight_decay, clip_norm=clip_norm)
 
 
@@ -77,6 +86,7 @@ def arch_tx(
 
 
 # ---- schedules: from the number of the step to the learning rate --------------------------------
+# With `by_epoch`, the number is that of the epoch.
 
 
 def cosine(
@@ -113,6 +123,33 @@ def linear(
   return optax.linear_schedule(learning_rate, final_learning_rate, max(num_steps, 1))
 
 
+def linear_tail(epochs: int, steps_per_epoch: int, learning_rate: float) -> optax.Schedule:
+  """Builds PC-DARTS' line for ImageNet (Xu et al. 2020): nearly to 0, then flatter to 0.
+
+  Of E epochs, epoch e < E - 5 has the rate `learning_rate * (E - 5 - e) / (E - 5)`. A last epoch
+  has `learning_rate * (E - e) / (5 (E - 5))`. Steps within an epoch are interpolated. With E of 5
+  or less there is no such line, and one straight line to 0 stands in.
+
+  Args:
+    epochs: E.
+    steps_per_epoch: the length of an epoch; 1 where the number of the epoch is given.
+    learning_rate: the first value.
+
+  Returns:
+    The schedule.
+  """
+  if epochs <= _TAIL_EPOCHS:
+    return linear(epochs * steps_per_epoch, learning_rate)
+  fall = epochs - _TAIL_EPOCHS
+  places = jnp.array([0.0, fall - 1.0, float(fall), float(epochs)])
+  rates = learning_rate * jnp.array([1.0, 1.0 / fall, 1.0 / fall, 0.0])
+
+  def rate(step: Int[Array, ''] | int) -> Float[Array, '']:
+    return jnp.interp(step / steps_per_epoch, places, rates)
+
+  return rate
+
+
 def exponential(steps_per_epoch: int, learning_rate: float, decay: float = 0.97) -> optax.Schedule:
   """Builds a schedule that is multiplied by `decay` after every epoch.
 
@@ -144,3 +181,20 @@ def with_warmup(schedule: optax.Schedule, num_steps: int) -> optax.Schedule:
     return schedule(step) * jnp.minimum(1.0, (step + 1) / num_steps)
 
   return warm
+
+
+def by_epoch(schedule: optax.Schedule, steps_per_epoch: int) -> optax.Schedule:
+  """Builds a schedule whose rate changes after every epoch, as in the code of DARTS and others.
+
+  Args:
+    schedule: from the number of the epoch, from 0, to the learning rate.
+    steps_per_epoch: the length of an epoch.
+
+  Returns:
+    The schedule, from the number of the step.
+  """
+
+  def rate(step: Int[Array, ''] | int) -> Float[Array, ''] | float:
+    return schedule(step // steps_per_epoch)
+
+  return rate

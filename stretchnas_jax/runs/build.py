@@ -40,11 +40,16 @@ SCHEDULES = {
   'linear': lambda c, epochs, per_epoch: optimizers.linear(
     epochs * per_epoch, c.learning_rate, c.final_learning_rate
   ),
+  'linear_tail': lambda c, epochs, per_epoch: optimizers.linear_tail(
+    epochs, per_epoch, c.learning_rate
+  ),
   'exponential': lambda c, epochs, per_epoch: optimizers.exponential(
     per_epoch, c.learning_rate, c.decay
   ),
 }
 
+# The learning rate changes after every step, or after every epoch.
+_SCHEDULE_BY = ('step', 'epoch')
 _DTYPES = ('float32', 'bfloat16')
 
 # The allowed names of each config field that holds a name, read off the module that uses them.
@@ -60,6 +65,7 @@ CHOICES = {
   'relaxation.kind': tuple(RELAXATIONS),
   'rule.kind': tuple(RULES),
   'weights.schedule': tuple(SCHEDULES),
+  'weights.schedule_by': _SCHEDULE_BY,
   'parallel.backend': parallel.BACKENDS,
 }
 
@@ -99,6 +105,7 @@ def search_objects(
   num_classes: int,
   image_shape: tuple[int, ...],
   num_steps: int,
+  steps_per_epoch: int = 1,
 ) -> SearchObjects:
   """Builds the objects of a search.
 
@@ -108,6 +115,7 @@ def search_objects(
     num_classes: of the data set.
     image_shape: `(H, W, C)`.
     num_steps: of the whole search, for the schedule of the learning rate.
+    steps_per_epoch: for a schedule by epoch.
   """
   parts = parts or Parts()
   net = supernet.Supernet(
@@ -125,17 +133,18 @@ def search_objects(
   table = parts.table(net.space.graph)
   if table is None:
     table = TOPOLOGIES[config.topology.kind](net.space.graph, config.topology)
+  schedule = {'num_steps': num_steps, 'steps_per_epoch': steps_per_epoch}
   search = bilevel.make_search(
     net,
     table,
     parts.rule or RULES[config.rule.kind](config.rule),
     weights_tx=_own_tx(parts.weights_tx, num_steps)
-    or optimizers.weights_tx(num_steps, **config.weights),
+    or _search_weights_tx(config.weights, **schedule),
     arch_tx=_own_tx(parts.alpha_tx, num_steps) or optimizers.arch_tx(**config.alpha),
     beta_tx=_own_tx(parts.beta_tx, num_steps) or optimizers.arch_tx(**config.beta),
     # The step that a second-order rule looks ahead has no clipping, as in DARTS.
     virtual_tx=_own_tx(parts.weights_tx, num_steps)
-    or optimizers.weights_tx(num_steps, **{**config.weights, 'clip_norm': None}),
+    or _search_weights_tx(config.weights, **schedule, clip_norm=None),
     penalty_weight=config.topology.penalty_weight,
     relaxation=parts.relaxation or RELAXATIONS[config.relaxation.kind](config.relaxation),
     penalties=parts.penalties,
@@ -181,9 +190,8 @@ def train_objects(
     operations=parts.operations,
   )
   sizes = _measured_sizes(net, tuple(image_shape))
-  schedule = SCHEDULES[weights.schedule](weights, epochs, steps_per_epoch)
   tx = optimizers.clipped_sgd(
-    optimizers.with_warmup(schedule, weights.warmup_epochs * steps_per_epoch),
+    _training_schedule(weights, epochs, steps_per_epoch),
     momentum=weights.momentum,
     weight_decay=weights.weight_decay,
     clip_norm=weights.clip_norm,
@@ -199,6 +207,24 @@ def train_objects(
     epochs=epochs,
   )
   return TrainObjects(net, made, sizes)
+
+
+def _search_weights_tx(
+  weights: ConfigDict, num_steps: int, steps_per_epoch: int, **changes: Any
+) -> optax.GradientTransformation:
+  """Returns the optimizer of the weights of a search; `changes` replace fields of the config."""
+  fields = {**weights, **changes}
+  by = fields.pop('schedule_by')
+  length = steps_per_epoch if by == 'epoch' else None
+  return optimizers.weights_tx(num_steps, steps_per_epoch=length, **fields)
+
+
+def _training_schedule(weights: ConfigDict, epochs: int, steps_per_epoch: int) -> optax.Schedule:
+  """Returns the learning rate of each step of a training."""
+  unit = 1 if weights.schedule_by == 'epoch' else steps_per_epoch
+  schedule = SCHEDULES[weights.schedule](weights, epochs, unit)
+  schedule = optimizers.with_warmup(schedule, weights.warmup_epochs * unit)
+  return schedule if unit == steps_per_epoch else optimizers.by_epoch(schedule, steps_per_epoch)
 
 
 def _own_tx(own: Any, num_steps: int) -> optax.GradientTransformation | None:

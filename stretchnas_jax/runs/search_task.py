@@ -55,6 +55,7 @@ def plan_search(config: ConfigDict, parts: Parts | None = None) -> Plan:
     num_classes=len(feeds.class_names),
     image_shape=feeds.image_shape,
     num_steps=settings.num_steps,
+    steps_per_epoch=settings.steps_per_epoch,
   )
   return Plan(config, fields_of(config, parts), feeds, settings, objects, parts)
 
@@ -74,7 +75,8 @@ def describe_plan(plan: Plan) -> str:
     f'supernet  {net.num_layers} cells, C {net.channels}, {net.stem} stem, '
     f'{params:,} weights, {config.model.dtype}',
     f'learning  {rule}, {settings.epochs} epochs of {settings.steps_per_epoch} '
-    f'steps, batch {settings.batch_size}',
+    f'steps, batch {settings.batch_size}; SGD {config.weights.learning_rate:g}, cosine by '
+    f'{config.weights.schedule_by}',
     f'devices   {settings.devices.describe()}',
   ]
   if own := [name for name in plan.parts.names() if name != 'data']:

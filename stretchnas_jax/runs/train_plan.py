@@ -84,7 +84,8 @@ def describe_plan(plan: Plan) -> str:
       f'network   {model.num_layers} cells, C {model.channels}, {model.stem} stem{head}, '
       f'{model.dtype}; {sizes.params:,} weights, {sizes.macs / 1e6:,.2f}M MACs',
       f'learning  {settings.epochs} epochs of {settings.steps_per_epoch} steps, batch '
-      f'{settings.batch_size}; SGD {weights.learning_rate:g}, {weights.schedule}{warmup}; '
+      f'{settings.batch_size}; SGD {weights.learning_rate:g}, {weights.schedule} by '
+      f'{weights.schedule_by}{warmup}; '
       f'drop path {train.drop_path:g}, label smoothing {train.label_smoothing:g}',
       f'devices   {settings.devices.describe()}',
     ]

@@ -230,7 +230,9 @@ def _rebuild(
   }
   if kind == 'search':
     num_steps = config.search.epochs * steps_per_epoch
-    objects = build.search_objects(config, own, num_steps=num_steps, **shapes)
+    objects = build.search_objects(
+      config, own, num_steps=num_steps, steps_per_epoch=steps_per_epoch, **shapes
+    )
     return kind, config, objects, functools.partial(search_task.first_position, objects.search)
   genotype = genotype_lib.Genotype.from_dict(cell, tuple(own.operations or ()))
   objects = build.train_objects(config, genotype, own, steps_per_epoch=steps_per_epoch, **shapes)
