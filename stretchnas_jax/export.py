@@ -16,17 +16,18 @@ __all__ = ['OPTIONS', 'export_trained', 'main', 'prepare']
 OPTIONS = (
   app.Option('out', 'model.stablehlo', 'the file to write'),
   app.Option('best', False, 'the weights of the best epoch; needs data.holdout in the training'),
+  app.Option('force', False, 'replaces files that no export wrote'),
 )
 
 
 def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
   """Checks the run and the path; returns the function that exports."""
-  export.check_path(args.out)
+  export.check_path(args.out, args.force)
   trained.read_run(args.workdir, args.best)
 
   def work() -> None:
     """Writes the files."""
-    export_trained(args.workdir, args.out, best=args.best)
+    export_trained(args.workdir, args.out, best=args.best, force=args.force)
     logging.info('wrote %s', args.out)
 
   return work

@@ -171,6 +171,9 @@ def test_an_exported_network_runs_without_this_package(which, request, tmp_path,
   described = json.loads((tmp_path / 'model.json').read_text())
   assert tuple(described['class_names']) == info['class_names']
   assert described['image_shape'] == [8, 8, 1] and set(described['platforms']) >= {'cpu', 'cuda'}
+  if which == 'trained':  # a later export replaces both files
+    export.export_trained(path, tmp_path / 'model.stablehlo', ('cpu',))
+    assert json.loads((tmp_path / 'model.json').read_text())['platforms'] == ['cpu']
 
 
 def test_a_place_that_cannot_be_written_is_named(trained, tmp_path):

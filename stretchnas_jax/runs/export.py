@@ -1,10 +1,13 @@
 """Exports the network of a run as a file that needs jax and nothing of this package.
 
 The file holds StableHLO with the weights inside, for any batch size; `jax.export.deserialize` reads
-it. A JSON file beside it names the classes and describes the images.
+it. A JSON file beside it names the classes and describes the images. It also holds the digest of
+the program, by which a later export knows both files.
 """
 
 import functools
+import hashlib
+import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +19,7 @@ from jax import lax
 from jaxtyping import Array, Float, UInt8
 
 from stretchnas_jax.machine import files
-from stretchnas_jax.runs import json_files, trained
+from stretchnas_jax.runs import json_files, outputs, trained
 from stretchnas_jax.runs.parts import Parts
 
 _PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
@@ -30,6 +33,7 @@ def export_trained(
   platforms: Sequence[str] = _PLATFORMS,
   best: bool = False,
   *,
+  force: bool = False,
   parts: Parts | Mapping[str, Any] | None = None,
   trust: bool = False,
 ) -> None:
@@ -44,13 +48,15 @@ def export_trained(
     path: the file to write.
     platforms: the kinds of devices that can run the program.
     best: True for the weights of the best epoch, as in `load_trained`.
+    force: True to replace files that no export wrote; files of a run are never replaced.
     parts: as in `load_trained`.
     trust: as in `load_trained`.
 
   Raises:
-    ValueError, OSError: the folder holds no run or no checkpoint, or `path` cannot be written.
+    ValueError, OSError: the folder holds no run or no checkpoint, `path` cannot be written, or a
+      file is there that no export wrote.
   """
-  path = check_path(path)
+  path = check_path(path, force)
   saved = trained.read_run(workdir, best, parts=parts, trust=trust)
   on_cpu, variables, info = trained.use(saved, _CPU_FORM)
   elsewhere = trained.use(saved, _OTHER_FORMS[saved.kind])[0]
@@ -63,21 +69,43 @@ def export_trained(
   (batch,) = jax_export.symbolic_shape('batch')
   images = jax.ShapeDtypeStruct((batch, *info['image_shape']), jnp.uint8)
   exported = jax_export.export(jax.jit(program), platforms=platforms)(images)
+  content = bytes(exported.serialize())
   description = {
     'class_names': info['class_names'],
     'image_shape': info['image_shape'],
     'genotype': info['genotype'].to_dict(),
     'platforms': list(platforms),
+    'sha256': hashlib.sha256(content).hexdigest(),
+    'about': outputs.MARK,
   }
-  files.replace(path.with_suffix('.json'), json_files.dumps(description, indent=2).encode())
-  files.replace(path, bytes(exported.serialize()))
+  described = outputs.marked(json_files.dumps(description, indent=2).encode())
+  check_path(path, force)  # somebody may have written there meanwhile
+  files.replace(path, content)
+  files.replace(path.with_suffix('.json'), described)
 
 
-def check_path(path: str | pathlib.Path) -> pathlib.Path:
-  """Returns the path of an export; ValueError unless its folder exists and no .json ends it."""
+def check_path(path: str | pathlib.Path, force: bool = False) -> pathlib.Path:
+  """Checks the path of an export and of the JSON file beside it; returns it with links followed.
+
+  Args:
+    path: the file to write.
+    force: True to allow files that no export wrote.
+
+  Raises:
+    ValueError: its folder does not exist, it ends in .json, or a file is there that must stay.
+  """
   path = pathlib.Path(path)
   if path.suffix == '.json':
     raise ValueError(f'--out is {str(path)!r}; its ending must not be .json')
-  if not path.absolute().parent.is_dir():
-    raise ValueError(f'--out is {str(path)!r}; there is no folder {str(path.parent)!r}')
-  return path
+  program = outputs.check_free(path, _is_own_program, force)
+  outputs.check_free(program.with_suffix('.json'), outputs.is_marked, force, named=path)
+  return program
+
+
+def _is_own_program(path: pathlib.Path) -> bool:
+  """Returns whether the JSON file beside a program is of an export and has its digest."""
+  beside = path.with_suffix('.json')
+  if not beside.is_file() or not outputs.is_marked(beside):
+    return False
+  described = json.loads(beside.read_text('utf-8'))
+  return described['sha256'] == hashlib.sha256(path.read_bytes()).hexdigest()

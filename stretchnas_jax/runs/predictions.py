@@ -1,10 +1,12 @@
 """Predictions of a trained network for arrays, image files and Pillow images."""
 
+import operator
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PyTree, Shaped, UInt8
 from PIL import Image
@@ -15,6 +17,10 @@ from stretchnas_jax.data.datasets import images as images_lib
 
 # An image file, or an image that Pillow has opened or made.
 _Picture = str | os.PathLike[str] | Image.Image
+_Item = Shaped[AnyArray, 'H W C'] | _Picture
+
+# The largest float that counts as 1. Scaling an image can leave a value a little above 1.
+_LARGEST = 1.001
 
 
 class Predictions(NamedTuple):
@@ -32,7 +38,7 @@ class Predictions(NamedTuple):
 
 def predict(
   loaded: tuple[Callable[..., Any], PyTree, Mapping[str, Any]],
-  images: Shaped[AnyArray, 'N H W C'] | Sequence[_Picture],
+  images: Shaped[AnyArray, '...'] | Iterable[_Item] | _Picture,
   batch_size: int = 256,
   top: int | None = None,
 ) -> Predictions:
@@ -40,26 +46,39 @@ def predict(
 
   Args:
     loaded: the result of `load_trained`.
-    images: an array that its `apply_fn` takes, or a list of image files or Pillow images. They are
-      scaled in the same way as the images on which the network was measured.
+    images: an array `[N, H, W, C]` of uint8, or of floating-point numbers from 0 to 1; or several
+      image files, Pillow images, or arrays `[H, W, C]`. One image alone is a batch of one. Files
+      and Pillow images are scaled in the same way as the images on which the network was measured.
     batch_size: the number of images that are computed at once.
     top: the number of classes to name for each image, for example 5; None for the name of one.
 
   Raises:
-    ValueError: `top` exceeds the number of classes, or an image cannot be read.
+    ValueError: `top` exceeds the number of classes, `batch_size` is not positive, an image cannot
+      be read, or the images have a shape, type or range that the network does not take.
   """
   apply_fn, variables, info = loaded
   names = info['class_names']
-  if top is not None and top not in range(1, len(names) + 1):
+  if top is not None and (isinstance(top, bool) or top not in range(1, len(names) + 1)):
     raise ValueError(f'top is {top!r}; there are {len(names)} classes')
-  if not hasattr(images, 'dtype'):
-    images = _read_all(images, info['image_shape'], info['stream'])
-  logits = _logits(apply_fn, variables, images, batch_size, len(names))
+  size = _whole(batch_size)
+  pixels = _pixels(images, tuple(info['image_shape']), info['stream'])
+  logits = _logits(apply_fn, variables, pixels, size, len(names))
   ranked = np.argsort(-logits, axis=-1, kind='stable')
   classes = [[names[i] for i in row] for row in ranked[:, : top or 1]]
   if top is None:
     classes = [row[0] for row in classes]
   return Predictions(classes, np.asarray(jax.nn.softmax(logits)))
+
+
+def _whole(batch_size: int) -> int:
+  """Returns the size of a batch as an int; ValueError unless it is a positive whole number."""
+  try:
+    size = 0 if isinstance(batch_size, bool) else operator.index(batch_size)
+  except TypeError:
+    size = 0
+  if size < 1:
+    raise ValueError(f'batch_size is {batch_size!r}; it must be a whole number of at least 1')
+  return size
 
 
 def _logits(
@@ -81,27 +100,120 @@ def _logits(
   return np.concatenate(logits)
 
 
-def _read_all(
-  pictures: Sequence[_Picture], image_shape: Sequence[int], center: bool
-) -> UInt8[np.ndarray, 'N size size C']:
-  """Reads images to one size.
+# ---- the images, in any form ---------------------------------------------------------------------
+
+
+def _pixels(
+  images: Any, image_shape: tuple[int, ...], center: bool
+) -> Shaped[np.ndarray, 'N H W C']:
+  """Returns images in any form as an array that the network takes.
 
   Args:
-    pictures: image files or Pillow images.
+    images: as for `predict`.
     image_shape: (H, W, C) of the network's images.
     center: True to take the centres of images, as streams do; False to scale whole images.
   """
+  if isinstance(images, (str, os.PathLike, Image.Image)):
+    images = [images]
+  if not hasattr(images, 'dtype'):
+    return _stacked(images, image_shape, center)
+  array = np.asarray(images)
+  if array.dtype.kind in 'OUS':  # an array of paths
+    return _stacked(array.ravel().tolist(), image_shape, center)
+  if array.shape == image_shape or (*array.shape, 1) == image_shape:
+    array = array.reshape(1, *image_shape)
+  return _checked(array, image_shape)
+
+
+def _stacked(
+  images: Any, image_shape: tuple[int, ...], center: bool
+) -> Shaped[np.ndarray, 'N H W C']:
+  """Returns several images as one array; each may be a file, a Pillow image or an array."""
+  if not isinstance(images, Iterable) or isinstance(images, (bytes, bytearray, Mapping)):
+    raise ValueError(
+      f'images is a {type(images).__name__}; it must be an array, an image, or a list of images'
+    )
   size, _, channels = image_shape
-  pixels = [_read(picture, size, center) for picture in pictures]
-  pixels = np.stack(pixels) if pixels else np.zeros((0, size, size, 3), np.uint8)
-  # A grey image has three equal channels here.
-  return pixels if channels == 3 else pixels[..., :1]
+  found = []
+  for i, image in enumerate(images):
+    if hasattr(image, 'dtype') and np.ndim(image):
+      found.append(_pixels(image, image_shape, center)[0])
+    elif isinstance(image, (str, os.PathLike, Image.Image)):
+      found.append(_with_channels(_read(image, size, center, i), channels, _name(image, i)))
+    else:
+      raise ValueError(
+        f'image {i} is a {type(image).__name__}; it must be a file, a Pillow image or an array'
+      )
+  if len({pixels.dtype for pixels in found}) > 1:
+    raise ValueError(
+      'some images are of uint8 and some are floating-point numbers; give all of them one type'
+    )
+  return np.stack(found) if found else np.zeros((0, *image_shape), np.uint8)
 
 
-def _read(picture: _Picture, size: int, center: bool) -> UInt8[np.ndarray, 'size size 3']:
-  """Reads one image to `size` pixels a side; see `_read_all`."""
-  if isinstance(picture, Image.Image):
+def _checked(
+  images: Shaped[np.ndarray, '...'], image_shape: tuple[int, ...]
+) -> Shaped[np.ndarray, 'N H W C']:
+  """Returns an array of images; ValueError unless the network takes its shape, type and range."""
+  if images.ndim != 4 or images.shape[1:] != image_shape:
+    raise ValueError(_shape_fault(images.shape, image_shape))
+  if images.dtype != np.uint8 and not jnp.issubdtype(images.dtype, jnp.floating):
+    raise ValueError(
+      f'images are {images.dtype}; they must be uint8, or floating-point numbers from 0 to 1'
+    )
+  if images.dtype != np.uint8 and images.size:
+    low, high = float(images.min()), float(images.max())
+    if not np.isfinite([low, high]).all():
+      raise ValueError('images hold numbers that are not finite (NaN or infinity)')
+    if low < 1 - _LARGEST or high > _LARGEST:
+      raise ValueError(
+        f'images hold numbers from {low:g} to {high:g}; floating-point numbers must be from 0 to '
+        '1, and pixels from 0 to 255 must be uint8'
+      )
+  return images
+
+
+def _shape_fault(shape: tuple[int, ...], image_shape: tuple[int, ...]) -> str:
+  """Returns the sentence about images of a wrong shape."""
+  height, width, channels = image_shape
+  fault = f'images are of shape {shape}; they must be [N, {height}, {width}, {channels}]'
+  if shape[-3:] == (channels, height, width):
+    return f'{fault}, with the channels last'
+  if shape[-3:-1] == (height, width) and {shape[-1], channels} == {1, 3}:
+    kinds = {1: 'grey', 3: 'in colour'}
+    return f'{fault}: they are {kinds[shape[-1]]}, and the network takes images {kinds[channels]}'
+  return fault
+
+
+def _with_channels(
+  pixels: UInt8[np.ndarray, 'H W 3'], channels: int, name: str
+) -> UInt8[np.ndarray, 'H W C']:
+  """Returns an image with the channels of the network; ValueError for colours that would be lost.
+
+  A grey image has three equal channels here.
+  """
+  if channels == 3:
+    return pixels
+  if (pixels[..., :1] != pixels).any():
+    raise ValueError(
+      f'{name} is in colour, and the network takes grey images: convert it, in Pillow by '
+      "convert('L')"
+    )
+  return pixels[..., :1]
+
+
+def _read(picture: _Picture, size: int, center: bool, i: int) -> UInt8[np.ndarray, 'size size 3']:
+  """Reads image i to `size` pixels a side; see `_pixels`."""
+  if not isinstance(picture, Image.Image):
+    if center:
+      return crops.read_center(picture, size, name=picture)
+    return images_lib.read(picture, size)
+  try:
     return crops.center(picture.copy(), size) if center else images_lib.square(picture, size)
-  if center:
-    return crops.read_center(picture, size, name=picture)
-  return images_lib.read(picture, size)
+  except (OSError, ValueError) as error:
+    raise ValueError(f'{_name(picture, i)} cannot be read: {error}') from error
+
+
+def _name(image: _Picture, i: int) -> str:
+  """Returns the words for an image in a message."""
+  return f'image {i}' if isinstance(image, Image.Image) else repr(str(image))

@@ -1,10 +1,12 @@
 """Draws the two cells of a genotype, as SVG text or as a PNG file."""
 
+import os
 import pathlib
 
 from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.machine import files
 from stretchnas_jax.views.cell_picture import picture
-from stretchnas_jax.views.png import save_png
+from stretchnas_jax.views.png import to_png
 from stretchnas_jax.views.svg import to_svg
 
 
@@ -29,4 +31,4 @@ def png(
     title: a line above both cells, or None.
     scale: pixels of the file for one pixel of the SVG.
   """
-  save_png(picture(genotype, title), path, scale)
+  files.replace(pathlib.Path(os.path.realpath(path)), to_png(picture(genotype, title), scale))

@@ -1,11 +1,13 @@
 """Draws a picture of cells into a PNG file."""
 
 import functools
-import pathlib
+import io
+import zlib
 
 import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from stretchnas_jax.views.boxes import Box
 from stretchnas_jax.views.cell_layout import points_of
@@ -22,13 +24,15 @@ from stretchnas_jax.views.cell_picture import (
 )
 from stretchnas_jax.views.svg import printable
 
+MARK = 'stretchnas_jax'
+"""The name of the text in a PNG file that holds the checksum of its pixels."""
 
-def save_png(picture: Picture, path: str | pathlib.Path, scale: int) -> None:
-  """Writes a picture as a PNG file.
+
+def to_png(picture: Picture, scale: int) -> bytes:
+  """Returns a picture as the content of a PNG file.
 
   Args:
     picture: the parts of the drawing.
-    path: the file.
     scale: pixels of the file for one pixel of the picture.
   """
   fine = 2 * scale  # The image is drawn twice as large and then reduced, for smooth edges.
@@ -43,7 +47,15 @@ def save_png(picture: Picture, path: str | pathlib.Path, scale: int) -> None:
   for heading in picture.headings:
     pen.heading(heading)
   reduced = image.resize(_image_size(picture, scale), Image.Resampling.LANCZOS)
-  reduced.save(path, 'PNG')
+  info, buffer = PngInfo(), io.BytesIO()
+  info.add_text(MARK, checksum(reduced))
+  reduced.save(buffer, 'PNG', pnginfo=info)
+  return buffer.getvalue()
+
+
+def checksum(image: Image.Image) -> str:
+  """Returns a short text that changes with every pixel of an image."""
+  return f'{zlib.crc32(image.tobytes()):08x}'
 
 
 def _image_size(picture: Picture, scale: int) -> tuple[int, int]:
