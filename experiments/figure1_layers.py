@@ -22,6 +22,7 @@ EXPERIMENT = Experiment(
   runs=layers.curves(_PUBLISHED | layers.OURS),
   comparisons=tuple((f'milenas_sc_8_at_{n}', f'DARTS_V2_at_{n}') for n in layers.LAYERS),
   x=layers.AXIS,
+  x_counts='layers',
 )
 
 if __name__ == '__main__':

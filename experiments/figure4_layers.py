@@ -20,6 +20,7 @@ EXPERIMENT = Experiment(
     ('darts_second_at_20', 'darts_second_at_8'),
   ),
   x=layers.AXIS,
+  x_counts='layers',
 )
 
 if __name__ == '__main__':

@@ -25,7 +25,7 @@ EXPERIMENT = Experiment(
   | {'darts_sc_any': Run(_ANY, 'darts_sc', 8, _SIZE, series=_ANY, x=4)},
   comparisons=tuple(('darts_sc_any', f'darts_sc_{k}') for k in (1, 2, 3)),
   x='inputs of a node; at 4: any number',
-  remarks=('With three inputs, the first node has only two edges, and both methods keep them.',)
+  remarks=('With three inputs, the first node has only two edges, and both methods keep them.',),
 )
 
 if __name__ == '__main__':

@@ -49,7 +49,7 @@ _OURS = {
 }  # fmt: skip
 
 EXPERIMENT = Experiment(
-  title='Table 1: search on CIFAR-10',
+  title='Table 1: cells of different methods',
   searches=SEARCHES,
   runs=_OTHERS | _OURS,
   comparisons=(

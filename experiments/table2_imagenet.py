@@ -51,7 +51,7 @@ _OURS = {
 }  # fmt: skip
 
 EXPERIMENT = Experiment(
-  title='Table 2: ImageNet',
+  title='Table 2: cells on large images',
   searches=SEARCHES,
   runs=_OTHERS | _OURS,
   comparisons=(

@@ -38,6 +38,7 @@ EXPERIMENT = Experiment(
     for layers, cell in zip(_LAYERS, _CELLS['DARTS (2nd order), 7 nodes'])
   ),
   x='layers in search and evaluation',
+  x_counts='layers',
 )
 
 if __name__ == '__main__':

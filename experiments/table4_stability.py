@@ -52,7 +52,8 @@ EXPERIMENT = Experiment(
   searches=SEARCHES,
   runs=_RUNS,
   comparisons=(('darts_second_50', 'darts_second_20'), ('wo_sc_50', 'wo_sc_20')),
-  x='epoch of the search, of 50',
+  x='epoch of the search',
+  x_counts='epochs',
   remarks=(
     'In the paper the sizes follow the cells. Here C is chosen for one size of each method, so '
     'that only cells are compared.',

@@ -147,7 +147,7 @@ def test_each_point_changes_one_thing(monkeypatch, tmp_path):
 def test_panels_of_growth_show_all_points():
   pytest.importorskip('matplotlib')
   lines = {'arithmetic': [1.0, 2.0], 'step': [1.0, 3.0]}
-  figure = charts.growth({'L & C': ([8, 16], lines), 'S': ([3, 4], lines)})
+  figure = charts.growth('Growth, n = 3', {'L & C': ([8, 16], lines), 'S': ([3, 4], lines)})
   assert len(figure.axes) == 2
   for axes, values in zip(figure.axes, ([8, 16], [3, 4])):
     drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.get_lines()]

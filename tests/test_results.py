@@ -9,7 +9,7 @@ from small_experiment import SMALL_EXPERIMENT, canned, finish, setting_of
 
 from stretchnas_jax.sweeps import collect, plots, program, searched, tables, trials
 from stretchnas_jax.sweeps.scales import PAPER, TINY
-from stretchnas_jax.sweeps.spec import Experiment, Run
+from stretchnas_jax.sweeps.spec import IMAGENET, Experiment, Run
 from stretchnas_jax.views import charts
 
 
@@ -30,9 +30,8 @@ def test_the_table_shows_finished_and_missing_runs(tmp_path):
   assert difference['seeds'] == [0, 1] and difference['mean'] == pytest.approx(0.25)
   lines = {line.split('|')[1].strip(): line for line in tables.markdown(results).splitlines()
            if line.startswith('|')}  # fmt: skip
-  assert (
-    '| 2.70 ± 0.10 | 2.50 ± 0.71 | 2.00 .. 3.00 | 2 of 3 seeds | 2.00 (seed 1) |' in (lines['ours'])
-  )
+  figures = '| 2.70 ± 0.10 | 2.50 ± 0.71 | 2.00 .. 3.00 (range) | 2 of 3 seeds | 2.00 (seed 1) |'
+  assert figures in lines['ours']
   assert '3.900 (up to 11 % off)' in lines['published'] and 'off' not in lines['ours']
   assert lines['random'].count('not run') == 2 and '| 2.50 | - |' in lines['of others']
   assert '+0.25' in lines['ours minus published']
@@ -125,3 +124,50 @@ def test_a_plot_without_matplotlib_is_refused_in_one_line(tmp_path, capsys, monk
   assert (
     capsys.readouterr().err == 'error: charts need matplotlib: pip install -e ".[experiments]"\n'
   )
+
+
+def words_of(figure):
+  """Returns all texts of a chart, on one line."""
+  root = ET.fromstring(charts.svg_of(figure))
+  texts = [''.join(part.itertext()) for part in root.iter() if part.tag.endswith('text')]
+  return ' '.join(' '.join(texts).split())
+
+
+def test_every_chart_names_its_data_its_scale_and_its_seeds(tmp_path):
+  pytest.importorskip('matplotlib')
+  results = collect.collect(SMALL_EXPERIMENT, canned(tmp_path))
+  words = words_of(plots.main_chart(SMALL_EXPERIMENT, results))
+  assert 'CIFAR-10 as published, 50 epochs of search and 600 of training; n = 0 to 3 seeds' in words
+  assert 'ours (n = 2)' in words and 'published (n = 3)' in words
+  assert 'mean with its 95 % t interval or the range of two seeds; small: single seeds' in words
+  for ending, text in plots.plots_of(SMALL_EXPERIMENT, results).items():
+    assert 'as published, 50 epochs' in text and 'n = ' in text, ending
+  assert 'Scale: CIFAR-10 as published' in tables.markdown(results)
+
+
+def test_axes_show_the_numbers_that_were_used(tmp_path):
+  """At a small scale, 3 layers stand for 8 of the paper, and epoch 8 for its epoch 20."""
+  pytest.importorskip('matplotlib')
+  for counts, number, used in (('layers', 8, 3), ('epochs', 20, 8), ('', 8, 8)):
+    run = Run('cell', 'DARTS_V2', 8, 3.5, series='cell', x=number)
+    experiment = Experiment('curve', {}, {'a': run}, x='number', x_counts=counts)
+    setting = setting_of(TINY, tmp_path / (counts or 'other'), seeds=(0, 1, 2))
+    for trial in trials.trials(experiment, run, setting):
+      finish(
+        trial.training, test_error_percent=2.0, params=1, channels=2, num_layers=3, macs=1,
+        flops_ptflops=1, seconds=1,
+      )  # fmt: skip
+    results = collect.collect(experiment, setting)
+    assert (results['rows']['a']['x'], results['rows']['a']['paper_x']) == (used, number)
+    figure = plots.main_chart(experiment, results)
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == [f'{used}']
+    words = words_of(figure)
+    assert "Scikit-learn's digits of 8x8 pixels, 20 epochs of search" in words
+    assert 'n = 3 seeds' in words and 'layers here: 3 for 8, 4 for 12' in words
+    assert 'means, 95 % t intervals' in words
+
+
+def test_an_experiment_on_large_images_names_their_stand_in(tmp_path):
+  run = Run('cell', 'DARTS_V2', 14, 5.0, recipe=IMAGENET)
+  experiment = Experiment('large', {}, {'a': run})
+  assert 'enlarged to 32x32' in collect.collect(experiment, setting_of(TINY, tmp_path))['scale']

@@ -157,7 +157,20 @@ def write(folder: pathlib.Path, results: Mapping[str, Any]) -> None:
   folder.mkdir(parents=True, exist_ok=True)
   (folder / 'scaling.json').write_text(json.dumps(results, indent=1) + '\n', 'utf-8')
   panels = {axis: _growth_of(axis, points) for axis, points in results['axes'].items()}
-  (folder / 'scaling.svg').write_text(charts.svg_of(charts.growth(panels)), 'utf-8')
+  chart = charts.svg_of(charts.growth(_title(results), panels))
+  (folder / 'scaling.svg').write_text(chart, 'utf-8')
+
+
+def _title(results: Mapping[str, Any]) -> str:
+  """Returns the lines above the chart: what was timed, on which data, and how often."""
+  base = results['base']
+  sizes_here = ', '.join(f'{name} {value}' for name, value in base.items() if name != 'side')
+  timed = {len(point['step_seconds']) for points in results['axes'].values() for point in points}
+  return (
+    f'Growth of a search step on digits of {base["side"]}x{base["side"]} pixels; one process a '
+    f'point, median of n = {", ".join(map(str, sorted(timed)))} times\nSizes that do not '
+    f'grow: {sizes_here}'
+  )
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -7,9 +7,9 @@ from typing import Any
 
 from stretchnas_jax.cells import genotype as genotype_lib
 from stretchnas_jax.runs import json_files
-from stretchnas_jax.sweeps import scales, statistics
+from stretchnas_jax.sweeps import jobs, scales, statistics
 from stretchnas_jax.sweeps.searched import search_histories
-from stretchnas_jax.sweeps.spec import Experiment, Run
+from stretchnas_jax.sweeps.spec import EPOCHS, IMAGENET, LAYERS, Experiment, Run
 from stretchnas_jax.sweeps.trials import Setting, Trial, is_done, search_name, trials
 
 CLOSE = 0.05  # a number of parameters may differ from the wanted one by this part
@@ -37,8 +37,9 @@ def collect(experiment: Experiment, setting: Setting) -> dict[str, Any]:
   return {
     'title': experiment.title,
     'measure': experiment.measure,
-    'scale': setting.scale.about,
+    'scale': _about(experiment, setting.scale),
     'as_published': setting.scale is scales.PAPER,
+    'layers': {str(paper): ours for paper, ours in setting.scale.layers.items()},
     'date': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
     'seeds': list(setting.seeds),
     'remarks': [*experiment.remarks, *_scale_remarks(setting.scale)],
@@ -76,6 +77,20 @@ def compare(rows: Mapping[str, Row], first: str, second: str) -> dict[str, Any]:
   return {'first': first, 'second': second, 'seeds': seeds, **difference._asdict()}
 
 
+def _about(experiment: Experiment, scale: scales.Scale) -> str:
+  """Returns the line about the data set and the length of the runs of an experiment."""
+  on_imagenet = any(run.recipe == IMAGENET for run in experiment.runs.values())
+  return scale.imagenet_about if on_imagenet else scale.about
+
+
+def _place(experiment: Experiment, run: Run, scale: scales.Scale) -> float | int | None:
+  """Returns the place of a run on the x axis: the number that was used, not that of the paper."""
+  if run.x is None or not experiment.x_counts:
+    return run.x
+  places = {LAYERS: scale.layers.get, EPOCHS: lambda x, _: jobs.scaled_epoch(int(x), scale)}
+  return places[experiment.x_counts](int(run.x), run.x)
+
+
 def _scale_remarks(scale: scales.Scale) -> list[str]:
   """Returns a remark on the numbers in the names of rows, for a scale below the paper's."""
   if scale is scales.PAPER:
@@ -83,7 +98,7 @@ def _scale_remarks(scale: scales.Scale) -> list[str]:
   layers = ', '.join(f'{ours} for {paper}' for paper, ours in scale.layers.items())
   several = f'chosen among {scale.candidates}' if scale.candidates > 1 else 'not chosen, one a seed'
   return [
-    f'Names and axes carry the numbers of the paper. Here the layers are {layers}; epoch 50 of a '
+    f'Names carry the numbers of the paper. Here the layers are {layers}; epoch 50 of a '
     f'search is {scale.epochs}; wanted parameters are {scale.params:g} of those of the paper; '
     f'random cells are {several}.'
   ]
@@ -103,7 +118,8 @@ def _row(experiment: Experiment, run: Run, setting: Setting) -> Row:
     'paper': run.paper._asdict(),
     'cell': run.cell,
     'series': run.series,
-    'x': run.x,
+    'x': _place(experiment, run, setting.scale),
+    'paper_x': run.x,
     'hollow': _has_layers_of_search(experiment, run),
     'status': _status(run, len(results), len(setting.seeds)),
     **_summary_of(results, 'value')._asdict(),

@@ -25,7 +25,8 @@ class Scale(NamedTuple):
   """The changes that a scale makes to every search and training.
 
   Attributes:
-    about: one line.
+    about: the data set and the length of searches and trainings, in one line.
+    imagenet_about: the same of an experiment on ImageNet.
     seeds: the seeds that are run by default.
     search: overrides of every search.
     imagenet_search: further overrides of the search on ImageNet.
@@ -40,6 +41,7 @@ class Scale(NamedTuple):
   """
 
   about: str
+  imagenet_about: str
   seeds: tuple[int, ...]
   search: Mapping[str, Any]
   imagenet_search: Mapping[str, Any]
@@ -53,7 +55,8 @@ class Scale(NamedTuple):
 
 
 PAPER = Scale(
-  about='as published: CIFAR-10 and ImageNet, 50 epochs of search, 600 or 250 of training',
+  about='CIFAR-10 as published, 50 epochs of search and 600 of training',
+  imagenet_about='ImageNet as published, 50 epochs of search and 250 of training',
   seeds=(0, 1, 2),
   search={},
   imagenet_search={},
@@ -67,7 +70,9 @@ PAPER = Scale(
 )
 
 SMALL = Scale(
-  about='CIFAR-10 with 25 epochs of search and 50 of training, half the channels, layers less',
+  about='CIFAR-10, 25 epochs of search and 50 of training, half the channels, fewer layers',
+  imagenet_about='CIFAR-10, enlarged to 64x64 pixels in place of ImageNet, 25 epochs of search and '
+  '50 of training',
   seeds=(0, 1, 2),
   search={'model.channels': 8},
   imagenet_search={
@@ -94,12 +99,14 @@ SMALL = Scale(
 
 TINY = Scale(
   about="scikit-learn's digits of 8x8 pixels, 20 epochs of search and 10 of training",
+  imagenet_about="scikit-learn's digits, enlarged to 32x32 pixels in place of ImageNet, 20 epochs "
+  'of search and 10 of training',
   seeds=(0, 1, 2),
   search={
     'data.name': 'digits', 'data.image_size': 8, 'data.crop_padding': 1, 'data.flip': False,
     'model.channels': 4, 'search.batch_size': 32, 'weights.learning_rate': 0.1,
     # With few steps, the architecture must move faster than over 50 epochs of CIFAR-10.
-    'alpha.learning_rate': 6e-3, 'beta.learning_rate': 3e-2,
+    'alpha.learning_rate': 6e-3, 'beta.learning_rate': 3e-2, 'weights.schedule_by': 'step',
   },
   imagenet_search={
     'data.image_size': 32, 'data.fraction': 1.0, 'search.steps_per_call': 50,
@@ -130,10 +137,12 @@ _FOLDER = {
 CPU = Scale(
   about='CIFAR-10 of 16x16 pixels from class folders, 5,000 images, 15 epochs of search and 12 of '
   'training',
+  imagenet_about='CIFAR-10 of 32x32 pixels from class folders, 5,000 images in place of ImageNet, '
+  '15 epochs of search and 12 of training',
   seeds=(0, 1, 2),
   search={
     **_FOLDER, 'model.channels': 8, 'weights.learning_rate': 0.05,
-    'alpha.learning_rate': 6e-3, 'beta.learning_rate': 3e-2,
+    'alpha.learning_rate': 6e-3, 'beta.learning_rate': 3e-2, 'weights.schedule_by': 'step',
   },
   imagenet_search=TINY.imagenet_search,
   stand_ins=TINY.stand_ins,
@@ -145,13 +154,14 @@ CPU = Scale(
       CIFAR10, {
         **_FOLDER, 'data.cutout': 4, 'model.auxiliary': False, 'train.epochs': 12,
         'train.batch_size': 64, 'train.drop_path': 0.05, 'weights.learning_rate': 0.05,
+        'weights.schedule_by': 'step',
       },
     ),
     IMAGENET: Recipe(
       CIFAR10, {
         **_FOLDER, 'data.image_size': 32, 'data.cutout': 0, 'model.stem': 'imagenet',
         'model.auxiliary': False, 'train.epochs': 12, 'train.batch_size': 64,
-        'train.drop_path': 0.0, 'weights.learning_rate': 0.05,
+        'train.drop_path': 0.0, 'weights.learning_rate': 0.05, 'weights.schedule_by': 'step',
       },
     ),
   },

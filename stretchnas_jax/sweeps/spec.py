@@ -9,6 +9,9 @@ IMAGENET = 'configs/train_imagenet.py'
 # The only search whose images are those of ImageNet.
 IMAGENET_SEARCH = 'configs/milenas_sc_imagenet.py'
 
+# What the number of a run on the x axis may count; a scale has its own number for it.
+LAYERS, EPOCHS = 'layers', 'epochs'
+
 # Each measure, and its name on axes and in tables.
 MEASURES = {
   'test_error_percent': 'test error, %',
@@ -94,6 +97,7 @@ class Experiment(NamedTuple):
     runs: each run by its key.
     comparisons: pairs of keys; the second run is subtracted from the first, seed by seed.
     x: the label of the x axis, for a plot with curves.
+    x_counts: `LAYERS` or `EPOCHS` where that axis counts these; '' for other numbers.
     measure: a key of `MEASURES`.
     remarks: sentences on differences from the paper.
   """
@@ -103,5 +107,6 @@ class Experiment(NamedTuple):
   runs: Mapping[str, Run]
   comparisons: tuple[tuple[str, str], ...] = ()
   x: str = ''
+  x_counts: str = ''
   measure: str = 'test_error_percent'
   remarks: tuple[str, ...] = ()

@@ -20,8 +20,8 @@ _SEARCH_HEAD = (
 _EMPTY = '-'
 _NOTE = (
   'Ours: mean ± standard deviation (n - 1) over seeds, each a search and a training of its own. '
-  "Intervals are Student's t intervals of the mean; with two seeds they go from the lower to the "
-  'higher value. FLOPs as papers on cells count them.'
+  "Intervals are Student's t intervals of the mean. Two seeds say too little for one, and the "
+  'range stands there. FLOPs as papers on cells count them.'
 )
 
 _Row = Mapping[str, Any]
@@ -37,7 +37,8 @@ def markdown(results: Mapping[str, Any]) -> str:
   rows = results['rows']
   parts = [
     f'# {results["title"]}',
-    f'{MEASURES[results["measure"]]}. Scale: {results["scale"]}. {results["date"][:10]}.',
+    f'{MEASURES[results["measure"]]}. Scale: {results["scale"]}; seeds: '
+    f'{len(results["seeds"])}. {results["date"][:10]}.',
     _run_table(rows),
     _NOTE,
   ]
@@ -72,7 +73,7 @@ def _run_line(row: _Row) -> list[str]:
     row['title'],
     _mean_and_std(paper['error'], paper['std']),
     _our_value(row),
-    _interval(row['interval']),
+    _interval(row['interval'], row['n']),
     _seed_count(row),
     _best(row['best']),
     _number(paper['params']),
@@ -121,7 +122,7 @@ def _comparison_line(rows: Mapping[str, _Row], found: Mapping[str, Any]) -> list
   """Returns the texts of the difference of two runs."""
   titles = f'{rows[found["first"]]["title"]} minus {rows[found["second"]]["title"]}'
   difference = 'not run' if found['mean'] is None else f'{found["mean"]:+.2f}'
-  return [titles, difference, _interval(found['interval']), f'{found["n"]}']
+  return [titles, difference, _interval(found['interval'], found['n']), f'{found["n"]}']
 
 
 # ---- searches ------------------------------------------------------------------------------------
@@ -195,8 +196,12 @@ def _mean_and_std(mean: _Figure, std: _Figure) -> str:
   return f'{mean:.2f}' if std is None else f'{mean:.2f} ± {std:.2f}'
 
 
-def _interval(interval: Sequence[float | int] | None) -> str:
-  return _EMPTY if interval is None else f'{interval[0]:.2f} .. {interval[1]:.2f}'
+def _interval(interval: Sequence[float | int] | None, n: int) -> str:
+  """Returns the two ends of an interval; those of two values are called their range."""
+  if interval is None:
+    return _EMPTY
+  text = f'{interval[0]:.2f} .. {interval[1]:.2f}'
+  return text if n > 2 else f'{text} (range)'
 
 
 def _made_with(facts: _Row) -> str:

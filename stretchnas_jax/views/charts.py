@@ -36,7 +36,7 @@ class DotRow(NamedTuple):
     name: its title.
     values: one number for each seed.
     mean: of the values, or None.
-    interval: of the mean, or None.
+    interval: of the mean; of two values their range; or None.
     published: the paper's number, or None.
   """
 
@@ -87,7 +87,7 @@ def dots(title: str, rows: Sequence[DotRow], label: str) -> Any:
   """Draws one row for each run, with its values, their mean and its interval.
 
   Args:
-    title: a line above the chart.
+    title: lines above the chart; they name the data set, the scale and the number of seeds.
     rows: the rows, from top to bottom.
     label: the name of the values.
 
@@ -115,7 +115,7 @@ def curves(
   """Draws lines with intervals.
 
   Args:
-    title: a line above the chart.
+    title: lines above the chart; they name the data set, the scale and the number of seeds.
     series: the points of each line, by name.
     x_label: the name of the x axis.
     y_label: the name of the y axis.
@@ -143,17 +143,20 @@ def curves(
   return figure
 
 
-def growth(panels: Mapping[str, tuple[Sequence[_Number], Mapping[str, Sequence[_Number]]]]) -> Any:
+def growth(
+  title: str, panels: Mapping[str, tuple[Sequence[_Number], Mapping[str, Sequence[_Number]]]]
+) -> Any:
   """Draws panels of lines side by side; both axes of each panel begin at 0.
 
   Args:
+    title: lines above the chart; they say what was measured, and how often.
     panels: for each x axis its values, and the lines by name. A line has as many numbers as there
       are values. All panels have the same names; the first line is dashed.
 
   Returns:
     A matplotlib figure.
   """
-  figure, all_axes = _figure('', 2.3 * len(panels), 2.6, len(panels))
+  figure, all_axes = _figure(title, 2.3 * len(panels), 3.2, len(panels))
   colours = (_GREY, *_COLOURS)
   for axes, (name, (values, lines)) in zip(all_axes, panels.items()):
     for i, (line, heights) in enumerate(lines.items()):
@@ -165,7 +168,7 @@ def growth(panels: Mapping[str, tuple[Sequence[_Number], Mapping[str, Sequence[_
     axes.set_xlabel(name)
   handles, names = all_axes[0].get_legend_handles_labels()
   figure.legend(
-    handles, names, ncols=len(names), loc='outside upper left', frameon=False,
+    handles, names, ncols=len(names), loc='outside lower left', frameon=False,
     title='relative to the smallest', title_fontsize='small', alignment='left',
   )  # fmt: skip
   return figure
@@ -180,8 +183,7 @@ def _figure(title: str, width: float, height: float, columns: int = 1) -> tuple[
   with matplotlib.rc_context(_STYLE):
     figure = Figure((width, height), layout='constrained')
     axes = figure.subplots(1, columns, squeeze=False)[0]
-    if title:
-      figure.suptitle(title, x=0.0, ha='left', fontsize='medium')
+    figure.suptitle(title, x=0.0, ha='left', fontsize='medium')
   return figure, axes
 
 
@@ -207,7 +209,11 @@ def _dot_row(axes: Any, y: int, row: DotRow) -> None:
 
 def _dots_legend(rows: Sequence[DotRow]) -> str:
   """Returns the sentence that explains the marks."""
-  words = 'mean with its 95 % interval; small: single seeds'
+  counts = {len(row.values) for row in rows if row.interval is not None}
+  drawn = {True: 'its 95 % t interval', False: 'the range of two seeds'}
+  intervals = ' or '.join(dict.fromkeys(drawn[n > 2] for n in sorted(counts, reverse=True)))
+  words = f'mean with {intervals}' if intervals else 'mean'
+  words += '; small: single seeds'
   if any(row.published is not None for row in rows):
     words += '; ring: the paper'
   return words
