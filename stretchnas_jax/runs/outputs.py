@@ -72,9 +72,10 @@ def check_free(
   Raises:
     ValueError: the folder does not exist, the file belongs to a run, or it is somebody's own.
   """
-  shown, path = repr(str(named or path)), pathlib.Path(os.path.realpath(path))
+  shown, folder = repr(str(named or path)), str(pathlib.Path(path).parent)
+  path = pathlib.Path(os.path.realpath(path))
   if not path.parent.is_dir():
-    raise ValueError(f'--out is {shown}; there is no folder {str(path.parent)!r}')
+    raise ValueError(f'--out is {shown}; there is no folder {folder!r}')
   if path.is_dir():
     raise ValueError(f'--out is {shown}, which is a folder: name a file')
   run = _run_of(path)
