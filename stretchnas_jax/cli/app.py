@@ -76,7 +76,7 @@ def run(
           job.enter_context(_start_devices(args.distributed))
         work = prepare(args)
       except (ValueError, OSError) as error:
-        fail(one_line(error))
+        fail(one_line(error), agreed=hasattr(error, 'exit_code'))
       _do(work, getattr(args, 'config', ()))
   except KeyboardInterrupt as stop:
     print(str(stop) or 'interrupted', file=sys.stderr)

@@ -13,17 +13,28 @@ class _Failure(SystemExit):
 
   Attributes:
     text: the line that was shown; the other processes of a job are told it too.
+    exit_code: only where all processes end with this error.
   """
+
+  exit_code: int
 
   def __init__(self, text: str) -> None:
     super().__init__(_USER_ERROR)
     self.text = text
 
 
-def fail(text: str) -> NoReturn:
-  """Shows one line on stderr and ends the program with code 2."""
+def fail(text: str, agreed: bool = False) -> NoReturn:
+  """Shows one line on stderr and ends the program with code 2.
+
+  Args:
+    text: the line.
+    agreed: True where all processes of a job end with this error, so that none waits for another.
+  """
   print(f'error: {text}', file=sys.stderr)
-  raise _Failure(text) from None
+  failure = _Failure(text)
+  if agreed:
+    failure.exit_code = _USER_ERROR
+  raise failure from None
 
 
 def one_line(error: BaseException) -> str:

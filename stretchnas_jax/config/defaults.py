@@ -58,6 +58,9 @@ def _data(own: Mapping[str, Field], cutout: int) -> dict[str, Field]:
         "strength of colour changes of a stream; 1: DARTS' recipe for ImageNet",
         at_least(0, 2.5),
       ),
+      'compare_times': Field(
+        True, 'refuse to resume on a large stream whose files have other times'
+      ),
       'workers': Field(0, 'threads that decode a stream; 0: one per core', whole(0)),
     },
   )

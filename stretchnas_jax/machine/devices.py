@@ -48,6 +48,22 @@ def process() -> tuple[int, int]:
   return jax.process_index(), jax.process_count()
 
 
+def all_texts(text: str) -> list[str]:
+  """Returns the texts of all processes in their order; each of them must call this.
+
+  Args:
+    text: of this process.
+  """
+  if jax.process_count() == 1:
+    return [text]
+  own = np.frombuffer(text.encode(), np.uint8)
+  sizes = multihost_utils.process_allgather(np.int32(len(own))).ravel()
+  padded = np.zeros(int(sizes.max()), np.uint8)
+  padded[: len(own)] = own
+  rows = multihost_utils.process_allgather(padded).reshape(len(sizes), -1)
+  return [bytes(row[:size]).decode() for row, size in zip(rows, sizes)]
+
+
 def largest(number: int) -> int:
   """Returns the largest of a whole number over all processes; each of them must call this."""
   return int(multihost_utils.process_allgather(np.int32(number)).max())

@@ -73,6 +73,7 @@ class Loop:
     identity: dict,
     line_files: Sequence[str] = ('metrics.jsonl',),
     on_epoch: OnEpoch | None = None,
+    also: dict | None = None,
   ) -> None:
     """Binds what it works with.
 
@@ -83,16 +84,18 @@ class Loop:
       identity: the facts in which a checkpoint must agree, kept in each checkpoint.
       line_files: files of JSON lines that are cut back when the run resumes.
       on_epoch: called with the line of metrics and the state after each epoch; True stops the run.
+      also: further facts in which a checkpoint of an earlier version must agree.
     """
     self.folder, self.checkpoints, self.settings = folder, checkpoints, settings
     self.identity, self.on_epoch = json_files.plain(identity), on_epoch
+    self._also = also or {}
     self.lines = {name: folder.lines(name) for name in line_files}
     self.step, self.position, self.seconds, self._epoch_seconds = 0, None, 0.0, 0.0
     self._last, self._step_seconds = None, None
 
   def restore(self, position: steps.Position) -> None:
     """Starts from the newest checkpoint, or from `position`; cuts away later lines."""
-    restored = self.checkpoints.restore_latest(position, self.identity)
+    restored = self.checkpoints.restore_latest(position, self.identity | self._also)
     self.step, position, meta = restored or (0, position, {})
     self.position = self.settings.devices.replicate(position)
     self.seconds = meta.get('seconds', 0.0)

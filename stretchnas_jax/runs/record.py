@@ -1,12 +1,14 @@
 """The record of a run's starts, `run.json`: command, versions, devices, commit."""
 
+import collections
 import datetime
 import importlib.metadata
 import logging
 import pathlib
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from stretchnas_jax.machine import devices, facts
 from stretchnas_jax.runs.json_files import read_object
@@ -34,7 +36,30 @@ def record(path: pathlib.Path, argv: Sequence[str]) -> dict:
     'devices': devices.names(),
     'git_commit': _git_commit(),
   }
+  if starts and isinstance(starts[-1], dict) and (text := changes(starts[-1], now)):
+    logging.warning('%s', text)
   return {**now, 'starts': [*starts, now]}
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+  """Returns a sentence about versions and devices that differ between two starts; '' for none.
+
+  Args:
+    before: the record of the earlier start.
+    now: the record of this start.
+  """
+  old, new = before.get('versions', {}), now['versions']
+  found = [f'{name} {old[name]} -> {new[name]}' for name in PACKAGES if old.get(name) != new[name]
+           and name in old]  # fmt: skip
+  if before.get('devices', now['devices']) != now['devices']:
+    found.append(f'devices {_counted(before["devices"])} -> {_counted(now["devices"])}')
+  if not found:
+    return ''
+  return f'since the last start of this run: {", ".join(found)}; the last digits may differ'
+
+
+def _counted(names: Sequence[str]) -> str:
+  return ' + '.join(f'{count} x {name}' for name, count in collections.Counter(names).items())
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | None]:

@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from stretchnas_jax.config import ConfigDict
-from stretchnas_jax.runs import checkpoint, json_files, steps
-from stretchnas_jax.runs import fields as fields_lib
+from stretchnas_jax.runs import checkpoint, identity, json_files, steps
 from stretchnas_jax.runs import loop as loop_lib
 from stretchnas_jax.runs import seeds as seeds_lib
 from stretchnas_jax.runs import task as task_lib
@@ -54,7 +53,13 @@ class Run:
     self.task, self.plan, self.folder, self.programs = task, plan, folder, programs
     self.checkpoints, self.data, self.notes = checkpoints, {}, ()
     self.loop = loop_lib.Loop(
-      folder, checkpoints, plan.settings, _identity_of(plan, folder), task.line_files, on_epoch
+      folder,
+      checkpoints,
+      plan.settings,
+      _identity_of(plan, folder),
+      task.line_files,
+      on_epoch,
+      also=_old_identity_of(folder),
     )
 
   def go(self) -> dict | None:
@@ -113,10 +118,11 @@ class _Runner(NamedTuple):
     plan = self.task.plan(config, self.parts)
     with contextlib.ExitStack() as until_work:
       until_work.enter_context(contextlib.closing(plan.feeds))
+      identity.check_processes(plan.fields, identity.facts_of(plan.feeds.fingerprint))
       folder = until_work.enter_context(self._open(path, plan))
       if folder.finished:
         return functools.partial(self._finished_result, folder)
-      _check_resumable(folder, _identity_of(plan, folder))
+      _check_resumable(folder, _identity_of(plan, folder) | _old_identity_of(folder))
       until_work.pop_all()
     return functools.partial(self._run, plan, folder)
 
@@ -140,7 +146,9 @@ class _Runner(NamedTuple):
     with contextlib.ExitStack() as until_work:
       until_work.enter_context(contextlib.closing(first.feeds))
       free = (*FREE, 'seeds') if known else FREE
-      folder = until_work.enter_context(self._open_fields(path, fields, free))
+      facts = identity.facts_of(first.feeds.fingerprint)
+      identity.check_processes(fields, facts)
+      folder = until_work.enter_context(self._open_fields(path, fields, free, facts))
       if seeds_lib.finished(folder, seeds):
         return functools.partial(self._finished_result, folder)
       until_work.pop_all()
@@ -174,14 +182,17 @@ class _Runner(NamedTuple):
     """Returns the result of one seed, from its folder if it is there."""
     config = seeds_lib.with_seed(first.config, seed)
     fields = {**first.fields, 'seed': seed}
-    with self._open_fields(folder.path / f'seed_{seed}', fields, FREE) as inner:
+    facts = identity.facts_of(first.feeds.fingerprint)
+    with self._open_fields(folder.path / f'seed_{seed}', fields, FREE, facts) as inner:
       if inner.finished:
         return self._finished_result(inner)
       if folder.writes:
         print(f'seed {seed}', file=sys.stderr)
       plan = plan or self.task.plan(config, self.parts)
       with contextlib.closing(plan.feeds):
-        _check_resumable(inner, _identity_of(plan, inner))
+        # The images may have changed while the seeds before were at work.
+        identity.check(inner.path, facts, identity.facts_of(plan.feeds.fingerprint))
+        _check_resumable(inner, _identity_of(plan, inner) | _old_identity_of(inner))
         return self._run(plan, inner, programs)
 
   def _run(
@@ -203,14 +214,16 @@ class _Runner(NamedTuple):
     return json.loads((folder.path / 'result.json').read_text('utf-8'))
 
   def _open(self, path: pathlib.Path, plan: Plan) -> workdir_lib.Workdir:
-    return self._open_fields(path, plan.fields, FREE)
+    return self._open_fields(path, plan.fields, FREE, identity.facts_of(plan.feeds.fingerprint))
 
   def _open_fields(
-    self, path: pathlib.Path, fields: dict, free: Sequence[str]
+    self, path: pathlib.Path, fields: dict, free: Sequence[str], facts: dict
   ) -> workdir_lib.Workdir:
     """Opens a folder in which an absent field counts as its default."""
     defaults = self.task.defaults().to_dict()
-    return workdir_lib.Workdir.open(path, fields, argv=self.argv, ignore=free, defaults=defaults)
+    return workdir_lib.Workdir.open(
+      path, fields, argv=self.argv, ignore=free, defaults=defaults, facts=facts
+    )
 
 
 def prepare(
@@ -264,25 +277,31 @@ def _identity_of(plan: Plan, folder: workdir_lib.Workdir) -> dict:
     'image_shape': feeds.image_shape,
     'mean': feeds.mean,
     'std': feeds.std,
-    'config': fields_lib.digest(config, FREE),
+    **identity.of_checkpoint(identity.facts_of(feeds.fingerprint), config, FREE),
     # Own images decide by themselves which parts are measured; else the config does.
     **({} if plan.parts.data is None else {'evaluations': measured}),
   }
 
 
-def _check_resumable(folder: workdir_lib.Workdir, identity: dict) -> None:
+def _old_identity_of(folder: workdir_lib.Workdir) -> dict:
+  """Returns the facts in which a checkpoint of version 0.1 must agree with the run of a folder."""
+  config = {name: value for name, value in folder.config.items() if name != 'genotype'}
+  return identity.of_config(config, FREE)
+
+
+def _check_resumable(folder: workdir_lib.Workdir, wanted: dict) -> None:
   """Raises Refused unless the checkpoints in a folder, if any, agree with a run.
 
   Args:
     folder: of the run.
-    identity: see `_identity_of`.
+    wanted: see `_identity_of` and `_old_identity_of`.
   """
   path = folder.path / 'checkpoints'
   if not path.is_dir():
     return
-  identity = json_files.plain(identity)
+  wanted = json_files.plain(wanted)
   with checkpoint.Checkpoints(path, read_only=True) as saved:
-    others = [checkpoint.other_name(meta, identity) for _, meta in saved.metas()]
+    others = [checkpoint.other_name(meta, wanted) for _, meta in saved.metas()]
   # A checkpoint of another run among those of this one is passed over later.
   if others and all(others):
     raise workdir_lib.Refused(

@@ -20,7 +20,7 @@ from stretchnas_jax.learning.state import Arch
 from stretchnas_jax.machine import parallel, start
 from stretchnas_jax.networks import supernet
 from stretchnas_jax.runs import build, checkpoint, json_files, search_task, steps, train_task
-from stretchnas_jax.runs import fields as fields_lib
+from stretchnas_jax.runs import identity as identity_lib
 from stretchnas_jax.runs import parts as parts_lib
 from stretchnas_jax.runs.parts import Parts
 from stretchnas_jax.runs.task import FREE
@@ -204,7 +204,7 @@ def _with_best(path: pathlib.Path, saved: Saved, best: train_task.Best | None) -
 def _own_meta(path: pathlib.Path, saved: checkpoint.Checkpoints, values: dict) -> dict:
   """Returns the meta of the newest checkpoint that belongs to the config of this folder."""
   fields = {name: value for name, value in values.items() if name != 'genotype'}
-  own, found = {'config': fields_lib.digest(fields, FREE)}, False
+  own, found = identity_lib.of_config(fields, FREE), False
   for _, meta in saved.metas():
     if isinstance(meta.get('identity'), dict) and not checkpoint.other_name(meta, own):
       return meta

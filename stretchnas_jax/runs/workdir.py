@@ -14,6 +14,7 @@ import jax
 
 from stretchnas_jax.machine.files import TEMPORARY, replace
 from stretchnas_jax.runs import fields as fields_lib
+from stretchnas_jax.runs import identity
 from stretchnas_jax.runs.fields import Refused
 from stretchnas_jax.runs.json_files import Lines, dumps, read_object
 from stretchnas_jax.runs.record import record
@@ -46,6 +47,7 @@ class Workdir:
     argv: Sequence[str],
     ignore: Sequence[str] = (),
     defaults: dict | None = None,
+    facts: dict | None = None,
   ) -> 'Workdir':
     """Makes the folder of a run, or takes up the folder of an earlier start with the same config.
 
@@ -55,6 +57,7 @@ class Workdir:
       argv: the command line, kept for the record.
       ignore: fields, or groups of them, that may differ: `('log', 'checkpoint.keep')`.
       defaults: values of fields that the folder's config may lack, nested.
+      facts: see `identity.facts_of`; None where there are none to compare.
 
     Returns:
       A `Workdir`. It keeps other processes out until it is closed. It is also a context manager.
@@ -66,16 +69,18 @@ class Workdir:
     """
     path = pathlib.Path(path).absolute()
     config, defaults = json.loads(dumps(config)), json.loads(dumps(defaults or {}))
-    _check_place(path, config, ignore, defaults)
+    _check_place(path, config, ignore, defaults, facts)
     writes = jax.process_index() == 0
     lock = _acquire(path) if writes else None
     try:
       # Checked again, now that nobody else can write.
-      stored = _check_place(path, config, ignore, defaults)
+      stored = _check_place(path, config, ignore, defaults, facts)
       if stored is not None:
         config = fields_lib.kept(stored, config, defaults)
       workdir = cls(path, config, writes, lock)
       workdir.write_json('config.json', config)
+      if facts is not None:
+        workdir.write_json(identity.FILE, facts)
       workdir.write_json('run.json', record(path / 'run.json', argv))
     except BaseException:
       if lock is not None:
@@ -147,14 +152,20 @@ def _acquire(path: pathlib.Path) -> filelock.BaseFileLock:
 
 
 def _check_place(
-  path: pathlib.Path, config: dict, ignore: Sequence[str], defaults: dict
+  path: pathlib.Path, config: dict, ignore: Sequence[str], defaults: dict, facts: dict | None
 ) -> dict | None:
-  """Refuses a folder that is not a run, or is the run of another config; returns its config."""
+  """Refuses a folder that is not a run, or is another run; returns its config, if it has one."""
   if path.exists() and not path.is_dir():
     raise Refused(f'workdir {path} is a file')
   if (path / 'config.json').exists():
     stored = read_object(path / 'config.json')
-    fields_lib.check_same(path, stored, config, ignore, defaults)
+    known = None if facts is None else identity.known(path)
+    # The fingerprint says which data they are, and then their place may change.
+    free = ignore if known is None else (*ignore, *identity.PLACE)
+    fields_lib.check_same(path, stored, config, free, defaults)
+    if known is not None and facts is not None:
+      compare_times = config.get('data', {}).get('compare_times', True)
+      identity.check(path, known, facts, compare_times)
     return stored
   if path.is_dir() and any(not p.name.startswith((TEMPORARY, LOCK)) for p in path.iterdir()):
     raise Refused(f'workdir {path} is not empty, and it is not a run: it has no config.json')

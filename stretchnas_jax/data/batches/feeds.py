@@ -13,7 +13,7 @@ the same images, the field 'val_beta' is missing. A training has the field 'trai
 """
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int, Int32, PRNGKeyArray, PyTree
@@ -125,6 +125,8 @@ class Feeds(NamedTuple):
   train: TrainingFeed
   val: EvaluationFeed | None
   test: EvaluationFeed | None
+  fingerprint: Mapping[str, Any] = {}
+  """Facts that change whenever a batch would change, see `datasets.fingerprints`."""
 
   def close(self) -> None:
     """Closes every feed."""

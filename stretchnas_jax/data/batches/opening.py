@@ -31,6 +31,7 @@ def open_search(config: ConfigDict, data: Data | None = None) -> feeds.Feeds:
     ValueError, OSError: names the mistake in one sentence.
   """
   dataset = load_dataset(config.data, data)
+  fingerprint = dataset.fingerprint()
   if isinstance(dataset, Dataset):
     dataset = dataset.with_validation_in_training()
   parts = splits.search_parts(
@@ -40,7 +41,8 @@ def open_search(config: ConfigDict, data: Data | None = None) -> feeds.Feeds:
     seed=config.seed,
   )
   _check_batch('search.batch_size', config.search.batch_size, min(len(part) for part in parts))
-  return feeds.search_feeds(_supply(config, config.search.batch_size, dataset), parts)
+  supply = _supply(config, config.search.batch_size, dataset)
+  return feeds.search_feeds(supply, parts)._replace(fingerprint=fingerprint)
 
 
 def open_training(config: ConfigDict, data: Data | None = None) -> feeds.Feeds:
@@ -66,7 +68,7 @@ def open_training(config: ConfigDict, data: Data | None = None) -> feeds.Feeds:
       f'config.data.holdout is {holdout:g}, which is not one whole image of '
       f'{found.sizes["train"]}; use more, or 0'
     )
-  return found
+  return found._replace(fingerprint=dataset.fingerprint())
 
 
 def is_streamed(data: ConfigDict) -> bool:

@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 from numpy.typing import ArrayLike
 
+from stretchnas_jax.data.datasets import fingerprints
+
 _BLOCK = 1024  # images that are counted at once, so that integer copies stay small
 
 
@@ -39,6 +41,14 @@ class Dataset(NamedTuple):
       'test': (self.test_images, self.test_labels),
     }[name]
     return None if images is None or labels is None else (images, labels)
+
+  def fingerprint(self) -> fingerprints.Fingerprint:
+    """Returns the classes, and for each part facts that change whenever a batch would change."""
+    found: fingerprints.Fingerprint = {'classes': list(self.class_names)}
+    for name in 'train', 'val', 'test':
+      if (part := self.part(name)) is not None:
+        found[name] = fingerprints.of_arrays(*part)
+    return found
 
   def with_validation_in_training(self) -> 'Dataset':
     """Returns the data set with its validation images appended to its training images."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32
 
-from stretchnas_jax.data.datasets import folder, tfds
+from stretchnas_jax.data.datasets import fingerprints, folder, tfds
 from stretchnas_jax.data.datasets.encoded_images import EncodedImages, Files, Records
 
 IMAGENET = 'imagenet2012'
@@ -30,6 +30,12 @@ class EncodedDataset(NamedTuple):
   def train_labels(self) -> Int32[np.ndarray, 'N']:
     """The labels of the training images."""
     return self.train.labels
+
+  def fingerprint(self) -> fingerprints.Fingerprint:
+    """Returns the classes, and for each part facts that change whenever a batch would change."""
+    parts = {'train': self.train, 'test': self.test}
+    found = {name: part.fingerprint() for name, part in parts.items() if part is not None}
+    return {'classes': list(self.class_names), **found}
 
 
 def load(

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int32
 
-from stretchnas_jax.data.datasets import images, tfds
+from stretchnas_jax.data.datasets import fingerprints, images, tfds
 
 
 @runtime_checkable
@@ -26,6 +26,10 @@ class EncodedImages(Protocol):
     """Returns a name of image `i` for messages."""
     ...
 
+  def fingerprint(self) -> fingerprints.Fingerprint:
+    """Returns facts that change whenever an image, a label or their order changes."""
+    ...
+
 
 class Files(NamedTuple):
   """Image files; implements `EncodedImages`."""
@@ -41,6 +45,10 @@ class Files(NamedTuple):
     """Returns the path of image `i`."""
     return self.paths[i]
 
+  def fingerprint(self) -> fingerprints.Fingerprint:
+    """Returns names, sizes and times of the files; no file is read."""
+    return fingerprints.of_files(self.paths, self.labels)
+
 
 class Records(NamedTuple):
   """Records of a split that TFDS prepared; implements `EncodedImages`."""
@@ -50,6 +58,8 @@ class Records(NamedTuple):
   labels: Int32[np.ndarray, 'N']
   split: str
   """Names the data set and the split in messages."""
+  version: str = ''
+  """Changes when the split is prepared in another way."""
 
   def open(self, i: int) -> io.BytesIO:
     """Returns the image file of record `i`.
@@ -65,3 +75,7 @@ class Records(NamedTuple):
   def name(self, i: int) -> str:
     """Returns the number of the record and its split."""
     return f'record {i} of {self.split}'
+
+  def fingerprint(self) -> fingerprints.Fingerprint:
+    """Returns the version of the split and its labels; no record is read."""
+    return fingerprints.of_records(self.version, self.labels)

@@ -3,7 +3,7 @@
 import io
 import math
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, UInt8
@@ -53,6 +53,10 @@ class _SameImage(NamedTuple):
   def name(self, i: int) -> str:
     """Returns a name of image `i` for messages."""
     return f'noise {i}'
+
+  def fingerprint(self) -> dict[str, Any]:
+    """Returns the number of images; no run is made with noise."""
+    return {'images': len(self.labels)}
 
 
 def size_of(name: str, path: str | None = None) -> Size:
