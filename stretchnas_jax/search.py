@@ -7,7 +7,10 @@ from stretchnas_jax.cli import app
 from stretchnas_jax.cli.command_line import Option
 from stretchnas_jax.runs import entry_points, parts, seeds
 
-OPTIONS = (Option('seeds', None, 'for example 0,1,2: a search of each, with one compilation'),)
+OPTIONS = (
+  Option('seeds', None, 'for example 0,1,2: a search of each, with one compilation'),
+  Option('start-from', None, 'begin with weights, alpha and beta of the search in this folder'),
+)
 
 
 def prepare(args: types.SimpleNamespace) -> Callable[[], object]:
@@ -18,6 +21,7 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], object]:
     None if args.seeds is None else seeds.parse(args.seeds),
     parts=parts.from_config_file(args.config_file, args.config),
     argv=args.argv,
+    start_from=getattr(args, 'start-from'),
   )
 
 

@@ -14,6 +14,7 @@ OPTIONS = (
   Option('seeds', None, 'for example 0,1,2: a training of each, and their mean'),
   Option('target-params', None, 'choose C for this number of parameters, for example 3.5e6'),
   Option('eval-only', False, 'only measure the newest checkpoint of the folder'),
+  Option('start-from', None, 'begin with the weights of the training in this folder'),
   Option('best', False, 'with --eval-only: measure the weights of the best epoch'),
 )
 
@@ -38,6 +39,7 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], object]:
     None if target is None else find_cell.target_of(target),
     parts=parts.from_config_file(args.config_file, args.config),
     argv=args.argv,
+    start_from=getattr(args, 'start-from'),
   )
 
 

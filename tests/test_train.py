@@ -21,6 +21,7 @@ from stretchnas_jax import sizes, train
 from stretchnas_jax.cells import genotype
 from stretchnas_jax.cli import app
 from stretchnas_jax.data.datasets import splits
+from stretchnas_jax.learning import training
 from stretchnas_jax.machine import parallel
 from stretchnas_jax.runs import (
   evaluation,
@@ -86,7 +87,15 @@ def test_the_test_images_are_looked_at_once_and_the_best_epoch_has_its_own_name(
 
 def test_the_best_epoch_is_the_first_of_equal_ones():
   line = lambda epoch, val: {'epoch': epoch, 'val_accuracy': val, 'test_accuracy': None}
-  found = train_task.accuracies([line(1, 0.5), line(2, 0.8), line(3, 0.8), line(4, 0.7)])
+  lines = [line(1, 0.5), line(2, 0.8), line(3, 0.8), line(4, 0.7)]
+  best = train_task.Best({}, {}, np.float32(-1), np.int32(0))
+  for i, each in enumerate(lines, 1):
+    state = training.TrainState(np.int32(7 * i), {}, {}, ())
+    best = train_task.better(best, state, each['val_accuracy'])
+  found = train_task.accuracies(lines[-1], best, 7, lines)
+  # A changed line changes no result.
+  lines[0] = line(1, 8.1)
+  assert found == train_task.accuracies(line(4, 0.7), best, 7, lines)
   assert found == {
     'test_accuracy': None, 'test_error_percent': None, 'last_val_accuracy': 0.7,
     'best_val_accuracy': 0.8, 'best_epoch': 2,
@@ -357,7 +366,7 @@ def test_data_without_test_images_need_a_holdout_and_keep_their_classes(tmp_path
     evaluation.prepare_evaluation(tmp_path / 'run', other)
   (tmp_path / 'run' / 'result.json').unlink()  # as if it had been stopped
   write_classes(tmp_path / 'two', ['c'])
-  with pytest.raises(ValueError, match='are of a run with another class_names: choose another'):
+  with pytest.raises(ValueError, match='the classes are a, b, c, and were a, b'):
     stretchnas_jax.run_train(tiny_training(**fields), tmp_path / 'run', CELL)
 
 

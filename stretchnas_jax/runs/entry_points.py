@@ -7,7 +7,7 @@ from typing import Any
 from stretchnas_jax.cells import genotype as genotype_lib
 from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.machine import start
-from stretchnas_jax.runs import find_cell, runner
+from stretchnas_jax.runs import find_cell, runner, starting
 from stretchnas_jax.runs import parts as parts_lib
 from stretchnas_jax.runs.loop import OnEpoch
 from stretchnas_jax.runs.parts import Parts
@@ -26,6 +26,7 @@ def run_search(
   parts: Parts | Mapping[str, Any] | None = None,
   data: Any = None,
   on_epoch: OnEpoch | None = None,
+  start_from: pathlib.Path | str | None = None,
 ) -> dict | None:
   """Searches a cell: the whole search program as a function.
 
@@ -40,6 +41,8 @@ def run_search(
     on_epoch: `(line, state)`, called after each epoch with its line of metrics, when its checkpoint
       is saved. Where it returns True, the run stops, and so do later seeds; the same call goes on
       from there. Copy what you keep of `state`: the next step reuses its memory.
+    start_from: the folder of another search, whose weights, alpha and beta are the first ones here.
+      Schedules, optimizers and random draws begin as in a new search.
 
   Returns:
     The content of `result.json`, or None where `on_epoch` stopped the run.
@@ -48,8 +51,10 @@ def run_search(
     ValueError, OSError: one sentence that names what is wrong.
   """
   start.set_up()
-  more = {'parts': Parts.of(parts, data=data), 'on_epoch': on_epoch}
-  return prepare_search(config, workdir, seeds, **more)()
+  given = Parts.of(parts, data=data)
+  return prepare_search(
+    config, workdir, seeds, parts=given, on_epoch=on_epoch, start_from=start_from
+  )()
 
 
 def run_train(
@@ -62,6 +67,7 @@ def run_train(
   parts: Parts | Mapping[str, Any] | None = None,
   data: Any = None,
   on_epoch: OnEpoch | None = None,
+  start_from: pathlib.Path | str | None = None,
 ) -> dict | None:
   """Trains a cell from scratch: the whole training program as a function.
 
@@ -75,6 +81,7 @@ def run_train(
       from the search that found the cell.
     data: as for `run_search`.
     on_epoch: as for `run_search`.
+    start_from: the folder of another training of the same cell, whose weights are the first ones.
 
   Returns:
     The content of `result.json`, or None where `on_epoch` stopped the run.
@@ -85,7 +92,14 @@ def run_train(
   start.set_up()
   given = Parts.of(parts, data=data)
   return prepare_train(
-    config, workdir, genotype, seeds, target_params, parts=given, on_epoch=on_epoch
+    config,
+    workdir,
+    genotype,
+    seeds,
+    target_params,
+    parts=given,
+    on_epoch=on_epoch,
+    start_from=start_from,
   )()
 
 
@@ -97,6 +111,7 @@ def prepare_search(
   parts: Parts | None = None,
   argv: Sequence[str] = (),
   on_epoch: OnEpoch | None = None,
+  start_from: pathlib.Path | str | None = None,
 ) -> Work:
   """Checks everything that a search needs; returns the function that searches.
 
@@ -107,8 +122,12 @@ def prepare_search(
     parts: own objects.
     argv: the command line, for the record.
     on_epoch: the hook.
+    start_from: the folder of another run.
   """
-  return runner.prepare(SEARCH, config, workdir, seeds, argv=argv, parts=parts, on_epoch=on_epoch)
+  start = starting.read(start_from, workdir, 'search', parts) if start_from else None
+  return runner.prepare(
+    SEARCH, config, workdir, seeds, argv=argv, parts=parts, on_epoch=on_epoch, start=start
+  )
 
 
 def prepare_train(
@@ -121,6 +140,7 @@ def prepare_train(
   parts: Parts | None = None,
   argv: Sequence[str] = (),
   on_epoch: OnEpoch | None = None,
+  start_from: pathlib.Path | str | None = None,
 ) -> Work:
   """Checks everything that a training needs; returns the function that trains.
 
@@ -133,13 +153,17 @@ def prepare_train(
     parts: own objects.
     argv: the command line, for the record.
     on_epoch: the hook.
+    start_from: the folder of another run.
   """
   parts = parts or Parts()
   if not isinstance(genotype, genotype_lib.Genotype):
     parts = _with_operations(parts, genotype)
     genotype = find_cell.genotype_from(genotype, tuple(parts.operations or ()))
   task = train_task(genotype, target_params)
-  return runner.prepare(task, config, workdir, seeds, argv=argv, parts=parts, on_epoch=on_epoch)
+  start = starting.read(start_from, workdir, 'train', parts) if start_from else None
+  return runner.prepare(
+    task, config, workdir, seeds, argv=argv, parts=parts, on_epoch=on_epoch, start=start
+  )
 
 
 def _with_operations(parts: Parts, genotype: str | pathlib.Path) -> Parts:

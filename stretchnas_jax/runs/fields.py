@@ -6,10 +6,14 @@ counts as its default, so that the run still resumes.
 
 import json
 import pathlib
+import shlex
 import zlib
 from collections.abc import Iterable
 
 from stretchnas_jax.runs.json_files import dumps
+
+# Schedules depend on the number of epochs, so that a run cannot simply go on for longer.
+_EPOCHS = ('search.epochs=', 'train.epochs=')
 
 
 class Refused(OSError, ValueError):
@@ -66,10 +70,12 @@ def check_same(
       'the cell that is in its genotype.json'
     )
   if differences:
-    raise Refused(
-      f'workdir {path} was made with {"; ".join(differences)}: '
-      'choose another workdir, or give the fields their old values'
-    )
+    advice = 'choose another workdir, or give the fields their old values'
+    if all(difference.startswith(_EPOCHS) for difference in differences):
+      advice += (
+        f'; for more epochs begin in a new workdir with --start-from={shlex.quote(str(path))}'
+      )
+    raise Refused(f'workdir {path} was made with {"; ".join(differences)}: {advice}')
 
 
 def kept(old: dict, new: dict, defaults: dict) -> dict:

@@ -142,7 +142,7 @@ def _part_differences(
     yield f'{part} has {now.get("images")} images, and had {before.get("images")}'
     return
   other = [name for name in _WORDS if name in before and name in now and before[name] != now[name]]
-  if 'contents' in other and before.get(_ORDER) == now.get(_ORDER):
+  if 'contents' in other and _ORDER in before and before[_ORDER] == now.get(_ORDER):
     other.remove('contents')
     yield f'{part}: the images are in another order'
   if not compare_times and 'times' in other:

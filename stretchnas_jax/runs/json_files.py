@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import zlib
 from typing import Any
 
 import jax
@@ -31,6 +32,11 @@ class Lines:
     """Adds one object."""
     if self.writes:
       append(self.path, f'{dumps(values)}\n'.encode())
+
+  def checksum(self) -> list[int]:
+    """Returns the size of the file in bytes, and its CRC-32; [0, 0] where there is no file."""
+    data = self.path.read_bytes() if self.path.exists() else b''
+    return [len(data), zlib.crc32(data)]
 
   def cut_back(self, step: int) -> None:
     """Drops torn lines and the lines of later steps, for a run that resumes from `step`."""

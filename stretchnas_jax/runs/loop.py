@@ -98,22 +98,32 @@ class Loop:
     restored = self.checkpoints.restore_latest(position, self.identity | self._also)
     self.step, position, meta = restored or (0, position, {})
     self.position = self.settings.devices.replicate(position)
-    self.seconds = meta.get('seconds', 0.0)
+    self.seconds, self._last = meta.get('seconds', 0.0), meta.get('last')
     self._epoch_seconds = meta.get('epoch_seconds', 0.0)
     for lines in self.lines.values():
       lines.cut_back(self.step)
-    self._check_lines()
+    self._check_lines(meta.get('lines', {}))
     self._writers = [metrics.JsonLines(self.lines['metrics.jsonl'])]
     if self.settings.tensorboard and self.folder.writes:
       self._writers.append(metrics.TensorBoard(self.folder.path / 'tensorboard', self.step))
 
-  def _check_lines(self) -> None:
-    """Says which epochs before a resumption have left no line."""
+  def _check_lines(self, checksums: dict) -> None:
+    """Says which files of lines have changed, and which epochs have left no line.
+
+    Args:
+      checksums: by name of a file, as the checkpoint keeps them; versions before 0.2 kept none.
+    """
+    for name, checksum in checksums.items():
+      if self.folder.writes and name in self.lines and self.lines[name].checksum() != checksum:
+        logging.warning(
+          '%s is not as this run wrote it; the result comes from the checkpoint',
+          self.lines[name].path,
+        )
     path, epochs = self.lines['metrics.jsonl'].path, self.step // self.settings.steps_per_epoch
     known = {line.get('epoch') for line in json_files.read_lines(path)}
     if gaps := [epoch for epoch in range(1, epochs + 1) if epoch not in known]:
       logging.warning('%s lacks epochs %s of those that are done', path, gaps)
-      if self.step == self.settings.num_steps and gaps[-1] == epochs:
+      if self._last is None and self.step == self.settings.num_steps and gaps[-1] == epochs:
         raise workdir_lib.Refused(f'{path} lacks the last epoch of a run that is done; put it back')
 
   def run(self, work: steps.Work, end_epoch: _EndEpoch) -> bool:
@@ -274,7 +284,12 @@ class Loop:
       if not np.isfinite(np.asarray(leaves.raw(leaf))).all():
         _check_finite(path.lstrip('.'), math.nan, str(self.step))
     clock = {'seconds': self.seconds, 'epoch_seconds': self._epoch_seconds}
-    self.checkpoints.save(self.step, self.position, {**clock, 'identity': self.identity})
+    kept = {
+      'identity': self.identity,
+      'lines': {name: lines.checksum() for name, lines in self.lines.items()},
+      'last': json_files.plain(self._last),
+    }
+    self.checkpoints.save(self.step, self.position, {**clock, **kept})
 
   def _stop(self, number: int) -> None:
     if self.step not in self.checkpoints.steps():

@@ -16,7 +16,7 @@ from stretchnas_jax.runs import task as task_lib
 from stretchnas_jax.runs import workdir as workdir_lib
 from stretchnas_jax.runs.loop import OnEpoch
 from stretchnas_jax.runs.parts import Parts
-from stretchnas_jax.runs.task import FREE, Plan, Programs, Task
+from stretchnas_jax.runs.task import FREE, Plan, Programs, Start, Task
 
 
 class Run:
@@ -101,12 +101,21 @@ class _Runner(NamedTuple):
     argv: the command line, for the record.
     parts: the researcher's own objects.
     on_epoch: see `prepare`.
+    start: see `prepare`.
   """
 
   task: Task
   argv: tuple[str, ...] = ()
   parts: Parts = Parts()
   on_epoch: OnEpoch | None = None
+  start: Start | None = None
+
+  def _plan(self, config: ConfigDict) -> Plan:
+    plan = self.task.plan(config, self.parts)
+    if self.start is None:
+      return plan
+    fields = {**plan.fields, 'start_from': dict(self.start.facts)}
+    return plan._replace(start=self.start, fields=fields)
 
   def prepare_one(self, config: ConfigDict, path: pathlib.Path) -> Callable[[], dict | None]:
     """Checks everything, the folder last; returns the function that runs.
@@ -115,14 +124,14 @@ class _Runner(NamedTuple):
       config: of the run.
       path: the folder.
     """
-    plan = self.task.plan(config, self.parts)
+    plan = self._plan(config)
     with contextlib.ExitStack() as until_work:
       until_work.enter_context(contextlib.closing(plan.feeds))
       identity.check_processes(plan.fields, identity.facts_of(plan.feeds.fingerprint))
       folder = until_work.enter_context(self._open(path, plan))
       if folder.finished:
         return functools.partial(self._finished_result, folder)
-      _check_resumable(folder, _identity_of(plan, folder) | _old_identity_of(folder))
+      _check_folder(folder, _identity_of(plan, folder) | _old_identity_of(folder))
       until_work.pop_all()
     return functools.partial(self._run, plan, folder)
 
@@ -137,7 +146,7 @@ class _Runner(NamedTuple):
       seeds: different whole numbers.
     """
     seeds_lib.check(seeds)
-    first = self.task.plan(seeds_lib.with_seed(config, seeds[0]), self.parts)
+    first = self._plan(seeds_lib.with_seed(config, seeds[0]))
     fields = {**first.fields, 'seeds': list(seeds)}
     del fields['seed']
     known = (path / 'config.json').exists()
@@ -188,11 +197,11 @@ class _Runner(NamedTuple):
         return self._finished_result(inner)
       if folder.writes:
         print(f'seed {seed}', file=sys.stderr)
-      plan = plan or self.task.plan(config, self.parts)
+      plan = plan or self._plan(config)
       with contextlib.closing(plan.feeds):
         # The images may have changed while the seeds before were at work.
         identity.check(inner.path, facts, identity.facts_of(plan.feeds.fingerprint))
-        _check_resumable(inner, _identity_of(plan, inner) | _old_identity_of(inner))
+        _check_folder(inner, _identity_of(plan, inner) | _old_identity_of(inner))
         return self._run(plan, inner, programs)
 
   def _run(
@@ -235,6 +244,7 @@ def prepare(
   argv: Sequence[str] = (),
   parts: Parts | dict | None = None,
   on_epoch: OnEpoch | None = None,
+  start: Start | None = None,
 ) -> Callable[[], dict | None]:
   """Checks everything that a run needs; returns the function that runs it.
 
@@ -247,6 +257,7 @@ def prepare(
     parts: the researcher's own objects.
     on_epoch: `(line, state)`, called at the end of each epoch with its line of metrics, after its
       checkpoint. The run stops there where it returns True, and can be resumed.
+    start: the weights and scores with which the run begins.
 
   Returns:
     A function that gives the content of `result.json`, or None where `on_epoch` stopped the run.
@@ -254,8 +265,9 @@ def prepare(
   Raises:
     ValueError, OSError: one sentence that names what is wrong. Nothing was changed.
   """
-  runner = _Runner(task, tuple(argv), Parts.of(parts), on_epoch)
-  path = pathlib.Path(workdir).absolute()
+  runner = _Runner(task, tuple(argv), Parts.of(parts), on_epoch, start)
+  path = workdir_lib.absolute(workdir)
+  workdir_lib.check_outside(path, config)
   if seeds is None:
     return runner.prepare_one(config, path)
   return runner.prepare_seeds(config, path, seeds)
@@ -289,8 +301,8 @@ def _old_identity_of(folder: workdir_lib.Workdir) -> dict:
   return identity.of_config(config, FREE)
 
 
-def _check_resumable(folder: workdir_lib.Workdir, wanted: dict) -> None:
-  """Raises Refused unless the checkpoints in a folder, if any, agree with a run.
+def _check_folder(folder: workdir_lib.Workdir, wanted: dict) -> None:
+  """Raises Refused unless a folder can keep checkpoints, and those in it, if any, are of this run.
 
   Args:
     folder: of the run.
@@ -298,6 +310,8 @@ def _check_resumable(folder: workdir_lib.Workdir, wanted: dict) -> None:
   """
   path = folder.path / 'checkpoints'
   if not path.is_dir():
+    if folder.writes:
+      checkpoint.try_place(folder.path)
     return
   wanted = json_files.plain(wanted)
   with checkpoint.Checkpoints(path, read_only=True) as saved:

@@ -23,6 +23,18 @@ FREE = (
 )  # fmt: skip
 
 
+class Start(NamedTuple):
+  """The weights and scores of another run, with which a run begins; see `starting`.
+
+  Attributes:
+    facts: kept in `config.json` as `start_from`.
+    apply: `position -> position`; None where the run goes on from its own checkpoints.
+  """
+
+  facts: Mapping[str, Any]
+  apply: Callable[[steps.Position], steps.Position] | None
+
+
 class Plan(NamedTuple):
   """Everything that one run needs, checked and loaded.
 
@@ -33,6 +45,7 @@ class Plan(NamedTuple):
     settings: how the loop goes along.
     objects: the network and the functions that train it, see `build`.
     parts: the researcher's own objects; `Parts()` where there are none.
+    start: the weights and scores with which the run begins; None for new ones.
   """
 
   config: ConfigDict
@@ -41,6 +54,7 @@ class Plan(NamedTuple):
   settings: loop.Settings
   objects: Any
   parts: Parts
+  start: Start | None = None
 
 
 def fields_of(config: ConfigDict, parts: Parts) -> dict:
@@ -115,5 +129,7 @@ def begin(plan: Plan, programs: Programs) -> tuple[steps.Position, steps.Work]:
   devices, feed = plan.settings.devices, plan.feeds.train
   init_key, step_key = jax.random.split(jax.random.key(plan.config.seed))
   position = programs.init(init_key)
+  if plan.start is not None and plan.start.apply is not None:
+    position = plan.start.apply(position)
   data, key = devices.replicate(feed.data), devices.replicate(step_key)
   return position, steps.Work(feed, programs.step, data, key)

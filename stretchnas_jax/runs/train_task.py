@@ -159,7 +159,9 @@ def _measure(run: Run, part: str, state: Any, names: tuple[str, ...]) -> dict:
 
 def _result(run: Run) -> dict:
   plan, loop = run.plan, run.loop
-  return accuracies(json_files.read_lines(run.folder.path / 'metrics.jsonl')) | {
+  lines = json_files.read_lines(run.folder.path / 'metrics.jsonl')
+  best = plan.settings.devices.fetch(loop.position.best)
+  return accuracies(loop.last, best, plan.settings.steps_per_epoch, lines) | {
     'epochs': plan.settings.epochs,
     'seconds': loop.seconds,
     'seed': plan.config.seed,
@@ -170,23 +172,36 @@ def _result(run: Run) -> dict:
   }
 
 
-def accuracies(lines: list[dict]) -> dict:
-  """Returns the accuracies of a result: of the last weights, and of the best validation epoch."""
-  test = lines[-1]['test_accuracy']
+def accuracies(last: dict, best: Best | None, steps_per_epoch: int, lines: list[dict]) -> dict:
+  """Returns the accuracies of a result: of the last weights, and of the best validation epoch.
+
+  The checkpoint decides which epoch was the best. A changed line of metrics changes no result.
+
+  Args:
+    last: the line of the last epoch.
+    best: the weights of the best epoch, on the host; None where nothing is held out.
+    steps_per_epoch: of the run.
+    lines: of all epochs. They have more digits than the checkpoint.
+  """
+  test = last['test_accuracy']
   found = {
     'test_accuracy': test,
     'test_error_percent': None if test is None else 100 * (1 - test),
   }
-  if (top5 := lines[-1].get('test_top5_accuracy')) is not None:
+  if (top5 := last.get('test_top5_accuracy')) is not None:
     found |= {'test_top5_accuracy': top5, 'test_top5_error_percent': 100 * (1 - top5)}
-  if 'val_accuracy' in lines[-1]:
-    best = max(lines, key=lambda line: line['val_accuracy'])  # the first of equal ones
-    found |= {
-      'last_val_accuracy': lines[-1]['val_accuracy'],
-      'best_val_accuracy': best['val_accuracy'],
-      'best_epoch': best['epoch'],
-    }
-  return found
+  if best is None:
+    return found
+  epoch, accuracy = int(best.step) // steps_per_epoch, float(best.accuracy)
+  for line in lines:
+    written = line.get('val_accuracy')
+    if line.get('epoch') == epoch and isinstance(written, float):
+      accuracy = written if np.float32(written) == np.float32(best.accuracy) else accuracy
+  return found | {
+    'last_val_accuracy': last['val_accuracy'],
+    'best_val_accuracy': accuracy,
+    'best_epoch': epoch,
+  }
 
 
 def _report(run: Run, result: dict) -> str:

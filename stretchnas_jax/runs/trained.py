@@ -22,6 +22,7 @@ from stretchnas_jax.networks import supernet
 from stretchnas_jax.runs import build, checkpoint, json_files, search_task, steps, train_task
 from stretchnas_jax.runs import identity as identity_lib
 from stretchnas_jax.runs import parts as parts_lib
+from stretchnas_jax.runs import workdir as workdir_lib
 from stretchnas_jax.runs.parts import Parts
 from stretchnas_jax.runs.task import FREE
 
@@ -165,7 +166,7 @@ def read_run(
     parts: as for `load_trained`.
     trust: as for `load_trained`.
   """
-  path = pathlib.Path(workdir).absolute()
+  path = workdir_lib.absolute(workdir)
   if not (path / 'config.json').is_file():
     raise FileNotFoundError(f'{path} is not a run: it has no config.json')
   values = json_files.read_object(path / 'config.json')
@@ -221,6 +222,7 @@ def _rebuild(
   values = dict(values)
   cell = values.pop('genotype', None)
   values.pop('parts', None)
+  values.pop('start_from', None)
   kind = 'train' if 'train' in values else 'search'
   like = config_lib.train_config() if kind == 'train' else config_lib.search_config()
   config = config_lib.updated(like, values, build.CHOICES)

@@ -12,6 +12,7 @@ from typing import Any
 import filelock
 import jax
 
+from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.machine.files import TEMPORARY, replace
 from stretchnas_jax.runs import fields as fields_lib
 from stretchnas_jax.runs import identity
@@ -67,7 +68,7 @@ class Workdir:
         been changed then.
       OSError: it cannot be read or made.
     """
-    path = pathlib.Path(path).absolute()
+    path = absolute(path)
     config, defaults = json.loads(dumps(config)), json.loads(dumps(defaults or {}))
     _check_place(path, config, ignore, defaults, facts)
     writes = jax.process_index() == 0
@@ -136,6 +137,36 @@ class Workdir:
     if self.writes:
       self.path.mkdir(parents=True, exist_ok=True)
       replace(self.path / name, data)
+
+
+def absolute(path: pathlib.Path | str) -> pathlib.Path:
+  """Returns the absolute path of a folder; `~` is the user's home.
+
+  Raises:
+    ValueError: the user has no home.
+  """
+  try:
+    return pathlib.Path(path).expanduser().absolute()
+  except RuntimeError as error:
+    raise ValueError(f'workdir {path}: {error}') from error
+
+
+def check_outside(path: pathlib.Path, config: ConfigDict) -> None:
+  """Raises Refused where a run would put its files among the images that it reads.
+
+  Args:
+    path: the folder of the run.
+    config: of the run.
+  """
+  data = config['data']
+  if data['name'] != 'folder' or not data['path']:
+    return
+  images = absolute(data['path']).resolve()
+  if images in (path.resolve(), *path.resolve().parents):
+    raise Refused(
+      f'workdir {path} lies inside the images of config.data.path={data["path"]}, and would be '
+      'taken for a class: choose a workdir outside'
+    )
 
 
 def _acquire(path: pathlib.Path) -> filelock.BaseFileLock:

@@ -5,8 +5,8 @@ damaged one, and from that of another run. `recovery` chooses the checkpoint tha
 from. `checkpoints` puts them together.
 """
 
-from stretchnas_jax.runs.checkpoint.checkpoints import Checkpoints, SaveFailed
+from stretchnas_jax.runs.checkpoint.checkpoints import Checkpoints, SaveFailed, try_place
 from stretchnas_jax.runs.checkpoint.integrity import other_name
 from stretchnas_jax.runs.checkpoint.recovery import Unusable
 
-__all__ = ['Checkpoints', 'SaveFailed', 'Unusable', 'other_name']
+__all__ = ['Checkpoints', 'SaveFailed', 'Unusable', 'other_name', 'try_place']

@@ -4,6 +4,8 @@ import contextlib
 import logging
 import os
 import pathlib
+import shutil
+import tempfile
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,6 +15,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
+from stretchnas_jax.machine import files
 from stretchnas_jax.machine import leaves as leaves_lib
 from stretchnas_jax.runs.checkpoint import integrity
 from stretchnas_jax.runs.checkpoint.recovery import Recovery
@@ -46,6 +49,8 @@ class Checkpoints:
     self._directory = pathlib.Path(directory).absolute()
     self._shared = count > 1 and not read_only
     self._read_only = read_only or index > 0
+    if self._directory.is_symlink() and not self._directory.exists():
+      raise FileNotFoundError(f'{self._directory} is a link to a folder that is not there')
     if not self._read_only:
       self._directory.mkdir(parents=True, exist_ok=True)
     if self._shared:
@@ -190,6 +195,36 @@ class Checkpoints:
   def steps(self) -> list[int]:
     """Returns the steps of all checkpoints, the newest first."""
     return self._store.steps()
+
+
+def try_place(folder: pathlib.Path) -> None:
+  """Saves and reads a trial checkpoint below a folder, and removes it.
+
+  A path that the libraries below cannot write is found here, and not after the first epoch.
+
+  Args:
+    folder: it must exist; the trial has a folder of its own inside.
+
+  Raises:
+    SaveFailed: the sentence says what went wrong.
+  """
+  trial = pathlib.Path(tempfile.mkdtemp(prefix=f'{files.TEMPORARY}trial-', dir=folder))
+  try:
+    store = Store(trial, keep=1, read_only=False)
+    try:
+      store.save(1, {'number': np.zeros(1, np.float32)}, {'trial': True})
+      store.finish()
+      store.read_description(1)
+    finally:
+      with contextlib.suppress(Exception):  # the first error is the one to see
+        store.close()
+  except Exception as error:  # each library raises types of its own
+    raise SaveFailed(
+      f'no checkpoint can be saved in {folder} ({integrity.reason(error)}); choose another '
+      'workdir, for example one with plain letters'
+    ) from error
+  finally:
+    shutil.rmtree(trial, ignore_errors=True)
 
 
 def _told_by_the_first_process(step: int = 0) -> int:

@@ -8,8 +8,8 @@ the beginning without a word: that is an error.
 import itertools
 import json
 import logging
-import os
 import pathlib
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -171,6 +171,7 @@ class Recovery:
     aside.mkdir(exist_ok=True)
     for step in moved:
       places = (aside / f'{step}.{i}' for i in itertools.count())
-      os.rename(self._directory / str(step), next(p for p in places if not p.exists()))
+      # A copy where the checkpoints are a link to another file system.
+      shutil.move(self._directory / str(step), next(p for p in places if not p.exists()))
     logging.warning('checkpoints %s are moved to %s', moved, aside)
     self._store.reload()
