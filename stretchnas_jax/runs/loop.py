@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -11,8 +10,8 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from stretchnas_jax.machine import leaves, parallel
-from stretchnas_jax.runs import checkpoint, json_files, metrics, signals, steps
+from stretchnas_jax.machine import parallel
+from stretchnas_jax.runs import checkpoint, finite, json_files, metrics, signals, steps
 from stretchnas_jax.runs import workdir as workdir_lib
 
 # A call is cut short where its steps would last longer: a request to stop waits for its end.
@@ -180,7 +179,7 @@ class Loop:
     seconds = time.perf_counter() - begin
     self._step_seconds = None if first else seconds / count
     self.step += count
-    _check_finite('train_loss', loss, f'{self._after(done)} to {self.step}')
+    finite.check('train_loss', loss, f'{self._after(done)} to {self.step}')
     self.seconds += seconds
     self._epoch_seconds += seconds
     line = None
@@ -264,7 +263,7 @@ class Loop:
     line |= {**more, **clock}
     for name, value in line.items():
       if name.endswith('_loss') and value is not None:
-        _check_finite(name, value, f'{self._after(0)} to {self.step}')
+        finite.check(name, value, f'{self._after(0)} to {self.step}')
     for writer in self._writers:
       writer.write_scalars(self.step, line)
     self.progress.update(self.step, loss=line['train_loss'], **shown)
@@ -279,10 +278,7 @@ class Loop:
     return (self.step - 1) // per_epoch * per_epoch + done + 1
 
   def _save(self) -> None:
-    for path, leaf in leaves.flatten(self.position).items():
-      # A gradient spoils the weights one step before it spoils the loss.
-      if not np.isfinite(np.asarray(leaves.raw(leaf))).all():
-        _check_finite(path.lstrip('.'), math.nan, str(self.step))
+    finite.check_tree(self.position, str(self.step))
     clock = {'seconds': self.seconds, 'epoch_seconds': self._epoch_seconds}
     kept = {
       'identity': self.identity,
@@ -299,20 +295,4 @@ class Loop:
       f'stopped at step {self.step} of {self.settings.num_steps}, which is saved in '
       f'{self.folder.path}; the same command goes on from there',
       number,
-    )
-
-
-def _check_finite(name: str, value: float, at: str) -> None:
-  """Raises FloatingPointError where a number of a run is not finite; the last checkpoint stays.
-
-  Args:
-    name: of the number, for example `train_loss` or `state.arch.alpha`.
-    value: the number.
-    at: the steps after which it was seen, as text.
-  """
-  if not math.isfinite(value):
-    group = next((g for g in ('alpha', 'beta') if f'.{g}' in name), 'weights')
-    raise FloatingPointError(
-      f'{name} is {value} after steps {at}: a lower config.{group}.learning_rate is the likely '
-      'remedy; the last checkpoint is from before'
     )

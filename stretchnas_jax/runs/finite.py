@@ -1,0 +1,38 @@
+"""Stops a run whose numbers are not finite, before such a state is saved."""
+
+import math
+
+import numpy as np
+from jaxtyping import PyTree
+
+from stretchnas_jax.machine import leaves
+
+
+def check_tree(tree: PyTree, at: str) -> None:
+  """Raises FloatingPointError where a leaf holds NaN or an infinite number.
+
+  A gradient spoils the weights one step before it spoils the loss.
+
+  Args:
+    tree: a state.
+    at: the steps after which it was seen, as text.
+  """
+  for path, leaf in leaves.flatten(tree).items():
+    if not np.isfinite(np.asarray(leaves.raw(leaf))).all():
+      check(path.lstrip('.'), math.nan, at)
+
+
+def check(name: str, value: float, at: str) -> None:
+  """Raises FloatingPointError where a number of a run is not finite; the last checkpoint stays.
+
+  Args:
+    name: of the number, for example `train_loss` or `state.arch.alpha`.
+    value: the number.
+    at: the steps after which it was seen, as text.
+  """
+  if not math.isfinite(value):
+    group = next((g for g in ('alpha', 'beta') if f'.{g}' in name), 'weights')
+    raise FloatingPointError(
+      f'{name} is {value} after steps {at}: a lower config.{group}.learning_rate is the likely '
+      'remedy; the last checkpoint is from before'
+    )
