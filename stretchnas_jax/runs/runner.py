@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from stretchnas_jax.config import ConfigDict
-from stretchnas_jax.runs import checkpoint, identity, json_files, steps
+from stretchnas_jax.runs import checkpoint, identity, json_files, resuming, steps
 from stretchnas_jax.runs import loop as loop_lib
 from stretchnas_jax.runs import seeds as seeds_lib
 from stretchnas_jax.runs import task as task_lib
@@ -56,10 +56,10 @@ class Run:
       folder,
       checkpoints,
       plan.settings,
-      _identity_of(plan, folder),
+      resuming.identity_of(plan, folder),
       task.line_files,
       on_epoch,
-      also=_old_identity_of(folder),
+      also=resuming.old_identity_of(folder),
     )
 
   def go(self) -> dict | None:
@@ -131,7 +131,7 @@ class _Runner(NamedTuple):
       folder = until_work.enter_context(self._open(path, plan))
       if folder.finished:
         return functools.partial(self._finished_result, folder)
-      _check_folder(folder, _identity_of(plan, folder) | _old_identity_of(folder))
+      resuming.check_folder(plan, folder)
       until_work.pop_all()
     return functools.partial(self._run, plan, folder)
 
@@ -201,7 +201,7 @@ class _Runner(NamedTuple):
       with contextlib.closing(plan.feeds):
         # The images may have changed while the seeds before were at work.
         identity.check(inner.path, facts, identity.facts_of(plan.feeds.fingerprint))
-        _check_folder(inner, _identity_of(plan, inner) | _old_identity_of(inner))
+        resuming.check_folder(plan, inner)
         return self._run(plan, inner, programs)
 
   def _run(
@@ -271,53 +271,3 @@ def prepare(
   if seeds is None:
     return runner.prepare_one(config, path)
   return runner.prepare_seeds(config, path, seeds)
-
-
-def _identity_of(plan: Plan, folder: workdir_lib.Workdir) -> dict:
-  """Returns the facts in which a checkpoint must agree with a run.
-
-  Args:
-    plan: of the run.
-    folder: of the run; its config has the fields with which the run was made.
-  """
-  feeds, config = plan.feeds, dict(folder.config)
-  measured = [part for part in ('val', 'test') if getattr(feeds, part) is not None]
-  cell = {'genotype': config.pop('genotype')} if 'genotype' in config else {}
-  return {
-    **cell,
-    'class_names': feeds.class_names,
-    'image_shape': feeds.image_shape,
-    'mean': feeds.mean,
-    'std': feeds.std,
-    **identity.of_checkpoint(identity.facts_of(feeds.fingerprint), config, FREE),
-    # Own images decide by themselves which parts are measured; else the config does.
-    **({} if plan.parts.data is None else {'evaluations': measured}),
-  }
-
-
-def _old_identity_of(folder: workdir_lib.Workdir) -> dict:
-  """Returns the facts in which a checkpoint of version 0.1 must agree with the run of a folder."""
-  config = {name: value for name, value in folder.config.items() if name != 'genotype'}
-  return identity.of_config(config, FREE)
-
-
-def _check_folder(folder: workdir_lib.Workdir, wanted: dict) -> None:
-  """Raises Refused unless a folder can keep checkpoints, and those in it, if any, are of this run.
-
-  Args:
-    folder: of the run.
-    wanted: see `_identity_of` and `_old_identity_of`.
-  """
-  path = folder.path / 'checkpoints'
-  if not path.is_dir():
-    if folder.writes:
-      checkpoint.try_place(folder.path)
-    return
-  wanted = json_files.plain(wanted)
-  with checkpoint.Checkpoints(path, read_only=True) as saved:
-    others = [checkpoint.other_name(meta, wanted) for _, meta in saved.metas()]
-  # A checkpoint of another run among those of this one is passed over later.
-  if others and all(others):
-    raise workdir_lib.Refused(
-      f'the checkpoints in {path} are of a run with another {others[0]}: choose another workdir'
-    )

@@ -1,0 +1,55 @@
+"""Checks that a folder and its checkpoints belong to the run that is to go on there."""
+
+from stretchnas_jax.runs import checkpoint, identity, json_files
+from stretchnas_jax.runs import workdir as workdir_lib
+from stretchnas_jax.runs.task import FREE, Plan
+
+
+def identity_of(plan: Plan, folder: workdir_lib.Workdir) -> dict:
+  """Returns the facts in which a checkpoint must agree with a run.
+
+  Args:
+    plan: of the run.
+    folder: of the run; its config has the fields with which the run was made.
+  """
+  feeds, config = plan.feeds, dict(folder.config)
+  measured = [part for part in ('val', 'test') if getattr(feeds, part) is not None]
+  cell = {'genotype': config.pop('genotype')} if 'genotype' in config else {}
+  return {
+    **cell,
+    'class_names': feeds.class_names,
+    'image_shape': feeds.image_shape,
+    'mean': feeds.mean,
+    'std': feeds.std,
+    **identity.of_checkpoint(identity.facts_of(feeds.fingerprint), config, FREE),
+    # Own images decide by themselves which parts are measured; else the config does.
+    **({} if plan.parts.data is None else {'evaluations': measured}),
+  }
+
+
+def old_identity_of(folder: workdir_lib.Workdir) -> dict:
+  """Returns the facts in which a checkpoint of version 0.1 must agree with the run of a folder."""
+  config = {name: value for name, value in folder.config.items() if name != 'genotype'}
+  return identity.of_config(config, FREE)
+
+
+def check_folder(plan: Plan, folder: workdir_lib.Workdir) -> None:
+  """Raises Refused unless a folder can keep checkpoints, and those in it, if any, are of this run.
+
+  Args:
+    plan: of the run.
+    folder: of the run.
+  """
+  path = folder.path / 'checkpoints'
+  if not path.is_dir():
+    if folder.writes:
+      checkpoint.try_place(folder.path)
+    return
+  wanted = json_files.plain(identity_of(plan, folder) | old_identity_of(folder))
+  with checkpoint.Checkpoints(path, read_only=True) as saved:
+    others = [checkpoint.other_name(meta, wanted) for _, meta in saved.metas()]
+  # A checkpoint of another run among those of this one is passed over later.
+  if others and all(others):
+    raise workdir_lib.Refused(
+      f'the checkpoints in {path} are of a run with another {others[0]}: choose another workdir'
+    )
