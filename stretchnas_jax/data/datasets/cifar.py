@@ -1,17 +1,16 @@
 """CIFAR-10 and CIFAR-100 from the files that their authors publish (Krizhevsky 2009)."""
 
-import io
+import hashlib
+import logging
 import os
 import pathlib
-import pickle
-import tarfile
-import warnings
-import zlib
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Integer, UInt8
+
+from stretchnas_jax.data.datasets import archives, cifar_pickle
 
 _CIFAR10_CLASSES = 'airplane automobile bird cat deer dog frog horse ship truck'
 _CIFAR100_CLASSES = """
@@ -35,6 +34,10 @@ class Layout(NamedTuple):
   """Names of the unpacked folder, in the Python and in the binary form."""
   archives: tuple[str, ...]
   """Names of the archive, in the Python and in the binary form."""
+  most_rows: int
+  """Images of the largest file as published."""
+  md5: Mapping[str, str]
+  """Checksums of the published files in the Python form."""
   labels_key: str
   """Name of the labels in the Python form."""
   label_bytes: int
@@ -48,6 +51,15 @@ FILES = {
     test=('test_batch',),
     folders=('cifar-10-batches-py', 'cifar-10-batches-bin'),
     archives=('cifar-10-python.tar.gz', 'cifar-10-binary.tar.gz'),
+    most_rows=10_000,
+    md5={
+      'data_batch_1': 'c99cafc152244af753f735de768cd75f',
+      'data_batch_2': 'd4bba439e000b95fd0a9bffe97cbabec',
+      'data_batch_3': '54ebc095f3ab1f0389bbae665268c751',
+      'data_batch_4': '634d18415352ddfa80567beed471001a',
+      'data_batch_5': '482c414d41f54cd18b22e5b47cb7c3cb',
+      'test_batch': '40351d587109b95175f43aff81a1287e',
+    },
     labels_key='labels',
     label_bytes=1,
     class_names=tuple(_CIFAR10_CLASSES.split()),
@@ -57,24 +69,24 @@ FILES = {
     test=('test',),
     folders=('cifar-100-python', 'cifar-100-binary'),
     archives=('cifar-100-python.tar.gz', 'cifar-100-binary.tar.gz'),
+    most_rows=50_000,
+    md5={
+      'train': '16019d7e3df5f24257cddd939b257f8d',
+      'test': 'f0ef6b0ae62326f3e7ffdfab6717acfc',
+    },
     labels_key='fine_labels',
     label_bytes=2,
     class_names=tuple(_CIFAR100_CLASSES.split()),
   ),
 }
 
-# Pickles of Python 2, and of NumPy 1 and 2, need these to build arrays, and nothing else.
-_ALLOWED = {
-  ('numpy', 'ndarray'),
-  ('numpy', 'dtype'),
-  ('numpy.core.multiarray', '_reconstruct'),
-  ('numpy._core.multiarray', '_reconstruct'),
-  ('numpy.core.numeric', '_frombuffer'),
-  ('numpy._core.numeric', '_frombuffer'),
-  ('_codecs', 'encode'),
-}
-
 _ROW = 3 * 32 * 32  # bytes of an image
+
+# Python 3 stores bytes from 128 on as two in protocol 2. File names take about thirty bytes a row.
+_MOST_ROW = 2 * _ROW + 256
+
+_PUBLISHED_ROWS = 10_000  # of a published file; some have more
+_ENDINGS = ('.tar.gz', '.tgz', '.tar', '.tar.bz2', '.tar.xz', '.zip')
 
 _Rows = UInt8[np.ndarray, 'N 3072']
 _Labels = Integer[np.ndarray, 'N']
@@ -83,9 +95,12 @@ _Labels = Integer[np.ndarray, 'N']
 def load(name: str, path: str | os.PathLike) -> dict[str, np.ndarray] | None:
   """Reads a local copy, in its Python or its binary form.
 
+  No file may have more than twice the bytes that the published ones have.
+
   Args:
     name: 'cifar10' or 'cifar100'.
-    path: the unpacked folder or the tar archive of either form, or a folder that holds one of them.
+    path: the unpacked folder or an archive (tar or zip) of either form, or a folder that holds one
+      of them.
 
   Returns:
     `train_images` uint8 `[N, 32, 32, 3]`, `train_labels`, `test_images` and `test_labels`; None if
@@ -94,75 +109,67 @@ def load(name: str, path: str | os.PathLike) -> dict[str, np.ndarray] | None:
   Raises:
     ValueError: a file is missing or damaged, or holds other things than arrays.
   """
-  layout, path = FILES[name], pathlib.Path(path)
+  layout = FILES[name]
   wanted = [*layout.train, *layout.test]
-  blobs = _find(layout, path)
+  place, blobs = _find(name, pathlib.Path(path))
   for suffix, parse in ('', _parse_pickle), ('.bin', _parse_binary):
     present = [file for file in wanted if file + suffix in blobs]
     if not present:
       continue
     if missing := sorted(set(wanted) - set(present)):
-      raise ValueError(f'{path} is not all of {name}: the file {missing[0]}{suffix} is missing')
-    found = {file: parse(blobs[file + suffix], file + suffix, layout) for file in wanted}
+      raise ValueError(f'{place} is not all of {name}: the file {missing[0]}{suffix} is missing')
+    found = {}
+    for file in wanted:
+      where = f'{file}{suffix} of {place}' if place.is_file() else str(place / f'{file}{suffix}')
+      _tell_if_changed(blobs[file + suffix], where, layout.md5.get(file + suffix))
+      found[file] = parse(blobs.pop(file + suffix), where, layout)
     train = _join('train', [found[file] for file in layout.train])
     return train | _join('test', [found[file] for file in layout.test])
   return None
 
 
-def _find(layout: Layout, path: pathlib.Path) -> dict[str, bytes]:
-  """Returns the contents of the files by name, from the first place that has any of them.
+def _find(name: str, path: pathlib.Path) -> tuple[pathlib.Path, dict[str, bytes]]:
+  """Returns the first place that has any of the files, and their contents by name.
 
   Args:
-    layout: of the data set.
+    name: of the data set.
     path: see `load`.
   """
-  wanted = {name + suffix for name in layout.train + layout.test for suffix in ('', '.bin')}
+  layout = FILES[name]
+  files = {file + suffix for file in layout.train + layout.test for suffix in ('', '.bin')}
+  most = dict.fromkeys(files, layout.most_rows * _MOST_ROW)
   if path.is_file():
-    return _read_archive(path, wanted)
+    return path, archives.read(path, most)
   for folder in path, *(path / name for name in layout.folders):
-    found = {name: folder / name for name in sorted(wanted) if (folder / name).is_file()}
+    found = [file for file in sorted(files) if (folder / file).is_file()]
     if found:
-      return {name: file.read_bytes() for name, file in found.items()}
-  archive = next((path / name for name in layout.archives if (path / name).is_file()), None)
-  return _read_archive(archive, wanted) if archive else {}
+      return folder, {file: _read_file(folder / file, most[file]) for file in found}
+  stems = [archive.removesuffix('.tar.gz') for archive in layout.archives]
+  candidates = [path / (stem + ending) for stem in stems for ending in _ENDINGS]
+  archive = next((file for file in candidates if file.is_file()), None)
+  return (archive, archives.read(archive, most)) if archive else (path, {})
 
 
-def _read_archive(file: pathlib.Path, wanted: Set[str]) -> dict[str, bytes]:
-  """Reads the wanted members of a tar archive; unpacks nothing to disk.
+def _read_file(file: pathlib.Path, most: int) -> bytes:
+  """Returns the content of a file, which may have at most this many bytes."""
+  size = file.stat().st_size
+  if size > most:
+    raise ValueError(f'{file} is not a CIFAR file ({size} bytes; it can have at most {most})')
+  return file.read_bytes()
+
+
+def _tell_if_changed(blob: bytes, where: str, md5: str | None) -> None:
+  """Logs a file that has as many images as the published one and other content.
 
   Args:
-    file: the archive.
-    wanted: names of members, without their folders.
+    blob: content of the file.
+    where: the file, for the message.
+    md5: of the published file; None if it is not known.
   """
-  blobs = {}
-  try:
-    with tarfile.open(file) as archive:
-      for member in archive:
-        name = pathlib.PurePosixPath(member.name).name
-        file_in_archive = archive.extractfile(member) if member.isfile() else None
-        if file_in_archive is not None and name in wanted:
-          blobs[name] = file_in_archive.read()
-  except (tarfile.TarError, EOFError, zlib.error) as error:
-    raise ValueError(f'{file} is not a whole tar archive ({error})') from error
-  return blobs
-
-
-class ArraysOnly(pickle.Unpickler):
-  """An unpickler that builds arrays alone, since a pickle can run any code."""
-
-  def find_class(self, module: str, name: str) -> Any:
-    """Returns a class or function of NumPy that builds arrays.
-
-    Args:
-      module: that the pickle names.
-      name: in the module.
-
-    Raises:
-      UnpicklingError: the pickle asks for anything else.
-    """
-    if (module, name) not in _ALLOWED:
-      raise pickle.UnpicklingError(f'{module}.{name} is not allowed in a CIFAR file')
-    return super().find_class(module.replace('numpy.core', 'numpy._core'), name)
+  if md5 is None or len(blob) < _PUBLISHED_ROWS * _ROW:
+    return
+  if hashlib.md5(blob, usedforsecurity=False).hexdigest() != md5:
+    logging.warning('%s differs from the published file, whose MD5 is %s', where, md5)
 
 
 def _parse_pickle(blob: bytes, file: str, layout: Layout) -> tuple[_Rows, _Labels]:
@@ -174,16 +181,27 @@ def _parse_pickle(blob: bytes, file: str, layout: Layout) -> tuple[_Rows, _Label
     layout: of the data set.
   """
   try:
-    with warnings.catch_warnings():
-      warnings.simplefilter('ignore')  # NumPy 2.4 warns about the way Python 2 wrote a dtype
-      content = ArraysOnly(io.BytesIO(blob), encoding='bytes').load()
-    content = {k.decode() if isinstance(k, bytes) else k: v for k, v in content.items()}
-    rows, labels = content['data'], np.array(content[layout.labels_key])
-  except Exception as error:  # broken pickles raise almost anything
-    reason = f'no {error}' if isinstance(error, KeyError) else error
-    raise ValueError(f'{file} is not a CIFAR file ({reason})') from error
-  _check(rows, labels, file, layout)
-  return rows, labels
+    content = cifar_pickle.read(blob)
+  except cifar_pickle.BadPickle as error:
+    raise ValueError(f'{file} is not a CIFAR file ({error})') from error
+  for key in 'data', layout.labels_key:
+    if key.encode() not in content:
+      raise ValueError(f'{file} is not a CIFAR file (no {key!r})')
+  labels = _whole_numbers(content[layout.labels_key.encode()])
+  return _checked(content[b'data'], labels, file, layout)
+
+
+def _whole_numbers(labels: Any) -> np.ndarray | None:
+  """Returns an array, or a flat list of whole numbers, as an array; None for anything else."""
+  if isinstance(labels, np.ndarray):
+    return labels
+  # A list of lists could stand for far more numbers than the file has bytes.
+  if not isinstance(labels, list) or not set(map(type, labels)) <= {int}:
+    return None
+  try:
+    return np.array(labels, np.int64)
+  except OverflowError:
+    return None
 
 
 def _parse_binary(blob: bytes, file: str, layout: Layout) -> tuple[_Rows, _Labels]:
@@ -193,28 +211,36 @@ def _parse_binary(blob: bytes, file: str, layout: Layout) -> tuple[_Rows, _Label
     raise ValueError(f'{file} is not a CIFAR file ({len(blob)} bytes are not rows of {row})')
   table = np.frombuffer(blob, np.uint8).reshape(-1, row)
   labels, rows = table[:, layout.label_bytes - 1], table[:, layout.label_bytes :]
-  _check(rows, labels, file, layout)
-  return rows, labels
+  return _checked(rows, labels, file, layout)
 
 
-def _check(rows: Any, labels: np.ndarray, file: str, layout: Layout) -> None:
-  """Raises ValueError unless rows and labels have the right shapes, types and range.
+def _checked(
+  rows: Any, labels: np.ndarray | None, file: str, layout: Layout
+) -> tuple[_Rows, _Labels]:
+  """Returns rows and labels that have the right shapes, types and range.
 
   Args:
     rows: anything that a file holds as its data.
-    labels: an array of anything.
+    labels: an array of anything; None for labels that are not whole numbers.
     file: its name, for messages.
     layout: of the data set.
+
+  Raises:
+    ValueError: names the file, and says what is wrong.
   """
   if not (isinstance(rows, np.ndarray) and rows.dtype == np.uint8 and rows.ndim == 2):
     raise ValueError(f'{file} is not a CIFAR file (its data is not a table of bytes)')
+  most = len(layout.class_names) - 1
+  wrong = ValueError(f'{file} has labels that are not whole numbers from 0 to {most}')
+  if labels is None or labels.dtype.kind not in 'iu':
+    raise wrong
   if rows.shape[1] != _ROW or labels.shape != rows.shape[:1] or not len(rows):
     raise ValueError(
       f'{file} is not a CIFAR file (data of shape {rows.shape}, labels of {labels.shape})'
     )
-  most = len(layout.class_names) - 1
-  if labels.dtype.kind not in 'iu' or labels.min() < 0 or labels.max() > most:
-    raise ValueError(f'{file} has labels that are not whole numbers from 0 to {most}')
+  if labels.min() < 0 or labels.max() > most:
+    raise wrong
+  return rows, labels
 
 
 def _join(part: str, files: Sequence[tuple[_Rows, _Labels]]) -> dict[str, np.ndarray]:

@@ -102,7 +102,7 @@ def _load_cifar(
   if arrays is None:
     if path and not os.path.isdir(os.path.join(path, name)):
       raise FileNotFoundError(
-        f'data.path is {path!r}; it has no {name}: it must be {" or ".join(files.folders)}, a tar '
+        f'data.path is {path!r}; it has no {name}: it must be {" or ".join(files.folders)}, an '
         f"archive of either, or a folder prepared by TFDS (class folders are data.name 'folder')"
       )
     arrays = tfds.load(name, data_dir=path, cache=cache)
