@@ -81,6 +81,20 @@ def test_an_error_of_one_process_ends_all(tmp_path):
   assert not any('Traceback' in text for text in texts), texts
 
 
+def test_processes_that_do_not_agree_all_end_with_one_sentence(tmp_path):
+  config, path = tmp_path / 'train.py', tmp_path / 'run'
+  config.write_text(lost.CONFIG.format(epochs=8))
+  words, other = [f'--config={config}', '--genotype=DARTS_V2'], '--config.weights.learning_rate=0.5'
+  with jobs.Job('train', path, words, processes=2, last_words=[other]) as job:
+    codes, texts = job.wait(), job.words()
+  assert codes == [2, 2], texts
+  for text in texts:
+    found = re.findall(r'^error: .*', text, re.MULTILINE)
+    assert len(found) == 1 and 'Traceback' not in text, text
+    assert 'config.weights.learning_rate is 0.025 in process 0 and 0.5 in process 1' in found[0]
+  assert not path.exists()
+
+
 def test_one_device_cannot_serve_several_processes(monkeypatch):
   monkeypatch.setattr(jax, 'process_count', lambda: 2)
   with pytest.raises(ValueError, match='parallel.backend is single, .* this job has 2 processes'):

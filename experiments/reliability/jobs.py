@@ -39,6 +39,7 @@ class Job:
     processes: int = 1,
     devices: int = 1,
     tracer: Sequence[str] = (),
+    last_words: Sequence[str] = (),
   ) -> None:
     """Starts the job.
 
@@ -49,6 +50,7 @@ class Job:
       processes: the number of processes.
       devices: the number of devices of each process.
       tracer: a command that runs the last process.
+      last_words: further words of the command line of the last process alone.
     """
     folder, port = path.parent, _free_port()
     variables = {
@@ -65,7 +67,7 @@ class Job:
       if processes > 1:
         command.append(f'--distributed=localhost:{port},{processes},{i}')
       if i == processes - 1:
-        command = [*tracer, *command]
+        command = [*tracer, *command, *last_words]
       with open(log, 'wb') as file:
         process = subprocess.Popen(
           command, stdout=file, stderr=file, env=os.environ | variables, cwd=provenance.ROOT
