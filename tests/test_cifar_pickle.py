@@ -52,13 +52,8 @@ def test_the_test_files_are_pickles():
   [ROWS[:5], np.asfortranarray(ROWS[:5]), ROWS[:0], np.arange(5.0), np.arange(3, dtype='>i4')],
 )
 def test_what_python_3_saves(protocol, array):
-  content = {
-    'data': array,
-    b'x': b'\xff\x00' * 200,
-    'y': [1, -1, 2**40, 0.5, None, True, 'ü', (1,)],
-  }
-  if protocol > 2:
-    content['empty'] = b''
+  values = [1, -1, 2**40, 0.5, None, True, 'ü', (1,)]
+  content = {'data': array, b'x': b'\xff\x00' * 200, 'y': values, 'empty': b''}
   blob = pickle.dumps(content, protocol)
   for old in blob, blob.replace(b'numpy._core', b'numpy.core'):
     if protocol >= 4 and old is not blob:
