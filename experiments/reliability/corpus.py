@@ -87,8 +87,13 @@ def some(values: Sequence[_Value], rng: np.random.Generator) -> _Value:
 # ---- images --------------------------------------------------------------------------------------
 
 
-def _chunk(name: bytes, data: bytes) -> bytes:
-  """Returns a chunk of a PNG file."""
+def chunk(name: bytes, data: bytes) -> bytes:
+  """Returns a chunk of a PNG file.
+
+  Args:
+    name: of the chunk, four letters.
+    data: its content.
+  """
   checked = name + data
   return struct.pack('>I', len(data)) + checked + struct.pack('>I', zlib.crc32(checked))
 
@@ -102,9 +107,7 @@ def bomb(width: int, height: int) -> bytes:
   """
   header = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
   rows = zlib.compress(bytes(2_000_000), 9)
-  return (
-    b'\x89PNG\r\n\x1a\n' + _chunk(b'IHDR', header) + _chunk(b'IDAT', rows) + _chunk(b'IEND', b'')
-  )
+  return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', rows) + chunk(b'IEND', b'')
 
 
 def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:

@@ -174,7 +174,7 @@ ATTACKS: dict[str, Callable[[int], bytes]] = {
   'labels in themselves': lambda n: _with_labels(b']q\0h\0a'),
   'a key in itself': lambda n: b'}q\0h\0h\0s',
   'keys that collide': lambda n: b'}(' + b''.join(
-    b'\x8a\x09' + (i * (2**61 - 1)).to_bytes(9, 'little') + b'N' for i in range(n % 3000)
+    b'\x8a\x0a' + (i * (2**61 - 1)).to_bytes(10, 'little') + b'N' for i in range(n % 3000)
   ) + b'u',
   'a text many times': lambda n: _ENCODE + b'q\0T\0\1\0\0' + b'x' * 256 + b'q\1' + (
     b'h\0h\1U\x06latin1\x86R' * (n % 400)

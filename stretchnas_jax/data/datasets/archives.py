@@ -6,6 +6,7 @@ archive is read to its end, where the checksum of its compression is.
 
 import functools
 import pathlib
+import re
 import stat
 import tarfile
 import zipfile
@@ -21,7 +22,10 @@ MOST_UNPACKED = 512 * 2**20
 _MOST_MEMBERS = 1000
 _MOST_READ = 2**20  # bytes of a piece, and of a list of members
 _MOST_READS_AFTER = 16  # pieces after the last member; tar writes less than one
-_MOST_HEADERS = 2**16  # bytes that describe one member of a tar archive
+_MOST_HEADER = 2**16  # bytes that `tarfile` may read at once, to describe a member
+_MOST_HEADERS = 2**21  # bytes that describe all members
+# Some versions of `tarfile` take quadratic time for long numbers in a header.
+_LONG_NUMBER = re.compile(rb'\d{100}')
 
 
 def read(file: pathlib.Path, most: Mapping[str, int]) -> dict[str, bytes]:
@@ -57,15 +61,13 @@ class _Forwards:
   """An unpacked file that is read from its start to its end, for `tarfile`.
 
   Attributes:
-    allowed: bytes that `read` may still give. `tarfile` reads only headers; some of them state
-      sizes of their own.
     last: the last bytes that `read` gave.
   """
 
   def __init__(self, pieces: Iterator[bytes]) -> None:
     """Takes the content of the file in pieces."""
-    self.allowed = _MOST_HEADERS
     self.last = b''
+    self._allowed = _MOST_HEADERS
     self._pieces = pieces
     self._piece = b''
     self._start = 0  # of the unread part of the piece
@@ -76,11 +78,13 @@ class _Forwards:
     return self._at
 
   def read(self, count: int) -> bytes:
-    """Returns the next bytes of a header."""
-    if not 0 <= count <= self.allowed:
-      raise Refused('describes a member with more bytes than an archive of a data set')
-    self.allowed -= count
+    """Returns the next bytes of a header, which may state how long it is."""
+    if not 0 <= count <= min(_MOST_HEADER, self._allowed):
+      raise Refused('describes its members with more bytes than an archive of a data set')
+    self._allowed -= count
     self.last = self.take(count)
+    if _LONG_NUMBER.search(self.last):
+      raise Refused('has a number of a hundred digits in a header')
     return self.last
 
   def seek(self, place: int) -> None:
@@ -117,7 +121,7 @@ def _read_tar(unpacked: _Forwards, most: Mapping[str, int]) -> dict[str, bytes]:
   file: Any = unpacked
   with tarfile.TarFile(fileobj=file) as archive:  # Opening reads the first header.
     while (member := archive.next()) is not None:
-      unpacked.allowed, number = _MOST_HEADERS, number + 1
+      number += 1
       if number > _MOST_MEMBERS:
         raise Refused(f'has more than {_MOST_MEMBERS} members')
       name = pathlib.PurePosixPath(member.name).name
