@@ -1,10 +1,11 @@
 """Stretchable cells on your own images: one folder for each class.
 
-`--config.data.path` names the folder. Images of any size, grey or in colour, are resized once to
-`data.image_size` pixels a side and cached.
+`--config.data.path` names the folder, perhaps with `train/` and `val/` inside, or with a table
+`labels.csv`. Images of any size, grey or in colour, are resized once to `data.image_size` and
+cached. It is one number of pixels, or height and width: `--config.data.image_size=32,48`.
 
     python -m stretchnas_jax.search --config=folder --workdir=runs/mine \
-        --config.data.path=my_images/train --config.search.epochs=50
+        --config.data.path=my_images --config.search.epochs=50
 """
 
 from ml_collections import ConfigDict

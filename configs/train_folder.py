@@ -1,7 +1,7 @@
 """Trains a cell on your own images: one folder for each class.
 
-`--config.data.path` names a folder with `train/` and `test/` (or `val/`) of class folders. Without
-a test folder, `--config.data.holdout=0.1` keeps a tenth of the images to measure on.
+`--config.data.path` names a folder with `train/`, and `val/`, `test/` or both, of class folders.
+Without these two, `--config.data.holdout=0.1` keeps a tenth of the images to measure on.
 
     python -m stretchnas_jax.train --config=train_folder --workdir=runs/trained \
         --genotype=runs/mine/genotype.json --config.data.path=my_images

@@ -49,12 +49,13 @@ def make_subset(
   Raises:
     ValueError: a class has too few images.
   """
-  names, files = folder.find_files(source)
+  found = folder.find(source)
+  names = found.class_names
   chosen = []
   for part, count in counts.items():
     each = count // len(names)
     for label, name in enumerate(names):
-      paths = sorted(path for path, of in files.get(part, ()) if of == label)[:each]
+      paths = sorted(path for path, of in found.paths(part) if of == label)[:each]
       if not each or len(paths) < each:
         raise ValueError(f'{source} has {len(paths)} {part} images of {name!r}; {each or 1} needed')
       chosen += [(path, pathlib.Path(part, name)) for path in paths]

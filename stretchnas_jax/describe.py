@@ -13,6 +13,7 @@ OPTIONS = (
   app.Option('layers', 20, 'number of cells'),
   app.Option('classes', 10, 'number of classes'),
   app.Option('stem', 'cifar', 'cifar (32x32 images) or imagenet (224x224)'),
+  app.Option('image-size', None, 'pixels a side, or HEIGHT,WIDTH; the stem has a usual one'),
   app.Option('target-params', None, 'choose C for this number of parameters, for example 3.5e6'),
 )
 
@@ -21,7 +22,7 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
   """Counts everything; returns the function that prints the text."""
   cell, channels = find_cell.genotype_from(args.genotype), args.channels
   operations = find_cell.own_operations(args.genotype)
-  target = getattr(args, 'target-params')
+  target, shape = getattr(args, 'target-params'), image_shape(getattr(args, 'image-size'))
   if target is not None:
     channels = sizes.channels_for(
       cell,
@@ -29,6 +30,7 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
       num_layers=args.layers,
       num_classes=args.classes,
       stem=args.stem,
+      image_shape=shape,
       operations=operations,
     )
   text = describe_cell.describe(
@@ -37,10 +39,21 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
     layers=args.layers,
     classes=args.classes,
     stem=args.stem,
+    image_shape=shape,
     published=zoo.PUBLISHED.get(args.genotype),
     operations=operations,
   )
   return lambda: print(text)
+
+
+def image_shape(text: str | None) -> tuple[int, int, int] | None:
+  """Returns `(H, W, 3)` for `--image-size`; None where it is not given."""
+  if text is None:
+    return None
+  sides = text.split(',')
+  if len(sides) > 2 or not all(side.isdecimal() and int(side) >= 8 for side in sides):
+    raise ValueError(f'--image-size={text[:200]}: it must be a whole number of at least 8, or two')
+  return int(sides[0]), int(sides[-1]), 3
 
 
 def main() -> None:

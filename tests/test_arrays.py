@@ -52,10 +52,28 @@ def test_floating_point_images_become_the_nearest_bytes(dtype):
     np.testing.assert_array_equal(data.train_images, IMAGES)
 
 
+@pytest.mark.parametrize(
+  'dtype, value_range',
+  [(np.uint16, (0, 4095)), (np.int32, (-100, 1000)), (np.float32, (-1, 1)), (np.float16, (0, 255))],
+)
+def test_numbers_in_a_stated_range_become_the_nearest_bytes(dtype, value_range):
+  low, high = value_range
+  values = (low + (IMAGES / 255) * (high - low)).astype(dtype)
+  data = arrays.from_arrays((values, LABELS), value_range=value_range)
+  wanted = np.rint((values.astype(np.float64) - low) * 255 / (high - low))
+  np.testing.assert_allclose(data.train_images, wanted, atol=1)
+  assert len(np.unique(data.train_images)) > 200
+  with pytest.raises(ValueError, match=f'must be from {low + 1} to {high}$'):
+    arrays.from_arrays((np.full_like(values, low), LABELS), value_range=(low + 1, high))
+  same = arrays.from_arrays((IMAGES, LABELS), value_range=value_range)  # bytes need no range
+  assert same.train_images is IMAGES
+
+
 def test_arrays_of_jax_and_another_size():
   data = arrays.from_arrays((jnp.asarray(IMAGES), jnp.asarray(LABELS)), image_size=8)
   assert data.train_images.shape == (12, 8, 8, 3)
   assert arrays.from_arrays((IMAGES[:, :, :3], LABELS)).train_images.shape == (12, 4, 3, 3)
+  assert arrays.from_arrays((IMAGES, LABELS), image_size=(6, 8)).train_images.shape == (12, 6, 8, 3)
 
 
 NAN, INFINITE = np.full(IMAGES.shape, 0.5), np.full(IMAGES.shape, 0.5, np.float32)
@@ -144,17 +162,37 @@ def test_a_training_validates_on_the_validation_part():
     opening.open_training(training(**{'data.holdout': 0.5}), PARTS)
 
 
-def test_a_search_divides_training_and_validation_images_together():
+def test_in_a_search_alpha_and_beta_learn_from_the_validation_images():
   with contextlib.closing(opening.open_search(searching(), PARTS)) as feeds:
-    assert feeds.sizes == {'train': 6, 'val_alpha': 6, 'val_beta': 6}
+    assert feeds.sizes == {'train': 12, 'val_alpha': 3, 'val_beta': 3}
     assert feeds.train.data is feeds.val.data and feeds.test is None
     seen = feeds.train.data.images[:, 0, 0, 0].tolist()
     assert seen == [*range(12), *range(20, 26)]
-    rows = feeds.train.chunk(0, 0, 2, 2)
-    assert sorted(np.concatenate([rows[field].ravel() for field in rows])) == list(range(18))
+    rows = feeds.train.chunk(0, 0, 4, 4)
+    assert sorted(rows['train'].ravel()) == list(range(12))
+    assert sorted({*rows['val_alpha'].ravel(), *rows['val_beta'].ravel()}) == list(range(12, 18))
+    assert not set(rows['val_alpha'].ravel()) & set(rows['val_beta'].ravel())
+    assert feeds.class_counts == {'train': (4, 4, 4), 'val_alpha': (1, 1, 1), 'val_beta': (1, 1, 1)}
+    assert sorted(shown(feeds.val)) == list(range(20, 26))
   two_way = searching(**{'data.split': 'two_way'})
   with contextlib.closing(opening.open_search(two_way, PARTS)) as feeds:
-    assert feeds.sizes == {'train': 9, 'val_alpha': 9}
+    assert feeds.sizes == {'train': 12, 'val_alpha': 6}
+
+
+def test_without_validation_images_a_search_divides_the_training_images():
+  with contextlib.closing(opening.open_search(searching(), {'train': pair(18)})) as feeds:
+    assert feeds.sizes == {'train': 6, 'val_alpha': 6, 'val_beta': 6}
+    rows = feeds.train.chunk(0, 0, 2, 2)
+    assert sorted(np.concatenate([rows[field].ravel() for field in rows])) == list(range(18))
+    assert not feeds.warnings
+
+
+def test_a_class_that_is_too_small_for_a_part_is_named():
+  images, labels = pair(12)
+  labels = np.where(np.arange(12) == 0, 3, labels)
+  with contextlib.closing(opening.open_search(searching(), (images, labels))) as feeds:
+    (words,) = feeds.warnings
+    assert words.startswith("class '3' has no image in ") and words.endswith('; it has 1 in train')
 
 
 def test_a_data_set_may_be_given_as_such():
@@ -167,8 +205,16 @@ def test_a_data_set_may_be_given_as_such():
 @pytest.mark.parametrize(
   'open_feeds, config, words',
   [
-    (opening.open_search, searching(**{'search.batch_size': 7}), 'search.batch_size is 7; .* 6 im'),
-    (opening.open_training, training(**{'train.batch_size': 13}), 'train.batch_size is 13; .* 12'),
+    (
+      opening.open_search,
+      searching(**{'search.batch_size': 7}),
+      r'search.batch_size is 7; .* 3 images \(val_alpha\)',
+    ),
+    (
+      opening.open_training,
+      training(**{'train.batch_size': 13}),
+      r'train.batch_size is 13; .* 12 images \(train\)',
+    ),
   ],
 )
 def test_a_batch_that_is_too_large_is_named(open_feeds, config, words):

@@ -40,6 +40,15 @@ def test_the_default_network_is_the_published_one(capsys):
   assert '3,349,342, 3,825,768 with the auxiliary head' in capsys.readouterr().out
 
 
+def test_sizes_of_another_image_size(capsys):
+  run('DARTS_V2', '--channels=4', '--layers=3', '--image-size=16,32')
+  text = capsys.readouterr().out
+  fields = {'channels': 4, 'num_layers': 3, 'num_classes': 10}
+  macs = sizes.count_macs(zoo.GENOTYPES['DARTS_V2'], **fields, image_shape=(16, 32, 3))
+  assert 'images of 16x32' in text and f'{macs:,}' in text
+  assert 'do not fit the auxiliary head' in text
+
+
 def test_a_file_has_no_published_figures(capsys, tmp_path):
   path = tmp_path / 'own.json'
   edges = [('skip_connect', 0, 2), ('sep_conv_3x3', 2, 4), ('skip_connect', 1, 4)]
@@ -60,6 +69,7 @@ def test_channels_are_chosen_for_a_number_of_parameters(capsys):
 @pytest.mark.parametrize(
   'words, message',
   [
+    (['DARTS_V2', '--image-size=big'], '--image-size=big: it must be a whole number of at least 8'),
     (['DARTS_V9'], "'DARTS_V9' is neither a file nor a cell of the zoo"),
     (['DARTS_V2', '--channels=3', '--stem=imagenet'], 'channels is 3; it must be a positive even'),
     (['DARTS_V2', '--channels=0'], 'channels is 0'),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stretchnas_jax.data.datasets import folder, images, loading
+from stretchnas_jax.data.datasets import image_files, images, loading
 
 RED, GREY = (255, 0, 0), (128, 128, 128)
 
@@ -48,37 +48,43 @@ def test_one_folder_of_class_folders(tree, load):
   assert data.test_images is None and data.test_labels is None
 
 
-@pytest.mark.parametrize('test', ['test', 'val'])
-def test_train_and_test_folders(tree, load, test):
+@pytest.mark.parametrize('name, part', [('test', 'test'), ('val', 'val'), ('Valid', 'val')])
+def test_folders_of_parts(tree, load, name, part):
   root = tree.parent / 'all'
   root.mkdir()
   tree.rename(root / 'train')
-  save(root / test / 'dog' / 'x.png', (7, 8, 9))
+  save(root / name / 'dog' / 'x.png', (7, 8, 9))
   data = load(root, image_size=8)
   assert data.train_images.shape == (5, 8, 8, 3)
-  assert list(data.test_labels) == [1]
-  np.testing.assert_array_equal(data.test_images[0, 0, 0], [7, 8, 9])
+  pictures, labels = data.part(part)
+  assert list(labels) == [1] and data.image_names[part] == [f'{name}/dog/x.png']
+  np.testing.assert_array_equal(pictures[0, 0, 0], [7, 8, 9])
+  assert data.part('val' if part == 'test' else 'test') is None
 
 
-def test_test_comes_before_val_unless_it_has_no_classes(tree, load, caplog):
+def test_validation_and_test_folders_are_two_parts(tree, load):
   root = tree.parent / 'all'
   root.mkdir()
   tree.rename(root / 'train')
   save(root / 'val' / 'dog' / 'x.png')
   save(root / 'test' / 'unlabelled.png')
-  assert list(load(root).test_labels) == [1]
+  data = load(root)
+  assert list(data.val_labels) == [1] and data.test_images is None
+  assert 'test has no class folders and is not used' in data.notes[0]
+  assert data.notes[1] == 'passed over 1 file: .png outside of class folders 1'
   save(root / 'test' / 'cat' / 'x.png')
-  assert list(load(root).test_labels) == [0]
-  (root / 'val').rename(root / 'other')
-  (root / 'test' / 'cat').rename(root / 'cat')
-  assert load(root).test_images is None
-  assert 'has no class folders and is not used' in caplog.text
+  data = load(root)
+  assert list(data.val_labels) == [1] and list(data.test_labels) == [0]
 
 
 def test_a_class_may_be_called_train(load, tmp_path):
   save(tmp_path / 'vehicles' / 'car' / '0.png')
   save(tmp_path / 'vehicles' / 'train' / '0.png')
-  assert load(tmp_path / 'vehicles').class_names == ('car', 'train')
+  data = load(tmp_path / 'vehicles')
+  assert data.class_names == ('car', 'train')
+  assert data.notes == (
+    f'{tmp_path / "vehicles" / "train"} counts as a class, not as the part train',
+  )
 
 
 def test_grey_images_have_one_channel(load, tmp_path):
@@ -138,7 +144,7 @@ def test_every_kind_of_image(tmp_path, name, make, color):
   pixels = images.read(file, 5)
   assert pixels.shape == (5, 5, 3) and pixels.dtype == np.uint8
   np.testing.assert_allclose(pixels, np.broadcast_to(color, (5, 5, 3)), atol=1)
-  assert file.name.lower().endswith(folder.SUFFIXES)
+  assert file.name.lower().endswith(image_files.SUFFIXES)
 
 
 def test_a_photograph_is_turned_upright(tmp_path):
@@ -240,8 +246,8 @@ def test_a_folder_without_class_folders_is_named(tree, load, tmp_path):
   with pytest.raises(ValueError, match='cat has no class folders'):
     load(tree / 'cat')
   (tree / 'bird').mkdir()
-  with pytest.raises(ValueError, match='bird has no images'):
-    load(tree)
+  data = load(tree)
+  assert data.class_names == ('cat', 'dog') and data.notes == (f'{tree / "bird"} has no images',)
   save(tmp_path / 'single' / 'cat' / '0.png')
   with pytest.raises(ValueError, match="one class only, 'cat'"):
     load(tmp_path / 'single')
@@ -271,7 +277,10 @@ def test_images_are_decoded_once(tree, load, monkeypatch):
   assert second.class_names == first.class_names and type(second.class_names[0]) is str
 
 
-@pytest.mark.parametrize('change', ['new', 'gone', 'renamed', 'touched', 'size'])
+SWAPS = ['new', 'gone', 'renamed', 'touched', 'size', 'swapped', 'moved', 'overwritten']
+
+
+@pytest.mark.parametrize('change', SWAPS)
 def test_the_cache_follows_the_files(tree, load, change):
   load(tree)
   file, size = tree / 'dog' / '2.bmp', 32
@@ -286,13 +295,39 @@ def test_the_cache_follows_the_files(tree, load, change):
     save(file, (9, 9, 9))
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
     assert file.stat().st_size == stat.st_size
+  elif change in ('swapped', 'moved', 'overwritten'):
+    put_in_place(change, file)
   else:
     size = 16
   data = load(tree, image_size=size)
   labels = {'new': [0, 0, 1, 1, 1, 1], 'gone': [0, 0, 1, 1], 'renamed': [0, 0, 0, 1, 1]}
   assert list(data.train_labels) == labels.get(change, [0, 0, 1, 1, 1])
   assert data.train_images.shape[1] == size
-  assert change != 'touched' or (data.train_images[-1] == 9).all()
+  if change in ('touched', 'moved', 'overwritten'):
+    assert (data.train_images[-1] == 9).all()
+  if change == 'swapped':
+    np.testing.assert_array_equal(data.train_images[:, 0, 0, 0], [0, 1, 202, 201, 200])
+
+
+def put_in_place(how, file):
+  """Puts another image of the same size and time in the place of a file."""
+  stat, other = file.stat(), file.with_name('other')
+  if how == 'swapped':  # with the first image of the same class
+    first = file.with_name('0.bmp')
+    os.utime(first, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    file.rename(other)
+    first.rename(file)
+    other.rename(first)
+    return
+  save(file.with_name('new.bmp'), (9, 9, 9)).rename(other)
+  if how == 'moved':  # as `mv` and `rsync -t` do
+    os.utime(other, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    other.rename(file)
+  else:  # as `cp -p` does: the inode stays
+    file.write_bytes(other.read_bytes())
+    other.unlink()
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+  assert (file.stat().st_size, file.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
 
 
 def test_two_folders_of_one_name(tree, load, tmp_path):

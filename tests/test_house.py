@@ -25,7 +25,7 @@ LEVELS = [
   {'commands'},
   {'sweeps'},
 ]
-COMMANDS = {'search', 'train', 'describe', 'draw', 'benchmark', 'export'}
+COMMANDS = {'search', 'train', 'describe', 'draw', 'benchmark', 'export', 'check_data'}
 
 
 def imports(path):

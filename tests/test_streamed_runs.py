@@ -50,7 +50,7 @@ TRAIN = STREAM | {
 def images(tmp_path_factory):
   """Makes class folders: for each of 3 classes 8 JPEGs for training, and 3 for evaluation."""
   path, random = tmp_path_factory.mktemp('images'), np.random.default_rng(0)
-  for part, count in ('train', 8), ('val', 3):
+  for part, count in ('train', 8), ('test', 3):
     for label in range(3):
       folder = path / part / f'n0{label}'
       folder.mkdir(parents=True)

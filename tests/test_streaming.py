@@ -41,7 +41,7 @@ def save(file, pixels):
 def tree(tmp_path):
   """Makes 3 classes of 7 training images of one colour each, and 3 + 2 + 0 test images."""
   number = itertools.count()
-  for part, counts in ('train', (7, 7, 7)), ('val', (3, 2, 0)):
+  for part, counts in ('train', (7, 7, 7)), ('test', (3, 2, 0)):
     for name, count in zip(NAMES, counts):
       for i in range(count):
         file = tmp_path / 'set' / part / name / f'{i}.png'
@@ -327,6 +327,32 @@ def test_class_folders(tree):
   assert len(data.test.labels) == 5
   assert encoded.load('imagenet2012', path=str(tree)).class_names == tuple(NAMES)
   assert encoded.load('folder', path=str(tree / 'train')).test is None
+
+
+def test_validation_images_are_a_part_and_of_imagenet_they_are_the_test_images(tree):
+  (tree / 'test').rename(tree / 'valid')
+  data = load(tree)
+  assert data.test is None and len(data.val.labels) == 5
+  assert data.val.names[0] == 'valid/ant/0.png'
+  joined, appended = data.with_validation_in_training()
+  assert appended == 5 and joined.val is None and len(joined.train_labels) == 26
+  assert joined.train.name(21) == os.path.join(tree, 'valid', 'ant', '0.png')
+  assert joined.train.open(20) == data.train.open(20) and joined.train.open(25) == data.val.open(4)
+  imagenet = encoded.load('imagenet2012', path=str(tree))
+  assert imagenet.val is None and len(imagenet.test.labels) == 5
+
+
+def test_alpha_and_beta_learn_from_the_validation_images(tree):
+  (tree / 'test').rename(tree / 'val')
+  data, count = load(tree).with_validation_in_training()
+  parts = splits.search_parts(data.train_labels, split='three_way', num_validation=count)
+  supply = streaming.StreamSupply(data, 2, PLAIN, seed=0)
+  with contextlib.closing(feeds.search_feeds(supply, parts)) as opened:
+    assert opened.sizes == {'train': 21, 'val_alpha': 3, 'val_beta': 2}
+    chunk = opened.train.chunk(0, 0, 2, 2)
+    assert numbers_of(chunk['train'].images).max() < 21
+    assert min(numbers_of(chunk[part].images).min() for part in ('val_alpha', 'val_beta')) >= 21
+    assert opened.warnings[0].startswith("class 'cat' has no image in val_alpha and val_beta; it ")
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,9 @@ def _make_images(source: str, target: str, count: int, side: int) -> float:
   Returns:
     Their mean size in bytes.
   """
-  names, files = folder.find_files(pathlib.Path(source))
-  classes = [[path for path, label in files['train'] if label == i] for i in range(len(names))]
+  found = folder.find(source)
+  names, images = found.class_names, found.paths('train')
+  classes = [[path for path, label in images if label == i] for i in range(len(names))]
   turns = itertools.cycle(zip(names, map(itertools.cycle, classes)))
   sizes = []
   for i, (name, paths) in zip(range(count), turns):

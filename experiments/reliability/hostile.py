@@ -86,7 +86,7 @@ def _a_folder(place: pathlib.Path, rng: np.random.Generator) -> None:
   corpus.write_folder(place / 'data', rng)
   size = 8
   data = folder.load(place / 'data', image_size=size, cache=place / 'cache', on_bad_image='skip')
-  assert data['train_images'].shape[1:3] == (size, size)
+  assert data.train_images.shape[1:3] == (size, size)
 
 
 def _a_cifar_folder(place: pathlib.Path, rng: np.random.Generator) -> None:

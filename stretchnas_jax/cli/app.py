@@ -30,6 +30,7 @@ COMMANDS = {
   'benchmark': 'times a search or a training on this machine',
   'describe': 'shows the cost and the content of a cell',
   'draw': 'draws a cell as SVG or PNG',
+  'check-data': 'looks at a folder of images before a run',
 }
 
 
@@ -123,4 +124,4 @@ def main() -> None:
     fail(f'no command {words[0]!r}; {hint}')
   else:
     sys.argv = [f'stretchnas {words[0]}', *words[1:]]
-    importlib.import_module(f'stretchnas_jax.{words[0]}').main()
+    importlib.import_module(f'stretchnas_jax.{words[0].replace("-", "_")}').main()

@@ -1,5 +1,7 @@
 """Slips on a command line: what a wrong word was probably meant to be."""
 
+import ast
+import contextlib
 import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -114,6 +116,10 @@ def _fits(value: str, expected: type) -> bool:
   """Tells if a text is a value of a type; other types than numbers and bool take every text."""
   if expected is bool:
     return value.lower() in _TRUTHS
+  if expected is object:  # one number or several, as Python writes them
+    with contextlib.suppress(ValueError, SyntaxError):
+      return ast.literal_eval(value) is not Ellipsis
+    return False
   if expected not in (int, float):
     return True
   try:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, config_dict
 
-from stretchnas_jax.config.field import Field, above, at_least, below, whole
+from stretchnas_jax.config.field import Field, above, at_least, below, interval, size, whole
 
 _RATE, _PART = above(0), at_least(0, 1)
 
@@ -40,7 +40,16 @@ def _data(own: Mapping[str, Field], cutout: int) -> dict[str, Field]:
         None, 'its files; None: the default folder of TFDS, and digits need none', kind=str
       ),
       'image_size': Field(
-        None, 'pixels a side; None: as in the data set, of a stream 224', whole(8), int
+        None,
+        'pixels a side, or height,width; None: as in the data set, of a stream 224',
+        size(8),
+        object,
+      ),
+      'range': Field(
+        None,
+        'low,high: black and white in images of more than 8 bits; None: 0,65535 for 16 bits',
+        interval(),
+        object,
       ),
       **own,
       'crop_padding': Field(

@@ -38,8 +38,17 @@ class Field(NamedTuple):
 
 
 def one_of(names: Collection[str]) -> Check:
-  """Returns the check for one of some names."""
-  return Check(lambda value: value in names, f'one of {names_lib.some(names)}', tuple(names))
+  """Returns the check for one of some names.
+
+  Args:
+    names: the names. 'tfds:NAME' stands for any text after the colon.
+  """
+  prefixes = tuple(name.removesuffix('NAME') for name in names if name.endswith(':NAME'))
+  return Check(
+    lambda value: value in names or (value.startswith(prefixes) and value not in prefixes),
+    f'one of {names_lib.some(names)}',
+    tuple(names),
+  )
 
 
 def whole(least: int, most: float | int = math.inf) -> Check:
@@ -53,6 +62,35 @@ def whole(least: int, most: float | int = math.inf) -> Check:
   return Check(
     lambda value: isinstance(value, int) and least <= value <= most, f'a whole number {words}'
   )
+
+
+def size(least: int) -> Check:
+  """Returns the check for the side of a square in pixels, or for its height and width.
+
+  Args:
+    least: the smallest side.
+  """
+  is_side = lambda value: type(value) is int and value >= least
+  return Check(
+    lambda value: all(map(is_side, value)) if _is_pair(value) else is_side(value),
+    f'a whole number of at least {least}, or two of them: height and width',
+  )
+
+
+def interval() -> Check:
+  """Returns the check for two finite numbers, the smaller one first."""
+
+  def passes(value: Any) -> bool:
+    """Tells whether a value is such a pair."""
+    if not _is_pair(value) or not all(type(number) in (int, float) for number in value):
+      return False
+    return all(map(math.isfinite, value)) and value[0] < value[1]
+
+  return Check(passes, 'two numbers, the smaller one first')
+
+
+def _is_pair(value: Any) -> bool:
+  return isinstance(value, tuple | list) and len(value) == 2
 
 
 def below(most: float | int) -> Check:

@@ -28,6 +28,7 @@ def describe(
   layers: int,
   classes: int,
   stem: str,
+  image_shape: tuple[int, int, int] | None = None,
   published: Mapping[str, Any] | None = None,
   operations: OwnOperations | None = None,
 ) -> str:
@@ -39,11 +40,12 @@ def describe(
     layers: number of cells.
     classes: number of classes.
     stem: 'cifar' or 'imagenet'.
+    image_shape: `(H, W, C)`; by default 32x32x3 or 224x224x3, after the stem.
     published: the published figures of the cells, an entry of `zoo.PUBLISHED`, or None.
     operations: your own operations among those of the cells.
   """
   blocks = [
-    _size_lines(genotype, channels, layers, classes, stem, operations),
+    _size_lines(genotype, channels, layers, classes, stem, image_shape, operations),
     _cell_lines('normal', genotype.normal, genotype.normal_concat),
     _cell_lines('reduction', genotype.reduce, genotype.reduce_concat),
   ]
@@ -58,6 +60,7 @@ def _size_lines(
   layers: int,
   classes: int,
   stem: str,
+  image_shape: tuple[int, int, int] | None,
   operations: OwnOperations | None,
 ) -> list[str]:
   """Returns the number of parameters, multiply-adds and FLOPs of a network."""
@@ -66,13 +69,17 @@ def _size_lines(
     'num_layers': layers,
     'num_classes': classes,
     'stem': stem,
+    'image_shape': image_shape,
     'operations': operations,
   }
   params = f'{sizes.count_params(genotype, **network):,}'
   if layers > 1:  # one cell leaves too few pixels for the auxiliary head
-    with_head = sizes.count_params(genotype, **network, auxiliary=True)
-    params += f', {with_head:,} with the auxiliary head'
-  height, width, _ = sizes.IMAGE_SHAPES[stem]
+    try:
+      with_head = sizes.count_params(genotype, **network, auxiliary=True)
+      params += f', {with_head:,} with the auxiliary head'
+    except ValueError:  # the head takes one size of images only
+      params += '; images of this size do not fit the auxiliary head'
+  height, width, _ = image_shape or sizes.IMAGE_SHAPES[stem]
   macs, flops = (
     sizes.count_macs(genotype, **network),
     sizes.count_flops_ptflops(genotype, **network),

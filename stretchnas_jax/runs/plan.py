@@ -2,6 +2,8 @@
 
 from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.data.batches import feeds as feeds_lib
+from stretchnas_jax.data.batches import opening
+from stretchnas_jax.data.datasets import survey
 from stretchnas_jax.machine import parallel
 from stretchnas_jax.runs import loop
 
@@ -59,10 +61,46 @@ def settings_of(config: ConfigDict, group: ConfigDict, steps_per_epoch: int) -> 
 
 
 def describe_data(feeds: feeds_lib.Feeds) -> str:
-  """Returns a line about the data, for a person."""
+  """Returns lines about the data, for a person: sizes, classes, and what was passed over."""
   height, width, channels = feeds.image_shape
   parts = ' '.join(f'{name} {size}' for name, size in feeds.sizes.items())
-  return (
+  lines = [
     f'data      {feeds.name}: {height}x{width}x{channels}, {len(feeds.class_names)} classes; '
     f'{parts}'
-  )
+  ]
+  lines += [
+    f'          {part}: {survey.counts_text(feeds.class_names, counts)}'
+    for part, counts in feeds.class_counts.items()
+  ]
+  lines += [f'warning   {text}' for text in feeds.warnings]
+  return '\n'.join(lines)
+
+
+def data_facts(feeds: feeds_lib.Feeds) -> dict:
+  """Returns the facts about the data that `run.json` keeps.
+
+  Args:
+    feeds: of the run.
+  """
+  return {
+    'name': feeds.name,
+    'image_shape': list(feeds.image_shape),
+    'parts': {
+      part: {'images': size, 'classes': dict(zip(feeds.class_names, feeds.class_counts[part]))}
+      for part, size in feeds.sizes.items()
+    },
+    'warnings': list(feeds.warnings),
+  }
+
+
+def own_validation(config: ConfigDict, feeds: feeds_lib.Feeds) -> dict:
+  """Returns facts of a training that validates on images of the data set's own part.
+
+  Args:
+    config: of the training.
+    feeds: its data.
+  """
+  if feeds.val is None or config.data.holdout:
+    return {}
+  measured = [part for part in ('val', 'test') if getattr(feeds, part) is not None]
+  return {'evaluations': measured, 'stream': opening.is_streamed(config.data)}

@@ -1,5 +1,6 @@
 """Predictions of a trained network for arrays, image files and Pillow images."""
 
+import functools
 import operator
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,7 @@ from stretchnas_jax.data.datasets import images as images_lib
 # An image file, or an image that Pillow has opened or made.
 _Picture = str | os.PathLike[str] | Image.Image
 _Item = Shaped[AnyArray, 'H W C'] | _Picture
+_Read = Callable[[_Picture, int], UInt8[np.ndarray, 'H W 3']]
 
 # The largest float that counts as 1. Scaling an image can leave a value a little above 1.
 _LARGEST = 1.001
@@ -61,7 +63,10 @@ def predict(
   if top is not None and (isinstance(top, bool) or top not in range(1, len(names) + 1)):
     raise ValueError(f'top is {top!r}; there are {len(names)} classes')
   size = _whole(batch_size)
-  pixels = _pixels(images, tuple(info['image_shape']), info['stream'])
+  image_shape = tuple(info['image_shape'])
+  value_range = info.get('config', {}).get('data', {}).get('range')
+  read = functools.partial(_read, image_shape[:2], info['stream'], value_range)
+  pixels = _pixels(images, image_shape, read)
   logits = _logits(apply_fn, variables, pixels, size, len(names))
   ranked = np.argsort(-logits, axis=-1, kind='stable')
   classes = [[names[i] for i in row] for row in ranked[:, : top or 1]]
@@ -104,42 +109,41 @@ def _logits(
 
 
 def _pixels(
-  images: Any, image_shape: tuple[int, ...], center: bool
+  images: Any, image_shape: tuple[int, ...], read: _Read
 ) -> Shaped[np.ndarray, 'N H W C']:
   """Returns images in any form as an array that the network takes.
 
   Args:
     images: as for `predict`.
     image_shape: (H, W, C) of the network's images.
-    center: True to take the centres of images, as streams do; False to scale whole images.
+    read: reads one image to their size; see `_read`.
   """
   if isinstance(images, (str, os.PathLike, Image.Image)):
     images = [images]
   if not hasattr(images, 'dtype'):
-    return _stacked(images, image_shape, center)
+    return _stacked(images, image_shape, read)
   array = np.asarray(images)
   if array.dtype.kind in 'OUS':  # an array of paths
-    return _stacked(array.ravel().tolist(), image_shape, center)
+    return _stacked(array.ravel().tolist(), image_shape, read)
   if array.shape == image_shape or (*array.shape, 1) == image_shape:
     array = array.reshape(1, *image_shape)
   return _checked(array, image_shape)
 
 
 def _stacked(
-  images: Any, image_shape: tuple[int, ...], center: bool
+  images: Any, image_shape: tuple[int, ...], read: _Read
 ) -> Shaped[np.ndarray, 'N H W C']:
   """Returns several images as one array; each may be a file, a Pillow image or an array."""
   if not isinstance(images, Iterable) or isinstance(images, (bytes, bytearray, Mapping)):
     raise ValueError(
       f'images is a {type(images).__name__}; it must be an array, an image, or a list of images'
     )
-  size, _, channels = image_shape
-  found = []
+  channels, found = image_shape[-1], []
   for i, image in enumerate(images):
     if hasattr(image, 'dtype') and np.ndim(image):
-      found.append(_pixels(image, image_shape, center)[0])
+      found.append(_pixels(image, image_shape, read)[0])
     elif isinstance(image, (str, os.PathLike, Image.Image)):
-      found.append(_with_channels(_read(image, size, center, i), channels, _name(image, i)))
+      found.append(_with_channels(read(image, i), channels, _name(image, i)))
     else:
       raise ValueError(
         f'image {i} is a {type(image).__name__}; it must be a file, a Pillow image or an array'
@@ -202,14 +206,30 @@ def _with_channels(
   return pixels[..., :1]
 
 
-def _read(picture: _Picture, size: int, center: bool, i: int) -> UInt8[np.ndarray, 'size size 3']:
-  """Reads image i to `size` pixels a side; see `_pixels`."""
+def _read(
+  size: tuple[int, int],
+  center: bool,
+  value_range: images_lib.Range | None,
+  picture: _Picture,
+  i: int,
+) -> UInt8[np.ndarray, 'H W 3']:
+  """Reads image i.
+
+  Args:
+    size: height and width of the network's images.
+    center: True to take the centres of images, as streams do; False to scale whole images.
+    value_range: `data.range` of the run.
+    picture: a file or a Pillow image.
+    i: its number.
+  """
   if not isinstance(picture, Image.Image):
     if center:
-      return crops.read_center(picture, size, name=picture)
-    return images_lib.read(picture, size)
+      return crops.read_center(picture, size, name=picture, value_range=value_range)
+    return images_lib.read(picture, size, value_range)
   try:
-    return crops.center(picture.copy(), size) if center else images_lib.square(picture, size)
+    if center:
+      return crops.center(picture.copy(), size, value_range)
+    return images_lib.scaled(picture, size, value_range)
   except (OSError, ValueError) as error:
     raise ValueError(f'{_name(picture, i)} cannot be read: {error}') from error
 

@@ -16,12 +16,13 @@ from stretchnas_jax.runs.json_files import read_object
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'stretchnas_jax')
 
 
-def record(path: pathlib.Path, argv: Sequence[str]) -> dict:
+def record(path: pathlib.Path, argv: Sequence[str], data: dict | None = None) -> dict:
   """Returns the facts of this start, and the list of all starts so far under `starts`.
 
   Args:
     path: the `run.json` of earlier starts, if there were any.
     argv: the command line; empty for a call from Python.
+    data: facts about the images, which stand under `data`.
   """
   try:
     starts = list(read_object(path)['starts']) if path.exists() else []
@@ -38,7 +39,8 @@ def record(path: pathlib.Path, argv: Sequence[str]) -> dict:
   }
   if starts and isinstance(starts[-1], dict) and (text := changes(starts[-1], now)):
     logging.warning('%s', text)
-  return {**now, 'starts': [*starts, now]}
+  own = {} if data is None else {'data': data}
+  return {**now, **own, 'starts': [*starts, now]}
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

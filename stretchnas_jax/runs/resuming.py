@@ -1,6 +1,7 @@
 """Checks that a folder and its checkpoints belong to the run that is to go on there."""
 
 from stretchnas_jax.runs import checkpoint, identity, json_files
+from stretchnas_jax.runs import plan as plan_lib
 from stretchnas_jax.runs import workdir as workdir_lib
 from stretchnas_jax.runs.task import FREE, Plan
 
@@ -24,6 +25,7 @@ def identity_of(plan: Plan, folder: workdir_lib.Workdir) -> dict:
     **identity.of_checkpoint(identity.facts_of(feeds.fingerprint), config, FREE),
     # Own images decide by themselves which parts are measured; else the config does.
     **({} if plan.parts.data is None else {'evaluations': measured}),
+    **(plan_lib.own_validation(plan.config, feeds) if cell and plan.parts.data is None else {}),
   }
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.runs import checkpoint, identity, json_files, resuming, steps
 from stretchnas_jax.runs import loop as loop_lib
+from stretchnas_jax.runs import plan as plan_lib
 from stretchnas_jax.runs import seeds as seeds_lib
 from stretchnas_jax.runs import task as task_lib
 from stretchnas_jax.runs import workdir as workdir_lib
@@ -155,9 +156,8 @@ class _Runner(NamedTuple):
     with contextlib.ExitStack() as until_work:
       until_work.enter_context(contextlib.closing(first.feeds))
       free = (*FREE, 'seeds') if known else FREE
-      facts = identity.facts_of(first.feeds.fingerprint)
-      identity.check_processes(fields, facts)
-      folder = until_work.enter_context(self._open_fields(path, fields, free, facts))
+      identity.check_processes(fields, identity.facts_of(first.feeds.fingerprint))
+      folder = until_work.enter_context(self._open_fields(path, fields, free, first))
       if seeds_lib.finished(folder, seeds):
         return functools.partial(self._finished_result, folder)
       until_work.pop_all()
@@ -192,7 +192,7 @@ class _Runner(NamedTuple):
     config = seeds_lib.with_seed(first.config, seed)
     fields = {**first.fields, 'seed': seed}
     facts = identity.facts_of(first.feeds.fingerprint)
-    with self._open_fields(folder.path / f'seed_{seed}', fields, FREE, facts) as inner:
+    with self._open_fields(folder.path / f'seed_{seed}', fields, FREE, first) as inner:
       if inner.finished:
         return self._finished_result(inner)
       if folder.writes:
@@ -223,15 +223,21 @@ class _Runner(NamedTuple):
     return json.loads((folder.path / 'result.json').read_text('utf-8'))
 
   def _open(self, path: pathlib.Path, plan: Plan) -> workdir_lib.Workdir:
-    return self._open_fields(path, plan.fields, FREE, identity.facts_of(plan.feeds.fingerprint))
+    return self._open_fields(path, plan.fields, FREE, plan)
 
   def _open_fields(
-    self, path: pathlib.Path, fields: dict, free: Sequence[str], facts: dict
+    self, path: pathlib.Path, fields: dict, free: Sequence[str], plan: Plan
   ) -> workdir_lib.Workdir:
     """Opens a folder in which an absent field counts as its default."""
-    defaults = self.task.defaults().to_dict()
+    feeds, defaults = plan.feeds, self.task.defaults().to_dict()
     return workdir_lib.Workdir.open(
-      path, fields, argv=self.argv, ignore=free, defaults=defaults, facts=facts
+      path,
+      fields,
+      argv=self.argv,
+      ignore=free,
+      defaults=defaults,
+      facts=identity.facts_of(feeds.fingerprint),
+      data=plan_lib.data_facts(feeds),
     )
 
 

@@ -109,7 +109,9 @@ def use(saved: Saved, form: str = 'auto') -> tuple[Callable[..., Float[Array, 'B
     'image_shape': image_shape,
     'mean': mean,
     'std': std,
-    'stream': 'evaluations' not in identity and opening.is_streamed(saved.config.data),
+    'stream': identity.get(
+      'stream', 'evaluations' not in identity and opening.is_streamed(saved.config.data)
+    ),
     'genotype': cell,
     'config': saved.config.to_dict(),
     'step': saved.step,

@@ -49,6 +49,7 @@ class Workdir:
     ignore: Sequence[str] = (),
     defaults: dict | None = None,
     facts: dict | None = None,
+    data: dict | None = None,
   ) -> 'Workdir':
     """Makes the folder of a run, or takes up the folder of an earlier start with the same config.
 
@@ -59,6 +60,7 @@ class Workdir:
       ignore: fields, or groups of them, that may differ: `('log', 'checkpoint.keep')`.
       defaults: values of fields that the folder's config may lack, nested.
       facts: see `identity.facts_of`; None where there are none to compare.
+      data: facts about the images, for the record.
 
     Returns:
       A `Workdir`. It keeps other processes out until it is closed. It is also a context manager.
@@ -82,7 +84,7 @@ class Workdir:
       workdir.write_json('config.json', config)
       if facts is not None:
         workdir.write_json(identity.FILE, facts)
-      workdir.write_json('run.json', record(path / 'run.json', argv))
+      workdir.write_json('run.json', record(path / 'run.json', argv, data))
     except BaseException:
       if lock is not None:
         lock.release()

@@ -80,37 +80,45 @@ def random_box(
 def read_random(
   file: images_lib.File,
   draws: Float[np.ndarray, 'D'],
-  size: int,
+  size: images_lib.Size,
   *,
   name: str,
   scale: tuple[float, float],
   ratio: tuple[float, float],
   flip: bool,
-) -> UInt8[np.ndarray, 'S S 3']:
+  value_range: images_lib.Range | None = None,
+) -> UInt8[np.ndarray, 'H W 3']:
   """Reads a random crop of an image, scaled and perhaps mirrored.
 
   Args:
     file: path or binary file.
     draws: random numbers of the example, see `random_numbers`.
-    size: S, side of the result.
+    size: of the result.
     name: of the image, for messages.
     scale: as for `random_box`.
-    ratio: as for `random_box`.
+    ratio: as for `random_box`, relative to the width of the result over its height. So a crop is
+      distorted as little where the result is not square.
     flip: mirrors half of all images.
+    value_range: see `images.to_rgb`.
 
   Raises:
     ValueError: names the image, which cannot be read.
   """
+  goal_height, goal_width = images_lib.height_and_width(size)
+  aspect = goal_width / goal_height
   with images_lib.opened(file, name) as image:
+    images_lib.check_color_range(image, value_range)
     rotated = image.getexif().get(_ORIENTATION) in _ROTATED
     width, height = image.size[::-1] if rotated else image.size
+    ratio = ratio[0] * aspect, ratio[1] * aspect
     box = random_box(draws, width, height, scale=scale, ratio=ratio)
-    factor = draft(image, min(box.width, box.height) // (2 * size))
+    most = min(box.width // (2 * goal_width), box.height // (2 * goal_height))
+    factor = draft(image, most)
     # The corners are exact fractions: a pixel of the smaller image is a block of the large one.
     left, right = box.left / factor, (box.left + box.width) / factor
     top, bottom = box.top / factor, (box.top + box.height) / factor
-    image = _upright(image).resize(
-      (size, size), Image.Resampling.BILINEAR, box=(left, top, right, bottom)
+    image = _upright(image, value_range).resize(
+      (goal_width, goal_height), Image.Resampling.BILINEAR, box=(left, top, right, bottom)
     )
     pixels = np.asarray(image)
   return pixels[:, ::-1] if flip and draws[-1] < 0.5 else pixels
@@ -136,38 +144,51 @@ def draft(image: Image.Image, most: int) -> int:
 
 
 def read_center(
-  file: images_lib.File, size: int, *, name: str | os.PathLike
-) -> UInt8[np.ndarray, 'S S 3']:
+  file: images_lib.File,
+  size: images_lib.Size,
+  *,
+  name: str | os.PathLike,
+  value_range: images_lib.Range | None = None,
+) -> UInt8[np.ndarray, 'H W 3']:
   """Reads the centre of an image, see `center`.
 
   Args:
     file: path or binary file.
-    size: S, side of the result.
+    size: of the result.
     name: of the image, for messages.
+    value_range: see `images.to_rgb`.
 
   Raises:
     ValueError: names the image, which cannot be read.
   """
   with images_lib.opened(file, name) as image:
-    return center(image, size)
+    images_lib.check_color_range(image, value_range)
+    return center(image, size, value_range)
 
 
-def center(image: Image.Image, size: int) -> UInt8[np.ndarray, 'S S 3']:
-  """Scales the shorter side of an image to 256 / 224 x `size`, and cuts out the centre.
+def center(
+  image: Image.Image, size: images_lib.Size, value_range: images_lib.Range | None = None
+) -> UInt8[np.ndarray, 'H W 3']:
+  """Scales an image so that it just covers 256 / 224 x `size`, and cuts out the centre.
 
   Args:
     image: a Pillow image, which this may turn upright in place.
-    size: S, side of the result.
+    size: of the result.
+    value_range: see `images.to_rgb`.
   """
-  image = _upright(image)
-  shorter = min(image.size)
-  width, height = (round(size * 256 / 224) * side // shorter for side in image.size)
+  goal_height, goal_width = images_lib.height_and_width(size)
+  height, width = round(goal_height * 256 / 224), round(goal_width * 256 / 224)
+  image = _upright(image, value_range)
+  if image.width * height >= image.height * width:  # wider than the goal
+    width = height * image.width // image.height
+  else:
+    height = width * image.height // image.width
   image = image.resize((width, height), Image.Resampling.BILINEAR)
-  left, top = (round((side - size) / 2) for side in image.size)
-  return np.asarray(image.crop((left, top, left + size, top + size)))
+  left, top = round((width - goal_width) / 2), round((height - goal_height) / 2)
+  return np.asarray(image.crop((left, top, left + goal_width, top + goal_height)))
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _upright(image: Image.Image, value_range: images_lib.Range | None) -> Image.Image:
   """Decodes an image, turns it upright in place, and converts it to three channels of 8 bits."""
   ImageOps.exif_transpose(image, in_place=True)
-  return images_lib.to_rgb(image)
+  return images_lib.to_rgb(image, value_range)

@@ -12,7 +12,8 @@ A search trains on the fields 'train', 'val_alpha' and 'val_beta'. Where alpha a
 the same images, the field 'val_beta' is missing. A training has the field 'train' alone.
 """
 
-from collections.abc import Iterator, Mapping
+import types
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -21,6 +22,8 @@ from jaxtyping import Float32, Int, Int32, PRNGKeyArray, PyTree
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.data.batches.examples import Examples
 from stretchnas_jax.data.datasets import splits
+
+_SHOWN_CLASSES = 5  # classes with too few images that are named
 
 
 @runtime_checkable
@@ -127,6 +130,10 @@ class Feeds(NamedTuple):
   test: EvaluationFeed | None
   fingerprint: Mapping[str, Any] = {}
   """Facts that change whenever a batch would change, see `datasets.fingerprints`."""
+  class_counts: Mapping[str, tuple[int, ...]] = types.MappingProxyType({})
+  """For each part the number of images of each class, in the order of `class_names`."""
+  warnings: tuple[str, ...] = ()
+  """Sentences for a person about files that are passed over, and classes that are too small."""
 
   def close(self) -> None:
     """Closes every feed."""
@@ -140,7 +147,8 @@ class Supply(Protocol):
   """Makes the feeds of one data set, for one batch size and one seed.
 
   `in_memory.ArraySupply` and `streaming.StreamSupply` are the two kinds. The attributes are as for
-  `Feeds`. A part of a data set is called 'train', 'val' or 'test'.
+  `Feeds`; `notes` are sentences for a person about what was passed over. A part of a data set is
+  called 'train', 'val' or 'test'.
   """
 
   name: str
@@ -149,6 +157,11 @@ class Supply(Protocol):
   mean: Float32[np.ndarray, 'C']
   std: Float32[np.ndarray, 'C']
   train_labels: Int32[np.ndarray, 'N']
+  notes: tuple[str, ...]
+
+  def labels(self, part: str) -> Int32[np.ndarray, 'K'] | None:
+    """Returns the labels of 'train', 'val' or 'test', or None if there is no such part."""
+    ...
 
   def training(self, fields: Mapping[str, Int32[np.ndarray, '_']]) -> TrainingFeed:
     """Returns a feed of the training images.
@@ -181,8 +194,8 @@ def search_feeds(supply: Supply, parts: splits.Parts) -> Feeds:
   if parts.val_beta is parts.val_alpha:
     del fields['val_beta']
   validation = np.unique(np.concatenate([parts.val_alpha, parts.val_beta]))
-  sizes = {name: len(part) for name, part in fields.items()}
-  return _feeds(supply, fields, sizes, val=supply.evaluation('train', validation), test=None)
+  labels = {name: supply.train_labels[part] for name, part in fields.items()}
+  return _feeds(supply, fields, labels, val=supply.evaluation('train', validation), test=None)
 
 
 def train_feeds(supply: Supply, *, fraction: float, holdout: float) -> Feeds:
@@ -205,30 +218,55 @@ def train_feeds(supply: Supply, *, fraction: float, holdout: float) -> Feeds:
       f'config.data.holdout is {holdout:g}; it must be 0, because {supply.name} has validation '
       'images of its own'
     )
+  labels = {part: supply.labels(part) for part in ('train', 'val', 'test')}
+  labels['train'] = supply.train_labels[train]
   if len(held_out):
     val = supply.evaluation('train', held_out)
-  sizes = {'train': len(train)}
-  sizes |= {name: feed.count for name, feed in (('val', val), ('test', test)) if feed is not None}
-  return _feeds(supply, {'train': train}, sizes, val=val, test=test)
+    labels['val'] = supply.train_labels[held_out]
+  found = {part: own for part, own in labels.items() if own is not None}
+  return _feeds(supply, {'train': train}, found, val=val, test=test)
 
 
 def _feeds(
   supply: Supply,
   fields: Mapping[str, Int32[np.ndarray, '_']],
-  sizes: dict[str, int],
+  labels: Mapping[str, Int32[np.ndarray, '_']],
   *,
   val: EvaluationFeed | None,
   test: EvaluationFeed | None,
 ) -> Feeds:
-  """Builds `Feeds` with a training feed of the given fields."""
+  """Builds `Feeds` with a training feed of the given fields, and the labels of each part."""
+  num_classes = len(supply.class_names)
+  counts = {
+    part: tuple(np.bincount(own, minlength=num_classes).tolist()) for part, own in labels.items()
+  }
   return Feeds(
     name=supply.name,
     image_shape=supply.image_shape,
     class_names=supply.class_names,
     mean=supply.mean,
     std=supply.std,
-    sizes=sizes,
+    sizes={part: len(own) for part, own in labels.items()},
     train=supply.training(fields),
     val=val,
     test=test,
+    class_counts=counts,
+    warnings=(*supply.notes, *_missing_classes(supply.class_names, counts)),
   )
+
+
+def _missing_classes(
+  class_names: Sequence[str], counts: Mapping[str, Sequence[int]]
+) -> Iterator[str]:
+  """Yields a sentence for each class without an image in some part; many are one sentence."""
+  missing = {
+    name: [part for part, numbers in counts.items() if not numbers[i]]
+    for i, name in enumerate(class_names)
+  }
+  missing = {name: parts for name, parts in missing.items() if parts}
+  for name, parts in list(missing.items())[:_SHOWN_CLASSES]:
+    i = class_names.index(name)
+    own = ', '.join(f'{numbers[i]} in {part}' for part, numbers in counts.items() if numbers[i])
+    yield f'class {name!r} has no image in {" and ".join(parts)}; it has {own or "none at all"}'
+  if len(missing) > _SHOWN_CLASSES:
+    yield f'{len(missing) - _SHOWN_CLASSES} more classes have no image in some part'

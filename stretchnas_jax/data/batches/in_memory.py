@@ -177,12 +177,18 @@ class ArraySupply:
     self.class_names = dataset.class_names
     self.mean, self.std = dataset.mean, dataset.std
     self.train_labels = dataset.train_labels
+    self.notes = dataset.notes
     self._dataset = dataset
     self._batch_size = batch_size
     self._seed = seed
     self._process = process
     self._augmentation = augmentation
     self._arrays: dict[str, Arrays] = {}
+
+  def labels(self, part: str) -> Int32[np.ndarray, 'K'] | None:
+    """Returns the labels of a part; see `feeds.Supply.labels`."""
+    found = self._dataset.part(part)
+    return None if found is None else found[1]
 
   def training(self, fields: Mapping[str, Int[np.ndarray, '_']]) -> ArrayFeed:
     """Returns a feed of the training images; see `feeds.Supply.training`."""

@@ -9,7 +9,15 @@ from typing import Any
 
 from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.data.batches import color_jitter, feeds, in_memory, stream_batches, streaming
-from stretchnas_jax.data.datasets import arrays, encoded, loading, splits, synthetic
+from stretchnas_jax.data.datasets import (
+  arrays,
+  encoded,
+  images,
+  loading,
+  splits,
+  synthetic,
+  tfds_sets,
+)
 from stretchnas_jax.data.datasets.dataset import Dataset
 from stretchnas_jax.data.datasets.encoded import EncodedDataset
 from stretchnas_jax.machine import devices
@@ -21,7 +29,8 @@ Data = Dataset | EncodedDataset | arrays.Pair | Mapping[str, arrays.Pair]
 def open_search(config: ConfigDict, data: Data | None = None) -> feeds.Feeds:
   """Opens the feeds of a search.
 
-  Validation images of their own are appended to the training images before these are divided.
+  Where the data set has validation images of its own, alpha and beta learn from these, and the
+  weights from all training images. Else the training images are divided.
 
   Args:
     config: of a search.
@@ -32,15 +41,16 @@ def open_search(config: ConfigDict, data: Data | None = None) -> feeds.Feeds:
   """
   dataset = load_dataset(config.data, data)
   fingerprint = dataset.fingerprint()
-  if isinstance(dataset, Dataset):
-    dataset = dataset.with_validation_in_training()
+  dataset, num_validation = dataset.with_validation_in_training()
   parts = splits.search_parts(
     dataset.train_labels,
     split=config.data.split,
     fraction=config.data.fraction,
     seed=config.seed,
+    num_validation=num_validation,
   )
-  _check_batch('search.batch_size', config.search.batch_size, min(len(part) for part in parts))
+  sizes = {name: len(part) for name, part in parts._asdict().items()}
+  _check_batch('search.batch_size', config.search.batch_size, sizes)
   supply = _supply(config, config.search.batch_size, dataset)
   return feeds.search_feeds(supply, parts)._replace(fingerprint=fingerprint)
 
@@ -62,7 +72,7 @@ def open_training(config: ConfigDict, data: Data | None = None) -> feeds.Feeds:
   holdout = config.data.holdout
   supply = _supply(config, config.train.batch_size, dataset)
   found = feeds.train_feeds(supply, fraction=config.data.fraction, holdout=holdout)
-  _check_batch('train.batch_size', config.train.batch_size, found.sizes['train'])
+  _check_batch('train.batch_size', config.train.batch_size, {'train': found.sizes['train']})
   if holdout and found.val is None:
     raise ValueError(
       f'config.data.holdout is {holdout:g}, which is not one whole image of '
@@ -80,6 +90,25 @@ def is_streamed(data: ConfigDict) -> bool:
   return data.stream or data.name == encoded.IMAGENET
 
 
+def image_size(data: ConfigDict) -> int | tuple[int, int] | None:
+  """Returns `data.image_size`: a side, height and width, or None.
+
+  Args:
+    data: the group `data` of a config. One that was read from a file has lists for tuples.
+  """
+  size = data.image_size
+  return size if size is None or isinstance(size, int) else images.height_and_width(size)
+
+
+def value_range(data: ConfigDict) -> tuple[float | int, float | int] | None:
+  """Returns `data.range`: the values of black and white, or None.
+
+  Args:
+    data: the group `data` of a config.
+  """
+  return None if data.range is None else (data.range[0], data.range[1])
+
+
 def load_dataset(data: ConfigDict, given: Data | None = None) -> Dataset | EncodedDataset:
   """Returns the data set that a config names, or the one that is given instead.
 
@@ -93,11 +122,17 @@ def load_dataset(data: ConfigDict, given: Data | None = None) -> Dataset | Encod
   if isinstance(given, (Dataset, EncodedDataset)):
     return given
   if given is not None:
-    return arrays.from_arrays(given, image_size=data.image_size)
+    return arrays.from_arrays(given, image_size=image_size(data), value_range=value_range(data))
   if is_streamed(data):
-    return encoded.load(data.name, path=data.path)
+    dataset = encoded.load(data.name, path=data.path)
+    size = image_size(data) or stream_batches.IMAGE_SIZE
+    return encoded.with_pixels(dataset, size, value_range(data))
   return loading.load(
-    data.name, path=data.path, image_size=data.image_size, on_bad_image=data.on_bad_image
+    data.name,
+    path=data.path,
+    image_size=image_size(data),
+    value_range=value_range(data),
+    on_bad_image=data.on_bad_image,
   )
 
 
@@ -115,10 +150,10 @@ def random_dataset(data: ConfigDict) -> tuple[Dataset | EncodedDataset, dict[str
     dataset = synthetic.encoded_dataset(data.name, path=data.path)
     assumed['file_pixels'] = 'x'.join(map(str, synthetic.FILE))
   else:
-    dataset = synthetic.dataset(data.name, path=data.path, image_size=data.image_size)
+    dataset = synthetic.dataset(data.name, path=data.path, image_size=image_size(data))
     if data.name == 'folder':
       assumed['channels'] = dataset.train_images.shape[-1]
-  if data.name == 'folder' and not data.path:
+  if (data.name == 'folder' and not data.path) or data.name.startswith(tfds_sets.PREFIX):
     assumed['train_images'] = len(dataset.train_labels)
     assumed['classes'] = len(dataset.class_names)
   return dataset, assumed
@@ -132,7 +167,7 @@ def stream_options(data: ConfigDict) -> stream_batches.Options:
   """
   strengths = color_jitter.Strengths(*[data.jitter * most for most in color_jitter.Strengths()])
   return stream_batches.Options(
-    image_size=data.image_size or stream_batches.IMAGE_SIZE,
+    image_size=image_size(data) or stream_batches.IMAGE_SIZE,
     scale=(data.crop_scale, 1.0),
     flip=data.flip,
     jitter=strengths if data.jitter else None,
@@ -140,6 +175,7 @@ def stream_options(data: ConfigDict) -> stream_batches.Options:
     workers=data.workers,
     on_bad_image=data.on_bad_image,
     process=devices.process(),
+    value_range=value_range(data),
   )
 
 
@@ -148,6 +184,8 @@ def _supply(config: ConfigDict, batch_size: int, dataset: Dataset | EncodedDatas
   data = config.data
   if isinstance(dataset, EncodedDataset):
     options = stream_options(data)
+    if dataset.grey:
+      options = options.grey()
     return streaming.StreamSupply(dataset, batch_size, options, seed=config.seed)
   return in_memory.ArraySupply(
     dataset,
@@ -160,9 +198,11 @@ def _supply(config: ConfigDict, batch_size: int, dataset: Dataset | EncodedDatas
   )
 
 
-def _check_batch(field: str, batch_size: int, smallest: int) -> None:
+def _check_batch(field: str, batch_size: int, sizes: Mapping[str, int]) -> None:
   """Raises ValueError if a batch is larger than the smallest part of the data."""
+  part, smallest = min(sizes.items(), key=lambda item: item[1])
   if batch_size > smallest:
     raise ValueError(
-      f'config.{field} is {batch_size}; the smallest part of the data has {smallest} images'
+      f'config.{field} is {batch_size}; the smallest part of the data has {smallest} images '
+      f'({part})'
     )

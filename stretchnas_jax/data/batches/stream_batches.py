@@ -9,6 +9,7 @@ from jaxtyping import Float32, Int, Int32, UInt8
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.data.batches import color_jitter, order
 from stretchnas_jax.data.datasets import decoding
+from stretchnas_jax.data.datasets import images as images_lib
 from stretchnas_jax.data.datasets.encoded import EncodedImages
 
 IMAGE_SIZE = 224
@@ -20,7 +21,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Options(NamedTuple):
   """How a stream treats its images."""
 
-  image_size: int = IMAGE_SIZE
+  image_size: images_lib.Size = IMAGE_SIZE
+  """The side of an image, or height and width."""
   scale: tuple[float, float] = (0.08, 1.0)
   """Least and greatest area of a crop, relative to the image."""
   ratio: tuple[float, float] = (3 / 4, 4 / 3)
@@ -30,20 +32,33 @@ class Options(NamedTuple):
   """How far colours change; None leaves them as they are."""
   cutout: int = 0
   """Side of the square that is cut out, in pixels; 0 for none."""
-  mean: tuple[float, float, float] = IMAGENET_MEAN
-  std: tuple[float, float, float] = IMAGENET_STD
+  mean: tuple[float, ...] = IMAGENET_MEAN
+  std: tuple[float, ...] = IMAGENET_STD
+  """One number for each channel: three, or one where all images are grey."""
   workers: int = 0
   """Threads that decode; 0 for one per core."""
   on_bad_image: str = 'error'
   """'error', or 'skip' to go on without images that cannot be read."""
   process: tuple[int, int] = (0, 1)
   """Number of this process, which decodes its share of each batch, and number of processes."""
+  value_range: images_lib.Range | None = None
+  """The values of black and white in images of more than 8 bits, see `images.to_rgb`."""
+
+  @property
+  def image_shape(self) -> tuple[int, int, int]:
+    """Height, width and channels of the images."""
+    return (*images_lib.height_and_width(self.image_size), len(self.mean))
+
+  def grey(self) -> 'Options':
+    """Returns the options for images of one channel, with the means of ImageNet's statistics."""
+    mean, std = sum(IMAGENET_MEAN) / 3, sum(IMAGENET_STD) / 3
+    return self._replace(mean=(mean,), std=(std,))
 
 
 class Pixels(NamedTuple):
   """A chunk of batches on the host, or one batch without the axis T on a device."""
 
-  images: UInt8[AnyArray, '*T B S S 3']
+  images: UInt8[AnyArray, '*T B H W C']
   labels: Int32[AnyArray, '*T B']
 
 
@@ -68,7 +83,7 @@ class BatchDecoder:
     """
     self.labels = encoded.labels
     self.rows = order.own_rows(batch_size, options.process)
-    self._size = options.image_size
+    self._shape = options.image_shape
     self._decoder = decoding.Decoder(
       encoded, workers=options.workers, on_bad_image=options.on_bad_image
     )
@@ -91,7 +106,7 @@ class BatchDecoder:
       read: reads the image at a place of the batch.
       instead_of: returns the images that may replace an image that cannot be read.
     """
-    return self._decoder.start(numbers, read, self._size, instead_of)
+    return self._decoder.start(numbers, read, self._shape[:2], instead_of)
 
   def collect(
     self, works: Sequence[decoding.Work], length: int
@@ -107,11 +122,12 @@ class BatchDecoder:
       else 0.
     """
     shape = length, self.rows.stop - self.rows.start
-    images = np.zeros((*shape, self._size, self._size, 3), np.uint8)
+    images = np.zeros((*shape, *self._shape), np.uint8)
     labels, valid = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
     for t, work in enumerate(works):
       filled = slice(len(work.numbers))
-      images[t, filled], valid[t, filled] = work.result()
+      pixels, valid[t, filled] = work.result()
+      images[t, filled] = pixels[..., : self._shape[-1]]  # a grey image has three equal channels
       labels[t, filled] = self.labels[work.numbers]
     return Pixels(images, labels), valid
 

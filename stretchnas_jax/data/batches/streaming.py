@@ -1,8 +1,7 @@
 """Feeds of image files that are read, decoded and cropped while the devices compute.
 
-Each batch depends on the seed of the run, the field, the epoch and the step. It depends neither on
-the number of workers, devices or processes, nor on interruptions of the run. So a run resumes from
-the number of its next step, and decodes no earlier image again.
+A batch depends on the seed of the run, the field, the epoch and the step. It depends on no number
+of workers, devices or processes, and on no interruption. So a run resumes from its next step.
 
 The host crops and flips the images. The device changes their colours and normalises them.
 """
@@ -10,8 +9,9 @@ The host crops and flips the images. The device changes their colours and normal
 import functools
 from collections.abc import Iterator, Mapping
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32, Float64, Int, PRNGKeyArray, UInt8
+from jaxtyping import Float32, Float64, Int, Int32, PRNGKeyArray, UInt8
 
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.data.batches import augment, color_jitter, crops, order
@@ -26,7 +26,7 @@ class StreamFeed:
   """A `feeds.TrainingFeed` whose batches are `Pixels`.
 
   It decodes the steps that are asked for first. Then it decodes as many further steps as the next
-  chunk may have. So it holds at most `3 * length` steps of `B * image_size**2 * 3` bytes.
+  chunk may have. So it holds at most `3 * length` steps of `B * H * W * 3` bytes.
 
   With `on_bad_image='skip'` another image of the same class and part replaces an image that cannot
   be read. It is the next one by its number, and the first one follows the last one.
@@ -120,7 +120,7 @@ class StreamFeed:
 
   def _read(
     self, draws: Float64[np.ndarray, 'B D'], place: int, file: images_lib.File, name: str
-  ) -> UInt8[np.ndarray, 'S S 3']:
+  ) -> UInt8[np.ndarray, 'H W 3']:
     """Reads a random crop of an image; the draws of its place in the batch decide about it."""
     options = self.options
     return crops.read_random(
@@ -131,6 +131,7 @@ class StreamFeed:
       scale=options.scale,
       ratio=options.ratio,
       flip=options.flip,
+      value_range=options.value_range,
     )
 
   def examples(
@@ -146,7 +147,10 @@ class StreamFeed:
     """
     images, options = batch.images, self.options
     if options.jitter and any(options.jitter):
-      images = color_jitter.color_jitter(key, images, positions, options.jitter)
+      channels = images.shape[-1]
+      if channels == 1:  # equal colours stay equal, and become brighter or darker
+        images = jnp.repeat(images, 3, axis=-1)
+      images = color_jitter.color_jitter(key, images, positions, options.jitter)[..., :channels]
     images = augment.normalize(images, options.mean, options.std)
     if options.cutout:
       images = augment.cut_out_each(key, images, positions, options.cutout)
@@ -223,10 +227,11 @@ class StreamEvaluation:
     places = self._places[step][own][self._valid[step][own]]
     return self._decoder.start(self._indices[places], self._read)
 
-  def _read(self, place: int, file: images_lib.File, name: str) -> UInt8[np.ndarray, 'S S 3']:
+  def _read(self, place: int, file: images_lib.File, name: str) -> UInt8[np.ndarray, 'H W 3']:
     """Reads the centre of an image, which does not depend on its place in the batch."""
     del place
-    return crops.read_center(file, self._options.image_size, name=name)
+    own = self._options
+    return crops.read_center(file, own.image_size, name=name, value_range=own.value_range)
 
   def examples(self, data: tuple[()], batch: Pixels) -> Examples:
     """Returns normalised examples; see `feeds.EvaluationFeed.examples`.
@@ -258,14 +263,20 @@ class StreamSupply:
       seed: of the order and of the crops.
     """
     self.name = dataset.name
-    self.image_shape = (options.image_size, options.image_size, 3)
+    self.image_shape = options.image_shape
     self.class_names = dataset.class_names
     self.mean, self.std = np.array(options.mean, np.float32), np.array(options.std, np.float32)
     self.train_labels = dataset.train_labels
+    self.notes = dataset.notes
     self._dataset = dataset
     self._batch_size = batch_size
     self._options = options
     self._seed = seed
+
+  def labels(self, part: str) -> Int32[np.ndarray, 'K'] | None:
+    """Returns the labels of a part; see `feeds.Supply.labels`."""
+    images = self._dataset.part(part)
+    return None if images is None else images.labels
 
   def training(self, fields: Mapping[str, Int[np.ndarray, '_']]) -> StreamFeed:
     """Returns a feed of the training images; see `feeds.Supply.training`."""
@@ -281,7 +292,7 @@ class StreamSupply:
       part: name of the part.
       indices: the images that are used; None for all.
     """
-    images = {'train': self._dataset.train, 'test': self._dataset.test}.get(part)
+    images = self._dataset.part(part)
     if images is None:
       return None
     if indices is None:

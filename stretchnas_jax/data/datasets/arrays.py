@@ -22,16 +22,19 @@ def from_arrays(
   name: str = 'arrays',
   *,
   class_names: Sequence[str] | None = None,
-  image_size: int | None = None,
+  image_size: images_lib.Size | None = None,
+  value_range: images_lib.Range | None = None,
 ) -> Dataset:
   """Builds a data set from arrays and checks them.
 
   Images are `[N, H, W, 1]` or `[N, H, W, 3]`, either uint8, or floating-point numbers from 0 to 1.
-  A floating-point number `x` becomes the nearest byte, `round(255 * x)`. Labels are integers `[N]`,
+  With a range they may be numbers of any type in that range. A number becomes the nearest byte,
+  for example `round(255 * x)` from 0 to 1; bytes stay as they are. Labels are integers `[N]`,
   counted from 0. Mean and standard deviation are computed from the images in 'train'.
 
-  A training evaluates on the part 'val' as its validation part. A search divides its images itself,
-  so it first appends the part 'val' to the part 'train'.
+  A training evaluates on the part 'val' as its validation part. In a search alpha and beta learn
+  from the part 'val', and the weights from the part 'train'. Without a part 'val' a search divides
+  the part 'train'.
 
   Args:
     data: images and labels for training, or a mapping from parts to images and labels. The part
@@ -39,7 +42,8 @@ def from_arrays(
     name: of the data set, for messages and reports.
     class_names: in the order of the labels. None names each class by its number, up to the largest
       label in 'train'.
-    image_size: side to which all images are scaled; None keeps their size.
+    image_size: side to which all images are scaled, or height and width; None keeps their size.
+    value_range: the values of black and white.
 
   Raises:
     ValueError: says which part is wrong, and why.
@@ -48,7 +52,7 @@ def from_arrays(
   arrays = {}
   for part, (images, labels) in pairs.items():
     where = f'{name} ({part})'
-    pixels = _as_bytes(_as_array(images, f'{where} images'), where)
+    pixels = _as_bytes(_as_array(images, f'{where} images'), where, value_range)
     arrays[f'{part}_images'] = images_lib.resize(pixels, image_size) if image_size else pixels
     arrays[f'{part}_labels'] = _check_labels(_as_array(labels, f'{where} labels'), pixels, where)
   _check_same_shape({part: arrays[f'{part}_images'] for part in pairs}, name)
@@ -96,28 +100,39 @@ def _as_array(values: Any, where: str) -> np.ndarray:
   return array
 
 
-def _as_bytes(images: np.ndarray, where: str) -> UInt8[np.ndarray, 'N H W C']:
-  """Checks the shape and range of images, and rounds floating-point ones to bytes."""
+def _as_bytes(
+  images: np.ndarray, where: str, value_range: images_lib.Range | None
+) -> UInt8[np.ndarray, 'N H W C']:
+  """Checks the shape and range of images, and rounds numbers to bytes."""
   if images.ndim != 4 or images.shape[-1] not in (1, 3):
     raise ValueError(f'{where} has images of shape {images.shape}; it must be [N, H, W, 1 or 3]')
   if 0 in images.shape:
     raise ValueError(f'{where} has no images: their shape is {images.shape}')
   if images.dtype == np.uint8:
     return images
-  if images.dtype.kind != 'f':
+  if images.dtype.kind != 'f' and value_range is None:
     raise ValueError(
-      f'{where} has images of {images.dtype}; they must be uint8, or floating-point from 0 to 1'
+      f'{where} has images of {images.dtype}; they must be uint8, or floating-point from 0 to 1, '
+      'or data.range must say which values are black and white'
     )
-  if not np.isfinite(images).all():
+  if images.dtype.kind == 'b':
+    raise ValueError(f'{where} has images of bool; they must be numbers')
+  low, high = value_range or (0, 1)
+  least, greatest = images.min(), images.max()
+  if not (np.isfinite(least) and np.isfinite(greatest)):  # NaN spreads to both
     raise ValueError(f'{where} has images with NaN or infinite numbers')
-  low, high = images.min(), images.max()
-  if low < 0 or high > 1:
+  if least < low or greatest > high:
+    hint = '' if value_range else ', or set data.range'
     raise ValueError(
-      f'{where} has images from {low:g} to {high:g}; floating-point ones must be from 0 to 1'
+      f'{where} has images from {least:g} to {greatest:g}; {_kind(images)} must be from '
+      f'{low:g} to {high:g}{hint}'
     )
-  return np.rint(np.multiply(images, 255, dtype=np.result_type(images, np.float32))).astype(
-    np.uint8
-  )
+  return images_lib.to_bytes(images, (low, high))
+
+
+def _kind(images: np.ndarray) -> str:
+  """Returns the kind of numbers as sentences name it."""
+  return 'floating-point ones' if images.dtype.kind == 'f' else 'they'
 
 
 def _check_labels(labels: np.ndarray, images: np.ndarray, where: str) -> np.ndarray:

@@ -1,6 +1,7 @@
 """A data set in memory, and the checks that each one passes."""
 
-from collections.abc import Iterable, Mapping
+import types
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,10 @@ class Dataset(NamedTuple):
   val_images: UInt8[np.ndarray, 'V H W C'] | None = None
   """None if the data set has no validation images of its own."""
   val_labels: Int32[np.ndarray, 'V'] | None = None
+  image_names: Mapping[str, Sequence[str]] = types.MappingProxyType({})
+  """For each part the names of its images, where they are files."""
+  notes: tuple[str, ...] = ()
+  """Sentences for a person about what was passed over."""
 
   def part(self, name: str) -> tuple[UInt8[np.ndarray, 'K H W C'], Int32[np.ndarray, 'K']] | None:
     """Returns images and labels of 'train', 'val' or 'test', or None if there is no such part."""
@@ -50,16 +55,25 @@ class Dataset(NamedTuple):
         found[name] = fingerprints.of_arrays(*part)
     return found
 
-  def with_validation_in_training(self) -> 'Dataset':
-    """Returns the data set with its validation images appended to its training images."""
+  def with_validation_in_training(self) -> tuple['Dataset', int]:
+    """Appends the validation images to the training images.
+
+    Returns:
+      The data set without a part 'val', and the number of images that were appended.
+    """
     if self.val_images is None or self.val_labels is None:
-      return self
-    return self._replace(
+      return self, 0
+    names = dict(self.image_names)
+    if 'val' in names:
+      names['train'] = [*names.get('train', ()), *names.pop('val')]
+    joined = self._replace(
       train_images=np.concatenate([self.train_images, self.val_images]),
       train_labels=np.concatenate([self.train_labels, self.val_labels]),
       val_images=None,
       val_labels=None,
+      image_names=names,
     )
+    return joined, len(self.val_labels)
 
 
 def make_dataset(
@@ -67,6 +81,9 @@ def make_dataset(
   arrays: Mapping[str, ArrayLike],
   class_names: Iterable[str],
   statistics: tuple[Float32[np.ndarray, 'C'], Float32[np.ndarray, 'C']] | None = None,
+  *,
+  image_names: Mapping[str, Sequence[str]] = types.MappingProxyType({}),
+  notes: tuple[str, ...] = (),
 ) -> Dataset:
   """Builds a `Dataset` from the arrays of its parts and checks them.
 
@@ -76,6 +93,8 @@ def make_dataset(
     class_names: in the order of the labels.
     statistics: mean and standard deviation of each channel; None computes them from the
       training images.
+    image_names: of each part, where the images are files.
+    notes: sentences for a person.
 
   Raises:
     ValueError: says which part is wrong, and why.
@@ -90,7 +109,10 @@ def make_dataset(
       labels = labels.astype(np.int32)  # only after the check, as it would turn 2**32 into 0
     parts |= {f'{part}_images': images, f'{part}_labels': labels}
   mean, std = statistics or channel_statistics(parts['train_images'])
-  return Dataset(name=name, class_names=class_names, mean=mean, std=std, **parts)
+  return Dataset(
+    name=name, class_names=class_names, mean=mean, std=std, image_names=image_names, notes=notes,
+    **parts,
+  )  # fmt: skip
 
 
 def _check_part(where: str, images: np.ndarray, labels: np.ndarray, num_classes: int) -> None:

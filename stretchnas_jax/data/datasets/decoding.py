@@ -17,7 +17,7 @@ from jaxtyping import Bool, Int, UInt8
 from stretchnas_jax.data.datasets import images as images_lib
 from stretchnas_jax.data.datasets.encoded_images import EncodedImages
 
-Read = Callable[[int, images_lib.File, str], UInt8[np.ndarray, 'S S 3']]
+Read = Callable[[int, images_lib.File, str], UInt8[np.ndarray, 'H W 3']]
 """`(place, file, name) -> pixels`: reads one image; `place` counts the images of a batch."""
 
 # Images of one task: enough to hide the cost of a task, and few enough to keep all threads busy.
@@ -34,7 +34,7 @@ class Work:
   def __init__(
     self,
     numbers: Int[np.ndarray, 'B'],
-    images: UInt8[np.ndarray, 'B S S 3'],
+    images: UInt8[np.ndarray, 'B H W 3'],
     readable: Bool[np.ndarray, 'B'],
     tasks: Sequence[concurrent.futures.Future],
   ) -> None:
@@ -51,7 +51,7 @@ class Work:
     self._readable = readable
     self._tasks = tasks
 
-  def result(self) -> tuple[UInt8[np.ndarray, 'B S S 3'], Bool[np.ndarray, 'B']]:
+  def result(self) -> tuple[UInt8[np.ndarray, 'B H W 3'], Bool[np.ndarray, 'B']]:
     """Waits for the batch.
 
     Returns:
@@ -97,7 +97,7 @@ class Decoder:
     self,
     numbers: Int[np.ndarray, 'B'],
     read: Read,
-    size: int,
+    size: images_lib.Size,
     instead_of: Callable[[int], Int[np.ndarray, '_']] | None = None,
   ) -> Work:
     """Begins to decode a batch.
@@ -105,11 +105,11 @@ class Decoder:
     Args:
       numbers: the images of the batch.
       read: reads the image at a place of the batch.
-      size: S, side of the resulting images.
+      size: of the resulting images.
       instead_of: returns the images that may replace an image that cannot be read, in the order in
         which they are tried. None leaves such an image black.
     """
-    images = np.zeros((len(numbers), size, size, 3), np.uint8)
+    images = np.zeros((len(numbers), *images_lib.height_and_width(size), 3), np.uint8)
     readable = np.ones(len(numbers), bool)
 
     def decode(places: range) -> None:
@@ -128,9 +128,9 @@ class Decoder:
   def _first_readable(
     self,
     number: int,
-    read: Callable[[images_lib.File, str], UInt8[np.ndarray, 'S S 3']],
+    read: Callable[[images_lib.File, str], UInt8[np.ndarray, 'H W 3']],
     instead_of: Callable[[int], Int[np.ndarray, '_']] | None,
-  ) -> UInt8[np.ndarray, 'S S 3'] | None:
+  ) -> UInt8[np.ndarray, 'H W 3'] | None:
     """Returns the pixels of an image, or of the first readable one of its substitutes."""
     pixels = self._read(number, read)
     if pixels is not None or instead_of is None:
@@ -145,8 +145,8 @@ class Decoder:
     )
 
   def _read(
-    self, number: int, read: Callable[[images_lib.File, str], UInt8[np.ndarray, 'S S 3']]
-  ) -> UInt8[np.ndarray, 'S S 3'] | None:
+    self, number: int, read: Callable[[images_lib.File, str], UInt8[np.ndarray, 'H W 3']]
+  ) -> UInt8[np.ndarray, 'H W 3'] | None:
     """Returns the pixels, or None for an image that cannot be read and may be skipped."""
     if number in self.bad:
       return None

@@ -1,19 +1,24 @@
-"""Reads image files of any kind as square RGB arrays."""
+"""Reads image files of any kind as RGB arrays of one size."""
 
 import contextlib
 import functools
 import io
 import os
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageOps
 
 File = str | os.PathLike[str] | io.BytesIO | io.BufferedReader
 """An image file: a path or an open binary file."""
+Size = int | Sequence[int]
+"""The side of a square in pixels, or height and width."""
+Range = Sequence[int | float]
+"""The two values that mean black and white."""
 
+_SIXTEEN_BITS = (0, 65535)
 # Pillow looks at the content of a file, not at its name. Some of its other formats run programs.
 _FORMATS = ('AVIF', 'BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TGA', 'TIFF', 'WEBP')
 
@@ -22,41 +27,66 @@ class BadImage(OSError, ValueError):
   """An image that cannot be read."""
 
 
-def read(file: str | os.PathLike, size: int) -> UInt8[np.ndarray, 'S S 3']:
+def height_and_width(size: Size) -> tuple[int, int]:
+  """Returns height and width of a size.
+
+  Args:
+    size: the side of a square, or height and width.
+  """
+  if isinstance(size, Sequence):
+    height, width = size
+    return height, width
+  return size, size
+
+
+def read(
+  file: str | os.PathLike, size: Size, value_range: Range | None = None
+) -> UInt8[np.ndarray, 'H W 3']:
   """Reads the first frame of an image file, upright and scaled as a whole.
 
   Args:
     file: path of the file.
-    size: S, side of the result.
+    size: of the result.
+    value_range: see `to_rgb`.
 
   Raises:
     ValueError: names the file, which cannot be read.
   """
   with opened(file, file) as image:
-    return whole(image, size)
+    return whole(image, size, value_range)
 
 
-def whole(image: Image.Image, size: int) -> UInt8[np.ndarray, 'S S 3']:
+def whole(
+  image: Image.Image, size: Size, value_range: Range | None = None
+) -> UInt8[np.ndarray, 'H W 3']:
   """Decodes an image file, turns it upright and scales it as a whole.
 
   Args:
     image: a Pillow image that is not decoded yet.
-    size: S, side of the result.
+    size: of the result.
+    value_range: see `to_rgb`.
   """
+  check_color_range(image, value_range)
+  height, width = height_and_width(size)
+  side = max(height, width)  # the image may still lie on its side
   # Decodes a large JPEG at a fraction of its size that is still twice as large as needed.
-  image.draft(None, (2 * size, 2 * size))
-  return square(image, size)
+  image.draft(None, (2 * side, 2 * side))
+  return scaled(image, size, value_range)
 
 
-def square(image: Image.Image, size: int) -> UInt8[np.ndarray, 'S S 3']:
+def scaled(
+  image: Image.Image, size: Size, value_range: Range | None = None
+) -> UInt8[np.ndarray, 'H W 3']:
   """Turns a Pillow image upright and scales it as a whole.
 
   Args:
     image: the image.
-    size: S, side of the result.
+    size: of the result.
+    value_range: see `to_rgb`.
   """
-  image = to_rgb(ImageOps.exif_transpose(image))
-  return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+  height, width = height_and_width(size)
+  image = to_rgb(ImageOps.exif_transpose(image), value_range)
+  return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
 @contextlib.contextmanager
@@ -94,41 +124,122 @@ def _known_formats() -> tuple[str, ...]:
   return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image, value_range: Range | None = None) -> Image.Image:
   """Returns an image with three channels of eight bits; transparent pixels become white.
 
+  Args:
+    image: the image.
+    value_range: the values that become black and white in an image of more than 8 bits. None takes
+      0 and 65535 for 16 bits, and refuses floating-point numbers and integers of more bits.
+
   Raises:
-    ValueError: the range of the pixels is unknown.
+    ValueError: the range of the pixels is unknown, or they are outside of it.
   """
-  if image.mode.startswith('I'):
+  if image.mode == 'F' or image.mode.startswith('I'):
+    if value_range is None and image.mode == 'F':
+      raise ValueError(
+        'its pixels are floating-point numbers: set data.range to the values of black and white, '
+        'for example 0,1'
+      )
     pixels = np.asarray(image)
-    if pixels.min() < 0 or pixels.max() > 65535:
-      raise ValueError('its pixels have more than 16 bits')
+    if value_range is None and (pixels.min() < 0 or pixels.max() > 65535):
+      raise ValueError('its pixels have more than 16 bits: set data.range to their range')
     # Pillow would clip 16 bits at 255 instead of scaling them.
-    return Image.fromarray((pixels / 257).round().astype(np.uint8)).convert('RGB')
-  if image.mode == 'F':
-    raise ValueError('its pixels are floating-point numbers of unknown range')
+    return Image.fromarray(to_bytes(pixels, value_range or _SIXTEEN_BITS)).convert('RGB')
   if image.has_transparency_data:
     white = Image.new('RGBA', image.size, 'white')
     image = Image.alpha_composite(white, image.convert('RGBA'))
   return image.convert('RGB')
 
 
-def resize(images: UInt8[np.ndarray, 'N H W C'], size: int) -> UInt8[np.ndarray, 'N S S C']:
-  """Scales images to squares.
+def to_bytes(
+  pixels: Shaped[np.ndarray, '*shape'], value_range: Range
+) -> UInt8[np.ndarray, '*shape']:
+  """Returns numbers as the nearest bytes, where the ends of a range become 0 and 255.
+
+  Args:
+    pixels: numbers of any type.
+    value_range: the values of black and white.
+
+  Raises:
+    ValueError: a number is not finite, or is outside of the range.
+  """
+  low, high = value_range
+  least, greatest = pixels.min(), pixels.max()
+  if not (np.isfinite(least) and np.isfinite(greatest)):  # NaN spreads to both
+    raise ValueError('its pixels have NaN or infinite numbers')
+  if least < low or greatest > high:
+    raise ValueError(
+      f'its pixels are from {least:g} to {greatest:g}, outside of data.range {low:g},{high:g}'
+    )
+  precise = np.result_type(pixels.dtype, np.float32)  # so that float32 is not copied to float64
+  return np.rint(np.multiply(pixels - precise.type(low), 255 / (high - low), dtype=precise)).astype(
+    np.uint8
+  )
+
+
+def has_16_bits(image: Image.Image) -> bool:
+  """Tells whether an image that is not decoded yet has 16 bits in each channel.
+
+  Args:
+    image: as Pillow has opened it.
+  """
+  return image.mode.startswith('I') or _has_deep_colors(image)
+
+
+def extremes(image: Image.Image) -> tuple[float, float]:
+  """Returns the least and the greatest value of an image of more than 8 bits.
+
+  Args:
+    image: grey, or with several channels, of which Pillow keeps the upper 8 bits of 16.
+  """
+  pixels = np.asarray(image)
+  least, greatest = float(pixels.min()), float(pixels.max())
+  is_deep = image.mode == 'F' or image.mode.startswith('I')
+  return (least, greatest) if is_deep else (257 * least, 257 * greatest)
+
+
+def check_color_range(image: Image.Image, value_range: Range | None) -> None:
+  """Raises ValueError for a coloured image of 16 bits with another range than the full one.
+
+  Pillow keeps the upper 8 bits of such images.
+
+  Args:
+    image: as Pillow has opened it, not decoded yet.
+    value_range: the range that is stated, if any.
+  """
+  if value_range is not None and tuple(value_range) != _SIXTEEN_BITS and _has_deep_colors(image):
+    raise ValueError(
+      'it is coloured and has 16 bits, of which the upper 8 are read: save it with 8 bits, or set '
+      'data.range to 0,65535'
+    )
+
+
+def _has_deep_colors(image: Image.Image) -> bool:
+  """Tells whether an image that is not decoded yet has several channels of 16 bits."""
+  # The last part of a tile names how its pixels are stored, for example 'RGB;16B'.
+  tiles = getattr(image, 'tile', None) or []
+  stored = tiles[0][3] if tiles else None
+  stored = stored[0] if isinstance(stored, tuple) and stored else stored
+  return isinstance(stored, str) and ';16' in stored and not image.mode.startswith('I')
+
+
+def resize(images: UInt8[np.ndarray, 'N H W C'], size: Size) -> UInt8[np.ndarray, 'N S T C']:
+  """Scales images to one size.
 
   Args:
     images: N images with one or three channels.
-    size: S, side of the result.
+    size: of the result.
 
   Returns:
     The scaled images; the argument itself if its images already have this size.
   """
-  if images.shape[1:3] == (size, size):
+  height, width = height_and_width(size)
+  if images.shape[1:3] == (height, width):
     return images
-  out = np.empty((len(images), size, size, images.shape[-1]), np.uint8)
+  out = np.empty((len(images), height, width, images.shape[-1]), np.uint8)
   for i, image in enumerate(images):
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    scaled = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
-    out[i] = scaled.reshape(out[i].shape)
+    resized = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    out[i] = resized.reshape(out[i].shape)
   return out

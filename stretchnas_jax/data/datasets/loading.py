@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from stretchnas_jax.data.datasets import cifar, folder, images, splits, tfds
+from stretchnas_jax.data.datasets import cifar, folder, images, splits, tfds, tfds_sets
 from stretchnas_jax.data.datasets.dataset import Dataset, make_dataset
 
 # Of CIFAR-10 as DARTS and its successors print them; they use them for CIFAR-100 too.
 _CIFAR_MEAN = (0.49139968, 0.48215827, 0.44653124)
 _CIFAR_STD = (0.24703233, 0.24348505, 0.26158768)
 
-NAMES = ('digits', 'folder', *cifar.FILES)
+NAMES = ('digits', 'folder', *cifar.FILES, f'{tfds_sets.PREFIX}NAME')
 """Data sets that fit in memory."""
 ON_BAD_IMAGE = ('error', 'skip')
 
@@ -21,19 +21,22 @@ def load(
   name: str,
   *,
   path: str | None = None,
-  image_size: int | None = None,
+  image_size: images.Size | None = None,
+  value_range: images.Range | None = None,
   cache: str | os.PathLike | None = None,
   on_bad_image: str = 'error',
 ) -> Dataset:
   """Loads a data set.
 
   Args:
-    name: 'digits', 'folder', 'cifar10' or 'cifar100'.
-    path: for 'folder', class folders of images, or a folder with `train/` and `test/` (or `val/`)
-      of class folders. For CIFAR, the published files (see `cifar.load`), or a folder in which TFDS
-      prepared the data set; None is TFDS' default folder.
-    image_size: side to which all images are scaled. None is 16 for digits, 32 for a folder, and the
-      size of the data set for CIFAR.
+    name: 'digits', 'folder', 'cifar10', 'cifar100', or 'tfds:' and the name of a data set in TFDS.
+    path: for 'folder', a folder of images, see `folder.find`. For CIFAR, the published files (see
+      `cifar.load`). For CIFAR and TFDS, a folder in which TFDS prepared the data set; None is TFDS'
+      default folder.
+    image_size: side to which all images are scaled, or height and width. None is 16 for digits, 32
+      for a folder, and the size of the data set for others.
+    value_range: the values of black and white, for images of a folder or of TFDS that have more
+      than 8 bits; see `images.to_rgb`.
     cache: a folder for decoded images; None is the user's cache folder.
     on_bad_image: 'error', or 'skip' to leave out unreadable files of a folder.
 
@@ -44,24 +47,34 @@ def load(
     raise ValueError(
       f'data.on_bad_image is {on_bad_image!r}; it must be {" or ".join(ON_BAD_IMAGE)}'
     )
-  if image_size is not None and image_size < 1:
+  if image_size is not None and min(images.height_and_width(image_size)) < 1:
     raise ValueError(f'data.image_size is {image_size!r}; it must be at least 1')
   path = os.path.expanduser(path) if path else None
   if name == 'digits':
     return _load_digits(path, image_size or 16)
   if name == 'folder':
-    return _load_folder(path, image_size or 32, cache, on_bad_image)
+    if not path:
+      raise ValueError("data.path is missing; data.name 'folder' needs a folder of class folders")
+    return folder.load(
+      path,
+      image_size=image_size or 32,
+      value_range=value_range,
+      cache=cache,
+      on_bad_image=on_bad_image,
+    )
   if name in cifar.FILES:
     return _load_cifar(name, path, image_size or 32, cache)
+  if name.startswith(tfds_sets.PREFIX):
+    return _load_tfds(name, path, image_size, value_range, cache)
   raise ValueError(f'data.name is {name!r}; in memory it can be one of {", ".join(NAMES)}')
 
 
-def _load_digits(path: str | None, image_size: int) -> Dataset:
+def _load_digits(path: str | None, image_size: images.Size) -> Dataset:
   """Loads the 1797 handwritten digits of scikit-learn; the same fifth of them is always for tests.
 
   Args:
     path: must be None.
-    image_size: side to which the images of 8 x 8 pixels are scaled.
+    image_size: to which the images of 8 x 8 pixels are scaled.
   """
   from sklearn import datasets  # slow to import
 
@@ -81,18 +94,34 @@ def _load_digits(path: str | None, image_size: int) -> Dataset:
   return make_dataset('digits', arrays, map(str, digits.target_names))
 
 
-def _load_folder(
-  path: str | None, image_size: int, cache: str | os.PathLike | None, on_bad_image: str
+def _load_tfds(
+  name: str,
+  path: str | None,
+  image_size: images.Size | None,
+  value_range: images.Range | None,
+  cache: str | os.PathLike | None,
 ) -> Dataset:
-  """Loads class folders; arguments as for `load`."""
-  if not path:
-    raise ValueError("data.path is missing; data.name 'folder' needs a folder of class folders")
-  arrays = folder.load(path, image_size=image_size, cache=cache, on_bad_image=on_bad_image)
-  return make_dataset('folder', arrays, map(str, arrays['class_names']))
+  """Loads a data set that TFDS has prepared; arguments as for `load`."""
+  own_name, notes = name.removeprefix(tfds_sets.PREFIX), []
+  parts = tfds_sets.parts_of(own_name, data_dir=path)
+  arrays = tfds.load(
+    own_name,
+    data_dir=path,
+    cache=cache,
+    splits=parts,
+    image_size=image_size,
+    value_range=value_range,
+    instead='the folder in which TFDS has prepared it',
+  )
+  for part, split in parts.items():
+    if part != 'train' and (arrays[f'{part}_labels'] < 0).any():
+      notes.append(f'the split {split!r} has images without a label and is not used')
+      arrays = {key: value for key, value in arrays.items() if not key.startswith(f'{part}_')}
+  return make_dataset(name, arrays, tfds_sets.class_names(own_name, path), notes=tuple(notes))
 
 
 def _load_cifar(
-  name: str, path: str | None, image_size: int, cache: str | os.PathLike | None
+  name: str, path: str | None, image_size: images.Size, cache: str | os.PathLike | None
 ) -> Dataset:
   """Loads CIFAR from the published files, or else from TFDS; arguments as for `load`."""
   files = cifar.FILES[name]

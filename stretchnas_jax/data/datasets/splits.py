@@ -18,9 +18,17 @@ class Parts(NamedTuple):
 
 
 def search_parts(
-  labels: Int[np.ndarray, 'N'], *, split: str, fraction: float = 1.0, seed: int = 0
+  labels: Int[np.ndarray, 'N'],
+  *,
+  split: str,
+  fraction: float = 1.0,
+  seed: int = 0,
+  num_validation: int = 0,
 ) -> Parts:
   """Divides the training images of a search into parts with the same mix of classes.
+
+  Where a data set has validation images of its own, alpha and beta learn from these alone, and the
+  weights from all training images.
 
   Args:
     labels: of all images.
@@ -28,9 +36,11 @@ def search_parts(
       share the second one.
     fraction: the part of each class that is used, above 0 and at most 1.
     seed: of the choice.
+    num_validation: so many images at the end are the data set's own validation images.
 
   Returns:
-    The parts. Their sizes differ by at most 1, over all classes and within each class.
+    The parts. Without validation images of their own, their sizes differ by at most 1, over all
+    classes and within each class.
 
   Raises:
     ValueError: names the field, its value and the allowed values.
@@ -39,14 +49,30 @@ def search_parts(
     raise ValueError(f'data.split is {split!r}; it must be {" or ".join(SPLITS)}')
   if not 0 < fraction <= 1:
     raise ValueError(f'data.fraction is {fraction!r}; it must be above 0 and at most 1')
-  num_parts = 3 if split == 'three_way' else 2
-  parts = deal(labels, num_parts, fraction=fraction, seed=seed)
+  num_parts = num_search_parts(split)
+  num_training = len(labels) - num_validation
+  if num_validation:
+    train = deal(labels[:num_training], 1, fraction=fraction, seed=seed)
+    own = deal(labels[num_training:], num_parts - 1, fraction=fraction, seed=seed)
+    parts = [*train, *((part + num_training).astype(np.int32) for part in own)]
+  else:
+    parts = deal(labels, num_parts, fraction=fraction, seed=seed)
   if not all(len(part) for part in parts):
+    own = f', {num_validation} of them for validation,' if num_validation else ''
     raise ValueError(
-      f'data.fraction {fraction!r} of {len(labels)} images is too few for the {num_parts} parts of '
-      f'data.split {split!r}; use more images'
+      f'data.fraction {fraction!r} of {len(labels)} images{own} is too few for the {num_parts} '
+      f'parts of data.split {split!r}; use more images'
     )
   return Parts(parts[0], parts[1], parts[-1])
+
+
+def num_search_parts(split: str) -> int:
+  """Returns the number of different parts of a search.
+
+  Args:
+    split: 'three_way' or 'two_way'.
+  """
+  return 3 if split == 'three_way' else 2
 
 
 def deal(

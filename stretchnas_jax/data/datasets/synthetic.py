@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 from PIL import Image
 
-from stretchnas_jax.data.datasets import folder
+from stretchnas_jax.data.datasets import folder, images, tfds_sets
 from stretchnas_jax.data.datasets.dataset import Dataset, make_dataset
 from stretchnas_jax.data.datasets.encoded import EncodedDataset
 
@@ -34,7 +34,7 @@ _SIZES = {
   'imagenet2012': Size(1_281_167, 50_000, 224, 3, 1000),
 }
 FOLDER = Size(10_000, 2_000, 32, 3, 10)
-"""The assumed size of a folder without a path."""
+"""The assumed size of a folder without a path, and of a set of TFDS."""
 FILE = (500, 375)
 """Width and height of the image files: the most frequent ones of ImageNet."""
 
@@ -70,32 +70,36 @@ def size_of(name: str, path: str | None = None) -> Size:
     ValueError, OSError: names the field or the file, and the allowed values, in one sentence.
   """
   if name == 'folder' and path:
-    class_names, files = folder.find_files(os.path.expanduser(path))
+    found = folder.find(os.path.expanduser(path))
     return FOLDER._replace(
-      train=len(files['train']), test=len(files.get('test', ())), classes=len(class_names)
+      train=len(found.files['train']),
+      test=len(found.files.get('test', ())),
+      classes=len(found.class_names),
     )
+  if name.startswith(tfds_sets.PREFIX):
+    return FOLDER
   if name != 'folder' and name not in _SIZES:
     raise ValueError(f'data.name is {name!r}; it must be one of {", ".join(_SIZES)}, folder')
   return _SIZES.get(name, FOLDER)
 
 
 def dataset(
-  name: str, *, path: str | None = None, image_size: int | None = None, seed: int = 0
+  name: str, *, path: str | None = None, image_size: images.Size | None = None, seed: int = 0
 ) -> Dataset:
   """Returns noise in the shape of a data set; every class has as many images.
 
   Args:
     name: as for `size_of`.
     path: as for `size_of`.
-    image_size: side of the images, in pixels; None is the side of the data set.
+    image_size: of the images, in pixels; None is the size of the data set.
     seed: of the noise.
   """
   size, noise = size_of(name, path), np.random.default_rng(seed)
-  side = image_size or size.side
+  height, width = images.height_and_width(image_size or size.side)
   arrays = {}
   for part, count in (('train', size.train), ('test', size.test)):
     if count:
-      arrays[f'{part}_images'] = _uniform_bytes(noise, (count, side, side, size.channels))
+      arrays[f'{part}_images'] = _uniform_bytes(noise, (count, height, width, size.channels))
       arrays[f'{part}_labels'] = np.arange(count) % size.classes
   # Uniform bytes have this mean and deviation, so they need not be computed.
   mean = np.full(size.channels, 0.5, np.float32)
