@@ -68,7 +68,8 @@ def find(path: str | os.PathLike) -> listing.Listing:
 
   Labels come from a table where there is one, see `label_table`. Else they come from class folders,
   see `listing.by_class_folders`. The path may also be a table, with the images beside it. Parts are
-  `train` or `training`, `val`, `valid`, `validation` or `dev`, and `test` or `testing`, in any case.
+  `train` or `training`, `val`, `valid`, `validation` or `dev`, `test` or `testing`, in any
+  case.
 
   Args:
     path: the folder, or a file that ends in .csv.
