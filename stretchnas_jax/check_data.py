@@ -48,6 +48,7 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
 def _config(args: types.SimpleNamespace, found: listing.Listing) -> ConfigDict:
   """Returns the config of a run on the folder, with a batch that fits any part of it."""
   config = config_flags.load_config(args.config)
+  config.data.stream = opening.is_streamed(config.data)
   config.data.name, config.data.path = 'folder', args.folder
   for field, text in (('image_size', getattr(args, 'image-size')), ('range', args.range)):
     if text is not None:
