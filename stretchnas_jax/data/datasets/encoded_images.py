@@ -69,7 +69,7 @@ class Files(NamedTuple):
 
   def name(self, i: int) -> str:
     """Returns the path of image `i`."""
-    return self.open(i)
+    return os.path.join(self.root, self.names[i])
 
   def fingerprint(self) -> fingerprints.Fingerprint:
     """Returns names, sizes and times of the files; no file is read."""
