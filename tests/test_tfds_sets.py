@@ -17,7 +17,6 @@ class _Set(tfds.core.GeneratorBasedBuilder):
   """A small data set; `FEATURES` and `SPLITS` may be changed by a test."""
 
   VERSION = tfds.core.Version('1.0.0')
-  SKIP_REGISTERING = True
   SHAPE = (8, 8, 3)
   SPLITS = {'train': 6, 'validation': 4, 'test': 2}
   LABELLED = True
@@ -26,7 +25,7 @@ class _Set(tfds.core.GeneratorBasedBuilder):
     features = {'image': tfds.features.Image(shape=self.SHAPE)}
     if self.LABELLED:
       features['label'] = tfds.features.ClassLabel(names=['ant', 'bee'])
-    return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+    return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
   def _split_generators(self, dl_manager):
     return {name: self._examples(count) for name, count in self.SPLITS.items()}
