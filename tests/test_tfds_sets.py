@@ -116,5 +116,5 @@ def test_a_set_that_cannot_be_used_is_named(prepared, tmp_path, module, monkeypa
     module.load('tfds:no_label', path=path, cache=cache)
   with pytest.raises(ValueError, match='tfds:no_such_set is not a data set that TFDS knows'):
     module.load('tfds:no_such_set', path=path, cache=cache)
-  with pytest.raises(FileNotFoundError, match='mnist is not prepared in .* tfds build mnist'):
+  with pytest.raises(FileNotFoundError, match='mnist is not prepared in .*tfds build mnist'):
     module.load('tfds:mnist', path=path, cache=cache)

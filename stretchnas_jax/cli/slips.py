@@ -132,7 +132,7 @@ def _allowed(field: str, expected: type) -> str:
   """Returns the words for the values of a field; those of a known field say more than its type."""
   tables = config_lib.FIELDS.values()
   checks = [fields[field].check for fields in tables if field in fields]
-  return next((check.allowed for check in checks if check), _TYPE_WORDS[expected])
+  return next((check.allowed for check in checks if check), _TYPE_WORDS.get(expected, ''))
 
 
 def _about_field(name: str, group: ConfigDict, path: str, config: ConfigDict) -> str:

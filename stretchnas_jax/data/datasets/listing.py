@@ -172,7 +172,7 @@ def one_per_part(root: pathlib.Path, names: Iterable[str]) -> dict[str, str]:
   if 'train' not in found:
     others = ' and '.join(map(repr, found.values()))
     raise ValueError(f"{root} has {others}, and no 'train' beside it")
-  return found
+  return {part: found[part] for part in PART_NAMES if part in found}
 
 
 def _find_parts(root: pathlib.Path, walk: Walk) -> dict[str, pathlib.Path]:
