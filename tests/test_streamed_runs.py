@@ -18,7 +18,14 @@ from stretchnas_jax import config as config_lib
 from stretchnas_jax import train
 from stretchnas_jax.cells import genotype, space
 from stretchnas_jax.cli import app
-from stretchnas_jax.data.batches import augment, opening, order, stream_batches, streaming
+from stretchnas_jax.data.batches import (
+  augment,
+  color_jitter,
+  opening,
+  order,
+  stream_batches,
+  streaming,
+)
 from stretchnas_jax.data.datasets import encoded
 from stretchnas_jax.networks import sizes, supernet
 from stretchnas_jax.runs import (
@@ -232,7 +239,8 @@ def test_the_configs_of_imagenet_open_their_stream(name, images):
     chunk = feeds.train.chunk(0, 0, 1, 1)
     assert set(chunk) == set(feeds.sizes) - {'test'}
     assert {part.images.shape for part in chunk.values()} == {(1, 8, 224, 224, 3)}
-    assert feeds.train.options == stream_batches.Options(workers=1)
+    jitter = color_jitter.Strengths() if config.data.jitter else None
+    assert feeds.train.options == stream_batches.Options(workers=1, jitter=jitter)
 
 
 def test_a_fraction_of_too_few_images_is_named(images):
