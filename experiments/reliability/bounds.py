@@ -102,7 +102,7 @@ def _an_image(place: pathlib.Path, data: bytes) -> None:
   if len(data) % 3 == 0:
     images.read(file, 16)
   elif len(data) % 3 == 1:
-    crops.read_center(file, 16, name='x.png')
+    crops.read_center(file, 224, name='x.png')
   else:
     options = {'scale': (0.08, 1.0), 'ratio': (0.75, 1.33), 'flip': True}
     crops.read_random(file, draws, 16, name='x.png', **options)

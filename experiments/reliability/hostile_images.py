@@ -68,6 +68,8 @@ BOMBS: dict[str, Callable[[int], bytes]] = {
   'PNG, RGB with transparency': _of_png(6),
   'PNG, RGB with transparency of 16 bits': _of_png(6, 16),
   'PNG, grey': _of_png(0),
+  'PNG, one row': lambda pixels: png(pixels, 1, 0),
+  'PNG, one column': lambda pixels: png(1, pixels // 90, 0),
   'PNG, grey of 16 bits': _of_png(0, 16),
   'PNG, grey with transparency': _of_png(4),
   'PNG, palette with transparency': _of_png(3),
@@ -106,6 +108,8 @@ _GREY = [(256, 4, 1, 64), (257, 4, 1, 64), (258, 3, 1, 8), (259, 3, 1, 1), (262,
 
 
 ATTACKS: dict[str, Callable[[int], bytes]] = {
+  'a long image': lambda n: png(1 + n * 7919 % 2**20, 1 + n % 3),
+  'a high image': lambda n: png(1 + n % 3, 1 + n * 7919 % 2**20),
   'text that unpacks to much': lambda n: png(
     4, 4, before=corpus.chunk(b'zTXt', b'a\0\0' + _zeros(2**20 + n % 2**22))
   ),

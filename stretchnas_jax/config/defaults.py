@@ -58,6 +58,12 @@ def _data(own: Mapping[str, Field], cutout: int) -> dict[str, Field]:
       'flip': Field(True, 'mirror half of the images'),
       'cutout': Field(cutout, 'pixels a side of a square that is blanked; 0: none', whole(0)),
       'on_bad_image': Field('error', 'if an image cannot be read: end, or leave it out'),
+      'max_pixels': Field(
+        None,
+        "pixels of the largest image, 12 bytes of memory each; None: Pillow's limit, 89478485",
+        whole(1),
+        int,
+      ),
       'stream': Field(False, 'read images as they are needed, from folders larger than memory'),
       'crop_scale': Field(
         0.08, 'the smallest part of the area that a crop of a stream keeps', above(0, 1)

@@ -17,8 +17,8 @@ from stretchnas_jax.runs.parts import Parts
 
 # Fields in which the config of an evaluation may differ from the config of the run.
 FREE = (
-  'data.path', 'data.workers', 'data.on_bad_image', 'train.batch_size', 'train.steps_per_call',
-  'parallel', 'checkpoint', 'log', 'seed',
+  'data.path', 'data.workers', 'data.on_bad_image', 'data.max_pixels', 'train.batch_size',
+  'train.steps_per_call', 'parallel', 'checkpoint', 'log', 'seed',
 )  # fmt: skip
 
 

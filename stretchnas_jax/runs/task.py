@@ -19,7 +19,7 @@ from stretchnas_jax.runs.parts import Parts
 # Fields that may differ from one start of a run to the next.
 FREE = (
   'search.steps_per_call', 'train.steps_per_call', 'data.workers', 'data.on_bad_image',
-  'data.compare_times', 'checkpoint', 'log',
+  'data.max_pixels', 'data.compare_times', 'checkpoint', 'log',
 )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Crops of image files, on the host: a random crop for training, the centre for evaluation."""
 
+import math
 import os
 from typing import NamedTuple
 
@@ -7,12 +8,13 @@ import numpy as np
 from jaxtyping import Float, Float64, UInt8
 from PIL import Image, ImageOps
 
+from stretchnas_jax.data.datasets import image_limits, splits
 from stretchnas_jax.data.datasets import images as images_lib
-from stretchnas_jax.data.datasets import splits
 
 _NUM_TRIES = 10  # boxes that are drawn before the centre is taken
 NUM_DRAWS = 4 * _NUM_TRIES + 1
 """Random numbers of one example: four for each box, and one for the flip."""
+_LONGEST = 16  # times as long as the goal, a longer image is cut before it is scaled
 _ORIENTATION = 0x0112  # tag of EXIF
 _ROTATED = {5, 6, 7, 8}  # orientations that exchange width and height
 
@@ -117,9 +119,10 @@ def read_random(
     # The corners are exact fractions: a pixel of the smaller image is a block of the large one.
     left, right = box.left / factor, (box.left + box.width) / factor
     top, bottom = box.top / factor, (box.top + box.height) / factor
-    image = _upright(image, value_range).resize(
-      (goal_width, goal_height), Image.Resampling.BILINEAR, box=(left, top, right, bottom)
-    )
+    with image_limits.room(image):
+      image = _upright(image, value_range).resize(
+        (goal_width, goal_height), Image.Resampling.BILINEAR, box=(left, top, right, bottom)
+      )
     pixels = np.asarray(image)
   return pixels[:, ::-1] if flip and draws[-1] < 0.5 else pixels
 
@@ -163,7 +166,8 @@ def read_center(
   """
   with images_lib.opened(file, name) as image:
     images_lib.check_color_range(image, value_range)
-    return center(image, size, value_range)
+    with image_limits.room(image):
+      return center(image, size, value_range)
 
 
 def center(
@@ -178,7 +182,7 @@ def center(
   """
   goal_height, goal_width = images_lib.height_and_width(size)
   height, width = round(goal_height * 256 / 224), round(goal_width * 256 / 224)
-  image = _upright(image, value_range)
+  image = _middle(_upright(image, value_range), width / height)
   if image.width * height >= image.height * width:  # wider than the goal
     width = height * image.width // image.height
   else:
@@ -186,6 +190,21 @@ def center(
   image = image.resize((width, height), Image.Resampling.BILINEAR)
   left, top = round((width - goal_width) / 2), round((height - goal_height) / 2)
   return np.asarray(image.crop((left, top, left + goal_width, top + goal_height)))
+
+
+def _middle(image: Image.Image, aspect: float) -> Image.Image:
+  """Returns the middle of a very long image, which would be huge where its shorter side is scaled.
+
+  Args:
+    image: any image; one that is not very long is returned itself.
+    aspect: width over height of the goal.
+  """
+  width = min(image.width, math.ceil(_LONGEST * aspect * image.height))
+  height = min(image.height, math.ceil(_LONGEST / aspect * image.width))
+  if (width, height) == image.size:
+    return image
+  left, top = (image.width - width) // 2, (image.height - height) // 2
+  return image.crop((left, top, left + width, top + height))
 
 
 def _upright(image: Image.Image, value_range: images_lib.Range | None) -> Image.Image:

@@ -12,6 +12,7 @@ from stretchnas_jax.data.batches import color_jitter, feeds, in_memory, stream_b
 from stretchnas_jax.data.datasets import (
   arrays,
   encoded,
+  image_limits,
   images,
   loading,
   splits,
@@ -119,6 +120,7 @@ def load_dataset(data: ConfigDict, given: Data | None = None) -> Dataset | Encod
   Raises:
     ValueError, OSError: names the mistake in one sentence.
   """
+  image_limits.set_most_pixels(data.max_pixels)
   if isinstance(given, (Dataset, EncodedDataset)):
     return given
   if given is not None:

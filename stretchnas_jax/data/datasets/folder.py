@@ -10,7 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from jaxtyping import UInt8
 
-from stretchnas_jax.data.datasets import decoding, images, label_table, listing, pixels
+from stretchnas_jax.data.datasets import (
+  decoding,
+  image_limits,
+  images,
+  label_table,
+  listing,
+  pixels,
+)
 from stretchnas_jax.data.datasets.dataset import Dataset, make_dataset
 from stretchnas_jax.data.datasets.encoded_images import Files
 from stretchnas_jax.machine import disk_cache
@@ -52,7 +59,7 @@ def load(
     return _decode(files, found.class_names, size, value_range, on_bad_image)
 
   options = _FORMAT, found.class_names, tuple(files), size, value_range, on_bad_image
-  key = disk_cache.digest(fingerprint(files.values()), *options)
+  key = disk_cache.digest(fingerprint(files.values()), *options, image_limits.most_pixels())
   arrays = disk_cache.cached(name, key, make, cache)
   names = {
     part: [name for name, good in zip(own.names, arrays[f'{part}_readable']) if good]

@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageOps
 
+from stretchnas_jax.data.datasets import image_limits
+
 File = str | os.PathLike[str] | io.BytesIO | io.BufferedReader
 """An image file: a path or an open binary file."""
 Size = int | Sequence[int]
@@ -19,6 +21,7 @@ Range = Sequence[int | float]
 """The two values that mean black and white."""
 
 _SIXTEEN_BITS = (0, 65535)
+_STRIP = 2**21  # pixels that are converted at once
 # Pillow looks at the content of a file, not at its name. Some of its other formats run programs.
 _FORMATS = ('AVIF', 'BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TGA', 'TIFF', 'WEBP')
 
@@ -71,7 +74,9 @@ def whole(
   side = max(height, width)  # the image may still lie on its side
   # Decodes a large JPEG at a fraction of its size that is still twice as large as needed.
   image.draft(None, (2 * side, 2 * side))
-  return scaled(image, size, value_range)
+  with image_limits.room(image):
+    ImageOps.exif_transpose(image, in_place=True)
+    return _scaled(image, size, value_range)
 
 
 def scaled(
@@ -84,8 +89,15 @@ def scaled(
     size: of the result.
     value_range: see `to_rgb`.
   """
+  return _scaled(ImageOps.exif_transpose(image), size, value_range)
+
+
+def _scaled(
+  image: Image.Image, size: Size, value_range: Range | None
+) -> UInt8[np.ndarray, 'H W 3']:
+  """Scales an upright image as a whole."""
   height, width = height_and_width(size)
-  image = to_rgb(ImageOps.exif_transpose(image), value_range)
+  image = to_rgb(image, value_range)
   return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
@@ -107,11 +119,14 @@ def opened(file: File, name: str | os.PathLike) -> Generator[Image.Image]:
     # Reading from a pipe would wait for ever.
     if isinstance(file, (str, os.PathLike)) and not stat.S_ISREG(os.stat(file).st_mode):
       raise ValueError('it is not a regular file')
+    image_limits.check_file(file)
     with Image.open(file, formats=_known_formats()) as image:
-      limit = Image.MAX_IMAGE_PIXELS
-      if limit and image.width * image.height > limit:
-        raise ValueError(f'it has more than {limit} pixels')
+      image_limits.check_pixels(image)
       yield image
+  except MemoryError as error:  # a damaged file may ask for gigabytes at once
+    raise BadImage(f'{name} is not a readable image (it takes too much memory)') from error
+  except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    raise BadImage(f'{name} is not a readable image ({image_limits.too_large()})') from error
   except Exception as error:  # Pillow raises a dozen unrelated types for broken files
     reason = ' '.join(str(error).split()) or type(error).__name__
     raise BadImage(f'{name} is not a readable image ({reason})') from error
@@ -128,13 +143,29 @@ def to_rgb(image: Image.Image, value_range: Range | None = None) -> Image.Image:
   """Returns an image with three channels of eight bits; transparent pixels become white.
 
   Args:
-    image: the image.
+    image: the image, which is returned itself if it is RGB.
     value_range: the values that become black and white in an image of more than 8 bits. None takes
       0 and 65535 for 16 bits, and refuses floating-point numbers and integers of more bits.
 
   Raises:
     ValueError: the range of the pixels is unknown, or they are outside of it.
   """
+  if image.mode == 'RGB' and not image.has_transparency_data:
+    return image
+  width, height = image.size
+  rows = max(1, _STRIP // max(1, width))
+  if height <= rows:
+    return _converted(image, value_range)
+  # The steps of a conversion would hold several copies of a large image.
+  result = Image.new('RGB', image.size)
+  for top in range(0, height, rows):
+    strip = image.crop((0, top, width, min(top + rows, height)))
+    result.paste(_converted(strip, value_range), (0, top))
+  return result
+
+
+def _converted(image: Image.Image, value_range: Range | None) -> Image.Image:
+  """Returns an image as `to_rgb` does, whose copies it holds all at once."""
   if image.mode == 'F' or image.mode.startswith('I'):
     if value_range is None and image.mode == 'F':
       raise ValueError(
