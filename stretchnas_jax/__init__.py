@@ -5,6 +5,7 @@ Importing this starts no backend and loads neither orbax nor any data set librar
 
 import importlib
 
+import stretchnas_jax.machine.entry  # noqa: F401 before the imports that take seconds
 from stretchnas_jax.cells import genotype, graph, random_cells, relaxation, space, topology, zoo
 from stretchnas_jax.cells.genotype import Genotype
 from stretchnas_jax.cells.graph import CellGraph

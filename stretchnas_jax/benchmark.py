@@ -8,13 +8,12 @@ import json
 import logging
 import os
 import platform
-import sys
 import types
 from collections.abc import Callable
 from typing import Any
 
 from stretchnas_jax.cli import app
-from stretchnas_jax.machine import devices
+from stretchnas_jax.machine import devices, output
 from stretchnas_jax.runs import benchmarking, parts, record
 
 OPTIONS = (
@@ -35,7 +34,7 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
     os.makedirs(args.profile, exist_ok=True)
 
   def work() -> None:
-    print(subject.describe(), file=sys.stderr)
+    output.say(subject.describe())
     if subject.assumed:
       words = ', '.join(f'{value} {name}' for name, value in subject.assumed.items())
       logging.info('assumed of the images: %s', words)
@@ -48,7 +47,7 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
       'versions': {'python': platform.python_version(), **record.versions()},
     }
     if devices.process()[0] == 0:
-      print(json.dumps({name: _rounded(value) for name, value in found.items()}))
+      output.result(json.dumps({name: _rounded(value) for name, value in found.items()}))
 
   return work
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from stretchnas_jax.cells import zoo
 from stretchnas_jax.cli import app
+from stretchnas_jax.machine import output
 from stretchnas_jax.networks import sizes
 from stretchnas_jax.runs import describe_cell, find_cell
 
@@ -43,7 +44,7 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
     published=zoo.PUBLISHED.get(args.genotype),
     operations=operations,
   )
-  return lambda: print(text)
+  return lambda: output.result(text)
 
 
 def image_shape(text: str | None) -> tuple[int, int, int] | None:

@@ -1,5 +1,6 @@
 """Tests of the cache of arrays on disk."""
 
+import os
 import pathlib
 
 import numpy as np
@@ -79,3 +80,16 @@ def test_without_a_home_folder_nothing_is_kept(monkeypatch):
 
   monkeypatch.setattr(pathlib.Path, 'home', homeless)
   assert disk_cache.cached('entry', 'a', Maker())['x'][0] == 1
+
+
+@pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() != 0, reason='only root gives away')
+@pytest.mark.parametrize('what', ['folder', 'entry', 'open'])
+def test_the_arrays_of_somebody_else_are_not_used(tmp_path, what, caplog):
+  make, folder = Maker(), tmp_path / 'cache'
+  disk_cache.cached('entry', 'a', make, folder)
+  if what == 'open':
+    folder.chmod(0o777)
+  else:
+    os.chown(folder if what == 'folder' else folder / 'entry.npz', 12345, 12345)
+  assert disk_cache.cached('entry', 'a', make, folder)['x'][0] == 2
+  assert len(caplog.records) == 1

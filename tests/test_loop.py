@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from stretchnas_jax.learning.state import Arch
-from stretchnas_jax.machine import parallel
-from stretchnas_jax.runs import checkpoint, json_files, loop, signals, steps, workdir
+from stretchnas_jax.machine import parallel, stopping
+from stretchnas_jax.runs import checkpoint, json_files, loop, steps, workdir
 
 
 class State(NamedTuple):
@@ -114,10 +114,10 @@ def test_checkpoints_come_every_so_many_steps_and_after_each_epoch(tmp_path, mon
 
 
 def test_a_request_to_stop_saves_once_and_at_the_end_is_not_heard(tmp_path, monkeypatch):
-  with pytest.raises(signals.Stopped, match='stopped at step 8 of 20'):
+  with pytest.raises(stopping.Stopped, match='stopped at step 8 of 20'):
     run(tmp_path, monkeypatch, kill_at=2)
   assert list(run.last.saved) == [8]
-  with pytest.raises(signals.Stopped, match='stopped at step 10 of 20'):
+  with pytest.raises(stopping.Stopped, match='stopped at step 10 of 20'):
     run(tmp_path, monkeypatch, kill_at=3)
   assert list(run.last.saved) == [10]
   assert run(tmp_path, monkeypatch, kill_at=5).step == 20

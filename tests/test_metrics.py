@@ -2,7 +2,10 @@
 
 import io
 import math
+import os
+import pty
 import sys
+import termios
 import time
 
 import numpy as np
@@ -78,6 +81,16 @@ def test_on_a_terminal_there_is_a_bar(clock):
   last = text[text.rindex('epoch') :]
   assert 'epoch 2/3 [' in last and '40%' in last and 'loss 1.23  48 img/s  ETA 0:00:03' in last
   assert 'a line of its own\n' in text
+
+
+def test_on_a_terminal_without_columns_there_are_lines(clock):
+  ours, theirs = pty.openpty()
+  termios.tcsetwinsize(theirs, (0, 0))
+  with os.fdopen(theirs, 'w') as terminal:
+    with metrics.Progress(2, 1, 1, stream=terminal) as progress:
+      progress.update(1, loss=1.0)
+    assert os.read(ours, 1000).startswith(b'epoch 1/2  loss 1  ')
+  os.close(ours)
 
 
 @pytest.mark.parametrize('stream', [io.StringIO, Terminal])

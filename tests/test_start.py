@@ -1,10 +1,13 @@
 """Settings of the process that commands and calls from Python share."""
 
 import gc
+import os
 import stat
 
+import filelock
 import jax
 import pytest
+from jax._src import lru_cache
 
 from stretchnas_jax.machine import host_memory, program_cache, start
 
@@ -77,3 +80,107 @@ def test_a_cache_folder_that_cannot_be_made_is_a_warning(settings, tmp_path, cap
   start.set_up()
   assert 'compiled programs are not kept' in caplog.text
   assert not jax.config.jax_compilation_cache_dir
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """The folder of compiled programs, with one program in it, as JAX leaves them."""
+  found = tmp_path / 'stretchnas_jax' / 'programs'
+  found.mkdir(parents=True, mode=0o700)
+  found.parent.chmod(0o700)
+  lru_cache.LRUCache(str(found), max_size=10**6).put('good', b'program')
+  return found
+
+
+def names(folder):
+  """The names in a folder, without the lock."""
+  return {path.name for path in folder.iterdir()} - {'.lockfile'}
+
+
+GOOD = {'good-cache', 'good-atime'}
+
+
+def test_programs_that_a_dead_process_has_left_are_cleared(settings, folder, caplog):
+  """JAX would keep no program any more."""
+  (folder / 'orphan-cache').write_bytes(b'half')
+  (folder / 'no_time-cache').write_bytes(b'whole')
+  (folder / 'no_time-atime').touch()
+  (folder / 'empty-cache').touch()
+  (folder / 'empty-atime').write_bytes(bytes(8))
+  with pytest.raises(FileNotFoundError):
+    lru_cache.LRUCache(str(folder), max_size=10**6).put('next', b'program')
+  start.set_up()
+  assert names(folder) - {'no_time-atime', 'empty-atime'} == GOOD and not caplog.text
+  assert jax.config.jax_compilation_cache_dir == str(folder)
+  lru_cache.LRUCache(str(folder), max_size=10**6).put('next', b'program')
+  assert {'next-cache', 'next-atime'} <= names(folder)
+
+
+def test_a_cache_that_another_process_writes_to_is_not_cleared_now(settings, folder, monkeypatch):
+  monkeypatch.setattr(program_cache, '_PATIENCE', 0.05)
+  (folder / 'new-cache').write_bytes(b'its time of use comes next')
+  with filelock.FileLock(folder / '.lockfile'):
+    start.set_up()
+  assert 'new-cache' in names(folder)
+  assert jax.config.jax_compilation_cache_dir == str(folder)
+
+
+def test_a_folder_of_the_users_choice_is_cleared_of_orphans_alone(settings, folder):
+  (folder / 'orphan-cache').write_bytes(b'half')
+  (folder / 'foreign').symlink_to('/etc/hosts')
+  jax.config.update('jax_compilation_cache_dir', str(folder))
+  start.set_up()
+  assert 'orphan-cache' in names(folder)  # without a limit JAX writes no times
+  jax.config.update('jax_compilation_cache_max_size', 10**6)
+  start.set_up.cache_clear()
+  start.set_up()
+  assert names(folder) == {*GOOD, 'foreign'}
+
+
+def test_links_and_folders_among_the_programs_are_removed_and_modes_are_narrowed(
+  settings, folder, caplog
+):
+  (folder / 'link-cache').symlink_to(folder / 'good-cache')
+  (folder / 'folder-cache').mkdir()
+  (folder / 'good-cache').chmod(0o666)
+  start.set_up()
+  assert names(folder) == GOOD and 'held 2 entries of others; they are removed' in caplog.text
+  assert stat.S_IMODE((folder / 'good-cache').stat().st_mode) == 0o644
+
+
+def test_a_cache_to_which_others_may_write_is_not_used(settings, folder, caplog):
+  for place in (folder, folder.parent):
+    for mode in (0o720, 0o702):
+      place.chmod(mode)
+      start.set_up.cache_clear()
+      start.set_up()
+      place.chmod(0o700)
+      assert not jax.config.jax_compilation_cache_dir
+      assert f'others may write to {place}' in caplog.records[-1].getMessage()
+
+
+@pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() != 0, reason='only root gives away')
+@pytest.mark.parametrize('what', ['folder', 'parent', 'entry', 'link'])
+def test_a_cache_of_somebody_else_is_not_used(settings, folder, tmp_path, what, caplog):
+  if what == 'link':
+    folder.rename(tmp_path / 'elsewhere')
+    folder.symlink_to(tmp_path / 'elsewhere')
+    os.chown(tmp_path / 'elsewhere', 12345, 12345)
+  else:
+    place = {'folder': folder, 'parent': folder.parent, 'entry': folder / 'good-cache'}[what]
+    os.chown(place, 12345, 12345)
+  start.set_up()
+  if what == 'entry':
+    assert names(folder) == {'good-atime'}
+    assert 'held 1 entries of others; they are removed' in caplog.text
+  else:
+    assert not jax.config.jax_compilation_cache_dir
+    assert 'belongs to another user' in caplog.text and len(caplog.records) == 1
+
+
+def test_new_folders_of_the_cache_are_private(settings, tmp_path, monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'new' / 'cache'))
+  start.set_up()
+  folder = tmp_path / 'new' / 'cache' / 'stretchnas_jax' / 'programs'
+  for place in (folder, *list(folder.parents)[:3]):
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700, place

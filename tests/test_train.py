@@ -22,14 +22,13 @@ from stretchnas_jax.cells import genotype
 from stretchnas_jax.cli import app
 from stretchnas_jax.data.datasets import splits
 from stretchnas_jax.learning import training
-from stretchnas_jax.machine import parallel
+from stretchnas_jax.machine import parallel, stopping
 from stretchnas_jax.runs import (
   evaluation,
   json_files,
   loop,
   runner,
   seeds,
-  signals,
   steps,
   train_plan,
   train_task,
@@ -121,7 +120,7 @@ def test_a_stopped_training_ends_bit_for_bit_as_one_that_was_not(
   config = tiny_training(**{'train.steps_per_call': 1, **fields})
   monkeypatch.setattr(loop.Loop, 'advance', stop_in_second_epoch)
   before = signal.getsignal(signal.SIGTERM)
-  with pytest.raises(signals.Stopped if how == 'signal' else RuntimeError) as stop:
+  with pytest.raises(stopping.Stopped if how == 'signal' else RuntimeError) as stop:
     stretchnas_jax.run_train(config, tmp_path / 'run', CELL)
   assert signal.getsignal(signal.SIGTERM) is before
   if how == 'signal':

@@ -167,6 +167,28 @@ def kill_run(
   plan = [(str(name), signal.SIGKILL) for name in names[:kills]]
   if ask:
     plan.append(('going on', (signal.SIGTERM, signal.SIGINT)[rng.integers(2)]))
+  return stop_run(program, path, plan, rng, moments)
+
+
+def stop_run(
+  program: Program,
+  path: pathlib.Path,
+  plan: Sequence[tuple[str, signal.Signals]],
+  rng: np.random.Generator,
+  moments: Moments,
+) -> dict[str, Any]:
+  """Stops a run some times, and lets it end.
+
+  Args:
+    program: the program.
+    path: the folder of the run.
+    plan: of each stop the name of its moment, and the signal.
+    rng: the source of chance.
+    moments: the usual lengths of moments.
+
+  Returns:
+    As for `kill_run`.
+  """
   stops = [_stop(program, path, *one, rng.random(), moments) for one in plan]
   code = program.finish(path)
   left = left_by(path) if (path / 'result.json').exists() else {}

@@ -4,8 +4,11 @@ import json
 import multiprocessing
 import os
 import pathlib
+import signal
+import stat
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -14,11 +17,18 @@ import jax
 
 from experiments.reliability import provenance
 from stretchnas_jax import search, train
+from stretchnas_jax.machine import stopping
 from stretchnas_jax.runs import checkpoint, json_files
 
 # Each start is a process of its own, forked from one that has only imported the programs.
 _CONTEXT = multiprocessing.get_context('forkserver')
 _CONTEXT.set_forkserver_preload(['experiments.reliability.programs', 'sklearn.datasets'])
+
+# The signals that ask a run to stop.
+SIGNALS = {
+  number.name: number
+  for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+}
 
 _COMMON = """
 from stretchnas_jax import config as config_lib
@@ -58,6 +68,7 @@ class Program:
     folder: the folder of its config, its compiled programs and its runs.
     optimized: False where the compiler may leave out most optimizations.
     left: the files of the whole run, see `left_by`.
+    seconds: that the whole run took.
   """
 
   def __init__(
@@ -84,15 +95,23 @@ class Program:
     (folder / f'{kind}.py').write_text(text)
     (folder / 'cell.json').write_text(json.dumps(_CELL))
     for name in 'warm', 'whole':  # The first run fills the cache of compiled programs.
+      begin = time.monotonic()
       process = self.start(folder / name)
       process.join()
       if process.exitcode:
         raise RuntimeError((folder / f'{name}.log').read_text())
+      self.seconds = time.monotonic() - begin
     self.left = left_by(folder / 'whole')
 
-  def start(self, path: pathlib.Path) -> BaseProcess:
-    """Starts the program in a process of its own; `path` is the folder of the run."""
-    arguments = (self.kind, self._words(path), f'{path}.log', self._cache, self.optimized)
+  def start(self, path: pathlib.Path, log: str | None = None) -> BaseProcess:
+    """Starts the program in a process of its own.
+
+    Args:
+      path: the folder of the run.
+      log: a file, a pipe or a terminal for its output; None for a file beside the folder.
+    """
+    log = log or f'{path}.log'
+    arguments = (self.kind, self._words(path), log, self._cache, self.optimized)
     process = _CONTEXT.Process(target=_run, args=arguments)
     process.start()
     return process
@@ -127,9 +146,16 @@ class Program:
 
 def _run(kind: str, argv: list[str], log: str, cache: pathlib.Path, optimized: bool) -> None:
   """Runs a program in this process, with all output in a file."""
-  with open(log, 'ab', buffering=0) as file:
-    for stream in 1, 2:
-      os.dup2(file.fileno(), stream)
+  os.setsid()  # the terminal that is opened next becomes that of this process
+  reads = os.path.exists(log) and stat.S_ISCHR(os.stat(log).st_mode)
+  flags = (os.O_RDWR if reads else os.O_WRONLY) | os.O_APPEND | os.O_CREAT
+  file = os.open(log, flags, 0o644)
+  for stream in 1, 2:
+    os.dup2(file, stream)
+  os.close(file)
+  for number in SIGNALS.values():  # the parent may ignore some
+    signal.signal(number, signal.SIG_DFL)
+  stopping.hear_as_program()
   sys.argv = argv
   jax.config.update('jax_platforms', 'cpu')
   jax.config.update('jax_disable_most_optimizations', not optimized)

@@ -7,9 +7,8 @@ the work. So an error of the user is found, and shown in one line, before anythi
 import contextlib
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
 
 import stretchnas_jax
 from stretchnas_jax.cli import command_line, console
@@ -22,6 +21,7 @@ from stretchnas_jax.cli.errors import (
   one_line,
 )
 from stretchnas_jax.config import names
+from stretchnas_jax.machine import faults, output
 
 COMMANDS = {
   'search': 'searches a cell',
@@ -47,8 +47,8 @@ def run(
   """Runs a program from its command line.
 
   Args:
-    prepare: checks the arguments and returns the work. Its ValueError or OSError is shown in one
-      line. `command_line.parse` describes its argument.
+    prepare: checks the arguments and returns the work. Its ValueError is a fault of the user.
+      `command_line.parse` describes its argument.
     config: True for a program that takes `--config=FILE[:argument]`, its overrides and
       `--distributed`.
     workdir: True for a program that needs `--workdir=DIR`; None for the same as `config`.
@@ -64,36 +64,41 @@ def run(
   argv = list(sys.argv if argv is None else argv)
   workdir = config if workdir is None else workdir
   options = (*command_line.start_options(config, workdir), *options)
-  if command_line.asks_for_help(argv):
-    print(command_line.usage(prepare, argv, config, options, positional, kinds))
-    raise SystemExit(0)
-  console.set_up_logging()
-  try:
-    # The stack is left last: the other processes of a job are told why this one ends.
-    with contextlib.ExitStack() as job:
-      try:
-        args = command_line.parse(argv, config, options, positional, kinds)
-        if config:
-          job.enter_context(_start_devices(args.distributed))
-        work = prepare(args)
-      except (ValueError, OSError) as error:
-        fail(one_line(error), agreed=hasattr(error, 'exit_code'))
-      _do(work, getattr(args, 'config', ()))
-  except KeyboardInterrupt as stop:
-    print(str(stop) or 'interrupted', file=sys.stderr)
-    raise SystemExit(getattr(stop, 'exit_code', INTERRUPTED)) from None
+  with console.of_a_program():
+    try:
+      # The stack is left last: the other processes of a job are told why this one ends.
+      with contextlib.ExitStack() as job:
+        args = None
+        try:
+          with faults.checking():
+            if command_line.asks_for_help(argv):
+              output.remark(command_line.usage(prepare, argv, config, options, positional, kinds))
+              raise SystemExit(0)
+            args = command_line.parse(argv, config, options, positional, kinds)
+            if config:
+              job.enter_context(_start_devices(args.distributed))
+            work = prepare(args)
+          work()
+        except Exception as error:
+          _tell(error, getattr(args, 'config', ()))
+    except KeyboardInterrupt as stop:
+      output.say(str(stop) or 'interrupted')
+      raise SystemExit(getattr(stop, 'exit_code', INTERRUPTED)) from None
 
 
-def _do(work: Any, config: Any) -> None:
-  """Does the work of a program; errors of the world around it end it with one line."""
-  try:
-    work()
-  except (OSError, FloatingPointError) as error:  # a disk, an image; numbers that diverged
-    fail(one_line(error))
-  except Exception as error:
-    if not is_out_of_memory(error):
-      raise
-    fail(memory_advice(error, config))
+def _tell(error: Exception, groups: Container[str]) -> None:
+  """Ends the program with one line for a fault of the user or of the world around the program.
+
+  Args:
+    error: a `Fault`, a disk that fails, numbers that diverged, too little memory; an error of
+      another type is raised again.
+    groups: of the config, for the advice on memory.
+  """
+  if isinstance(error, (OSError, FloatingPointError)):
+    fail(one_line(error), agreed=hasattr(error, 'exit_code'))
+  if is_out_of_memory(error):
+    fail(memory_advice(error, groups))
+  raise error
 
 
 def _start_devices(distributed: str | None) -> AbstractContextManager:
@@ -111,14 +116,20 @@ def _start_devices(distributed: str | None) -> AbstractContextManager:
     raise ValueError(f'--distributed: {one_line(error)}') from error
 
 
+def _show(text: str) -> None:
+  with console.of_a_program():
+    output.remark(text)
+
+
 def main() -> None:
   """Runs `stretchnas COMMAND ...`, the same as `python -m stretchnas_jax.COMMAND ...`."""
   words = sys.argv[1:]
   if not words or words[0] in ('--help', '-h', 'help'):
     rows = '\n'.join(f'  {name:10} {text}' for name, text in COMMANDS.items())
-    print(f'usage: stretchnas COMMAND [options]\n\n{rows}\n\nstretchnas COMMAND --help says more')
+    more = 'stretchnas COMMAND --help says more'
+    _show(f'usage: stretchnas COMMAND [options]\n\n{rows}\n\n{more}')
   elif words[0] == '--version':
-    print(f'stretchnas {stretchnas_jax.__version__}')
+    _show(f'stretchnas {stretchnas_jax.__version__}')
   elif words[0] not in COMMANDS:
     hint = names.did_you_mean(words[0], COMMANDS) or f'there are {names.some(COMMANDS)}'
     fail(f'no command {words[0]!r}; {hint}')

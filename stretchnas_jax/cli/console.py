@@ -1,27 +1,31 @@
-"""The console: log lines on stderr, short and without the noise of libraries."""
+"""The console of a program: log lines, warnings and traces, without the noise of libraries."""
 
+import contextlib
 import logging
 import re
 import sys
 import time
-from collections.abc import Callable
+import traceback
+import types
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import tqdm
+from stretchnas_jax.machine import output
 
 # Libraries that warn about things that need no action.
 _NOISY = re.compile(r'[/\\](orbax|ml_collections|asyncio)[/\\]')
 
 
 class _Console(logging.Handler):
-  """A handler that writes short lines on stderr, above a progress bar if there is one."""
+  """A handler that shows records on stderr."""
 
   def emit(self, record: logging.LogRecord) -> None:
-    """Writes one record."""
+    """Shows one record."""
     try:
-      tqdm.tqdm.write(self.format(record), file=sys.stderr)
-    except Exception:
-      self.handleError(record)
+      output.say(self.format(record))
+    except Exception as error:  # the arguments of a message may not fit to it
+      output.say(f'a message cannot be shown: {record.msg!r} ({type(error).__name__})')
 
   def filter(self, record: logging.LogRecord) -> bool:
     """Returns True for records to show.
@@ -41,7 +45,9 @@ class _Console(logging.Handler):
     level = '' if record.levelno <= logging.INFO else f'{record.levelname.lower()}: '
     clock = time.strftime('%H:%M:%S', time.localtime(record.created))
     trace = f'\n{logging.Formatter().formatException(record.exc_info)}' if record.exc_info else ''
-    return f'{clock} {level}{record.getMessage()}{trace}'
+    # A line end in a name must not begin a line that looks like another record.
+    message = ' '.join(record.getMessage().splitlines())
+    return f'{clock} {level}{message}{trace}'
 
 
 class _QuietUnraisableHook:
@@ -71,3 +77,37 @@ def set_up_logging() -> None:
     root.addHandler(_Console())
   if not isinstance(sys.unraisablehook, _QuietUnraisableHook):
     sys.unraisablehook = _QuietUnraisableHook(sys.unraisablehook)
+  sys.excepthook = _show_trace
+
+
+@contextlib.contextmanager
+def of_a_program() -> Iterator[None]:
+  """Shows everything that the code in this context says; nothing of it can fail."""
+  show = warnings.showwarning
+  with output.streams_of_a_program():
+    set_up_logging()
+    warnings.showwarning = _show_warning
+    try:
+      yield
+    finally:
+      warnings.showwarning = show
+
+
+def _show_warning(
+  message: Warning | str,
+  category: type[Warning],
+  filename: str,
+  lineno: int,
+  file: Any = None,
+  line: str | None = None,
+) -> None:
+  """Shows a warning of a library as one log line; takes the arguments of `showwarning`."""
+  if not _NOISY.search(filename):
+    logging.warning('%s', message)
+
+
+def _show_trace(
+  kind: type[BaseException], error: BaseException, trace: types.TracebackType | None
+) -> None:
+  """Shows the trace of an error that ends this process; takes the arguments of `excepthook`."""
+  output.say(''.join(traceback.format_exception(kind, error, trace)).rstrip())

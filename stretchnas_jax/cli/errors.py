@@ -1,8 +1,9 @@
 """Errors of the user in one line each, and the exit codes of a program."""
 
-import sys
 from collections.abc import Container
 from typing import NoReturn
+
+from stretchnas_jax.machine import output
 
 # Exit codes: an error of the user, and an interruption (128 + SIGINT, as shells have it).
 _USER_ERROR, INTERRUPTED = 2, 130
@@ -30,7 +31,7 @@ def fail(text: str, agreed: bool = False) -> NoReturn:
     text: the line.
     agreed: True where all processes of a job end with this error, so that none waits for another.
   """
-  print(f'error: {text}', file=sys.stderr)
+  output.say(f'error: {output.printable(text)}')
   failure = _Failure(text)
   if agreed:
     failure.exit_code = _USER_ERROR

@@ -1,10 +1,13 @@
 """Connections between the processes of one job: process 0 listens, each other process connects."""
 
+import contextlib
 import json
 import secrets
+import selectors
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,11 @@ from jax.experimental import multihost_utils
 
 _PATIENCE = 300  # seconds for all processes to connect
 _LONGEST = 65536  # bytes of a message
+_HELLO_SECONDS = 10.0  # for the first message of somebody who connects
+_LONGEST_HELLO = 1024  # bytes of it
+_LONGEST_NAME = 200
+_MOST_GUESTS = 64  # of whom it is not yet known who they are
+_MOMENT = 0.2  # seconds between two looks at the clock
 
 
 class Connection:
@@ -78,7 +86,7 @@ def connect_all(index: int, count: int, host: str, name: str) -> dict[int, Conne
   else:
     sock = socket.create_connection((host, port), timeout=_PATIENCE)
     connection = Connection(sock, f'process 0 of {count} ({host})')
-    connection.send({'token': token, 'number': index, 'name': name})
+    connection.send({'token': token, 'number': index, 'name': name[:_LONGEST_NAME]})
     answer = connection.receive()
     if answer is None:
       raise ConnectionError(f'{connection.name} gives no answer')
@@ -114,21 +122,108 @@ def _accept_all(
 ) -> Iterator[tuple[int, Connection]]:
   """Yields `(number, connection)` of all other processes, as they come.
 
+  Strangers find the port too. All who come are heard beside each other. Each has a few seconds for
+  a short first message, and few are heard at once.
+
   Args:
     server: a socket that listens; it is closed at the end.
     missing: how many processes will come.
     token: the words by which they show that they belong to this job.
+
+  Raises:
+    TimeoutError: not all of them came in time.
   """
-  server.settimeout(_PATIENCE)
-  with server:
-    while missing:
-      sock, _ = server.accept()
-      sock.settimeout(_PATIENCE)
-      connection = Connection(sock, '')
-      hello = connection.receive()
-      if hello is None or hello.get('token') != token:
-        sock.close()
-        continue
-      missing -= 1
-      connection.name = str(hello['name'])
-      yield int(hello['number']), connection
+  end, known = time.monotonic() + _PATIENCE, set()
+  with server, selectors.DefaultSelector() as selector, contextlib.ExitStack() as strangers:
+    strangers.callback(_close_guests, selector)
+    server.setblocking(False)
+    selector.register(server, selectors.EVENT_READ)
+    while len(known) < missing:
+      if time.monotonic() > end:
+        raise TimeoutError(f'{missing - len(known)} of {missing} other processes did not come')
+      for guest in _heard(server, selector):
+        hello = guest.hello()
+        if hello.get('token') == token and hello['number'] not in known:
+          guest.sock.setblocking(True)
+          strangers.callback(_close_unless, guest.sock, lambda: len(known) == missing)
+          known.add(hello['number'])
+          yield int(hello['number']), Connection(guest.sock, str(hello['name']))
+        else:
+          guest.sock.close()
+
+
+class _Guest:
+  """Somebody who has connected, and has not said yet who he is.
+
+  Attributes:
+    sock: the socket.
+    until: when the time for his first message ends.
+    words: the beginning of the message.
+  """
+
+  def __init__(self, sock: socket.socket) -> None:
+    self.sock = sock
+    self.until = time.monotonic() + _HELLO_SECONDS
+    self.words = b''
+
+  def hear(self) -> bool:
+    """Takes the bytes that have come; returns True where no more are needed."""
+    try:
+      more = self.sock.recv(_LONGEST_HELLO - len(self.words))
+    except BlockingIOError:
+      return False
+    except OSError:
+      more = b''
+    self.words += more
+    return not more or b'\n' in self.words or len(self.words) >= _LONGEST_HELLO
+
+  def hello(self) -> dict[str, Any]:
+    """Returns the message; {} for anything else."""
+    try:
+      message = json.loads(self.words)
+    except (ValueError, RecursionError):
+      return {}
+    return message if isinstance(message, dict) and {'number', 'name'} <= message.keys() else {}
+
+
+def _heard(server: socket.socket, selector: selectors.BaseSelector) -> list[_Guest]:
+  """Waits a moment; returns the guests who have said something, and no longer waits for those.
+
+  Args:
+    server: takes new guests.
+    selector: waits for the server and the guests.
+  """
+  done = []
+  for key, _ in selector.select(_MOMENT):
+    if key.data is None:
+      with contextlib.suppress(OSError):  # he is gone already
+        sock, _ = server.accept()
+        sock.setblocking(False)
+        selector.register(sock, selectors.EVENT_READ, _Guest(sock))
+    elif key.data.hear():
+      selector.unregister(key.fileobj)
+      done.append(key.data)
+  guests = _guests(selector)
+  late = [guest for guest in guests if time.monotonic() > guest.until]
+  # The oldest has had most of its time. A process of the job speaks at once.
+  for guest in late or guests[: max(len(guests) - _MOST_GUESTS, 0)]:
+    selector.unregister(guest.sock)
+    guest.sock.close()
+  return done
+
+
+def _guests(selector: selectors.BaseSelector) -> list[_Guest]:
+  """Returns the guests who are waited for, the oldest first."""
+  found = [key.data for key in selector.get_map().values() if key.data is not None]
+  return sorted(found, key=lambda guest: guest.until)
+
+
+def _close_unless(sock: socket.socket, complete: Callable[[], bool]) -> None:
+  """Closes the socket of a process where another one has not come."""
+  if not complete():
+    sock.close()
+
+
+def _close_guests(selector: selectors.BaseSelector) -> None:
+  for guest in _guests(selector):
+    guest.sock.close()

@@ -5,10 +5,14 @@ import hashlib
 import logging
 import os
 import pathlib
+import stat
 import tempfile
 from collections.abc import Callable, Mapping
 
 import numpy as np
+
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+"""The bits of a mode that let others write."""
 
 
 def cached(
@@ -26,8 +30,11 @@ def cached(
     folder: of the cache; None is the user's own.
   """
   try:
-    file = (pathlib.Path(folder) if folder else default_folder()) / f'{name}.npz'
+    file = own_folder(pathlib.Path(folder) if folder else default_folder()) / f'{name}.npz'
   except RuntimeError:  # the user has no home folder
+    return make()
+  except OSError as error:
+    logging.warning('decoded images are not kept: %s', error)
     return make()
   arrays = _read(file, key)
   if arrays is None:
@@ -48,10 +55,36 @@ def default_folder() -> pathlib.Path:
   return base / 'stretchnas_jax'
 
 
+def own_folder(folder: pathlib.Path) -> pathlib.Path:
+  """Returns a folder to which only this user can write, and makes it where it is missing.
+
+  Raises:
+    OSError: it cannot be made, it belongs to another user, or others may write to it.
+  """
+  for place in (*reversed(folder.parents), folder):
+    if not place.exists():
+      place.mkdir(mode=0o700, exist_ok=True)
+  found = os.stat(folder)
+  if not stat.S_ISDIR(found.st_mode):
+    raise NotADirectoryError(f'{folder} is no folder')
+  if not (is_own(found) and is_own(os.lstat(folder))):
+    raise PermissionError(f'{folder} belongs to another user')
+  if found.st_mode & OTHERS_WRITE:
+    raise PermissionError(f'others may write to {folder}: delete it, a new one is made')
+  return folder
+
+
+def is_own(found: os.stat_result) -> bool:
+  """Returns True for a file or folder of this user."""
+  return not hasattr(os, 'geteuid') or found.st_uid == os.geteuid()  # Windows has no such owners
+
+
 def _read(file: pathlib.Path, key: str) -> dict[str, np.ndarray] | None:
   """Returns the arrays in a file, or None if it is absent, damaged or has another key."""
   try:
     with open(file, 'rb') as stored, np.load(stored, allow_pickle=False) as saved:
+      if not is_own(os.fstat(stored.fileno())):
+        raise PermissionError('it belongs to another user')
       if str(saved['key']) != key:
         return None
       return {name: saved[name] for name in saved.files if name != 'key'}
@@ -66,7 +99,6 @@ def _write(file: pathlib.Path, key: str, arrays: Mapping[str, np.ndarray]) -> No
   """Writes arrays to a file by an atomic rename, so that a reader sees all of it or nothing."""
   temporary = None
   try:
-    file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=file.parent, suffix='.tmp', delete=False) as out:
       temporary = out.name
       np.savez(out, key=np.array(key), **arrays)  # pyrefly: ignore[bad-argument-type]

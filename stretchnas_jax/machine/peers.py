@@ -15,7 +15,6 @@ import os
 import re
 import signal
 import socket
-import sys
 import threading
 import time
 import traceback
@@ -24,6 +23,7 @@ import types
 import jax
 from jax._src import distributed  # the address that JAX has found has no public name
 
+from stretchnas_jax.machine import output
 from stretchnas_jax.machine.connections import Connection, connect_all
 
 _EXIT_CODE = 3  # of a process that stops because another one is lost
@@ -95,8 +95,7 @@ class Watch:
     with self._speaking:  # never released, since one sentence is enough
       if self._is_first:
         self._tell_all({'stop': text})
-      line_end = '\n' if sys.stderr.isatty() else ''  # to stand below a progress bar
-      os.write(2, f'{line_end}error: {text}\n'.encode())
+      output.urgent(f'error: {text}')
       if self._is_first:
         time.sleep(_LAST_WORDS)  # JAX aborts the others as soon as process 0 is gone
       os._exit(_EXIT_CODE)
@@ -125,7 +124,7 @@ class Watch:
     else:
       # The loss of another process may be the cause. Then the watch ends this one meanwhile.
       time.sleep(_LAST_WORDS)
-      traceback.print_exception(error)
+      output.say(''.join(traceback.format_exception(error)).rstrip())
       self._fail(f'{type(error).__name__}: {" ".join(str(error).split())[:200]}', 1)
 
   def _fail(self, text: str, code: int | str | None) -> None:
@@ -137,8 +136,6 @@ class Watch:
       else:
         self._tell_all({'failed': text})
       time.sleep(_LAST_WORDS)
-      sys.stderr.flush()
-      sys.stdout.flush()
       # The usual end of JAX would wait minutes for processes that are gone.
       os._exit(_number(code))
 

@@ -1,14 +1,26 @@
-"""Compiled programs, kept on disk from one start to the next."""
+"""Compiled programs, kept on disk from one start to the next.
 
+JAX runs the programs that it finds there. So they lie in a folder to which nobody else may write.
+"""
+
+import contextlib
 import logging
 import os
+import pathlib
+import shutil
+import stat
 
+import filelock
 import jax
 
 from stretchnas_jax.machine import disk_cache
 
 _MAX_BYTES = 4 * 2**30  # the least recently used programs go first
 _LEAST_SECONDS = 0.5  # of compilation; programs that compile faster are not kept
+_NO_LIMIT = -1  # JAX's value
+# Names of JAX's files; a test tells when they change.
+_PROGRAM, _LAST_USE, _LOCK = '-cache', '-atime', '.lockfile'
+_PATIENCE = 1.0  # seconds for the lock
 
 
 def use_cache() -> None:
@@ -18,17 +30,69 @@ def use_cache() -> None:
   switched off (`JAX_ENABLE_COMPILATION_CACHE=false`). No fault of the folder makes a run fail.
   """
   # pyrefly: ignore[missing-attribute]
-  if jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache:
+  chosen, limit = jax.config.jax_compilation_cache_dir, jax.config.jax_compilation_cache_max_size
+  # pyrefly: ignore[missing-attribute]
+  if not jax.config.jax_enable_compilation_cache:
+    return
+  if chosen:
+    if limit != _NO_LIMIT and os.path.isdir(chosen):  # without a limit JAX writes no times
+      with contextlib.suppress(OSError):
+        _clear_orphans(pathlib.Path(chosen))
     return
   try:
-    folder = disk_cache.default_folder() / 'programs'
-    # JAX runs the programs that it finds there, so nobody else may write.
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    base = disk_cache.default_folder()
+    disk_cache.own_folder(base)
+    folder = disk_cache.own_folder(base / 'programs')
     if not os.access(folder, os.W_OK):
       raise PermissionError(f'{folder} is not writable')
+    _remove_foreign(folder)
+    _clear_orphans(folder)
   except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home
     logging.warning('compiled programs are not kept: %s', error)
     return
   jax.config.update('jax_compilation_cache_dir', str(folder))
   jax.config.update('jax_compilation_cache_max_size', _MAX_BYTES)
   jax.config.update('jax_persistent_cache_min_compile_time_secs', _LEAST_SECONDS)
+
+
+def _remove_foreign(folder: pathlib.Path) -> None:
+  """Removes files that this user has not written from the folder of the cache.
+
+  Raises:
+    OSError: one of them cannot be removed.
+  """
+  foreign = 0
+  for entry in os.scandir(folder):
+    found = entry.stat(follow_symlinks=False)
+    if not disk_cache.is_own(found) or not stat.S_ISREG(found.st_mode):
+      _remove(pathlib.Path(entry.path), found)
+      foreign += 1
+    elif found.st_mode & disk_cache.OTHERS_WRITE:  # by the umask; nobody could reach it
+      os.chmod(entry.path, stat.S_IMODE(found.st_mode) & ~disk_cache.OTHERS_WRITE)
+  if foreign:
+    logging.warning('%s held %d entries of others; they are removed', folder, foreign)
+
+
+def _clear_orphans(folder: pathlib.Path) -> None:
+  """Removes programs that a process has left behind which died while it wrote them.
+
+  JAX keeps no program any more where the time of the last use of one is missing. It never writes a
+  program again that is there and empty.
+
+  Raises:
+    OSError: one of them cannot be removed.
+  """
+  lock = filelock.FileLock(folder / _LOCK)
+  with contextlib.suppress(filelock.Timeout), lock.acquire(timeout=_PATIENCE):
+    sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder) if entry.is_file()}
+    for name, size in sizes.items():
+      key = name.removesuffix(_PROGRAM)
+      if name.endswith(_PROGRAM) and not (size and sizes.get(key + _LAST_USE)):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _remove(path: pathlib.Path, found: os.stat_result) -> None:
+  if stat.S_ISDIR(found.st_mode):
+    shutil.rmtree(path)
+  else:
+    path.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from stretchnas_jax import config as config_lib
 from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.data.batches import feeds as feeds_lib
 from stretchnas_jax.data.batches import opening
-from stretchnas_jax.machine import parallel
+from stretchnas_jax.machine import output, parallel
 from stretchnas_jax.runs import build, steps, trained
 from stretchnas_jax.runs import fields as fields_lib
 from stretchnas_jax.runs import parts as parts_lib
@@ -55,7 +55,7 @@ def prepare_evaluation(
 
   def work() -> None:
     try:
-      print(json.dumps(evaluate(saved, feeds, used)))
+      output.result(json.dumps(evaluate(saved, feeds, used)))
     finally:
       feeds.close()
 

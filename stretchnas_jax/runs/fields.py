@@ -10,13 +10,14 @@ import shlex
 import zlib
 from collections.abc import Iterable
 
+from stretchnas_jax.machine.faults import Fault
 from stretchnas_jax.runs.json_files import dumps
 
 # Schedules depend on the number of epochs, so that a run cannot simply go on for longer.
 _EPOCHS = ('search.epochs=', 'train.epochs=')
 
 
-class Refused(OSError, ValueError):
+class Refused(Fault):
   """A folder that a run cannot have."""
 
 
@@ -92,7 +93,8 @@ def kept(old: dict, new: dict, defaults: dict) -> dict:
   for name, value in new.items():
     default = defaults.get(name)
     if isinstance(value, dict) and isinstance(default, dict):
-      inner = kept(old.get(name, {}), value, default)
+      before = old.get(name)
+      inner = kept(before if isinstance(before, dict) else {}, value, default)
       if inner or name in old:
         result[name] = inner
     elif name in old or name not in defaults or value != default:

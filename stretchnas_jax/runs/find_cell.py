@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 from stretchnas_jax.cells import genotype, genotype_text, random_cells, zoo
+from stretchnas_jax.machine import faults
 from stretchnas_jax.runs import json_files
 from stretchnas_jax.runs import parts as parts_lib
 
@@ -130,7 +131,8 @@ def _validation_accuracy(path: pathlib.Path) -> float:
   accuracy = json_files.read_object(path / 'result.json').get('last_val_accuracy')
   if accuracy is None:
     raise ValueError(f'{path} has no last_val_accuracy: set config.data.holdout, for example 0.1')
-  return accuracy
+  with faults.reading(path / 'result.json'):
+    return float(accuracy)
 
 
 def _after_epoch(folder: pathlib.Path, epoch: int) -> genotype.Genotype:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from stretchnas_jax.machine import devices, facts
+from stretchnas_jax.machine.faults import Fault
 from stretchnas_jax.runs import fields as fields_lib
 from stretchnas_jax.runs import record
 from stretchnas_jax.runs.fields import Refused
@@ -36,7 +37,7 @@ _ORDER = 'contents in any order'
 _OF_EACH_PROCESS = ('data.path', 'data.workers')
 
 
-class Disagreement(ValueError):
+class Disagreement(Fault):
   """A difference between the processes of one job; all of them raise it at the same time.
 
   Attributes:

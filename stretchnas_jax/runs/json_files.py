@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from stretchnas_jax.machine.faults import Fault
 from stretchnas_jax.machine.files import append, replace
 
 
@@ -66,14 +67,14 @@ def read_object(path: pathlib.Path) -> dict:
   """Returns the JSON object in a file.
 
   Raises:
-    ValueError: the file is damaged, or holds no object.
+    Fault: the file is damaged, or holds no object.
   """
   try:
     value = json.loads(path.read_bytes())
   except (ValueError, RecursionError) as error:
-    raise ValueError(f'{path} is damaged: {error}') from error
+    raise Fault(f'{path} is damaged: {error}') from error
   if not isinstance(value, dict):
-    raise ValueError(f'{path} is damaged: it holds no JSON object')
+    raise Fault(f'{path} is damaged: it holds no JSON object')
   return value
 
 

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from stretchnas_jax.machine import parallel
-from stretchnas_jax.runs import checkpoint, finite, json_files, metrics, signals, steps
+from stretchnas_jax.machine import parallel, stopping
+from stretchnas_jax.runs import checkpoint, finite, json_files, metrics, steps
 from stretchnas_jax.runs import workdir as workdir_lib
 
 # A call is cut short where its steps would last longer: a request to stop waits for its end.
@@ -90,7 +90,7 @@ class Loop:
     self._also = also or {}
     self.lines = {name: folder.lines(name) for name in line_files}
     self.step, self.position, self.seconds, self._epoch_seconds = 0, None, 0.0, 0.0
-    self._last, self._step_seconds = None, None
+    self._last, self._step_seconds, self._request = None, None, stopping.Request()
 
   def restore(self, position: steps.Position) -> None:
     """Starts from the newest checkpoint, or from `position`; cuts away later lines."""
@@ -134,7 +134,7 @@ class Loop:
         epoch's line of metrics so far, `more` joins it, and the console shows `shown`.
 
     Raises:
-      signals.Stopped: a signal asked for it; the state is saved.
+      stopping.Stopped: a signal asked for it; the state is saved.
       FloatingPointError: a loss, or a number of the state, is not finite; the last checkpoint is
         from before.
       checkpoint.SaveFailed: a checkpoint was not saved; the one before it stays.
@@ -146,24 +146,23 @@ class Loop:
     )  # fmt: skip
     if self.step:
       self.progress.message(f'resumed at step {self.step} of {settings.num_steps}')
-    when = b'the steps under way' if jax.process_count() == 1 else b'the next checkpoint'
     stopped = False
-    with signals.stop_requests(when) as request, self.progress:
+    with stopping.requests(shared=jax.process_count() > 1) as self._request, self.progress:
       while self.step < settings.num_steps and not stopped:
+        self._stop_if_asked()
         stopped = self.advance(work, end_epoch)
-        number = self._asked(request)
-        if number and self.step < settings.num_steps:
-          self._stop(number)
+      self.checkpoints.wait()  # from here on a stop loses nothing
     for writer in self._writers:
       writer.close()
     return not stopped
 
-  def _asked(self, request: Any) -> int:
-    """Returns the signal by which a run is to stop now, or 0."""
-    if jax.process_count() == 1:
-      return request.number or 0
-    # One process of several cannot stop alone. They ask each other where all of them come by.
-    return parallel.largest(request.number or 0) if self._saves_here() else 0
+  def _stop_if_asked(self) -> None:
+    number = self._request.number or 0
+    if jax.process_count() > 1:
+      # One process of several cannot stop alone. They ask each other where all of them come by.
+      number = parallel.largest(number) if self._saves_here() else 0
+    if number:
+      self._stop(number)
 
   def advance(self, work: steps.Work, end_epoch: _EndEpoch) -> bool:
     """Runs steps up to the next call, checkpoint or epoch's end; True where the run is to stop."""
@@ -176,17 +175,16 @@ class Loop:
       before = self._tell_memory if first else None
       self.position = work.advance(self.position, chunk, count, before)
       loss = float(self.position.sums['train_loss']) / (done + count)  # waits for the steps
+      self._request.unsaved = True
     seconds = time.perf_counter() - begin
     self._step_seconds = None if first else seconds / count
     self.step += count
     finite.check('train_loss', loss, f'{self._after(done)} to {self.step}')
     self.seconds += seconds
     self._epoch_seconds += seconds
-    line = None
-    if self.step % per_epoch:
+    line = None if self.step % per_epoch else self._end_epoch(end_epoch)
+    if line is None:
       self.progress.update(self.step, loss=loss)
-    else:
-      line = self._end_epoch(end_epoch)
     if self._saves_here():
       self._save()
     return line is not None and self._is_enough(line)
@@ -288,10 +286,12 @@ class Loop:
     self.checkpoints.save(self.step, self.position, {**clock, **kept})
 
   def _stop(self, number: int) -> None:
+    if not self.step:
+      raise stopping.Stopped('stopped before the first step', number)
     if self.step not in self.checkpoints.steps():
       self._save()
     self.checkpoints.wait()  # a save that fails must not be called saved
-    raise signals.Stopped(
+    raise stopping.Stopped(
       f'stopped at step {self.step} of {self.settings.num_steps}, which is saved in '
       f'{self.folder.path}; the same command goes on from there',
       number,

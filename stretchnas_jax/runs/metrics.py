@@ -8,7 +8,6 @@ import datetime
 import io
 import numbers
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import tqdm
 
+from stretchnas_jax.machine import output
 from stretchnas_jax.runs import json_files
 
 
@@ -47,7 +47,7 @@ class Progress:
     self._total = total_steps
     self._per_epoch = steps_per_epoch
     self._images = images_per_step
-    self._stream = stream or sys.stderr
+    self._stream = output.errors() if stream is None else output.best_effort(stream)
     self._enabled = enabled
     self._step = start_step
     self._shown_epochs = start_step // steps_per_epoch
@@ -60,7 +60,7 @@ class Progress:
     self._text = ''
     self._untimed = False  # whether a program was compiled in the time of the next update
     self._bar = None
-    if enabled and self._stream.isatty():
+    if enabled and self._stream.isatty() and not self._stream.has_no_columns():
       self._bar = tqdm.tqdm(
         total=total_steps, initial=start_step, file=self._stream, dynamic_ncols=True,
         bar_format=self._format(), miniters=1,
@@ -116,15 +116,13 @@ class Progress:
       self._draw()
     elif self._enabled and epochs > self._shown_epochs:
       parts = (self._epoch(), self._text, self._rate, self._left())
-      print('  '.join(filter(None, parts)), file=self._stream, flush=True)
+      self.message('  '.join(filter(None, parts)))
     self._shown_epochs = max(self._shown_epochs, epochs)
 
   def message(self, text: str) -> None:
     """Writes a line of its own, above the bar."""
-    if self._bar is not None:
-      self._bar.write(text, file=self._stream)
-    elif self._enabled:
-      print(text, file=self._stream, flush=True)
+    if self._enabled:
+      output.say(text, self._stream)
 
   def close(self) -> None:
     """Leaves the bar as it is; a second call does nothing."""

@@ -262,20 +262,19 @@ def _names() -> list[str]:
 
 
 def _trusted_file(source: Source) -> pathlib.Path:
-  return disk_cache.default_folder() / 'trusted' / source.digest
+  base = disk_cache.own_folder(disk_cache.default_folder())
+  return disk_cache.own_folder(base / 'trusted') / source.digest
 
 
 def _trust(source: Source) -> None:
   """Remembers that the user of this machine ran a program; a fault of the disk does not matter."""
   with contextlib.suppress(OSError, RuntimeError):
-    file = _trusted_file(source)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.touch()
+    _trusted_file(source).touch()
 
 
 def _is_trusted(source: Source) -> bool:
   with contextlib.suppress(OSError, RuntimeError):
-    return _trusted_file(source).exists()
+    return disk_cache.is_own(_trusted_file(source).stat())
   return False
 
 

@@ -4,7 +4,7 @@ from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.data.batches import feeds as feeds_lib
 from stretchnas_jax.data.batches import opening
 from stretchnas_jax.data.datasets import survey
-from stretchnas_jax.machine import parallel
+from stretchnas_jax.machine import output, parallel
 from stretchnas_jax.runs import loop
 
 
@@ -73,7 +73,7 @@ def describe_data(feeds: feeds_lib.Feeds) -> str:
     for part, counts in feeds.class_counts.items()
   ]
   lines += [f'warning   {text}' for text in feeds.warnings]
-  return '\n'.join(lines)
+  return '\n'.join(map(output.printable, lines))  # a name must not begin a line of its own
 
 
 def data_facts(feeds: feeds_lib.Feeds) -> dict:

@@ -2,13 +2,12 @@
 
 import contextlib
 import functools
-import json
 import pathlib
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from stretchnas_jax.config import ConfigDict
+from stretchnas_jax.machine import faults, output
 from stretchnas_jax.runs import checkpoint, identity, json_files, resuming, steps
 from stretchnas_jax.runs import loop as loop_lib
 from stretchnas_jax.runs import plan as plan_lib
@@ -177,7 +176,7 @@ class _Runner(NamedTuple):
       summary = seeds_lib.summary(seeds, results, self.task.shared_fields)
       folder.write_json('result.json', summary)
     if folder.writes:
-      print(seeds_lib.report(folder.path, summary), file=sys.stderr)
+      output.say(seeds_lib.report(folder.path, summary))
     return summary
 
   def _run_seed(
@@ -194,10 +193,14 @@ class _Runner(NamedTuple):
     facts = identity.facts_of(first.feeds.fingerprint)
     with self._open_fields(folder.path / f'seed_{seed}', fields, FREE, first) as inner:
       if inner.finished:
-        return self._finished_result(inner)
+        found = self._finished_result(inner)
+        with faults.reading(inner.path / 'result.json'):
+          seeds_lib.summary((seed,), (found,), self.task.shared_fields)
+        return found
       if folder.writes:
-        print(f'seed {seed}', file=sys.stderr)
-      plan = plan or self._plan(config)
+        output.say(f'seed {seed}')
+      with faults.checking():
+        plan = plan or self._plan(config)
       with contextlib.closing(plan.feeds):
         # The images may have changed while the seeds before were at work.
         identity.check(inner.path, facts, identity.facts_of(plan.feeds.fingerprint))
@@ -209,7 +212,7 @@ class _Runner(NamedTuple):
   ) -> dict | None:
     """Runs as planned, and closes the folder."""
     if folder.writes:
-      print(self.task.describe(plan), file=sys.stderr)
+      output.say(self.task.describe(plan))
     saved = checkpoint.Checkpoints(folder.path / 'checkpoints', plan.config.checkpoint.keep)
     with folder, contextlib.closing(plan.feeds), saved:
       plan.parts.keep(folder, plan.settings.steps_per_epoch)
@@ -217,10 +220,10 @@ class _Runner(NamedTuple):
       return Run(self.task, plan, folder, saved, programs, self.on_epoch).go()
 
   def _finished_result(self, folder: workdir_lib.Workdir) -> dict:
-    print(
+    output.remark(
       f'{folder.path} holds a finished {self.task.noun}; choose another --workdir for a new one'
     )
-    return json.loads((folder.path / 'result.json').read_text('utf-8'))
+    return json_files.read_object(folder.path / 'result.json')
 
   def _open(self, path: pathlib.Path, plan: Plan) -> workdir_lib.Workdir:
     return self._open_fields(path, plan.fields, FREE, plan)

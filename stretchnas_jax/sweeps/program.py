@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from stretchnas_jax.cli import app
 from stretchnas_jax.cli.command_line import Option
+from stretchnas_jax.machine import output
 from stretchnas_jax.runs import seeds as seeds_lib
 from stretchnas_jax.sweeps.jobs import jobs_of
 from stretchnas_jax.sweeps.scales import SCALES
@@ -125,7 +126,7 @@ def _list(request: _Request) -> _Work:
   lines = [f'# finished: {job.command}' if job.finished else job.command for job in jobs]
 
   def work() -> None:
-    print('\n'.join(lines))
+    output.result('\n'.join(lines))
 
   return work
 
@@ -141,14 +142,14 @@ def _run(request: _Request) -> _Work:
 
     def work() -> None:
       for number, job in slurm.submit(executor, jobs):
-        print(f'{number}: {job.command}')
+        output.result(f'{number}: {job.command}')
   else:
     from stretchnas_jax.sweeps import running  # imports the programs, and with them Flax
 
     def work() -> None:
       failed = running.run_all(jobs, folder / 'locks')
       for job in failed:
-        print(f'failed: {job.command}', file=sys.stderr)
+        output.say(f'failed: {job.command}')
       if failed:
         raise SystemExit(1)
 
@@ -166,7 +167,7 @@ def _collect(request: _Request) -> _Work:
 
   def work() -> None:
     _write(request.out, {f'{request.name}.json': figures, f'{request.name}.md': page})
-    print(page)
+    output.result(page)
 
   return work
 
@@ -183,7 +184,7 @@ def _plot(request: _Request) -> _Work:
 
   def work() -> None:
     _write(request.out, files)
-    print('\n'.join(str(request.out / file) for file in files))
+    output.result('\n'.join(str(request.out / file) for file in files))
 
   return work
 
@@ -201,7 +202,7 @@ def _pack(request: _Request) -> _Work:
   def work() -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     files.replace(path, content)
-    print(f'{path}: {count} of {len(folders)} runs')
+    output.result(f'{path}: {count} of {len(folders)} runs')
 
   return work
 

@@ -16,13 +16,13 @@ import jax
 
 from stretchnas_jax import search, train
 from stretchnas_jax.cli import app
+from stretchnas_jax.machine import stopping
 from stretchnas_jax.sweeps.jobs import Job
 from stretchnas_jax.sweeps.trials import is_done
 
 PROGRAMS = {'search': search, 'train': train}
 
 _POLL_SECONDS = 5.0
-_ASKED_TO_STOP = (130, 143)  # exit codes of a run that has saved its state
 
 
 def run_all(jobs: Iterable[Job], locks: pathlib.Path) -> list[Job]:
@@ -117,7 +117,7 @@ def _execute(job: Job) -> bool:
   try:
     app.run(program.prepare, config=True, workdir=True, options=program.OPTIONS, argv=argv)
   except SystemExit as stop:
-    if stop.code in _ASKED_TO_STOP:
+    if stop.code in stopping.EXIT_CODES:
       raise
     return stop.code in (0, None)
   except Exception:  # One run out of memory must not end all others.

@@ -12,6 +12,7 @@ from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageOps
 
 from stretchnas_jax.data.datasets import image_limits
+from stretchnas_jax.machine.faults import Fault
 
 File = str | os.PathLike[str] | io.BytesIO | io.BufferedReader
 """An image file: a path or an open binary file."""
@@ -26,7 +27,7 @@ _STRIP = 2**21  # pixels that are converted at once
 _FORMATS = ('AVIF', 'BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TGA', 'TIFF', 'WEBP')
 
 
-class BadImage(OSError, ValueError):
+class BadImage(Fault):
   """An image that cannot be read."""
 
 

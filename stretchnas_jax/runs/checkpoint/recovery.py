@@ -18,11 +18,12 @@ from jaxtyping import PyTree
 
 from stretchnas_jax.machine import files
 from stretchnas_jax.machine import leaves as leaves_lib
+from stretchnas_jax.machine.faults import Fault
 from stretchnas_jax.runs.checkpoint import integrity
 from stretchnas_jax.runs.checkpoint.store import Store
 
 
-class Unusable(OSError, ValueError):
+class Unusable(Fault):
   """Checkpoints of which none can be restored."""
 
 

@@ -1,0 +1,54 @@
+"""Faults of the user and of the world around a program, each of them one clear sentence.
+
+A program shows a `Fault` in one line, whenever it comes. Errors of the program itself keep their
+traces, and so does a ValueError that JAX raises in the middle of a run.
+"""
+
+import contextlib
+import lzma
+import os
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+
+# Errors of libraries that read archives; all of them mean that a file is damaged.
+_DAMAGE = (EOFError, lzma.LZMAError, zlib.error, tarfile.TarError, zipfile.BadZipFile, struct.error)
+# Errors of code that takes the content of a file for something else than it is.
+_OTHER_CONTENT = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
+
+class Fault(OSError, ValueError):
+  """Something that the user can mend: a field, a file, a folder. Its text is the sentence."""
+
+
+@contextlib.contextmanager
+def checking() -> Iterator[None]:
+  """Turns errors about the user's input into a `Fault`.
+
+  Checks of the library raise ValueError, since it is a library. Where a program checks its input,
+  each of them is a fault of the user.
+  """
+  try:
+    yield
+  except OSError:  # a Fault too; it names its file
+    raise
+  except (ValueError, *_DAMAGE) as error:
+    raise Fault(str(error) or f'a file is damaged ({type(error).__name__})') from error
+
+
+@contextlib.contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[None]:
+  """Turns errors of code that uses the content of a file into a `Fault` that names the file.
+
+  Args:
+    path: of the file.
+  """
+  try:
+    yield
+  except OSError:
+    raise
+  except (*_OTHER_CONTENT, *_DAMAGE) as error:
+    reason = f'{type(error).__name__}: {error}'
+    raise Fault(f'{path} is damaged, or of another program ({reason})') from error
