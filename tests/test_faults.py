@@ -126,6 +126,23 @@ def test_a_record_of_another_type_is_one_line(place, value, capsys):
   assert line.startswith(f'error: {path} is damaged')
 
 
+@pytest.mark.parametrize('value', ['{"data": 3}', '{"data": {"train": []}}', '{"jax": "x"}'])
+def test_an_identity_of_another_type_is_one_line(place, value, capsys):
+  path = place / 'one' / 'identity.json'
+  path.write_text(value)
+  (place / 'one' / 'result.json').unlink()
+  assert training(place, 'one') == 2
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith('error: ') and str(place / 'one') in line
+
+
+def test_lines_whose_counters_are_no_numbers_are_damaged(tmp_path):
+  path = tmp_path / 'metrics.jsonl'
+  lines = [{'step': 1, 'epoch': 1}, {'step': '2'}, {'step': 2, 'epoch': []}, {'epoch': True}, {}]
+  path.write_text(''.join(f'{json.dumps(line)}\n' for line in lines))
+  assert json_files.read_lines(path) == [lines[0], {}]
+
+
 @pytest.mark.parametrize('group', ['checkpoint', 'log'])
 def test_a_free_group_of_another_type_is_replaced(place, group):
   path = place / 'one' / 'config.json'

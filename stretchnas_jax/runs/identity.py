@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from stretchnas_jax.machine import devices, facts
+from stretchnas_jax.machine import devices, facts, faults
 from stretchnas_jax.machine.faults import Fault
 from stretchnas_jax.runs import fields as fields_lib
 from stretchnas_jax.runs import record
@@ -103,13 +103,15 @@ def check(
     now: the facts of this start.
     compare_times: False where the times of image files may differ.
   """
-  found = list(data_differences(before.get('data', {}), now['data'], compare_times))
+  with faults.reading(path / FILE):
+    found = list(data_differences(before.get('data', {}), now['data'], compare_times))
+    settings = dict(before.get('jax', {}))
   if found:
     raise Refused(
       f'the data are not those that {path} was made with: {"; ".join(found[:4])}. Bring the old '
       f'data back, or choose another workdir{_advice(found)}'
     )
-  for name, value in before.get('jax', {}).items():
+  for name, value in settings.items():
     if name in now['jax'] and value != now['jax'][name]:
       raise Refused(
         f'{path} was made with {name}={json.dumps(value)}, now {json.dumps(now["jax"][name])}: '

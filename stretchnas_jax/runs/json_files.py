@@ -17,6 +17,9 @@ from stretchnas_jax.machine.faults import Fault
 from stretchnas_jax.machine.files import append, replace
 
 
+_COUNTERS = ('step', 'epoch')  # whole numbers, in a line that is not damaged
+
+
 @dataclasses.dataclass(frozen=True)
 class Lines:
   """A file of JSON objects, one a line, each with a `step`.
@@ -58,7 +61,7 @@ def read_lines(path: pathlib.Path | str) -> list[dict]:
       value = json.loads(line)
     except (ValueError, RecursionError):
       continue
-    if isinstance(value, dict):
+    if isinstance(value, dict) and all(type(value.get(name, 0)) is int for name in _COUNTERS):
       objects.append(value)
   return objects
 

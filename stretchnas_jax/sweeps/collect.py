@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stretchnas_jax.cells import genotype as genotype_lib
+from stretchnas_jax.machine import faults
 from stretchnas_jax.runs import json_files
 from stretchnas_jax.sweeps import jobs, scales, statistics
 from stretchnas_jax.sweeps.searched import search_histories
@@ -192,6 +193,19 @@ def _trial_result(measure: str, run: Run, trial: Trial) -> _Result | None:
   last = trial.search if run.layers is None else trial.training
   if not is_done(last):
     return None
+  with faults.reading(last / 'result.json'):
+    return _figures(measure, run, trial, last)
+
+
+def _figures(measure: str, run: Run, trial: Trial, last: pathlib.Path) -> _Result:
+  """Returns the figures of one seed.
+
+  Args:
+    measure: the name of the measured value.
+    run: the run.
+    trial: its seed.
+    last: the folder of its result.
+  """
   result = json_files.read_object(last / 'result.json')
   found = {'seed': trial.seed, 'value': _value_of(measure, result)}
   if run.layers is not None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stretchnas_jax.cells import genotype as genotype_lib
+from stretchnas_jax.machine import faults
 from stretchnas_jax.runs import json_files
 from stretchnas_jax.sweeps.spec import Experiment, Run
 from stretchnas_jax.sweeps.trials import (
@@ -99,6 +100,11 @@ def _search_of(experiment: Experiment, run: Run, setting: Setting) -> str | None
 
 def _searched_seed(folder: pathlib.Path) -> dict[str, Any]:
   """Returns the cell and the history of one seed of a search."""
+  with faults.reading(folder / 'result.json'):
+    return _cell_and_history(folder)
+
+
+def _cell_and_history(folder: pathlib.Path) -> dict[str, Any]:
   result = json_files.read_object(folder / 'result.json')
   normal = genotype_lib.Genotype.from_dict(result['genotype']).normal
   lines = json_files.read_lines(folder / 'metrics.jsonl')
