@@ -16,7 +16,6 @@ import numpy as np
 from stretchnas_jax.machine.faults import Fault
 from stretchnas_jax.machine.files import append, replace
 
-
 _COUNTERS = ('step', 'epoch')  # whole numbers, in a line that is not damaged
 
 
