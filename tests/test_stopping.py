@@ -186,15 +186,23 @@ def test_a_run_whose_reader_dies_with_ctrl_c_is_saved(tmp_path):
   assert process.wait(60) == 130 and newest(tmp_path) > 0
 
 
+ON_A_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
 def test_a_run_whose_terminal_is_gone_is_saved(tmp_path):
-  child, terminal = pty.fork()
-  if not child:
-    os.execve(sys.executable, training(tmp_path), ENV)
+  terminal, its_end = pty.openpty()
   termios.tcsetwinsize(terminal, (24, 100))
+  command = [sys.executable, '-c', ON_A_TERMINAL, *training(tmp_path)]
+  process = subprocess.Popen(command, stdin=its_end, stdout=its_end, stderr=its_end, env=ENV)
+  os.close(its_end)
   read_until(terminal, b'loss')
   os.close(terminal)
-  assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 129
-  assert newest(tmp_path) > 0
+  assert process.wait(60) == 129 and newest(tmp_path) > 0
 
 
 def test_a_run_without_output_and_terminal_comes_to_its_end(tmp_path):

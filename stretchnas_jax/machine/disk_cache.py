@@ -66,7 +66,7 @@ def own_folder(folder: pathlib.Path) -> pathlib.Path:
       place.mkdir(mode=0o700, exist_ok=True)
   found = os.stat(folder)
   if not stat.S_ISDIR(found.st_mode):
-    raise NotADirectoryError(f'{folder} is no folder')
+    raise NotADirectoryError(f'{folder} is not a folder')
   if not (is_own(found) and is_own(os.lstat(folder))):
     raise PermissionError(f'{folder} belongs to another user')
   if found.st_mode & OTHERS_WRITE:
