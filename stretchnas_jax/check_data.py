@@ -13,6 +13,7 @@ from stretchnas_jax.cli import app, config_flags
 from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.data.batches import opening, sample_sheet
 from stretchnas_jax.data.datasets import folder, listing, survey
+from stretchnas_jax.machine import output
 from stretchnas_jax.runs import build
 
 OPTIONS = (
@@ -34,13 +35,13 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
   def work() -> None:
     """Reads all images, prints the facts, and writes the sheet."""
     seen = survey.survey(found, image_size=size or _DEFAULT_SIZE, value_range=value_range)
-    print('\n'.join(survey.lines(seen)), flush=True)
+    output.result('\n'.join(survey.lines(seen)))
     survey.check_usable(seen, config.data.on_bad_image)
     open_feeds = opening.open_search if 'search' in config else opening.open_training
     with contextlib.closing(open_feeds(config)) as feeds:
-      print(f'mean      {_numbers(feeds.mean)}; deviation {_numbers(feeds.std)}')
+      output.result(f'mean      {_numbers(feeds.mean)}; deviation {_numbers(feeds.std)}')
       sample_sheet.write(feeds, path)
-    print(f'sheet     {path}')
+    output.result(f'sheet     {path}')
 
   return work
 
