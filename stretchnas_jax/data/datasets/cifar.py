@@ -118,10 +118,13 @@ def load(name: str, path: str | os.PathLike) -> dict[str, np.ndarray] | None:
       continue
     if missing := sorted(set(wanted) - set(present)):
       raise ValueError(f'{place} is not all of {name}: the file {missing[0]}{suffix} is missing')
+    changed = [file for file in wanted if _is_changed(blobs, file + suffix, layout)]
+    if changed:
+      words = '%s: the MD5 of %s is not the published one, so that images or labels may differ'
+      logging.warning(words, place, ', '.join(changed))
     found = {}
     for file in wanted:
       where = f'{file}{suffix} of {place}' if place.is_file() else str(place / f'{file}{suffix}')
-      _tell_if_changed(blobs[file + suffix], where, layout.md5.get(file + suffix))
       found[file] = parse(blobs.pop(file + suffix), where, layout)
     train = _join('train', [found[file] for file in layout.train])
     return train | _join('test', [found[file] for file in layout.test])
@@ -158,18 +161,17 @@ def _read_file(file: pathlib.Path, most: int) -> bytes:
   return file.read_bytes()
 
 
-def _tell_if_changed(blob: bytes, where: str, md5: str | None) -> None:
-  """Logs a file that has as many images as the published one and other content.
+def _is_changed(blobs: Mapping[str, bytes], file: str, layout: Layout) -> bool:
+  """Tells whether a file has as many images as the published one, and other content.
 
   Args:
-    blob: content of the file.
-    where: the file, for the message.
-    md5: of the published file; None if it is not known.
+    blobs: contents by name.
+    file: its name.
+    layout: of the data set.
   """
-  if md5 is None or len(blob) < _PUBLISHED_ROWS * _ROW:
-    return
-  if hashlib.md5(blob, usedforsecurity=False).hexdigest() != md5:
-    logging.warning('%s differs from the published file, whose MD5 is %s', where, md5)
+  if file not in layout.md5 or len(blobs[file]) < _PUBLISHED_ROWS * _ROW:
+    return False
+  return hashlib.md5(blobs[file], usedforsecurity=False).hexdigest() != layout.md5[file]
 
 
 def _parse_pickle(blob: bytes, file: str, layout: Layout) -> tuple[_Rows, _Labels]:
