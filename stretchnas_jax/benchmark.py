@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stretchnas_jax.cli import app
+from stretchnas_jax.cli.command_line import TRUST
 from stretchnas_jax.machine import devices, output
 from stretchnas_jax.runs import benchmarking, parts, record
 
@@ -21,6 +22,7 @@ OPTIONS = (
   app.Option('genotype', None, 'cell of a training: a name of the zoo, a file, a search folder'),
   app.Option('profile', None, 'folder for a trace that TensorBoard and Perfetto open'),
   app.Option('evaluation', True, 'time evaluations too, which takes compilations; for the hours'),
+  TRUST,
 )
 
 
@@ -29,7 +31,7 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
   if args.steps < 1:
     raise ValueError(f'--steps is {args.steps}; it must be at least 1')
   own = parts.from_config_file(args.config_file, args.config)
-  subject = benchmarking.prepare(args.config, args.genotype, own)
+  subject = benchmarking.prepare(args.config, args.genotype, own, args.trust)
   if args.profile is not None:
     os.makedirs(args.profile, exist_ok=True)
 

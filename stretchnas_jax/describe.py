@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from stretchnas_jax.cells import zoo
 from stretchnas_jax.cli import app
+from stretchnas_jax.cli.command_line import TRUST
 from stretchnas_jax.machine import output
 from stretchnas_jax.networks import sizes
 from stretchnas_jax.runs import describe_cell, find_cell
@@ -16,13 +17,14 @@ OPTIONS = (
   app.Option('stem', 'cifar', 'cifar (32x32 images) or imagenet (224x224)'),
   app.Option('image-size', None, 'pixels a side, or HEIGHT,WIDTH; the stem has a usual one'),
   app.Option('target-params', None, 'choose C for this number of parameters, for example 3.5e6'),
+  TRUST,
 )
 
 
 def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
   """Counts everything; returns the function that prints the text."""
   cell, channels = find_cell.genotype_from(args.genotype), args.channels
-  operations = find_cell.own_operations(args.genotype)
+  operations = find_cell.own_operations(args.genotype, args.trust)
   target, shape = getattr(args, 'target-params'), image_shape(getattr(args, 'image-size'))
   if target is not None:
     channels = sizes.channels_for(

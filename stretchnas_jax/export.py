@@ -8,6 +8,7 @@ import types
 from collections.abc import Callable
 
 from stretchnas_jax.cli import app
+from stretchnas_jax.cli.command_line import TRUST
 from stretchnas_jax.runs import export, trained
 from stretchnas_jax.runs.export import export_trained
 
@@ -17,17 +18,18 @@ OPTIONS = (
   app.Option('out', 'model.stablehlo', 'the file to write'),
   app.Option('best', False, 'the weights of the best epoch; needs data.holdout in the training'),
   app.Option('force', False, 'replaces files that no export wrote'),
+  TRUST,
 )
 
 
 def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
   """Checks the run and the path; returns the function that exports."""
   export.check_path(args.out, args.force)
-  trained.read_run(args.workdir, args.best)
+  trained.read_run(args.workdir, args.best, trust=args.trust)
 
   def work() -> None:
     """Writes the files."""
-    export_trained(args.workdir, args.out, best=args.best, force=args.force)
+    export_trained(args.workdir, args.out, best=args.best, trust=args.trust, force=args.force)
     logging.info('wrote %s', args.out)
 
   return work

@@ -6,7 +6,7 @@ import types
 from collections.abc import Callable
 
 from stretchnas_jax.cli import app
-from stretchnas_jax.cli.command_line import Option
+from stretchnas_jax.cli.command_line import TRUST, Option
 from stretchnas_jax.runs import entry_points, evaluation, find_cell, parts, seeds
 
 OPTIONS = (
@@ -16,6 +16,7 @@ OPTIONS = (
   Option('eval-only', False, 'only measure the newest checkpoint of the folder'),
   Option('start-from', None, 'begin with the weights of the training in this folder'),
   Option('best', False, 'with --eval-only: measure the weights of the best epoch'),
+  TRUST,
 )
 
 
@@ -25,7 +26,7 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], object]:
     config = getattr(args, 'config', None)
     own = None if config is None else parts.from_config_file(args.config_file, config)
     own = own if own is not None and own.names() else None
-    return evaluation.prepare_evaluation(args.workdir, config, args.best, own)
+    return evaluation.prepare_evaluation(args.workdir, config, args.best, own, args.trust)
   if args.best:
     raise ValueError('--best is for --eval-only; a training always ends with its last weights')
   if not args.genotype:
@@ -38,6 +39,7 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], object]:
     None if args.seeds is None else seeds.parse(args.seeds),
     None if target is None else find_cell.target_of(target),
     parts=parts.from_config_file(args.config_file, args.config),
+    trust=args.trust,
     argv=args.argv,
     start_from=getattr(args, 'start-from'),
   )

@@ -21,7 +21,7 @@ def test_a_name_a_file_in_either_form_and_a_folder_give_the_same_cell(tmp_path):
 
 def test_a_missing_cell_is_named_with_the_known_ones(tmp_path):
   with pytest.raises(
-    FileNotFoundError, match="'DARTS_V9' is neither a file nor a cell of the zoo: .*DARTS_V2"
+    FileNotFoundError, match="'DARTS_V9' is neither a file nor a cell of the zoo; .*DARTS_V2"
   ):
     find_cell.genotype_from('DARTS_V9')
   with pytest.raises(FileNotFoundError, match='holds no genotype.json: no search has finished'):

@@ -1,13 +1,18 @@
 """Genotypes, the results of searches: two cells as lists of operations on edges."""
 
 import dataclasses
-import operator
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 from jaxtyping import Float
 
-from stretchnas_jax.cells import decoding, genotype_text, topology
+from stretchnas_jax.cells import (
+  decoding,
+  genotype_checks,
+  genotype_reading,
+  genotype_text,
+  topology,
+)
 from stretchnas_jax.cells import space as space_lib
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.space import CellEdge
@@ -46,9 +51,9 @@ class Genotype:
   ) -> None:
     given = {'normal': (normal, normal_concat), 'reduce': (reduce, reduce_concat)}
     for cell, (edges, concat) in given.items():
-      checked = _checked_edges(cell, edges)
+      checked = genotype_checks.edges_of(cell, edges)
       object.__setattr__(self, cell, checked)
-      nodes = _checked_concat(f'{cell}_concat', concat, checked)
+      nodes = genotype_checks.concat_of(f'{cell}_concat', concat, checked)
       object.__setattr__(self, f'{cell}_concat', nodes)
 
   def to_dict(self) -> dict[str, list[Any]]:
@@ -75,9 +80,9 @@ class Genotype:
     """
     fields, checked = genotype_text.complete(fields), {}
     for cell in space_lib.CELL_TYPES:
-      checked[cell] = _checked_edges(cell, fields[cell])
+      checked[cell] = genotype_checks.edges_of(cell, fields[cell])
       concat = f'{cell}_concat'
-      checked[concat] = _checked_concat(concat, fields[concat], checked[cell])
+      checked[concat] = genotype_checks.concat_of(concat, fields[concat], checked[cell])
     return _known(cls(**checked), operations)
 
 
@@ -150,6 +155,59 @@ def from_json(text: str, operations: Sequence[str] = ()) -> Genotype:
     ValueError: the text is wrong; the message names the fault.
   """
   return Genotype.from_dict(genotype_text.read_json(text), operations)
+
+
+class Reading(NamedTuple):
+  """A genotype that was read from a text.
+
+  Attributes:
+    genotype: the genotype.
+    form: the name of the form that the text has.
+    notes: sentences on what that form leaves open, or says beyond a genotype.
+  """
+
+  genotype: Genotype
+  form: str
+  notes: tuple[str, ...]
+
+
+def read(text: str, name: str | None = None, operations: Sequence[str] = ()) -> Genotype:
+  """Reads a genotype in any form that programs print; see `read_form`.
+
+  Args:
+    text: the text.
+    name: of one cell, where the text has several.
+    operations: names allowed beside the known ones, `space.OPERATIONS`.
+
+  Returns:
+    The genotype.
+
+  Raises:
+    ValueError: the text holds no genotype, or several of different names.
+  """
+  return read_form(text, name, operations).genotype
+
+
+def read_form(text: str, name: str | None = None, operations: Sequence[str] = ()) -> Reading:
+  """Reads a genotype in any form that programs print, and says which form it is.
+
+  The forms are those of DARTS, PC-DARTS, P-DARTS, pt.darts, SNAS, FairDARTS, AutoDL-Projects, NNI,
+  NASLib and NAS-Bench-301, and the native JSON. The text may have comments, quotation marks of any
+  kind, and other text around it. Of a log, the last genotype is read. Nothing is ever evaluated.
+
+  Args:
+    text: the text.
+    name: of one cell, where the text has several, as a file `genotypes.py` has.
+    operations: names allowed beside the known ones, `space.OPERATIONS`.
+
+  Returns:
+    The genotype, the name of the form, and notes.
+
+  Raises:
+    ValueError: the text holds no genotype, or several of different names.
+  """
+  found = genotype_reading.find(text, name, operations)
+  return Reading(Genotype.from_dict(found.fields, operations), found.form, found.notes)
 
 
 def to_json(genotype: Genotype) -> str:
@@ -225,64 +283,3 @@ def _known(genotype: Genotype, operations: Sequence[str]) -> Genotype:
         f'the operation {genotype_text.shorten(op)} is unknown; allowed are {", ".join(allowed)}'
       )
   return genotype
-
-
-def _checked_edges(cell: str, edges: Any) -> tuple[CellEdge, ...]:
-  """Returns the edges of a cell, stably sorted by destination; ValueError where one is wrong."""
-  checked = [_checked_edge(cell, edge) for edge in _items(cell, edges)]
-  if not checked:
-    raise ValueError(f'{cell} is empty; a cell needs at least one edge')
-  fed = {0, 1} | {dst for _, _, dst in checked}
-  for edge in checked:
-    if edge[1] not in fed:
-      raise ValueError(
-        f'{cell} has the edge {genotype_text.shorten(edge)}, but node {edge[1]} has no input'
-      )
-  return tuple(sorted(checked, key=lambda edge: edge[2]))
-
-
-def _checked_edge(cell: str, edge: Any) -> CellEdge:
-  """Returns one edge; ValueError where it is none."""
-  where = f'{cell} has the edge {genotype_text.shorten(edge)}'
-  if not isinstance(edge, (tuple, list)) or len(edge) != 3:
-    raise ValueError(f'{where}; an edge is (operation, src, dst)')
-  op, src, dst = edge[0], _node(where, edge[1]), _node(where, edge[2])
-  if not isinstance(op, str) or op in ('', 'none'):
-    raise ValueError(f'{where}; the operation must be a name other than none')
-  if not (0 <= src < dst and dst >= 2):
-    raise ValueError(f'{where}; src must be at least 0 and less than dst, and dst at least 2')
-  return op, src, dst
-
-
-def _checked_concat(field: str, nodes: Any, edges: Sequence[CellEdge]) -> tuple[int, ...]:
-  """Returns the nodes of a concat; ValueError where one is wrong."""
-  fed = {dst for _, _, dst in edges}
-  checked: dict[int, bool] = {}
-  for value in _items(field, nodes):
-    where = f'{field} holds {genotype_text.shorten(value)}'
-    node = _node(where, value)
-    if node not in fed:
-      raise ValueError(f'{where}; allowed are nodes that an edge of the cell enters')
-    if node in checked:
-      raise ValueError(f'{where} more than once')
-    checked[node] = True
-  if not checked:
-    raise ValueError(f'{field} is empty; it must name at least one node')
-  return tuple(checked)
-
-
-def _items(field: str, values: Any) -> Iterable[Any]:
-  """Returns values that can be listed; ValueError for text, a dict or a single value."""
-  if isinstance(values, (str, bytes, dict)) or not hasattr(values, '__iter__'):
-    raise ValueError(f'{field} is {genotype_text.shorten(values)}; it must be a list')
-  return values
-
-
-def _node(where: str, value: Any) -> int:
-  """Returns a node's number as an int; ValueError for bool, float and text."""
-  try:
-    if isinstance(value, bool):
-      raise TypeError
-    return operator.index(value)
-  except TypeError:
-    raise ValueError(f'{where}; node numbers are whole numbers') from None

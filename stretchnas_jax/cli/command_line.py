@@ -31,6 +31,12 @@ class Option(NamedTuple):
   help: str
 
 
+TRUST = Option(
+  'trust', False, "run the program of a run's own parts, parts.py, though it comes from elsewhere"
+)
+"""The option of programs that read a run."""
+
+
 def start_options(config: bool, workdir: bool) -> tuple[Option, ...]:
   """Returns the options that a program has because it takes a config or a workdir.
 

@@ -42,7 +42,10 @@ class Subject(NamedTuple):
 
 
 def prepare(
-  config: config_lib.ConfigDict, genotype: str | None, parts: Parts | None = None
+  config: config_lib.ConfigDict,
+  genotype: str | None,
+  parts: Parts | None = None,
+  trust: bool = False,
 ) -> Subject:
   """Builds the subject of a benchmark from a config of either kind.
 
@@ -50,6 +53,7 @@ def prepare(
     config: a search config or a training config.
     genotype: the cell of a training, as `find_cell.genotype_from` takes it; None for a search.
     parts: the researcher's own objects.
+    trust: run the program that makes own operations of the cell's run, see `parts.of_run`.
 
   Raises:
     ValueError, OSError: one sentence that names the field or the flag.
@@ -57,7 +61,7 @@ def prepare(
   task = _task_of(config, genotype)
   parts = parts or Parts()
   if genotype is not None and parts.operations is None:
-    parts = Parts.of(parts, operations=find_cell.own_operations(genotype))
+    parts = Parts.of(parts, operations=find_cell.own_operations(genotype, trust))
   config_lib.validate(config, task.defaults(), build.CHOICES)
   data, assumed = opening.random_dataset(config.data)
   plan = task.plan(config, dataclasses.replace(parts, data=data))

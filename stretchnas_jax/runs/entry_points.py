@@ -138,6 +138,7 @@ def prepare_train(
   target_params: float | int | None = None,
   *,
   parts: Parts | None = None,
+  trust: bool = False,
   argv: Sequence[str] = (),
   on_epoch: OnEpoch | None = None,
   start_from: pathlib.Path | str | None = None,
@@ -151,13 +152,14 @@ def prepare_train(
     seeds: of several runs.
     target_params: chooses C.
     parts: own objects.
+    trust: run the program that makes own operations of the cell's run, see `parts.of_run`.
     argv: the command line, for the record.
     on_epoch: the hook.
     start_from: the folder of another run.
   """
   parts = parts or Parts()
   if not isinstance(genotype, genotype_lib.Genotype):
-    parts = _with_operations(parts, genotype)
+    parts = _with_operations(parts, genotype, trust)
     genotype = find_cell.genotype_from(genotype, tuple(parts.operations or ()))
   task = train_task(genotype, target_params)
   start = starting.read(start_from, workdir, 'train', parts) if start_from else None
@@ -166,12 +168,12 @@ def prepare_train(
   )
 
 
-def _with_operations(parts: Parts, genotype: str | pathlib.Path) -> Parts:
+def _with_operations(parts: Parts, genotype: str | pathlib.Path, trust: bool) -> Parts:
   """Adds the own operations of the search that found a cell, where there are any."""
   folder = find_cell.run_of(genotype)
   if parts.operations is not None or folder is None or not parts_lib.operation_names(folder):
     return parts
-  found = parts_lib.of_run(folder)
+  found = parts_lib.of_run(folder, trust=trust)
   if parts.source is not None and found.source is not None:
     raise ValueError(
       f'the cell of {folder} has own operations, and this config has own parts: give the '

@@ -27,6 +27,7 @@ def prepare_evaluation(
   config: ConfigDict | None = None,
   best: bool = False,
   parts: Parts | None = None,
+  trust: bool = False,
 ) -> Callable[[], None]:
   """Checks that a checkpoint can be measured; returns the function that measures and prints a line.
 
@@ -35,8 +36,9 @@ def prepare_evaluation(
     config: says where the data are now, and how to measure; None for the config of the run.
     best: measures the weights of the best epoch, see `load_trained`.
     parts: own objects of the run, and its images.
+    trust: run the program that makes them, see `parts.of_run`.
   """
-  own = parts_lib.of_run(pathlib.Path(workdir).absolute(), parts)
+  own = parts_lib.of_run(pathlib.Path(workdir).absolute(), parts, trust)
   saved = trained.read_run(workdir, best, parts=own)
   if saved.kind != 'train':
     raise ValueError(f'{workdir} is a search; --eval-only measures a training')

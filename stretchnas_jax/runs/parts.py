@@ -191,8 +191,8 @@ def of_run(
   elif not _is_trusted(source):
     raise ValueError(
       f'{path} has objects of its own ({needed}). The program {path / SOURCE} makes them, and it '
-      "never ran on this machine: read it, then call stretchnas_jax.load_trained('"
-      f"{path}', trust=True) once, or give parts=..."
+      'never ran on this machine: read it, then give --trust once, in Python trust=True, or else '
+      'parts=...'
     )
   made = _made(source, path / SOURCE) or Parts()
   # A training may use some parts only of the program that made its cell.

@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from stretchnas_jax.data.batches import opening
 from stretchnas_jax.data.batches.examples import Batch
 from stretchnas_jax.learning.state import Arch
 from stretchnas_jax.networks import initializers, sizes
-from stretchnas_jax.runs import build, steps
+from stretchnas_jax.runs import build, commands, steps
 from stretchnas_jax.runs import plan as plan_lib
 from stretchnas_jax.runs.parts import Parts
 from stretchnas_jax.runs.runner import Run
@@ -27,9 +26,6 @@ from stretchnas_jax.runs.task import Plan, Programs, Task, fields_of
 from stretchnas_jax.views import cells
 
 SUMS = ('train_loss', 'train_accuracy', 'penalty')
-
-# The data sets whose training has a config of another name.
-_CONFIGS = {'cifar100': 'cifar10', 'imagenet2012': 'imagenet'}
 
 
 def plan_search(config: ConfigDict, parts: Parts | None = None) -> Plan:
@@ -196,36 +192,20 @@ def _report(run: Run, result: dict) -> str:
   """Returns the last words of a search."""
   path = run.folder.path
   found = genotype_lib.Genotype.from_dict(result['genotype'], run.plan.objects.net.space.primitives)
-  train = train_command(run.plan.config.data, path)
-  if run.plan.parts.data is not None:  # a command would train on other images
-    train = f"stretchnas_jax.run_train(config, '{path}-trained', '{path}', data=...)"
+  train = commands.train_command(run.plan.config, path, found, run.plan.parts)
+  file = path / 'genotype.json'
   penalty, pruned = result['penalty'], '; '.join(run.notes) or 'nothing was pruned'
   state = 'every node is reached' if penalty == 0 else 'the best codes do not reach every node'
   return '\n'.join(
     [
       genotype_lib.summary(found),
       f'validation accuracy {result["val_accuracy"]:.4f}; r(beta) {penalty:.3g}, {state}; {pruned}',
-      f'{result["seconds"]:.0f} s; the cell is in {path / "genotype.json"}, drawn in cells.svg',
+      f'{result["seconds"]:.0f} s; the cell is in {file}, drawn in cells.svg',
       f'train it: {train}',
-      f'draw it:  python -m stretchnas_jax.draw {path / "genotype.json"} --out=cells.png',
-      f'sizes:    python -m stretchnas_jax.describe {path / "genotype.json"}',
+      f'draw it:  {commands.command("draw", [file], options={"out": "cells.png"})}',
+      f'sizes:    {commands.command("describe", [file])}',
     ]
   )
-
-
-def train_command(data: ConfigDict, path: pathlib.Path) -> str:
-  """Returns the command that trains the cell of a search.
-
-  Args:
-    data: the config's group of that name.
-    path: the folder of the search.
-  """
-  name = _CONFIGS.get(data.name, data.name)
-  words = [f'python -m stretchnas_jax.train --config=configs/train_{name}.py']
-  words += [f'--config.data.name={data.name}'] * (data.name == 'cifar100')
-  words += ['--config.data.stream=True'] * data.stream
-  words += [f'--config.data.path={data.path}'] * bool(data.path)
-  return ' '.join([*words, f'--workdir={path}-trained', f'--genotype={path / "genotype.json"}'])
 
 
 SEARCH = Task(

@@ -12,7 +12,7 @@ from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import genotype as genotype_lib
 from stretchnas_jax.learning import training as training_lib
 from stretchnas_jax.networks import initializers
-from stretchnas_jax.runs import json_files, steps, train_plan
+from stretchnas_jax.runs import commands, json_files, steps, train_plan
 from stretchnas_jax.runs.runner import Run
 from stretchnas_jax.runs.task import Plan, Programs, Task
 from stretchnas_jax.views import cells
@@ -221,7 +221,7 @@ def _report(run: Run, result: dict) -> str:
     [
       '; '.join(words),
       f'{result["params"]:,} weights; {result["seconds"]:.0f} s; all of it is in {path}',
-      f"use it:    stretchnas_jax.load_trained('{path}')",
-      f'export it: python -m stretchnas_jax.export {path} --out=model.stablehlo',
+      f'use it:    stretchnas_jax.load_trained({str(path)!r})',
+      f'export it: {commands.command("export", [path], options={"out": "model.stablehlo"})}',
     ]
   )

@@ -1,0 +1,152 @@
+"""Commands that a program prints: complete, quoted for a shell, and right in every folder."""
+
+import contextlib
+import os
+import pathlib
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stretchnas_jax import config as config_lib
+from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.config import ConfigDict, files
+from stretchnas_jax.data.batches import opening
+from stretchnas_jax.machine import parallel
+from stretchnas_jax.networks import sizes
+from stretchnas_jax.runs.parts import Parts
+
+# The data sets whose training has a config of another name.
+_CONFIGS = {'cifar100': 'cifar10', 'imagenet2012': 'imagenet'}
+# Data sets whose test images and size are known.
+_WITH_TEST = ('digits', 'cifar10', 'cifar100', 'imagenet2012')
+# Fields of the data that belong to the recipe of a training, or to that of a search.
+_RECIPE = ('data.fraction', 'data.cutout', 'data.holdout')
+_HOLDOUT = 0.1
+
+
+def command(
+  program: str,
+  words: Sequence[str | pathlib.Path] = (),
+  *,
+  config: str | None = None,
+  fields: Mapping[str, Any] | None = None,
+  options: Mapping[str, Any] | None = None,
+) -> str:
+  """Returns a command that can be pasted into a shell.
+
+  Args:
+    program: a module of this package, for example 'train'.
+    words: those without a flag.
+    config: the value of `--config`.
+    fields: of the config, with other values than in its file.
+    options: by name; True stands for an option without a value.
+  """
+  found = [_python(), '-m', f'stretchnas_jax.{program}', *map(str, words)]
+  found += [f'--config={config}'] if config else []
+  found += [f'--config.{name}={value}' for name, value in (fields or {}).items()]
+  for name, value in (options or {}).items():
+    found.append(f'--{name}' if value is True else f'--{name}={value}')
+  return shlex.join(found)
+
+
+def _python() -> str:
+  """Returns `python` where that starts this interpreter, else its path."""
+  found = shutil.which('python')
+  same = found and os.path.dirname(found) == os.path.dirname(sys.executable)
+  return 'python' if same or not sys.executable else sys.executable
+
+
+def train_command(
+  config: ConfigDict, path: pathlib.Path, genotype: Genotype, parts: Parts | None = None
+) -> str:
+  """Returns the command that trains the cell of a search on its images.
+
+  Args:
+    config: of the search.
+    path: its folder.
+    genotype: the cell.
+    parts: own objects of the search. Those that came from Python are in no command, and then the
+      call is returned that trains.
+  """
+  parts = parts or Parts()
+  from_python = [name for name in ('data', 'operations') if getattr(parts, name) is not None]
+  if parts.source is not None:
+    from_python = [name for name in from_python if name == 'data']
+  if from_python:
+    more = ''.join(f', {name}=...' for name in ('parts', 'data') if _is_needed(name, from_python))
+    return f'stretchnas_jax.run_train(config, {f"{path}-trained"!r}, {str(path)!r}{more})'
+  name, fields = train_fields(config, genotype, parts)
+  options = {'workdir': f'{path}-trained', 'genotype': path / 'genotype.json'}
+  return command('train', config=name, fields=fields, options=options)
+
+
+def _is_needed(argument: str, from_python: Sequence[str]) -> bool:
+  return 'data' in from_python if argument == 'data' else 'operations' in from_python
+
+
+def train_fields(
+  config: ConfigDict, genotype: Genotype, parts: Parts | None = None
+) -> tuple[str, dict[str, Any]]:
+  """Returns the config of a training after a search: its name, and the fields that differ.
+
+  Args:
+    config: of the search.
+    genotype: the cell that it found.
+    parts: own objects of the search.
+  """
+  name = f'train_{_CONFIGS.get(config.data.name, config.data.name)}'
+  name = name if name in files.named() else 'train_folder'
+  train = files.load_module(files.named()[name]).get_config()
+  wanted = config_lib.flatten(config)
+  fields: dict[str, Any] = {}
+  for field, value in config_lib.flatten(train).items():
+    shared = field.startswith(('data.', 'parallel.')) or field == 'model.stem'
+    if not shared or field in _RECIPE or field not in wanted or wanted[field] in (None, value):
+      continue
+    fields[field] = wanted[field]
+  if config.data.path:
+    fields['data.path'] = os.path.abspath(os.path.expanduser(config.data.path))
+  train.update_from_flattened_dict(fields)
+  with contextlib.suppress(ValueError, OSError):  # the command itself says what is wrong
+    fields |= _needed_fields(train, genotype, parts or Parts())
+  return name, fields
+
+
+def _needed_fields(train: ConfigDict, genotype: Genotype, parts: Parts) -> dict[str, Any]:
+  """Returns fields without which a training on these images cannot run."""
+  fields: dict[str, Any] = {}
+  size = train.data.image_size
+  if train.data.name not in _WITH_TEST:
+    count = parallel.Devices(train.parallel.backend).count
+    trial = train.copy_and_resolve_references()
+    trial.train.batch_size = count
+    with contextlib.closing(opening.open_training(trial)) as feeds:
+      size = feeds.image_shape[:2]
+      images = feeds.sizes['train']
+      if feeds.test is None and feeds.val is None:
+        fields['data.holdout'] = _HOLDOUT
+        images = int(images * (1 - _HOLDOUT)) - len(feeds.class_names)
+    if images < train.train.batch_size:
+      fields['train.batch_size'] = max(1, images // count) * count
+  usual = sizes.IMAGE_SHAPES[train.model.stem][0]
+  if size and train.model.auxiliary and min([size] if isinstance(size, int) else size) < usual:
+    fields |= _without_head(train, genotype, size, parts)
+  return fields
+
+
+def _without_head(
+  train: ConfigDict, genotype: Genotype, size: Any, parts: Parts
+) -> dict[str, bool]:
+  """Returns the field that leaves out the auxiliary head where images are too small for it."""
+  height, width = (size, size) if isinstance(size, int) else size
+  model = train.model
+  try:
+    sizes.measure(
+      genotype, model.channels, model.num_layers, 2, model.stem, True, (height, width, 3),
+      operations=parts.operations,
+    )  # fmt: skip
+  except ValueError:
+    return {'model.auxiliary': False}
+  return {}
