@@ -16,7 +16,7 @@ from PIL import Image
 import stretchnas_jax
 from stretchnas_jax import config as config_lib
 from stretchnas_jax import train
-from stretchnas_jax.cells import genotype, space
+from stretchnas_jax.cells import genotype, space, zoo
 from stretchnas_jax.cli import app
 from stretchnas_jax.data.batches import (
   augment,
@@ -29,10 +29,10 @@ from stretchnas_jax.data.batches import (
 from stretchnas_jax.data.datasets import encoded
 from stretchnas_jax.networks import sizes, supernet
 from stretchnas_jax.runs import (
+  commands,
   evaluation,
   json_files,
   loop,
-  search_task,
   train_plan,
   train_task,
   trained,
@@ -286,11 +286,12 @@ def test_an_evaluation_without_a_readable_image_is_named(images, tmp_path):
     list(feed.chunks(1))
 
 
-def test_the_printed_command_trains_on_the_same_stream():
-  data = config_lib.search_config().data
-  data.name = 'imagenet2012'
-  path = pathlib.Path('runs/x')
-  assert 'configs/train_imagenet.py --workdir' in search_task.train_command(data, path)
-  data.name, data.stream, data.path = 'folder', True, 'mine'
-  words = 'train_folder.py --config.data.stream=True --config.data.path=mine'
-  assert words in search_task.train_command(data, path)
+def test_the_printed_command_trains_on_the_same_stream(images):
+  config, cell = config_lib.search_config(), zoo.GENOTYPES['DARTS_V2']
+  config.data.name = 'imagenet2012'
+  found = commands.train_command(config, pathlib.Path('runs/x'), cell)
+  assert '--config=train_imagenet --' in found
+  config.data.name, config.data.stream, config.data.path = 'folder', True, str(images)
+  found = commands.train_command(config, pathlib.Path('runs/x'), cell)
+  assert '--config=train_folder' in found and f' --config.data.path={images}' in found
+  assert ' --config.data.stream=True' in found
