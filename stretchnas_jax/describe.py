@@ -1,4 +1,7 @@
-"""Shows the cost and the content of a cell: `python -m stretchnas_jax.describe DARTS_V2`."""
+"""Shows the cost and the content of a cell: `python -m stretchnas_jax.describe DARTS_V2`.
+
+`describe zoo` lists the published cells.
+"""
 
 import types
 from collections.abc import Callable
@@ -23,6 +26,9 @@ OPTIONS = (
 
 def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
   """Counts everything; returns the function that prints the text."""
+  if args.genotype == 'zoo':
+    rows = '\n'.join(f'{name:16}  {about["source"]}' for name, about in zoo.PUBLISHED.items())
+    return lambda: print(rows)
   cell, channels = find_cell.genotype_from(args.genotype), args.channels
   operations = find_cell.own_operations(args.genotype, args.trust)
   target, shape = getattr(args, 'target-params'), image_shape(getattr(args, 'image-size'))

@@ -66,11 +66,21 @@ def test_channels_are_chosen_for_a_number_of_parameters(capsys):
   assert f'C {found}, 2 layers' in capsys.readouterr().out
 
 
+def test_the_published_cells_are_listed(capsys):
+  run('zoo')
+  lines = capsys.readouterr().out.splitlines()
+  assert [line.split()[0] for line in lines] == list(zoo.GENOTYPES)
+
+
 @pytest.mark.parametrize(
   'words, message',
   [
     (['DARTS_V2', '--image-size=big'], '--image-size=big: it must be a whole number of at least 8'),
     (['DARTS_V9'], "'DARTS_V9' is neither a file nor a cell of the zoo"),
+    (['PCDARTS'], 'did you mean PC_DARTS_cifar or PC_DARTS_image?'),
+    (['darts_v2'], 'did you mean DARTS_V2?'),
+    (['darts-v2'], 'did you mean DARTS_V2?'),
+    (['nothing-like-it'], 'MiLeNAS_3.87M and 14 more (`describe zoo` lists them)'),
     (['DARTS_V2', '--channels=3', '--stem=imagenet'], 'channels is 3; it must be a positive even'),
     (['DARTS_V2', '--channels=0'], 'channels is 0'),
     (['DARTS_V2', '--layers=0'], 'num_layers is 0'),

@@ -38,6 +38,46 @@ def test_a_file_without_a_genotype_is_named(tmp_path, content):
     find_cell.genotype_from(path)
 
 
+def test_a_file_of_many_a_log_a_wide_text_and_a_text_itself(tmp_path, caplog, monkeypatch):
+  caplog.set_level('INFO')
+  text = genotype.to_darts_text(V2)
+  file = tmp_path / 'my (1)' / 'genotypes.py'
+  file.parent.mkdir()
+  file.write_text(f'A = {genotype.to_darts_text(zoo.GENOTYPES["DARTS_V1"])}\nB = {text}\nC = B\n')
+  assert find_cell.genotype_from(f'{file}:B') == find_cell.genotype_from(f'{file}:C') == V2
+  assert f'{file}: a cell in DARTS' in caplog.text
+  with pytest.raises(ValueError, match='there are 2 genotypes, A, B: choose one') as error:
+    find_cell.genotype_from(file)
+  assert f'{file}:A' in str(error.value)
+  with pytest.raises(ValueError, match="no genotype is called 'D'"):
+    find_cell.genotype_from(f'{file}:D')
+  (tmp_path / 'log.txt').write_bytes(b'\xff epoch 1\n' + f'genotype = {text}\n'.encode())
+  assert find_cell.genotype_from(tmp_path) == V2
+  (tmp_path / 'wide.txt').write_text(text, encoding='utf-16')
+  assert find_cell.genotype_from(tmp_path / 'wide.txt') == V2
+  assert find_cell.genotype_from(text) == find_cell.genotype_from(f'x = {text}') == V2
+  assert find_cell.genotype_from(json.dumps(V2.to_dict())) == V2
+  assert find_cell.run_of(text) is None
+  for wrong in ('x' * 5000, 'a\0b', text[:200], '[' * 5000):
+    with pytest.raises((ValueError, FileNotFoundError)) as error:
+      find_cell.genotype_from(wrong)
+    assert 'too long' not in str(error.value) and len(str(error.value)) < 500
+  monkeypatch.setattr(find_cell, '_READ_BYTES', len(text) + 20)
+  (tmp_path / 'long.log').write_text('x\n' * 1000 + text)
+  assert find_cell.genotype_from(tmp_path / 'long.log') == V2
+
+
+def test_a_folder_of_several_searches_names_them(tmp_path):
+  for seed in range(2):
+    (tmp_path / f'seed_{seed}').mkdir()
+    (tmp_path / f'seed_{seed}' / 'genotype.json').write_text(genotype.to_json(V2))
+  with pytest.raises(FileNotFoundError, match='name one of its runs: .*seed_0, .*seed_1$'):
+    find_cell.genotype_from(tmp_path)
+  (tmp_path / 'genotypes.jsonl').write_text('')
+  with pytest.raises(FileNotFoundError, match='@EPOCH names the cell after an epoch'):
+    find_cell.genotype_from(tmp_path)
+
+
 # ---- cells at random, cells of an epoch ----------------------------------------------------------
 
 

@@ -192,7 +192,7 @@ def test_other_own_parts_do_not_resume_a_run(tmp_path):
 
 
 def test_parts_of_unknown_names_are_refused(tmp_path):
-  with pytest.raises(ValueError, match="parts has 'spaces'; its names are space, operations"):
+  with pytest.raises(ValueError, match="parts has 'spaces'; did you mean space"):
     entry_points.prepare_search(tiny_search(), tmp_path / 'run', parts=Parts.of({'spaces': None}))
   assert not (tmp_path / 'run').exists()
 

@@ -280,6 +280,6 @@ def _known(genotype: Genotype, operations: Sequence[str]) -> Genotype:
   for op, _, _ in (*genotype.normal, *genotype.reduce):
     if op not in allowed:
       raise ValueError(
-        f'the operation {genotype_text.shorten(op)} is unknown; allowed are {", ".join(allowed)}'
+        f'the operation {genotype_text.shorten(op)} is unknown; {space_lib.meant(op, allowed)}'
       )
   return genotype

@@ -3,14 +3,13 @@
 A form may say less than a genotype, or more. Then a note says how it was read.
 """
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from stretchnas_jax.cells.genotype_calls import Name
 from stretchnas_jax.cells.genotype_text import shorten
-from stretchnas_jax.cells.space import CELL_TYPES, OPERATIONS, CellEdge
+from stretchnas_jax.cells.space import CELL_TYPES, OPERATIONS, CellEdge, meant
 
 MAX_EDGES = 5000
 """The most entries of a cell that are read."""
@@ -142,10 +141,8 @@ def _operation(op: Any, operations: Sequence[str], renamed: dict[str, str]) -> s
     raise ValueError(
       f'the operation {shorten(op)} belongs to NAS-Bench-201, and a cell here has none like it'
     )
-  known = [*OPERATIONS, *operations]
-  close = difflib.get_close_matches(op[:40], known, n=1)
-  hint = f'did you mean {close[0]}?' if close else f'known are {", ".join(known[:7])} and others'
-  raise ValueError(f'the operation {shorten(op)} is unknown; {hint}')
+  known = (*OPERATIONS, *operations)
+  raise ValueError(f'the operation {shorten(op)} is unknown; {meant(op, known)}')
 
 
 def number(value: Any, where: str) -> int:

@@ -1,6 +1,7 @@
 """Search spaces: a graph and the operations that may stand on its edges."""
 
 import dataclasses
+import difflib
 from collections.abc import Sequence
 
 from stretchnas_jax.cells import graph as graph_lib
@@ -65,6 +66,20 @@ def darts_space(num_intermediate: int = 4, with_none: bool = False) -> SearchSpa
   """
   primitives = DARTS_PRIMITIVES if with_none else DARTS_PRIMITIVES[1:]
   return SearchSpace(graph_lib.CellGraph(num_intermediate), primitives)
+
+
+def meant(name: str, known: Sequence[str]) -> str:
+  """Returns words about an unknown operation: the one that was probably meant, or known ones.
+
+  Args:
+    name: the unknown operation.
+    known: the names of the known ones.
+  """
+  close = difflib.get_close_matches(name[:40], known, n=1)
+  if close:
+    return f'did you mean {close[0]}?'
+  more = f' and {len(known) - 7} more' if len(known) > 8 else ''
+  return f'known are {", ".join(known[:7] if more else known)}{more}'
 
 
 def reduction_layers(num_layers: int) -> tuple[int, int]:

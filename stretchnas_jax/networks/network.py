@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.genotype import Genotype
-from stretchnas_jax.cells.space import reduction_layers
+from stretchnas_jax.cells.space import meant, reduction_layers
 from stretchnas_jax.networks import checks, operations, own_operations, stems_and_heads
 from stretchnas_jax.networks.drop_path import keep_factors
 from stretchnas_jax.networks.fixed_cell import FixedCell
@@ -74,7 +74,7 @@ class FixedNetwork(nn.Module):
     known = [*operations.OPERATIONS, *(self.operations or {})]
     for name, _, _ in (*self.genotype.normal, *self.genotype.reduce):
       if name not in known:
-        raise ValueError(f'genotype has the operation {name!r}; known are {", ".join(known)}')
+        raise ValueError(f'genotype has the operation {name!r}; {meant(name, known)}')
     super().__post_init__()
 
   @nn.compact

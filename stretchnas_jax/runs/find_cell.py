@@ -139,7 +139,7 @@ def _not_found(text: str) -> str:
   hint = names.did_you_mean(text, zoo.GENOTYPES)
   if looks_like_file and not hint:
     return f'{shown} is neither a file nor a cell of the zoo'
-  known = f'the {len(zoo.GENOTYPES)} cells of the zoo are {names.some(sorted(zoo.GENOTYPES))}'
+  known = f'its cells are {names.some(zoo.GENOTYPES)} (`describe zoo` lists them)'
   return f'{shown} is neither a file nor a cell of the zoo; {hint or known}'
 
 
@@ -240,7 +240,7 @@ def _after_epoch(folder: pathlib.Path, epoch: int) -> genotype.Genotype:
     raise FileNotFoundError(f'{folder} holds no genotypes.jsonl: no search has run there')
   history = {line.get('epoch'): line.get('genotype') for line in json_files.read_lines(path)}
   if epoch not in history:
-    known = ', '.join(map(str, history)) or 'none'
+    known = names.some(map(str, history)) or 'none'
     raise ValueError(f'{path} holds no cell of epoch {epoch}; its epochs are {known}')
   try:
     if not isinstance(history[epoch], dict):

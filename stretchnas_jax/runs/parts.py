@@ -23,6 +23,7 @@ from stretchnas_jax.cells import graph as graph_lib
 from stretchnas_jax.cells import space as space_lib
 from stretchnas_jax.cells import topology as topology_lib
 from stretchnas_jax.config import ConfigDict, files
+from stretchnas_jax.config import names as names_lib
 from stretchnas_jax.machine import disk_cache
 from stretchnas_jax.runs import json_files
 from stretchnas_jax.runs import workdir as workdir_lib
@@ -96,7 +97,9 @@ class Parts:
     if isinstance(parts, Mapping):
       unknown = sorted(set(parts) - set(names))
       if unknown:
-        raise ValueError(f'parts has {unknown[0]!r}; its names are {", ".join(names)}')
+        hint = names_lib.did_you_mean(str(unknown[0]), names)
+        hint = hint or f'its names are {names_lib.some(names)}'
+        raise ValueError(f'parts has {unknown[0]!r}; {hint}')
       parts = cls(**parts)
     elif parts is not None and not isinstance(parts, cls):
       raise ValueError(f'parts is a {type(parts).__name__}; it must be Parts or a dict')

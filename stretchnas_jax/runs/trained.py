@@ -14,6 +14,7 @@ from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import genotype as genotype_lib
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.config import ConfigDict
+from stretchnas_jax.config import names as names_lib
 from stretchnas_jax.data.batches import augment, opening
 from stretchnas_jax.learning import bilevel
 from stretchnas_jax.learning.state import Arch
@@ -173,7 +174,7 @@ def read_run(
     raise FileNotFoundError(f'{path} is not a run: it has no config.json')
   values = json_files.read_object(path / 'config.json')
   if 'seeds' in values:
-    names = ', '.join(f'seed_{seed}' for seed in values['seeds'])
+    names = names_lib.some(f'seed_{seed}' for seed in values['seeds'])
     raise ValueError(f'{path} holds several runs; name one of them: {names}')
   if not (path / 'checkpoints').is_dir():
     raise FileNotFoundError(f'{path} has no checkpoint yet')
