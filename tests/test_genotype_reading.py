@@ -64,6 +64,7 @@ DARTS = DARTS_V2
     f'epoch 1\ngenotype = {OLDER}\nepoch 2\ngenotype = {TEXT}\nvalid_acc 97.1',
     f'01/02 03:04:05 PM genotype = {OLDER}\n01/02 03:09:05 PM genotype = {TEXT}\n',
     '\n'.join(json.dumps({'epoch': i, 'genotype': g.to_dict()}) for i, g in enumerate((V1, V2))),
+    json.dumps({'cells': [{'outputs': [{'text': ['epoch 1\n', f'genotype = {TEXT}\n']}]}]}),
     f'x = {TEXT}\ny = {TEXT.replace("sep_conv", "x")[:90]}',
   ],
 )

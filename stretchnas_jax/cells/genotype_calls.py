@@ -14,7 +14,7 @@ class Name:
   text: str
 
   def __repr__(self) -> str:
-    return self.text
+    return repr(self.text)[1:-1]
 
 
 @dataclasses.dataclass(frozen=True)

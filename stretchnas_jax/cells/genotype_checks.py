@@ -9,7 +9,15 @@ from stretchnas_jax.cells.space import CellEdge
 
 
 def edges_of(cell: str, edges: Any) -> tuple[CellEdge, ...]:
-  """Returns the edges of a cell, stably sorted by destination; ValueError where one is wrong."""
+  """Returns the edges of a cell, stably sorted by destination.
+
+  Args:
+    cell: the type of the cell, for an error.
+    edges: `(operation, src, dst)` each.
+
+  Raises:
+    ValueError: an edge is wrong, or there is none.
+  """
   checked = [_checked_edge(cell, edge) for edge in _items(cell, edges)]
   if not checked:
     raise ValueError(f'{cell} is empty; a cell needs at least one edge')
@@ -36,7 +44,16 @@ def _checked_edge(cell: str, edge: Any) -> CellEdge:
 
 
 def concat_of(field: str, nodes: Any, edges: Sequence[CellEdge]) -> tuple[int, ...]:
-  """Returns the nodes of a concat; ValueError where one is wrong."""
+  """Returns the nodes of a concat.
+
+  Args:
+    field: its name, for an error.
+    nodes: the numbers of the nodes.
+    edges: of the cell, checked.
+
+  Raises:
+    ValueError: a node is wrong, or there is none.
+  """
   fed = {dst for _, _, dst in edges}
   checked: dict[int, bool] = {}
   for value in _items(field, nodes):

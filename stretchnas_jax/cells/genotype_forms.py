@@ -135,7 +135,7 @@ def _operation(op: Any, operations: Sequence[str], renamed: dict[str, str]) -> s
   plain = re.sub('[^a-z0-9]', '', op.lower()[:40])
   if plain in _ALIASES:
     if _ALIASES[plain] != op and len(renamed) < 8:
-      renamed[op] = _ALIASES[plain]
+      renamed[shorten(op)[1:-1]] = _ALIASES[plain]
     return _ALIASES[plain]
   if plain in _BENCH_201:
     raise ValueError(

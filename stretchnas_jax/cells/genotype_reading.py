@@ -15,6 +15,8 @@ MAX_CHARACTERS = 8_000_000
 """The longest text that is searched for a genotype, a log for example."""
 _TOKENS = 100_000
 _MAX_STARTS = 1000
+# How deep a genotype may lie in the result of a program, or in a notebook.
+_MAX_DEPTH = 6
 
 _FENCE = re.compile(r'^[^\S\n]{0,20}(?:```|~~~)[^\n]*$', re.MULTILINE)
 _PROMPT = re.compile(r'^[^\S\n]{0,20}(?:>{1,3}|\.\.\.)[^\S\n]', re.MULTILINE)
@@ -109,7 +111,7 @@ def _nothing(text: str, value: Any) -> str:
 
 def _inside(value: Any, name: str | None = None, depth: int = 0) -> list[_Found]:
   """Returns the genotypes in a value: itself, or those in a dict or list, with their names."""
-  if depth > 4:
+  if depth > _MAX_DEPTH:
     return []
   mapping = genotype_dialects.mapping_of(value)
   if mapping is not None:

@@ -13,6 +13,9 @@ from stretchnas_jax.config import ConfigDict, names
 _USUAL_NAMES = {
   'lr': 'learning_rate', 'batch': 'batch_size', 'layers': 'num_layers', 'nodes': 'num_intermediate',
   'init_channels': 'channels', 'dataset': 'name', 'arch': 'genotype', 'save': 'workdir',
+  'data': 'path', 'data_path': 'path', 'data_dir': 'path', 'num_epochs': 'epochs',
+  'drop_path_prob': 'drop_path', 'cutout_length': 'cutout', 'out': 'workdir', 'logdir': 'workdir',
+  'output_dir': 'workdir', 'log_dir': 'workdir',
 }  # fmt: skip
 
 _FROM_ABSL = ('flagfile', 'undefok')

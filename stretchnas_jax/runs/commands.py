@@ -15,6 +15,7 @@ from stretchnas_jax.config import ConfigDict, files
 from stretchnas_jax.data.batches import opening
 from stretchnas_jax.machine import parallel
 from stretchnas_jax.networks import sizes
+from stretchnas_jax.runs import parts as parts_lib
 from stretchnas_jax.runs.parts import Parts
 
 # The data sets whose training has a config of another name.
@@ -78,8 +79,20 @@ def train_command(
     more = ''.join(f', {name}=...' for name in ('parts', 'data') if _is_needed(name, from_python))
     return f'stretchnas_jax.run_train(config, {f"{path}-trained"!r}, {str(path)!r}{more})'
   name, fields = train_fields(config, genotype, parts)
-  options = {'workdir': f'{path}-trained', 'genotype': path / 'genotype.json'}
+  options = {'workdir': f'{path}-trained', 'genotype': path / 'genotype.json', **trust(parts)}
   return command('train', config=name, fields=fields, options=options)
+
+
+def trust(parts: Parts) -> dict[str, bool]:
+  """Returns the option that a command on a run with own parts needs on this machine, if any.
+
+  A run is trusted where it was made, unless nothing can be kept in the user's cache folder.
+
+  Args:
+    parts: own objects of the run.
+  """
+  needed = parts.source is not None and not parts_lib.is_trusted(parts.source)
+  return {'trust': True} if needed else {}
 
 
 def _is_needed(argument: str, from_python: Sequence[str]) -> bool:

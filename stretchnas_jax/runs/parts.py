@@ -191,7 +191,7 @@ def of_run(
   source = Source((path / SOURCE).read_text('utf-8'), kept.get('config', {}))
   if trust:
     _trust(source)
-  elif not _is_trusted(source):
+  elif not is_trusted(source):
     raise ValueError(
       f'{path} has objects of its own ({needed}). The program {path / SOURCE} makes them, and it '
       'never ran on this machine: read it, then give --trust once, in Python trust=True, or else '
@@ -275,7 +275,8 @@ def _trust(source: Source) -> None:
     _trusted_file(source).touch()
 
 
-def _is_trusted(source: Source) -> bool:
+def is_trusted(source: Source) -> bool:
+  """Tells if the user of this machine has run a program before."""
   with contextlib.suppress(OSError, RuntimeError):
     return disk_cache.is_own(_trusted_file(source).stat())
   return False

@@ -203,7 +203,7 @@ def _report(run: Run, result: dict) -> str:
       f'{result["seconds"]:.0f} s; the cell is in {file}, drawn in cells.svg',
       f'train it: {train}',
       f'draw it:  {commands.command("draw", [file], options={"out": "cells.png"})}',
-      f'sizes:    {commands.command("describe", [file])}',
+      f'sizes:    {commands.command("describe", [file], options=commands.trust(run.plan.parts))}',
     ]
   )
 

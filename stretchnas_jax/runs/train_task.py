@@ -207,6 +207,7 @@ def accuracies(last: dict, best: Best | None, steps_per_epoch: int, lines: list[
 def _report(run: Run, result: dict) -> str:
   """Returns the last words of a training."""
   path, words = run.folder.path, []
+  options = {'out': 'model.stablehlo', **commands.trust(run.plan.parts)}
   if result['test_accuracy'] is not None:
     words += [f'test accuracy {result["test_accuracy"]:.4f} (error '
               f'{result["test_error_percent"]:.2f} %)']  # fmt: skip
@@ -222,6 +223,6 @@ def _report(run: Run, result: dict) -> str:
       '; '.join(words),
       f'{result["params"]:,} weights; {result["seconds"]:.0f} s; all of it is in {path}',
       f'use it:    stretchnas_jax.load_trained({str(path)!r})',
-      f'export it: {commands.command("export", [path], options={"out": "model.stablehlo"})}',
+      f'export it: {commands.command("export", [path], options=options)}',
     ]
   )
