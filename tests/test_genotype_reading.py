@@ -114,13 +114,13 @@ def test_the_strict_readers_stay_strict():
 
 # ---- hostile texts -------------------------------------------------------------------------------
 
-SIZE = 60_000
+SIZE = 15_000
 HOSTILE = [
   '[', '(', '{', '{"normal":', 'Genotype(', '9', '"', "'", '-', '\\', '#', ' ', '\n', 'a', 'a ',
   'a.', 'a = ', "{'normal", 'Genotype(normal=[', 'Genotype(normal=' + '[(', '> ', '`', '```\n',
   'a = Genotype(1,\n', 'Genotype(1)\n', '\x1b[', '&#', '{1:', '*', 'range(', '<', '+', '“',
   '\ud800', "{'normal': {'normal': ", '\x00', ', Value: ', 'edge_normal_0, Value: a\n', '|a~0|',
-  'a = b\n',
+  'a = b\n', '[1]+', '1+',
 ]  # fmt: skip
 
 

@@ -216,5 +216,6 @@ def _sum(first: Any, second: Any, sign: str) -> Any:
   if isinstance(first, int) and isinstance(second, int):
     return first + second if sign == '+' else first - second
   if isinstance(first, list) and isinstance(second, list | tuple) and sign == '+':
-    return first + list(second)
+    first.extend(second)  # a new list each time would take quadratic time
+    return first
   raise ValueError(f'{ascii(first)[:60]} {sign} {ascii(second)[:60]} cannot be read')

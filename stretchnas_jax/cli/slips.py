@@ -164,6 +164,11 @@ def fields_like(name: str, config: ConfigDict) -> list[str]:
 def _meant(name: str, options: Collection[str], config: ConfigDict | None) -> list[str]:
   """Returns the flags that a name without its dashes, or without its group, probably means."""
   name = name.removeprefix('config.')
+  positive = name.removeprefix('no').lstrip('-_')
+  if name.startswith('no') and config is not None and (found := fields_like(positive, config)):
+    negated = [field for field in found if type_of(config, field[len('config.') :]) is bool]
+    if negated and negated[0].endswith(positive.replace('-', '_')):
+      return [f'no{negated[0]}']
   plain = name.replace('_', '-')
   if plain in options:
     return [plain]

@@ -78,7 +78,7 @@ def _not_found(name: str) -> str:
   shown = repr(name if len(name) <= 200 else name[:197] + '...')
   stem = pathlib.PurePath(name).name.removesuffix('.py')
   if '/' not in name and os.sep not in name and not name.endswith('.py'):
-    hint = names_lib.did_you_mean(name, named()) or 'give the path of a file'
+    hint = names_lib.did_you_mean(name, named()) or 'give the path of a file, or a name:'
     return f'--config: no config of the package is called {shown}; {hint} --config=help lists them'
   if stem in named():
     return (

@@ -1,12 +1,13 @@
 """Commands that a program prints: complete, quoted for a shell, and right in every folder."""
 
 import contextlib
+import logging
 import os
 import pathlib
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from stretchnas_jax import config as config_lib
@@ -24,7 +25,8 @@ _CONFIGS = {'cifar100': 'cifar10', 'imagenet2012': 'imagenet'}
 _WITH_TEST = ('digits', 'cifar10', 'cifar100', 'imagenet2012')
 # Fields of the data that belong to the recipe of a training, or to that of a search.
 _RECIPE = ('data.fraction', 'data.cutout', 'data.holdout')
-_HOLDOUT = 0.1
+# Parts of the training images that are tried, until one of them is a whole image.
+_HOLDOUTS = (0.0, 0.1, 0.2, 0.5)
 
 
 def command(
@@ -133,20 +135,46 @@ def _needed_fields(train: ConfigDict, genotype: Genotype, parts: Parts) -> dict[
   size = train.data.image_size
   if train.data.name not in _WITH_TEST:
     count = parallel.Devices(train.parallel.backend).count
-    trial = train.copy_and_resolve_references()
-    trial.train.batch_size = count
-    with contextlib.closing(opening.open_training(trial)) as feeds:
-      size = feeds.image_shape[:2]
-      images = feeds.sizes['train']
-      if feeds.test is None and feeds.val is None:
-        fields['data.holdout'] = _HOLDOUT
-        images = int(images * (1 - _HOLDOUT)) - len(feeds.class_names)
+    holdout, images, size = _trial(train, count)
+    fields |= {'data.holdout': holdout} if holdout else {}
     if images < train.train.batch_size:
       fields['train.batch_size'] = max(1, images // count) * count
   usual = sizes.IMAGE_SHAPES[train.model.stem][0]
   if size and train.model.auxiliary and min([size] if isinstance(size, int) else size) < usual:
     fields |= _without_head(train, genotype, size, parts)
   return fields
+
+
+def _trial(train: ConfigDict, batch_size: int) -> tuple[float, int, tuple[int, ...]]:
+  """Returns the hold-out that a training needs, its number of images, and their height and width.
+
+  Args:
+    train: the config of the training.
+    batch_size: the smallest one.
+  """
+  trial = train.copy_and_resolve_references()
+  trial.train.batch_size = batch_size
+  for holdout in _HOLDOUTS:
+    trial.data.holdout = holdout
+    try:
+      with _silent(), contextlib.closing(opening.open_training(trial)) as feeds:
+        if feeds.test is not None or feeds.val is not None:
+          return holdout, feeds.sizes['train'], tuple(feeds.image_shape[:2])
+    except ValueError:  # the part is less than an image
+      if holdout == _HOLDOUTS[-1]:
+        raise
+  raise ValueError('no part of the images can be held out')
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+  """Keeps back the remarks on the images; the search has made them."""
+  before = logging.root.manager.disable
+  logging.disable(logging.WARNING)
+  try:
+    yield
+  finally:
+    logging.disable(before)
 
 
 def _without_head(
