@@ -74,11 +74,9 @@ def train_command(
       call is returned that trains.
   """
   parts = parts or Parts()
-  from_python = [name for name in ('data', 'operations') if getattr(parts, name) is not None]
-  if parts.source is not None:
-    from_python = [name for name in from_python if name == 'data']
-  if from_python:
-    more = ''.join(f', {name}=...' for name in ('parts', 'data') if _is_needed(name, from_python))
+  more = ', parts=...' if parts.operations is not None and parts.source is None else ''
+  more += ', data=...' if parts.data is not None else ''
+  if more:
     return f'stretchnas_jax.run_train(config, {f"{path}-trained"!r}, {str(path)!r}{more})'
   name, fields = train_fields(config, genotype, parts)
   options = {'workdir': f'{path}-trained', 'genotype': path / 'genotype.json', **trust(parts)}
@@ -95,10 +93,6 @@ def trust(parts: Parts) -> dict[str, bool]:
   """
   needed = parts.source is not None and not parts_lib.is_trusted(parts.source)
   return {'trust': True} if needed else {}
-
-
-def _is_needed(argument: str, from_python: Sequence[str]) -> bool:
-  return 'data' in from_python if argument == 'data' else 'operations' in from_python
 
 
 def train_fields(
