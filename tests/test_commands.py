@@ -126,7 +126,7 @@ def documented_commands():
       yield pytest.param(found.split(' # ')[0].rstrip(' &'), id=f'{path.name}-{found[25:60]}')
 
 
-@pytest.mark.parametrize('text', documented_commands())
+@pytest.mark.parametrize('text', list(documented_commands()))
 def test_a_documented_command_is_accepted(text, tmp_path, monkeypatch):
   program = text.split()[2].removeprefix('stretchnas_jax.')
   if program not in PROGRAMS:
