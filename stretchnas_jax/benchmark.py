@@ -1,4 +1,4 @@
-"""Times a search or a training here: `python -m stretchnas_jax.benchmark --config=FILE --steps=5`.
+"""Times a search or a training here: `python -m stretchnas_jax.benchmark --config=NAME --steps=5`.
 
 It runs the same programs as the run itself, on random images in the shape of the data set, and
 needs no data. It prints one JSON object on one line; everything else goes to stderr.

@@ -1,4 +1,4 @@
-"""Searches a cell: `python -m stretchnas_jax.search --config=FILE --workdir=DIR`."""
+"""Searches a cell: `python -m stretchnas_jax.search --config=NAME --workdir=DIR`."""
 
 import types
 from collections.abc import Callable

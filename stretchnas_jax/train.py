@@ -1,4 +1,4 @@
-"""Trains a cell: `python -m stretchnas_jax.train --config=FILE --workdir=DIR --genotype=CELL`."""
+"""Trains a cell: `python -m stretchnas_jax.train --config=NAME --workdir=DIR --genotype=CELL`."""
 
 import re
 import sys
