@@ -113,7 +113,7 @@ def draw(found: list[dict[str, float]], path: pathlib.Path, title: str) -> None:
   for axis, (name, label) in zip(axes, _FIGURES.items()):
     axis.plot([one['step'] for one in found], [one[name] for one in found])
     axis.set_ylabel(label, fontsize=7)
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, 1.1 * max(one[name] for one in found))
   axes[0].set_title(title, fontsize=9)
   axes[-1].set_xlabel('steps')
   figure.tight_layout()
