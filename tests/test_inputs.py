@@ -149,6 +149,16 @@ def test_a_missing_run_is_named(tmp_path):
     find_cell.genotype_from(f'{tmp_path / "x"}@3')
 
 
+def test_a_cell_that_was_changed_after_its_run_is_named(tmp_path):
+  (tmp_path / 'genotype.json').write_text(genotype.to_json(V2))
+  (tmp_path / 'result.json').write_text(json.dumps({'genotype': V2.to_dict()}))
+  assert find_cell.genotype_from(tmp_path) == V2
+  other = genotype.to_json(V2).replace('sep_conv_5x5', 'sep_conv_3x3').replace('max', 'avg')
+  (tmp_path / 'genotype.json').write_text(other)
+  with pytest.raises(ValueError, match='holds another cell than result.json beside it'):
+    find_cell.genotype_from(tmp_path)
+
+
 def test_the_best_training_has_the_highest_validation_accuracy(tmp_path):
   for name, score in (('0', 0.5), ('1', 0.9), ('2', 0.9)):
     (tmp_path / name).mkdir()

@@ -174,10 +174,25 @@ def _read_file(
     text = _decoded(file.read(_READ_BYTES), start)
   try:
     known = (*operations, *parts_lib.operation_names(path.parent))
-    return _said(str(path), genotype.read_form(text, name, known))
+    found = _said(str(path), genotype.read_form(text, name, known))
   except ValueError as error:
     shown = str(error).replace('FILE:', f'{path}:')
     raise ValueError(f'{path}: {shown}') from error
+  _check_result(path, found)
+  return found
+
+
+def _check_result(path: pathlib.Path, found: genotype.Genotype) -> None:
+  """Raises ValueError where the cell of a finished run is not that of its result."""
+  result = path.with_name('result.json')
+  if path.name != 'genotype.json' or not result.is_file():
+    return
+  known = json_files.read_object(result).get('genotype')
+  if isinstance(known, dict) and known != json_files.plain(found.to_dict()):
+    raise ValueError(
+      f'{path} holds another cell than {result.name} beside it: one of them was changed after the '
+      'run; remove the wrong file, or copy the cell elsewhere'
+    )
 
 
 def _decoded(data: bytes, start: bytes) -> str:
