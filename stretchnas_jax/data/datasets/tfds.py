@@ -187,12 +187,16 @@ def _read_split(
   """
   pictures, labels = [], []
   for i in range(len(source)):
-    example = source[i]
     try:
-      pictures.append(_as_bytes(example[keys.image], size, value_range))
-    except ValueError as error:
-      raise ValueError(f'record {i} of the part {part}: {error}') from error
-    labels.append(example[keys.label])
+      example = source[i]
+      picture, label = _as_bytes(example[keys.image], size, value_range), example[keys.label]
+      if pictures and picture.shape != pictures[0].shape:
+        raise ValueError(f'its shape is {picture.shape}, not {pictures[0].shape}')
+    except Exception as error:  # each library raises types of its own for a damaged record
+      reason = ' '.join(str(error).split())[:200] or type(error).__name__
+      raise ValueError(f'record {i} of the part {part}: {reason}') from error
+    pictures.append(picture)
+    labels.append(label)
   return {
     f'{part}_images': np.stack(pictures),
     f'{part}_labels': np.array(labels).astype(np.int32),
