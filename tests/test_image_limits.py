@@ -44,7 +44,7 @@ def test_an_image_with_too_many_pixels_names_the_field(tmp_path, width, height):
     lambda: images.read(file, 8),
     lambda: crops.read_center(file, 8, name=file),
     lambda: crops.read_random(
-      file, np.full(41, 0.5), 8, name=str(file), scale=(0.1, 1), ratio=(1, 1), flip=False
+      file, np.full(41, 0.5), 8, name=str(file), scale=(0.1, 1.0), ratio=(1.0, 1.0), flip=False
     ),
   ):
     with pytest.raises(ValueError, match='more than 100 pixels: data.max_pixels can allow more'):
