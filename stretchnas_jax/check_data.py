@@ -12,7 +12,7 @@ from stretchnas_jax import config as config_lib
 from stretchnas_jax.cli import app, config_flags
 from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.data.batches import opening, sample_sheet
-from stretchnas_jax.data.datasets import folder, listing, survey
+from stretchnas_jax.data.datasets import folder, image_limits, listing, survey
 from stretchnas_jax.machine import output
 from stretchnas_jax.runs import build
 
@@ -31,6 +31,7 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
   found = folder.find(args.folder)
   config, path = _config(args, found), sample_sheet.check_path(args.out)
   size, value_range = opening.image_size(config.data), opening.value_range(config.data)
+  image_limits.set_most_pixels(config.data.max_pixels)
 
   def work() -> None:
     """Reads all images, prints the facts, and writes the sheet."""
