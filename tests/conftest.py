@@ -30,7 +30,10 @@ settings.load_profile('stretchnas')
 
 # Environment variables of JAX: programs that a test starts obey them too.
 PROGRAM_CACHE = 'JAX_COMPILATION_CACHE_DIR'
-COMPILE_SECONDS = 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'
+PROGRAMS = {
+  'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
+  'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',  # Small programs are many.
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,9 +44,16 @@ def pytest_configure(config: pytest.Config) -> None:
   if not hasattr(config, 'workerinput'):  # the workers of pytest-xdist inherit the environment
     folder = tempfile.mkdtemp(prefix='stretchnas_programs_')
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
-    os.environ.update({PROGRAM_CACHE: folder, COMPILE_SECONDS: '0.1'})
+    os.environ.update({PROGRAM_CACHE: folder} | PROGRAMS)
   jax.config.update('jax_compilation_cache_dir', os.environ[PROGRAM_CACHE])
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+
+
+def pytest_collection_finish() -> None:
+  """Tells the garbage collector to pass over all that the imports have made."""
+  gc.collect()
+  gc.freeze()
+  gc.set_threshold(20_000, 10, 10)  # A trace makes many objects, most of which stay in use.
 
 
 @pytest.fixture

@@ -29,12 +29,12 @@ ROOT = pathlib.Path(__file__).parents[1]
 # ---- cells and configs ---------------------------------------------------------------------------
 
 # A cell of one node, the smallest one that has a convolution.
-TINY_EDGES = (('sep_conv_3x3', 0, 2), ('skip_connect', 1, 2))
+TINY_EDGES = (('dil_conv_3x3', 0, 2), ('skip_connect', 1, 2))
 TINY_CELL = genotype.Genotype(TINY_EDGES, (2,), TINY_EDGES, (2,))
 
 TINY_SEARCH = {
   'data.name': 'digits', 'data.image_size': 8, 'data.crop_padding': 1, 'data.fraction': 0.05,
-  'space.num_intermediate': 2, 'model.channels': 2, 'model.num_layers': 1, 'model.form': 'merged',
+  'space.num_intermediate': 1, 'model.channels': 2, 'model.num_layers': 1, 'model.form': 'merged',
   'rule.kind': 'mixed', 'search.epochs': 2, 'search.batch_size': 8, 'search.steps_per_call': 2,
   'parallel.backend': 'single',
 }  # fmt: skip
@@ -117,8 +117,8 @@ def quadratic(weights: Any, arch: Any, examples: Examples, draw: int = 1) -> Any
 
 
 def tiny_supernet(form: str = 'merged') -> supernet.Supernet:
-  """Returns a supernet of one layer, two nodes and four operations, for three classes."""
-  names = ('none', 'max_pool_3x3', 'skip_connect', 'sep_conv_3x3')
+  """Returns a supernet of one layer, two nodes and three operations, for three classes."""
+  names = ('max_pool_3x3', 'skip_connect', 'dil_conv_3x3')
   return supernet.Supernet(space.SearchSpace(graph.CellGraph(2), names), 2, 1, 3, form=form)
 
 
@@ -150,6 +150,11 @@ POOL_SPACE = space.SearchSpace(graph.CellGraph(2), ('max_pool_3x3', 'skip_connec
 POOL_SHAPE = (5, 2)  # edges, operations
 
 
+def pool_supernet() -> supernet.Supernet:
+  """Returns a supernet of one layer without convolutions on edges, for three classes."""
+  return supernet.Supernet(POOL_SPACE, 2, 1, 3, form='merged')
+
+
 def pool_search(
   rule: Any = None, table: Any = topology.output_subsets, **options: Any
 ) -> bilevel.Search:
@@ -160,12 +165,13 @@ def pool_search(
     table: makes the topology table from the graph.
     options: further arguments of `make_search`.
   """
-  net = supernet.Supernet(POOL_SPACE, 2, 1, 3, form='merged')
-  options = {'arch_tx': optax.sgd(1.0), 'penalty_weight': 0.0, 'image_shape': (8, 8, 1)} | options
+  options = {
+    'weights_tx': optimizers.weights_tx(100, learning_rate=0.1), 'arch_tx': optax.sgd(1.0),
+    'penalty_weight': 0.0, 'image_shape': (8, 8, 1),
+  } | options  # fmt: skip
   return bilevel.make_search(
-    net, table(POOL_SPACE.graph), rule or bilevel.first_order(),
-    weights_tx=optimizers.weights_tx(100, learning_rate=0.1), **options,
-  )  # fmt: skip
+    pool_supernet(), table(POOL_SPACE.graph), rule or bilevel.first_order(), **options
+  )
 
 
 def abstract_step(search: bilevel.Search) -> None:

@@ -20,7 +20,7 @@ from stretchnas_jax.runs import task as task_lib
 
 ROOT = pathlib.Path(__file__).parents[1]
 TINY = {
-  'data.image_size': 8, 'space.num_intermediate': 2, 'model.channels': 2, 'model.num_layers': 1,
+  'data.image_size': 8, 'space.num_intermediate': 1, 'model.channels': 2, 'model.num_layers': 1,
   'model.form': 'merged', 'search.batch_size': 8, 'search.epochs': 2, 'search.steps_per_call': 4,
   'parallel.backend': 'single',
 }  # fmt: skip

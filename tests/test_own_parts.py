@@ -25,8 +25,8 @@ from stretchnas_jax.runs.parts import Parts
 
 CONFIG = ROOT / 'configs' / 'own_parts.py'
 FIELDS = {
-  'data.fraction': 0.2, 'model.channels': 2, 'model.num_layers': 1, 'search.epochs': 2,
-  'search.steps_per_call': 2, 'parallel.backend': 'single',
+  'data.fraction': 0.2, 'model.channels': 2, 'model.num_layers': 1, 'model.form': 'merged',
+  'search.epochs': 2, 'search.steps_per_call': 2, 'parallel.backend': 'single',
 }  # fmt: skip
 
 
@@ -235,8 +235,8 @@ def test_own_optimizers_get_the_number_of_steps_again_when_a_run_is_loaded(tmp_p
     seen.append(num_steps)
     return optax.sgd(optax.warmup_cosine_decay_schedule(0.0, 0.1, 2, num_steps))
 
-  own = {'weights_tx': weights_tx}
-  stretchnas_jax.run_search(tiny_search(), tmp_path / 'run', parts=own)
+  own = PYTHON | {'weights_tx': weights_tx}
+  stretchnas_jax.run_search(tiny_search(**{'search.epochs': 1}), tmp_path / 'run', parts=own)
   stretchnas_jax.load_trained(tmp_path / 'run', parts=own)
   assert len(set(seen)) == 1 and seen[0] > 2
 

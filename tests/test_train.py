@@ -37,7 +37,7 @@ from stretchnas_jax.runs import (
 )
 
 ROOT = pathlib.Path(__file__).parents[1]
-EDGES = (('sep_conv_3x3', 0, 2), ('skip_connect', 1, 2), ('max_pool_3x3', 2, 3))
+EDGES = (('dil_conv_3x3', 0, 2), ('skip_connect', 1, 2), ('max_pool_3x3', 2, 3))
 CELL = genotype.Genotype(EDGES, (2, 3), EDGES[:2], (2,))
 OTHER = genotype.Genotype(EDGES, (2, 3), EDGES[1:2], (2,))
 

@@ -24,7 +24,7 @@ TINY = {
   'weights.learning_rate': 0.2, 'parallel.backend': 'single',
 }  # fmt: skip
 SEARCH = {
-  'data.name': 'digits', 'data.image_size': 8, 'data.fraction': 0.2, 'space.num_intermediate': 2,
+  'data.name': 'digits', 'data.image_size': 8, 'data.fraction': 0.2, 'space.num_intermediate': 1,
   'model.channels': 2, 'model.num_layers': 1, 'model.form': 'merged', 'rule.kind': 'one_level',
   'search.epochs': 1, 'search.batch_size': 32, 'parallel.backend': 'single',
 }  # fmt: skip

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import quadratic, random_batch, tiny_supernet
+from helpers import pool_search, quadratic, random_batch, random_state, tiny_supernet
+from small_networks import first_variables
 
 from stretchnas_jax.cells import topology
 from stretchnas_jax.data.batches.examples import Batch, Examples
@@ -90,6 +91,22 @@ def smooth(weights, arch, examples, draw=1):
   return optax.softmax_cross_entropy_with_integer_labels(h @ weights['out'], examples.labels).mean()
 
 
+@jax.jit
+def gradients_and_path(step_size, weights, arch, batch):
+  """(the gradients by differences and exact ones, third derivatives along u, |u|)"""
+  step = lambda params, g: jax.tree.map(lambda p, g: p - 0.5 * g, params, g)
+  args = smooth, weights, arch, batch, Context({}, step)
+  exact, found = bilevel.exact_second_order()(*args), bilevel.second_order(step_size)(*args)
+  ahead = step(weights, jax.grad(smooth)(weights, arch, batch.train))
+  v = jax.grad(smooth)(ahead, arch, batch.val_alpha)
+  norm = optax.tree.norm(v)
+  along = lambda t: jax.tree.map(lambda p, v: p + t * v / norm, weights, v)
+  curve = lambda t: jax.grad(smooth, 1)(along(t), arch, batch.train)
+  derivative = lambda f: lambda t: jax.jvp(f, (t,), (1.0,))[1]
+  third = jax.vmap(derivative(derivative(derivative(curve))))
+  return found, exact, third(jnp.linspace(-1, 1, 21) * step_size), norm
+
+
 @pytest.mark.parametrize('step_size', [0.1, 0.01])
 def test_error_is_at_most_a_sixth_of_the_third_derivative(step_size):
   """|error| <= |u| h^2 / 6 max |g'''|, u the direction, g the gradient along it; and it is near."""
@@ -98,19 +115,8 @@ def test_error_is_at_most_a_sixth_of_the_third_derivative(step_size):
   batch = Batch(examples(), examples(), None)
   weights = {'in': rng.normal(size=(5, 6)), 'out': rng.normal(size=(6, 3))}
   arch = Arch({'normal': rng.normal(size=3)}, {'normal': rng.normal(size=1)})
-  step = lambda params, g: jax.tree.map(lambda p, g: p - 0.5 * g, params, g)
   with jax.enable_x64(True):
-    args = smooth, weights, arch, batch, Context({}, step)
-    exact, found = bilevel.exact_second_order()(*args), bilevel.second_order(step_size)(*args)
-    ahead = step(weights, jax.grad(smooth)(weights, arch, batch.train))
-    v = jax.grad(smooth)(ahead, arch, batch.val_alpha)
-    norm = optax.tree.norm(v)
-    along = lambda t: jax.tree.map(lambda p, v: p + t * v / norm, weights, v)
-    curve = lambda t: jax.grad(smooth, 1)(along(t), arch, batch.train)
-    derivative = lambda f: lambda t: jax.jvp(f, (t,), (1.0,))[1]
-    third = jax.vmap(derivative(derivative(derivative(curve))))
-    path = third(jnp.linspace(-step_size, step_size, 21))
-    found, exact, path, norm = jax.device_get((found, exact, path, norm))
+    found, exact, path, norm = jax.device_get(gradients_and_path(step_size, weights, arch, batch))
   for ours, true, g in zip(*map(jax.tree.leaves, (found, exact, path)), strict=True):
     bound = 0.5 * norm * step_size**2 / 6 * abs(g).max(0)
     assert (abs(ours - true) <= 1.02 * bound + 1e-13).all()
@@ -136,14 +142,16 @@ def task_loss(net, batch_stats, params, arch, examples):
   return -(labels * jax.nn.log_softmax(logits)).sum(-1).mean(), updated['batch_stats']
 
 
+RATES = {'learning_rate': 0.1, 'clip_norm': 0.5}
+
+
 def make(rule, **options):
   """Returns a search whose architecture moves by plain gradients, with DARTS' virtual step."""
-  rates = {'learning_rate': 0.1, 'clip_norm': 0.5}
   return bilevel.make_search(
     tiny_supernet(), table(), rule, image_shape=(8, 8, 1), penalty_weight=0.0,
     arch_tx=optax.sgd(1.0),
-    weights_tx=optimizers.weights_tx(100, **rates),
-    virtual_tx=optimizers.weights_tx(100, **rates | {'clip_norm': None}), **options,
+    weights_tx=optimizers.weights_tx(100, **RATES),
+    virtual_tx=optimizers.weights_tx(100, **RATES | {'clip_norm': None}), **options,
   )  # fmt: skip
 
 
@@ -158,18 +166,16 @@ def rules_on_the_network(key, form, dtype):
   `after_step(t)` is the validation loss after the step, with alpha and beta t further along `way`.
   """
   net = tiny_supernet(form).clone(dtype=dtype)
-  state = jax.jit(make(bilevel.first_order()).init)(key)
-  params, arch, batch_stats = jax.tree.map(
-    lambda x: x.astype(dtype), (state.params, state.arch, state.batch_stats)
-  )
   batch = random_batch(key, shared=True, dtype=dtype)
+  variables = first_variables(net, batch.train.images, dtype=dtype)
+  params, batch_stats = variables['params'], variables['batch_stats']
+  arch = jax.tree.map(lambda x: x.astype(dtype), random_state(make(bilevel.first_order())).arch)
   loss = lambda *args, draw=1: task_loss(net, batch_stats, *args[:3])[0]
   # Clipped here, so that the derivative of the clipping counts too.
   tx = optimizers.weights_tx(100, learning_rate=0.1, clip_norm=0.5)
   step = functools.partial(second_order.virtual_step, tx, tx.init(params), None)
-  leaves, structure = jax.tree.flatten(arch)
-  keys = jax.tree.unflatten(structure, list(jax.random.split(key, len(leaves))))
-  way = jax.tree.map(lambda k, x: jax.random.normal(k, x.shape, dtype), keys, arch)
+  rng = np.random.default_rng(0)
+  way = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(dtype), arch)
 
   @jax.jit
   def gradients(step_size):
@@ -234,8 +240,7 @@ def darts_step(state, batch):
 def test_step_is_that_of_darts(key):
   search = make(bilevel.second_order())
   step = jax.jit(search.step)
-  state = jax.jit(search.init)(key)
-  state, _ = step(state, random_batch(key), key)  # fills the momentum
+  state, _ = step(random_state(search), random_batch(key), key)  # fills the momentum
   batch = random_batch(jax.random.key(1))
   after, metrics = step(state, batch, key)
   chex.assert_trees_all_close(after.arch, darts_step(state, batch), atol=1e-4)
@@ -254,9 +259,13 @@ def test_step_is_that_of_darts(key):
 
 
 def two_steps(key, name, backend, devices):
-  search = make(RULES[name])
+  search = pool_search(
+    RULES[name],
+    weights_tx=optimizers.weights_tx(100, **RATES),
+    virtual_tx=optimizers.weights_tx(100, **RATES | {'clip_norm': None}),
+  )
   step = parallel.data_parallel(search.step, backend=backend, devices=devices)
-  state = parallel.replicate(jax.jit(search.init)(key), backend, devices)
+  state = parallel.replicate(random_state(search), backend, devices)
   for i in range(2):
     state, metrics = step(state, random_batch(jax.random.key(i)), key)
   return jax.device_get((state, metrics))
