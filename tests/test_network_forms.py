@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import TINY_CELL
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from helpers import TINY_CELL
 from small_networks import SMALL, first_variables, images, paths, train
 
 from stretchnas_jax.cells import genotype
