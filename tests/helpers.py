@@ -117,8 +117,8 @@ def quadratic(weights: Any, arch: Any, examples: Examples, draw: int = 1) -> Any
 
 
 def tiny_supernet(form: str = 'merged') -> supernet.Supernet:
-  """Returns a supernet of one layer, two nodes and three operations, for three classes."""
-  names = ('max_pool_3x3', 'skip_connect', 'dil_conv_3x3')
+  """Returns a supernet of one layer, two nodes and two operations, for three classes."""
+  names = ('max_pool_3x3', 'dil_conv_3x3')
   return supernet.Supernet(space.SearchSpace(graph.CellGraph(2), names), 2, 1, 3, form=form)
 
 
@@ -150,19 +150,23 @@ POOL_SPACE = space.SearchSpace(graph.CellGraph(2), ('max_pool_3x3', 'skip_connec
 POOL_SHAPE = (5, 2)  # edges, operations
 
 
-def pool_supernet() -> supernet.Supernet:
-  """Returns a supernet of one layer without convolutions on edges, for three classes."""
-  return supernet.Supernet(POOL_SPACE, 2, 1, 3, form='merged')
+def pool_supernet(of: space.SearchSpace = POOL_SPACE) -> supernet.Supernet:
+  """Returns a supernet of one layer, by default without convolutions on edges, for 3 classes."""
+  return supernet.Supernet(of, 2, 1, 3, form='merged')
 
 
 def pool_search(
-  rule: Any = None, table: Any = topology.output_subsets, **options: Any
+  rule: Any = None,
+  table: Any = topology.output_subsets,
+  of: space.SearchSpace = POOL_SPACE,
+  **options: Any,
 ) -> bilevel.Search:
   """Returns a search of a network without convolutions on edges: it compiles fast.
 
   Args:
     rule: the update rule; None for the first-order one.
     table: makes the topology table from the graph.
+    of: the search space.
     options: further arguments of `make_search`.
   """
   options = {
@@ -170,7 +174,7 @@ def pool_search(
     'penalty_weight': 0.0, 'image_shape': (8, 8, 1),
   } | options  # fmt: skip
   return bilevel.make_search(
-    pool_supernet(), table(POOL_SPACE.graph), rule or bilevel.first_order(), **options
+    pool_supernet(of), table(of.graph), rule or bilevel.first_order(), **options
   )
 
 

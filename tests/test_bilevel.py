@@ -98,6 +98,20 @@ def network_loss(params, arch, batch_stats, examples):
   return -(labels * jax.nn.log_softmax(logits)).sum(-1).mean(), updated['batch_stats']
 
 
+@jax.jit
+@jax.grad
+def penalty_gradients(beta):
+  return 10 * sum(topology.invalid_topology_penalty(b, TABLE) for b in beta.values())
+
+
+ARCH_TX, WEIGHTS_TX = optimizers.arch_tx(0.01), optimizers.weights_tx(100, learning_rate=0.1)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def move(tx, gradients, opt, values):
+  return optax.apply_updates(values, tx.update(gradients, opt, values)[0])
+
+
 def expected_step(name, state, batch):
   """One step, spelled out: alpha and beta with their own optimisers, then the weights."""
   train, val = FACTORS[name]
@@ -107,25 +121,18 @@ def expected_step(name, state, batch):
   on_beta = on_alpha
   if batch.val_beta is not None:
     on_beta = scalar(state.params, state.arch, batch.val_beta)[1][1]
-  penalty = lambda beta: (
-    10 * sum(topology.invalid_topology_penalty(b, TABLE) for b in beta.values())
-  )
   add = lambda factor, a, b: jax.tree.map(lambda x, y: train * x + factor * y, a, b)
   for_alpha = add(val, on_train.alpha, on_alpha.alpha)
   for_beta = add(val, on_train.beta, on_beta.beta)
-  for_beta = jax.tree.map(jnp.add, for_beta, jax.grad(penalty)(state.arch.beta))
-  tx = optimizers.arch_tx(0.01)
-  move = lambda g, opt, x: optax.apply_updates(x, tx.update(g, opt, x)[0])
+  for_beta = jax.tree.map(jnp.add, for_beta, penalty_gradients(state.arch.beta))
   arch = Arch(
-    move(for_alpha, state.alpha_opt, state.arch.alpha),
-    move(for_beta, state.beta_opt, state.arch.beta),
+    move(ARCH_TX, for_alpha, state.alpha_opt, state.arch.alpha),
+    move(ARCH_TX, for_beta, state.beta_opt, state.arch.beta),
   )
   (value, stats), (gradients, _) = scalar(
     state.params, state.arch if RULES[name].simultaneous else arch, batch.train
   )
-  weights = optimizers.weights_tx(100, learning_rate=0.1)
-  updates, _ = weights.update(gradients, state.weights_opt, state.params)
-  return arch, optax.apply_updates(state.params, updates), stats, value
+  return arch, move(WEIGHTS_TX, gradients, state.weights_opt, state.params), stats, value
 
 
 @pytest.mark.parametrize('unroll', [False, True], ids=['scanned', 'unrolled'])
@@ -182,7 +189,8 @@ def test_penalty_connects_the_nodes(first_state, key):
 
 def three_steps(state, backend, devices):
   step = parallel.data_parallel(make(RULES['mixed']).step, backend=backend, devices=devices)
-  state = parallel.replicate(state, backend, devices)
+  # The step uses the memory of its first argument again, so that it gets a copy.
+  state = parallel.replicate(jax.tree.map(jnp.array, state), backend, devices)
   for i in range(3):
     state, metrics = step(state, random_batch(jax.random.key(i)), jax.random.key(0))
   return jax.device_get((state, metrics))

@@ -26,7 +26,7 @@ from stretchnas_jax.runs.parts import Parts
 CONFIG = ROOT / 'configs' / 'own_parts.py'
 FIELDS = {
   'data.fraction': 0.2, 'model.channels': 2, 'model.num_layers': 1, 'model.form': 'merged',
-  'search.epochs': 2, 'search.steps_per_call': 2, 'parallel.backend': 'single',
+  'search.epochs': 4, 'search.steps_per_call': 2, 'parallel.backend': 'single',
 }  # fmt: skip
 
 
@@ -41,9 +41,18 @@ def own_cache(cache, monkeypatch):
   monkeypatch.setenv('XDG_CACHE_HOME', str(cache))
 
 
-def command(workdir: pathlib.Path) -> list[str]:
+@pytest.fixture(scope='module')
+def config_file(tmp_path_factory):
+  """The config file of the repository, with fewer nodes, so that it compiles fast."""
+  path, text = tmp_path_factory.mktemp('config') / CONFIG.name, CONFIG.read_text('utf-8')
+  assert 'CellGraph(3)' in text
+  path.write_text(text.replace('CellGraph(3)', 'CellGraph(1)'), 'utf-8')
+  return path
+
+
+def command(config_file: pathlib.Path, workdir: pathlib.Path) -> list[str]:
   fields = [f'--config.{name}={value}' for name, value in FIELDS.items()]
-  start = [sys.executable, '-m', 'stretchnas_jax.search', f'--config={CONFIG}']
+  start = [sys.executable, '-m', 'stretchnas_jax.search', f'--config={config_file}']
   return [*start, f'--workdir={workdir}', *fields]
 
 
@@ -52,10 +61,10 @@ def environment(cache: pathlib.Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope='module')
-def finished(tmp_path_factory, cache):
+def finished(tmp_path_factory, config_file, cache):
   """A search by the command that was never stopped."""
   path = tmp_path_factory.mktemp('own') / 'run'
-  subprocess.run(command(path), check=True, env=environment(cache), cwd=path.parent)
+  subprocess.run(command(config_file, path), check=True, env=environment(cache), cwd=path.parent)
   return path
 
 
@@ -64,18 +73,17 @@ def test_a_config_file_with_own_parts_is_short():
 
 
 def test_a_killed_search_with_own_parts_ends_bit_for_bit_like_one_that_was_not(
-  finished, tmp_path, cache
+  finished, config_file, tmp_path, cache
 ):
   path = tmp_path / 'run'
-  process = subprocess.Popen(
-    command(path), env=environment(cache), cwd=tmp_path, stderr=subprocess.DEVNULL
-  )
+  words, env = command(config_file, path), environment(cache)
+  process = subprocess.Popen(words, env=env, cwd=tmp_path, stderr=subprocess.DEVNULL)
   while not list(path.glob('checkpoints/[0-9]*/_CHECKPOINT_METADATA')):
     assert process.poll() is None and time.sleep(0.02) is None
   process.send_signal(signal.SIGKILL)
   process.wait()
   assert not (path / 'result.json').exists()
-  subprocess.run(command(path), check=True, env=environment(cache), cwd=tmp_path)
+  subprocess.run(words, check=True, env=env, cwd=tmp_path)
   for name in ('metrics.jsonl', 'genotypes.jsonl'):
     assert without_clock(path / name) == without_clock(finished / name)
   variables = [stretchnas_jax.load_trained(each)[1] for each in (path, finished)]

@@ -8,10 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import pool_search, quadratic, random_batch, random_state, tiny_supernet
+from helpers import (
+  POOL_SPACE,
+  pool_search,
+  pool_supernet,
+  quadratic,
+  random_batch,
+  random_state,
+  tiny_supernet,
+)
 from small_networks import first_variables
 
-from stretchnas_jax.cells import topology
+from stretchnas_jax.cells import graph, space, topology
 from stretchnas_jax.data.batches.examples import Batch, Examples
 from stretchnas_jax.learning import bilevel, optimizers, second_order
 from stretchnas_jax.learning.state import Arch, Context
@@ -126,8 +134,7 @@ def test_error_is_at_most_a_sixth_of_the_third_derivative(step_size):
 # ---- a search network ----------------------------------------------------------------------------
 
 
-def table():
-  return topology.output_subsets(tiny_supernet().space.graph)
+TABLE = topology.output_subsets(POOL_SPACE.graph)
 
 
 def task_loss(net, batch_stats, params, arch, examples):
@@ -135,7 +142,7 @@ def task_loss(net, batch_stats, params, arch, examples):
   logits, updated = net.apply(
     {'params': params, 'batch_stats': batch_stats}, examples.images,
     {c: jax.nn.softmax(arch.alpha[c]) for c in arch.alpha},
-    {c: topology.edge_scores(arch.beta[c], table()) for c in arch.beta},
+    {c: topology.edge_scores(arch.beta[c], TABLE) for c in arch.beta},
     train=True, mutable=['batch_stats'],
   )  # fmt: skip
   labels = jax.nn.one_hot(examples.labels, 3, dtype=logits.dtype)
@@ -147,12 +154,12 @@ RATES = {'learning_rate': 0.1, 'clip_norm': 0.5}
 
 def make(rule, **options):
   """Returns a search whose architecture moves by plain gradients, with DARTS' virtual step."""
-  return bilevel.make_search(
-    tiny_supernet(), table(), rule, image_shape=(8, 8, 1), penalty_weight=0.0,
-    arch_tx=optax.sgd(1.0),
+  return pool_search(
+    rule,
     weights_tx=optimizers.weights_tx(100, **RATES),
-    virtual_tx=optimizers.weights_tx(100, **RATES | {'clip_norm': None}), **options,
-  )  # fmt: skip
+    virtual_tx=optimizers.weights_tx(100, **RATES | {'clip_norm': None}),
+    **options,
+  )
 
 
 def relative(a, b):
@@ -216,7 +223,7 @@ def test_search_network_in_single_precision(key):
 
 def darts_step(state, batch):
   """Returns the move of alpha and beta by DARTS' formulas, with the optimizer's own state."""
-  value = lambda *args: task_loss(tiny_supernet(), state.batch_stats, *args)[0]
+  value = lambda *args: task_loss(pool_supernet(), state.batch_stats, *args)[0]
   both = jax.jit(jax.grad(value, (0, 1)))
   (_, _, (trace, schedule)) = state.weights_opt
   rate = 0.001 + (0.1 - 0.001) * (1 + np.cos(np.pi * int(schedule.count) / 100)) / 2
@@ -247,7 +254,7 @@ def test_step_is_that_of_darts(key):
   # The weights and the running averages are those of the step itself; nothing else is kept.
   (value, stats), gradients = jax.jit(
     jax.value_and_grad(
-      functools.partial(task_loss, tiny_supernet(), state.batch_stats), has_aux=True
+      functools.partial(task_loss, pool_supernet(), state.batch_stats), has_aux=True
     )
   )(state.params, after.arch, batch.train)
   tx = optimizers.weights_tx(100, learning_rate=0.1, clip_norm=0.5)
@@ -258,12 +265,11 @@ def test_step_is_that_of_darts(key):
   np.testing.assert_allclose(metrics['train_loss'], value, rtol=1e-5)
 
 
+SKIPS = space.SearchSpace(graph.CellGraph(1), ('none', 'skip_connect'))
+
+
 def two_steps(key, name, backend, devices):
-  search = pool_search(
-    RULES[name],
-    weights_tx=optimizers.weights_tx(100, **RATES),
-    virtual_tx=optimizers.weights_tx(100, **RATES | {'clip_norm': None}),
-  )
+  search = make(RULES[name], of=SKIPS)
   step = parallel.data_parallel(search.step, backend=backend, devices=devices)
   state = parallel.replicate(random_state(search), backend, devices)
   for i in range(2):
