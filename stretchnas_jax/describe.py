@@ -28,7 +28,7 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
   """Counts everything; returns the function that prints the text."""
   if args.genotype == 'zoo':
     rows = '\n'.join(f'{name:16}  {about["source"]}' for name, about in zoo.PUBLISHED.items())
-    return lambda: print(rows)
+    return lambda: output.result(rows)
   cell, channels = find_cell.genotype_from(args.genotype), args.channels
   operations = find_cell.own_operations(args.genotype, args.trust)
   target, shape = getattr(args, 'target-params'), image_shape(getattr(args, 'image-size'))
