@@ -230,4 +230,7 @@ def _unlabelled(images: Sequence[str], labelled: Iterable[str]) -> tuple[str, ..
   missing = sorted(set(images) - set(labelled))
   if not missing:
     return ()
-  return (f'{len(missing)} images have no label and are not used, for example {missing[0]!r}',)
+  verbs = ('images have', 'are') if len(missing) > 1 else ('image has', 'is')
+  return (
+    f'{len(missing)} {verbs[0]} no label and {verbs[1]} not used, for example {missing[0]!r}',
+  )
