@@ -132,6 +132,8 @@ def expected_step(name, state, batch):
   (value, stats), (gradients, _) = scalar(
     state.params, state.arch if RULES[name].simultaneous else arch, batch.train
   )
+  # The first step moves running averages a tenth of the way and divides by 1 - 0.9.
+  stats = jax.tree.map(lambda x, y: x + (y - x) / 0.1, state.batch_stats, stats)
   return arch, move(WEIGHTS_TX, gradients, state.weights_opt, state.params), stats, value
 
 

@@ -135,15 +135,18 @@ def test_kernels_start_as_in_pytorch(depthwise, fan_in):
   assert abs(np.mean(kernel)) < 0.1 * bound
 
 
-def test_batch_norm_in_training():
+@pytest.mark.parametrize('rule, ddof', [('corrected', 1), ('plain', 0)])
+def test_batch_norm_in_training(rule, ddof):
   x = images(3, 4, 5, 2) * 3 + 1
-  module = layers.batch_norm(True, layers.Style())
+  module = layers.batch_norm(True, layers.Style(batch_norm=rule))
   variables = shaken(first_variables(module, x))
   y, new = module.apply(variables, x, mutable=['batch_stats'])
   mean, var = x.astype(np.float64).mean((0, 1, 2)), x.astype(np.float64).var((0, 1, 2))
   batch = {'mean': mean, 'var': var}
   np.testing.assert_allclose(y, norm(x, variables['params'], batch), rtol=1e-4, atol=1e-4)
-  for field, value in batch.items():
+  # PyTorch normalises with the variance of the batch, and keeps the one over n - 1.
+  kept = {'mean': mean, 'var': x.astype(np.float64).var((0, 1, 2), ddof=ddof)}
+  for field, value in kept.items():
     moved = 0.9 * variables['batch_stats'][field] + 0.1 * value
     np.testing.assert_allclose(new['batch_stats'][field], moved, rtol=1e-5)
 

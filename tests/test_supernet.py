@@ -117,7 +117,7 @@ def test_darts_supernet_has_the_published_number_of_weights():
 @pytest.mark.parametrize('form', ['merged', 'planes'])
 def test_evaluation_uses_running_averages(form):
   """After many updates from one batch, evaluation mode gives that batch's training logits."""
-  net = supernet.Supernet(small(1, FEW[1:4]), 4, 1, 3, form=form)
+  net = supernet.Supernet(small(1, FEW[1:4]), 4, 1, 3, form=form, batch_norm='plain')
   variables, images, *_ = network_case(net, (8, 8, 3), batch=6)
   train = jax.jit(lambda v: net.apply(v, images, train=True, mutable=['batch_stats']))
   for _ in range(200):

@@ -3,7 +3,15 @@
 from ml_collections import ConfigDict
 
 from stretchnas_jax.config.checks import check_kind, flatten, updated, validate
-from stretchnas_jax.config.defaults import FIELDS, default_config, rows, search_config, train_config
+from stretchnas_jax.config.defaults import (
+  FIELDS,
+  default_config,
+  former_values,
+  rows,
+  search_config,
+  train_config,
+  when_absent,
+)
 
 __all__ = [
   'FIELDS',
@@ -11,9 +19,11 @@ __all__ = [
   'check_kind',
   'default_config',
   'flatten',
+  'former_values',
   'rows',
   'search_config',
   'train_config',
   'updated',
   'validate',
+  'when_absent',
 ]

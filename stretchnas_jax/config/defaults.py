@@ -84,6 +84,11 @@ def _data(own: Mapping[str, Field], cutout: int) -> dict[str, Field]:
 _SEED = {'seed': Field(0, 'of initial values, the order of images and all other draws', whole(0))}
 _FRACTION = Field(1.0, 'part of the training images that is used', above(0, 1))
 _DTYPE = Field('float32', 'number format of the computation; parameters stay float32')
+_BATCH_NORM = Field(
+  'corrected',
+  "running averages: corrected has PyTorch's variances and forgets its start; plain: as in 0.1",
+  absent='plain',
+)
 _STEM = Field('cifar', 'first layers of the network; imagenet is for large images')
 _SCHEDULE_BY = Field('step', 'whether the learning rate changes after every step or every epoch')
 _BATCH = 'images of a batch, over all devices'
@@ -134,6 +139,7 @@ SEARCH = {
   'model.num_layers': Field(8, 'cells', whole(1)),
   'model.stem': _STEM,
   'model.dtype': _DTYPE,
+  'model.batch_norm': _BATCH_NORM,
   'model.form': Field('auto', 'how the supernet computes; auto: planes on a CPU, else merged'),
   'model.remat': Field(False, 'less memory, slower steps'),
   'topology.kind': Field('output_subsets', 'which edges a cell may keep; see the topology tables'),
@@ -175,6 +181,7 @@ TRAIN = {
   'model.stem': _STEM,
   'model.auxiliary': Field(True, 'a second classifier, used in training only'),
   'model.dtype': _DTYPE,
+  'model.batch_norm': _BATCH_NORM,
   'train.epochs': Field(600, 'passes over the training images', whole(1)),
   'train.batch_size': Field(96, _BATCH, whole(1)),
   'train.auxiliary_weight': Field(0.4, 'weight of the loss of the second classifier', at_least(0)),
@@ -250,3 +257,33 @@ def default_config(kind: str) -> ConfigDict:
     value: Any = field.default if field.kind is None else config_dict.placeholder(field.kind)
     (config[group] if group else config)[last] = value
   return config
+
+
+def when_absent(config: ConfigDict) -> ConfigDict:
+  """Returns a default config with the values that its fields have in runs made before them.
+
+  Args:
+    config: all fields of a search or of a training at their defaults; it stays as it is.
+  """
+  config = config.copy_and_resolve_references()
+  config.update_from_flattened_dict(former_values(config, ()))
+  return config
+
+
+def former_values(config: ConfigDict, stored: Collection[str]) -> dict[str, Any]:
+  """Returns the fields that a run has not stored and whose default was another when it was made.
+
+  Args:
+    config: of a search or of a training; a field that is not at its default is left out.
+    stored: the names of the stored fields.
+
+  Returns:
+    Their values then, by full names.
+  """
+  kind = 'search' if 'search' in config else 'train'
+  found = {}
+  for name, field in FIELDS[kind].items():
+    group, _, last = name.rpartition('.')
+    if field.absent is not None and name not in stored and config[group][last] == field.default:
+      found[name] = field.absent
+  return found

@@ -29,12 +29,14 @@ class Field(NamedTuple):
     meaning: words for a person, on one line.
     check: of its values; None where every value of its type is allowed.
     kind: type of a field whose default is None; None is then allowed beside that type.
+    absent: its value in a run that was made before the field was there; None: the default.
   """
 
   default: Any
   meaning: str
   check: Check | None = None
   kind: type | None = None
+  absent: Any = None
 
 
 def one_of(names: Collection[str]) -> Check:

@@ -39,6 +39,7 @@ from stretchnas_jax.learning.search_parts import Scores, SearchParts, StepInputs
 from stretchnas_jax.learning.second_order import virtual_step
 from stretchnas_jax.learning.state import Arch, Context, SearchState
 from stretchnas_jax.networks import initializers
+from stretchnas_jax.networks.running_averages import settle
 from stretchnas_jax.networks.supernet import Supernet
 
 __all__ = [
@@ -225,7 +226,8 @@ def _step(
   run = search_step.unrolled_step if unrolled else search_step.scanned_step
   after, metrics = run(step_parts, state, batch)
   metrics['penalty'] = penalties_lib.invalid_topology(after.arch.beta, parts.table)
-  return after._replace(step=after.step + 1), metrics
+  batch_stats = settle(parts.net, state.batch_stats, after.batch_stats, state.step)
+  return after._replace(step=after.step + 1, batch_stats=batch_stats), metrics
 
 
 def _evaluate(

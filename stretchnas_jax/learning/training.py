@@ -14,6 +14,7 @@ from stretchnas_jax.data.batches.examples import Examples
 from stretchnas_jax.learning import losses
 from stretchnas_jax.networks import initializers
 from stretchnas_jax.networks.network import FixedNetwork
+from stretchnas_jax.networks.running_averages import settle
 
 TOP5_CLASSES = 11
 """The fewest classes for which the top-5 accuracy is counted."""
@@ -144,6 +145,7 @@ def _step(
   gradients, (value, accuracy, batch_stats) = jax.grad(loss, has_aux=True)(state.params)
   gradients = losses.pmean(gradients, axis_name)
   params, opt = losses.move(recipe.tx, gradients, state.opt, state.params)
+  batch_stats = settle(recipe.net, state.batch_stats, batch_stats, state.step)
   metrics = {'train_loss': value, 'train_accuracy': accuracy}
   return TrainState(state.step + 1, params, batch_stats, opt), metrics
 

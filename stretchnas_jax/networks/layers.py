@@ -7,6 +7,7 @@ work. A stride of 2 gives `ceil(H / 2)` rows. Parameters are the same in both la
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import cast
 
 import flax.linen as nn
 import jax
@@ -31,11 +32,13 @@ class Style:
     dtype: the type of the computation; parameters and batch statistics are float32.
     axis_name: the parallel axis over which batch statistics are taken, or None.
     layout: the layout of the feature maps that enter and leave a layer.
+    batch_norm: the rule of running averages, a member of `batch_norm.RULES`.
   """
 
   dtype: DTypeLike = jnp.float32
   axis_name: str | None = None
   layout: type[Layout] = ChannelsLast
+  batch_norm: str = 'corrected'
 
 
 # The functions below are jitted by themselves only so that equal layers are traced once.
@@ -120,6 +123,28 @@ class Conv(nn.Module):
     return convolve(x, kernel, self.strides, padding, self.dilation, groups)
 
 
+class BatchNorm(nn.BatchNorm):
+  """Linen's batch norm, with PyTorch's factor n / (n - 1) of the running variance.
+
+  Attributes:
+    unbiased: whether there is that factor.
+  """
+
+  unbiased: bool = True
+
+  def __call__(self, x: FeatureMap) -> FeatureMap:  # pyrefly: ignore[bad-override]
+    """Returns the normalised maps."""
+    moves = self.unbiased and not self.use_running_average and not self.is_initializing()
+    before = self.get_variable('batch_stats', 'var') if moves else None
+    y = super().__call__(x)
+    if moves:
+      factor = batch_norm_lib.count_factor(x, self.axis, self.axis_name)
+      rest = self.momentum * cast(Array, before)
+      after = rest + factor * (self.get_variable('batch_stats', 'var') - rest)
+      self.put_variable('batch_stats', 'var', after)
+    return y
+
+
 def batch_norm(train: bool, style: Style, name: str | None = None) -> nn.BatchNorm:
   """Returns a batch norm with scale and bias and PyTorch's defaults.
 
@@ -128,13 +153,14 @@ def batch_norm(train: bool, style: Style, name: str | None = None) -> nn.BatchNo
     style: the type of the computation; scale, bias and moments are float32.
     name: the name of the module.
   """
-  return nn.BatchNorm(
+  return BatchNorm(
     not train,
     axis=style.layout.channel_axis,
     momentum=batch_norm_lib.MOMENTUM,
     epsilon=batch_norm_lib.EPSILON,
     dtype=style.dtype,
     axis_name=style.axis_name,
+    unbiased=style.batch_norm == 'corrected',
     name=name,
   )
 

@@ -18,6 +18,7 @@ from stretchnas_jax.cells.space import meant, reduction_layers
 from stretchnas_jax.networks import checks, operations, own_operations, stems_and_heads
 from stretchnas_jax.networks.drop_path import keep_factors
 from stretchnas_jax.networks.fixed_cell import FixedCell
+from stretchnas_jax.networks.forms import batch_norm
 from stretchnas_jax.networks.forms.layouts import BatchLast, ChannelsLast, FeatureMap
 from stretchnas_jax.networks.layer_plan import Layer, plan_layers
 from stretchnas_jax.networks.layers import GlobalMean, Style
@@ -52,6 +53,7 @@ class FixedNetwork(nn.Module):
     form: how cells are computed: 'plain' (over `[B, H, W, C]`), 'planes' (over `[C, H, W, B]`; it
       has gradients, but no forward-mode ones), or 'auto': the faster one for the platform. Both
       have the same parameters.
+    batch_norm: as for `Supernet`.
   """
 
   genotype: Genotype
@@ -64,6 +66,7 @@ class FixedNetwork(nn.Module):
   dtype: DTypeLike = jnp.float32
   axis_name: str | None = None
   form: str = 'auto'
+  batch_norm: str = 'corrected'
 
   def __post_init__(self) -> None:
     checks.check_choice('stem', self.stem, stems_and_heads.STEMS)
@@ -71,6 +74,7 @@ class FixedNetwork(nn.Module):
     checks.check_size('num_layers', self.num_layers)
     checks.check_size('num_classes', self.num_classes)
     checks.check_choice('form', self.form, ('auto', *FORMS))
+    checks.check_choice('batch_norm', self.batch_norm, batch_norm.RULES)
     known = [*operations.OPERATIONS, *(self.operations or {})]
     for name, _, _ in (*self.genotype.normal, *self.genotype.reduce):
       if name not in known:
@@ -120,7 +124,7 @@ class FixedNetwork(nn.Module):
 
   def _style(self) -> Style:
     """The style of stem and heads, which are channels-last."""
-    return Style(self.dtype, self.axis_name)
+    return Style(self.dtype, self.axis_name, batch_norm=self.batch_norm)
 
   # ---- auxiliary head ----------------------------------------------------------------------------
 

@@ -62,6 +62,7 @@ class SearchCell(nn.Module):
     form: a name in `FORMS`; feature maps are in the form's layout.
     operations: a researcher's own operations.
     axis_name: the parallel axis over which batch statistics are taken, or None.
+    batch_norm: as for `Supernet`.
   """
 
   space: SearchSpace
@@ -71,6 +72,7 @@ class SearchCell(nn.Module):
   form: str
   operations: own_operations.OwnOperations | None = None
   axis_name: str | None = None
+  batch_norm: str = 'corrected'
 
   def setup(self) -> None:
     """Creates the parameters of all edges, and the running averages."""
@@ -105,14 +107,15 @@ class SearchCell(nn.Module):
     ]
     nodes += [0.0] * self.space.graph.num_intermediate
     weights = (jnp.asarray(op_weights) * jnp.asarray(edge_scores)[:, None])[self._order()]
-    seen = []
+    entries, seen = nodes[:2], []
     for group in self._groups():
       nodes, moments = self._add_built_in(group, nodes, weights, learning, train, axis_name)
       nodes = self._add_own(group, nodes, weights, train)
       seen.append(moments)
     if train and not self.is_initializing() and self.is_mutable_collection('batch_stats'):
       batch = jax.lax.stop_gradient(norms.batch | edge_groups.join_moments(seen))
-      self.running.value = batch_norm_lib.update_running(self.running.value, batch)
+      factors = self._count_factors(cast(Array, entries[0]), cast(Array, nodes[2]))
+      self.running.value = batch_norm_lib.update_running(self.running.value, batch, factors)
     return jnp.concatenate(nodes[2:], self._layout.channel_axis)
 
   # ---- parameters and running averages -----------------------------------------------------------
@@ -158,6 +161,19 @@ class SearchCell(nn.Module):
       elif name == 'skip_connect' and self.reduction:
         shapes[name] = (2 * graph.num_intermediate, channels)
     return shapes
+
+  def _count_factors(self, entry: FeatureMap, node: FeatureMap) -> dict[str, float]:
+    """Returns PyTorch's factor of the variance for each batch norm.
+
+    Both inputs of the cell have one size, and every other batch norm has the size of a node.
+    """
+    if self.batch_norm != 'corrected':
+      return {}
+    of_entry, of_node = (
+      batch_norm_lib.count_factor(x, self._layout.channel_axis, self.axis_name)
+      for x in (entry, node)
+    )
+    return {name: of_entry if name.startswith('entry') else of_node for name in self.running.value}
 
   def _averages_of(self, group: EdgeGroup) -> batch_norm_lib.Averages:
     """The running averages of one group."""

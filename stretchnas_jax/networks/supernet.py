@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.space import CELL_TYPES, SearchSpace
 from stretchnas_jax.networks import checks, own_operations, stems_and_heads
+from stretchnas_jax.networks.forms import batch_norm
 from stretchnas_jax.networks.layer_plan import plan_layers
 from stretchnas_jax.networks.layers import GlobalMean, Style
 from stretchnas_jax.networks.search_cell import FORMS, SearchCell, is_built_in
@@ -38,6 +39,7 @@ class Supernet(nn.Module):
     dtype: the type of the computation. Parameters, batch statistics, mixture weights and logits are
       float32.
     axis_name: the parallel axis over which batch statistics are taken, or None.
+    batch_norm: the rule of running averages, see `running_averages`: 'corrected' or 'plain'.
   """
 
   space: SearchSpace
@@ -50,6 +52,7 @@ class Supernet(nn.Module):
   remat: bool = False
   dtype: DTypeLike = jnp.float32
   axis_name: str | None = None
+  batch_norm: str = 'corrected'
 
   def __post_init__(self) -> None:
     checks.check_size('channels', self.channels, even=True)
@@ -57,6 +60,7 @@ class Supernet(nn.Module):
     checks.check_size('num_classes', self.num_classes)
     checks.check_choice('stem', self.stem, stems_and_heads.STEMS)
     checks.check_choice('form', self.form, ('auto', *FORMS))
+    checks.check_choice('batch_norm', self.batch_norm, batch_norm.RULES)
     for name in self.space.primitives:
       if not is_built_in(name) and name not in (self.operations or {}):
         raise ValueError(f'operations has no module for {name!r} of the search space')
@@ -92,7 +96,7 @@ class Supernet(nn.Module):
     s0, s1 = map(layout.enter, self._enter(jnp.asarray(images, self.dtype), train))
     for i, layer in enumerate(plan_layers(self.channels, self.num_layers, self.stem)):
       cell = build(
-        self.space, *layer, form, self.operations, self.axis_name, name=f'cell_{i}'
+        self.space, *layer, form, self.operations, self.axis_name, self.batch_norm, name=f'cell_{i}'
       )  # fmt: skip
       kind = CELL_TYPES[layer.reduction]
       s0, s1 = s1, cell(s0, s1, op_weights[kind], edge_scores[kind], train, learning)
@@ -120,7 +124,7 @@ class Supernet(nn.Module):
     self, images: Float[Array, 'B H W c'], train: bool
   ) -> tuple[Float[Array, 'B p q D'], Float[Array, 'B r s D']]:
     """Both inputs of the first cell, with 3 C channels."""
-    style, width = Style(self.dtype, self.axis_name), 3 * self.channels
+    style, width = Style(self.dtype, self.axis_name, batch_norm=self.batch_norm), 3 * self.channels
     if self.stem == 'imagenet':
       return stems_and_heads.ImageNetStem(width, style, name='stem')(images, train)
     x = stems_and_heads.cifar_stem(images, width, train, style, ('stem', 'stem_norm'))

@@ -11,7 +11,7 @@ from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.data.datasets import encoded, loading, splits
 from stretchnas_jax.learning import bilevel, optimizers, training
 from stretchnas_jax.machine import parallel
-from stretchnas_jax.networks import network, stems_and_heads, supernet
+from stretchnas_jax.networks import network, running_averages, stems_and_heads, supernet
 from stretchnas_jax.networks import sizes as sizes_lib
 from stretchnas_jax.runs.parts import Parts
 
@@ -60,6 +60,7 @@ CHOICES = {
   'model.stem': stems_and_heads.STEMS,
   'model.form': ('auto', *supernet.FORMS),
   'model.dtype': _DTYPES,
+  'model.batch_norm': running_averages.RULES,
   'topology.kind': tuple(TOPOLOGIES),
   'topology.by': topology.SIDES,
   'relaxation.kind': tuple(RELAXATIONS),
@@ -129,6 +130,7 @@ def search_objects(
     operations=parts.operations,
     remat=config.model.remat,
     dtype=jnp.dtype(config.model.dtype),
+    batch_norm=config.model.batch_norm,
   )
   table = parts.table(net.space.graph)
   if table is None:
@@ -188,6 +190,7 @@ def train_objects(
     model.auxiliary,
     dtype=jnp.dtype(model.dtype),
     operations=parts.operations,
+    batch_norm=model.batch_norm,
   )
   sizes = _measured_sizes(net, tuple(image_shape))
   tx = optimizers.clipped_sgd(

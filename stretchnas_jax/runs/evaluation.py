@@ -19,6 +19,7 @@ from stretchnas_jax.runs.parts import Parts
 FREE = (
   'data.path', 'data.workers', 'data.on_bad_image', 'data.max_pixels', 'train.batch_size',
   'train.steps_per_call', 'parallel', 'checkpoint', 'log', 'seed',
+  'model.batch_norm', 'weights.schedule', 'weights.schedule_by',
 )  # fmt: skip
 
 

@@ -1,6 +1,12 @@
 """Checks that a folder and its checkpoints belong to the run that is to go on there."""
 
+import pathlib
+import sys
+
+from stretchnas_jax import config as config_lib
+from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.runs import checkpoint, identity, json_files
+from stretchnas_jax.runs import fields as fields_lib
 from stretchnas_jax.runs import plan as plan_lib
 from stretchnas_jax.runs import workdir as workdir_lib
 from stretchnas_jax.runs.task import FREE, Plan
@@ -55,3 +61,27 @@ def check_folder(plan: Plan, folder: workdir_lib.Workdir) -> None:
     raise workdir_lib.Refused(
       f'the checkpoints in {path} are of a run with another {others[0]}: choose another workdir'
     )
+
+
+def as_made(config: ConfigDict, path: pathlib.Path) -> ConfigDict:
+  """Returns a config with which a run of an earlier version goes on as it began.
+
+  A field that the folder lacks, and whose default is another than what that version did, gets the
+  value of that version. A line says so.
+
+  Args:
+    config: of this start.
+    path: the folder, which may be new.
+  """
+  try:
+    stored = fields_lib.flatten(json_files.read_object(path / 'config.json'))
+  except (OSError, ValueError):  # a new folder; a damaged one is named later
+    return config
+  former = config_lib.former_values(config, stored)
+  if not former or 'model.channels' not in stored:
+    return config
+  words = ', '.join(f'{field}={value}' for field, value in former.items())
+  print(f'{path} was begun by an earlier version, and goes on with {words}', file=sys.stderr)
+  config = config.copy_and_resolve_references()
+  config.update_from_flattened_dict(former)
+  return config

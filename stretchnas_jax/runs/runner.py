@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from stretchnas_jax import config as config_lib
 from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.machine import faults, output
 from stretchnas_jax.runs import checkpoint, identity, json_files, resuming, steps
@@ -232,7 +233,8 @@ class _Runner(NamedTuple):
     self, path: pathlib.Path, fields: dict, free: Sequence[str], plan: Plan
   ) -> workdir_lib.Workdir:
     """Opens a folder in which an absent field counts as its default."""
-    feeds, defaults = plan.feeds, self.task.defaults().to_dict()
+    feeds = plan.feeds
+    defaults = config_lib.when_absent(self.task.defaults()).to_dict()
     return workdir_lib.Workdir.open(
       path,
       fields,
@@ -277,6 +279,7 @@ def prepare(
   runner = _Runner(task, tuple(argv), Parts.of(parts), on_epoch, start)
   path = workdir_lib.absolute(workdir)
   workdir_lib.check_outside(path, config)
+  config = resuming.as_made(config, path)
   if seeds is None:
     return runner.prepare_one(config, path)
   return runner.prepare_seeds(config, path, seeds)

@@ -228,7 +228,7 @@ def _rebuild(
   values.pop('start_from', None)
   kind = 'train' if 'train' in values else 'search'
   like = config_lib.train_config() if kind == 'train' else config_lib.search_config()
-  config = config_lib.updated(like, values, build.CHOICES)
+  config = config_lib.updated(config_lib.when_absent(like), values, build.CHOICES)
   shapes = {
     'num_classes': len(identity['class_names']),
     'image_shape': tuple(identity['image_shape']),

@@ -14,6 +14,9 @@ from stretchnas_jax.cells.arrays import AnyArray
 EPSILON = 1e-5
 MOMENTUM = 0.9  # of the running averages; PyTorch calls it 0.1
 
+RULES = ('corrected', 'plain')
+"""How running averages move; see `count_factor` and `networks.running_averages`."""
+
 Averages: TypeAlias = Mapping[str, Mapping[str, Float[AnyArray, '...']]]
 """For each batch norm, by its name, `{'mean': [..., C], 'var': [..., C]}`."""
 
@@ -132,17 +135,41 @@ def pixel_moments(x: Float[Array, 'B H W *r']) -> tuple[Float[Array, '*r'], Floa
   return mean, square
 
 
-def update_running(running: Averages, batch: Averages) -> Averages:
+def count_factor(x: Float[Array, '...'], channel_axis: int, axis_name: str | None) -> float:
+  """Returns n / (n - 1), by which PyTorch multiplies variances before they enter the averages.
+
+  The n values of a channel lie in all images of the batch, at all pixels. With it the average
+  estimates the variance of all images, not that within a batch.
+
+  Args:
+    x: feature maps as they enter a batch norm.
+    channel_axis: the axis of the channels.
+    axis_name: the parallel axis over which the batch is spread, or None.
+  """
+  count = x.size // x.shape[channel_axis]
+  if axis_name is not None:
+    count *= lax.axis_size(axis_name)
+  return count / max(count - 1, 1)
+
+
+def update_running(
+  running: Averages, batch: Averages, factors: Mapping[str, float] | None = None
+) -> Averages:
   """Returns the running averages, moved a tenth of the way to the moments of a batch.
 
   Args:
     running: the averages so far.
     batch: the moments of the batch, with the same names.
+    factors: a factor of the variance by name, see `count_factor`; None for 1.
   """
-  return {
-    name: {
-      field: MOMENTUM * running[name][field] + (1 - MOMENTUM) * batch[name][field]
-      for field in ('mean', 'var')
+  factors = factors or {}
+  moved = {}
+  for name in running:
+    mean, var = batch[name]['mean'], batch[name]['var']
+    if name in factors:
+      var = factors[name] * var
+    moved[name] = {
+      field: MOMENTUM * running[name][field] + (1 - MOMENTUM) * value
+      for field, value in (('mean', mean), ('var', var))
     }
-    for name in running
-  }
+  return moved
