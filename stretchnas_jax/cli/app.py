@@ -90,7 +90,8 @@ def _tell(error: Exception, groups: Container[str]) -> None:
   """Ends the program with one line for a fault of the user or of the world around the program.
 
   Args:
-    error: a `Fault`, a disk that fails, numbers that diverged, too little memory; an error of
+    error: a `Fault`, a disk that fails, numbers that diverged, too little memory, devices that
+      do not start; an error of
       another type is raised again.
     groups: of the config, for the advice on memory.
   """
@@ -98,6 +99,10 @@ def _tell(error: Exception, groups: Container[str]) -> None:
     fail(one_line(error), agreed=hasattr(error, 'exit_code'))
   if is_out_of_memory(error):
     fail(memory_advice(error, groups))
+  from stretchnas_jax.machine import devices  # here, so that --help is quick
+
+  if fault := devices.start_fault(error):
+    fail(fault)
   raise error
 
 
@@ -107,11 +112,14 @@ def _start_devices(distributed: str | None) -> AbstractContextManager:
   Args:
     distributed: the value of `--distributed`; None for a process that works alone.
   """
-  from stretchnas_jax.machine import peers, start  # here, so that --help is quick
+  from stretchnas_jax.machine import devices, peers, start  # here, so that --help is quick
 
   start.set_up()
+  if not distributed:
+    devices.start()
+    return contextlib.nullcontext()
   try:
-    return peers.join(distributed) if distributed else contextlib.nullcontext()
+    return peers.join(distributed)
   except (RuntimeError, ValueError, OSError) as error:
     raise ValueError(f'--distributed: {one_line(error)}') from error
 

@@ -84,6 +84,11 @@ def _data(own: Mapping[str, Field], cutout: int) -> dict[str, Field]:
 _SEED = {'seed': Field(0, 'of initial values, the order of images and all other draws', whole(0))}
 _FRACTION = Field(1.0, 'part of the training images that is used', above(0, 1))
 _DTYPE = Field('float32', 'number format of the computation; parameters stay float32')
+_PRECISION = Field(
+  'default',
+  'of matrix products and convolutions in float32: default is what JAX takes for the device '
+  '(TF32 on NVIDIA, one pass of bfloat16 on a TPU), highest is float32 everywhere',
+)
 _BATCH_NORM = Field(
   'corrected',
   "running averages: corrected has PyTorch's variances and forgets its start; plain: as in 0.1",
@@ -139,6 +144,7 @@ SEARCH = {
   'model.num_layers': Field(8, 'cells', whole(1)),
   'model.stem': _STEM,
   'model.dtype': _DTYPE,
+  'model.precision': _PRECISION,
   'model.batch_norm': _BATCH_NORM,
   'model.form': Field('auto', 'how the supernet computes; auto: planes on a CPU, else merged'),
   'model.remat': Field(False, 'less memory, slower steps'),
@@ -181,6 +187,7 @@ TRAIN = {
   'model.stem': _STEM,
   'model.auxiliary': Field(True, 'a second classifier, used in training only'),
   'model.dtype': _DTYPE,
+  'model.precision': _PRECISION,
   'model.batch_norm': _BATCH_NORM,
   'train.epochs': Field(600, 'passes over the training images', whole(1)),
   'train.batch_size': Field(96, _BATCH, whole(1)),

@@ -1,10 +1,74 @@
 """The devices and processes of this job. The one file that asks JAX which there are."""
 
+import importlib.metadata
+import re
 from collections.abc import Iterable
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+
+# For each platform of `JAX_PLATFORMS`, how JAX gets to know it.
+_PLATFORMS = {
+  'cpu': 'pip install --force-reinstall jaxlib',
+  'cuda': 'pip install "jax[cuda13]", or "jax[cuda12]" for an older driver',
+  'gpu': 'pip install "jax[cuda13]", or "jax[cuda12]" for an older driver',
+  'rocm': 'pip install "jax[rocm7-local]"',
+  'tpu': 'pip install "jax[tpu]"',
+}
+_PLUGINS = {'cuda': 'jax-cuda', 'gpu': 'jax-cuda', 'rocm': 'jax-rocm', 'tpu': 'libtpu'}
+
+
+def start() -> None:
+  """Starts the devices of this process; a later call changes nothing.
+
+  Raises:
+    ValueError: they cannot start; one sentence says what to install or which value to give.
+  """
+  try:
+    jax.devices()
+  except RuntimeError as error:
+    raise ValueError(start_fault(error) or str(error)) from error
+
+
+def start_fault(error: RuntimeError) -> str | None:
+  """Returns the sentence for devices that cannot start; None for any other error.
+
+  Args:
+    error: an error of JAX.
+  """
+  if not re.search(
+    'unable to initialize backend|unknown backend|no devices found', str(error), re.I
+  ):
+    return None
+  wanted = [name.strip() for name in (jax.config.jax_platforms or '').split(',') if name.strip()]
+  named = f'JAX_PLATFORMS is {",".join(wanted)!r}' if wanted else 'JAX_PLATFORMS is not set'
+  unknown = [name for name in wanted if name not in _PLATFORMS]
+  if unknown:
+    return (
+      f'{named}, and JAX knows no platform {unknown[0]!r}: give cpu, cuda, rocm or tpu, or unset '
+      'JAX_PLATFORMS'
+    )
+  missing = [name for name in wanted if name != 'cpu'] or ['cpu']
+  platform = next((name for name in missing if f"'{name}'" in str(error)), missing[0])
+  if _is_installed(_PLUGINS.get(platform, '')):
+    return (
+      f'{named}, and the {platform} devices do not start, though their package is installed: check '
+      'that the machine has one and that its driver works (nvidia-smi, rocm-smi), or set '
+      'JAX_PLATFORMS=cpu'
+    )
+  return (
+    f'{named}, and this JAX cannot use {platform} devices: {_PLATFORMS[platform]}, or set '
+    'JAX_PLATFORMS=cpu'
+  )
+
+
+def _is_installed(beginning: str) -> bool:
+  """Returns whether a distribution is installed whose name begins so."""
+  if not beginning:
+    return False
+  names = (found.metadata['Name'] or '' for found in importlib.metadata.distributions())
+  return any(name.lower().replace('_', '-').startswith(beginning) for name in names)
 
 
 def all_devices(devices: Iterable[jax.Device] | None = None) -> list[jax.Device]:

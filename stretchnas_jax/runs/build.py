@@ -1,7 +1,10 @@
 """The one place where the names in a config become objects, and the list of allowed names."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -50,6 +53,7 @@ SCHEDULES = {
 
 # The learning rate changes after every step, or after every epoch.
 _SCHEDULE_BY = ('step', 'epoch')
+_PRECISIONS = ('default', 'high', 'highest')
 _DTYPES = ('float32', 'bfloat16')
 
 # The allowed names of each config field that holds a name, read off the module that uses them.
@@ -60,6 +64,7 @@ CHOICES = {
   'model.stem': stems_and_heads.STEMS,
   'model.form': ('auto', *supernet.FORMS),
   'model.dtype': _DTYPES,
+  'model.precision': _PRECISIONS,
   'model.batch_norm': running_averages.RULES,
   'topology.kind': tuple(TOPOLOGIES),
   'topology.by': topology.SIDES,
@@ -154,6 +159,8 @@ def search_objects(
     unroll=config.search.unroll,
     **({} if parts.knobs is None else {'knobs': parts.knobs}),
   )
+  at = functools.partial(at_precision, precision=config.model.precision)
+  search = search._replace(step=at(search.step), evaluate=at(search.evaluate))
   return SearchObjects(net, table, search)
 
 
@@ -209,7 +216,27 @@ def train_objects(
     steps_per_epoch=steps_per_epoch,
     epochs=epochs,
   )
+  at = functools.partial(at_precision, precision=model.precision)
+  made = made._replace(step=at(made.step), evaluate=at(made.evaluate))
   return TrainObjects(net, made, sizes)
+
+
+def at_precision(function: Callable[..., Any], precision: str) -> Callable[..., Any]:
+  """Returns a function whose matrix products and convolutions have a precision.
+
+  Args:
+    function: any function that JAX traces; gradients inside it have the precision too.
+    precision: 'high' or 'highest', see `jax.default_matmul_precision`; 'default' changes nothing.
+  """
+  if precision == 'default':
+    return function
+
+  @functools.wraps(function)
+  def precise(*args: Any, **kwargs: Any) -> Any:
+    with jax.default_matmul_precision(precision):
+      return function(*args, **kwargs)
+
+  return precise
 
 
 def _search_weights_tx(

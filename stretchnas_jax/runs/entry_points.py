@@ -6,7 +6,7 @@ from typing import Any
 
 from stretchnas_jax.cells import genotype as genotype_lib
 from stretchnas_jax.config import ConfigDict
-from stretchnas_jax.machine import start
+from stretchnas_jax.machine import devices, start
 from stretchnas_jax.runs import find_cell, runner, starting
 from stretchnas_jax.runs import parts as parts_lib
 from stretchnas_jax.runs.loop import OnEpoch
@@ -51,6 +51,7 @@ def run_search(
     ValueError, OSError: one sentence that names what is wrong.
   """
   start.set_up()
+  devices.start()
   given = Parts.of(parts, data=data)
   return prepare_search(
     config, workdir, seeds, parts=given, on_epoch=on_epoch, start_from=start_from
@@ -90,6 +91,7 @@ def run_train(
     ValueError, OSError: one sentence that names what is wrong.
   """
   start.set_up()
+  devices.start()
   given = Parts.of(parts, data=data)
   return prepare_train(
     config,

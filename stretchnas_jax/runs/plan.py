@@ -60,10 +60,19 @@ def settings_of(config: ConfigDict, group: ConfigDict, steps_per_epoch: int) -> 
   )
 
 
-def describe_data(feeds: feeds_lib.Feeds) -> str:
-  """Returns lines about the data, for a person: sizes, classes, and what was passed over."""
+def describe_data(feeds: feeds_lib.Feeds, batch_size: int) -> str:
+  """Returns lines about the data, for a person: sizes, classes, and what was passed over.
+
+  Args:
+    feeds: the data.
+    batch_size: images of a batch, over all devices.
+  """
   height, width, channels = feeds.image_shape
-  parts = ' '.join(f'{name} {size}' for name, size in feeds.sizes.items())
+  steps, left = divmod(feeds.sizes['train'], batch_size)
+  # An epoch leaves out its last, smaller batch. Each epoch has another order.
+  waiting = f'; {left} images wait for another epoch' if left else ''
+  words = {'train': f' ({steps} steps of {batch_size}{waiting})'}
+  parts = ', '.join(f'{name} {size}{words.get(name, "")}' for name, size in feeds.sizes.items())
   lines = [
     f'data      {feeds.name}: {height}x{width}x{channels}, {len(feeds.class_names)} classes; '
     f'{parts}'

@@ -10,19 +10,27 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
+
 from stretchnas_jax.machine import devices, facts
 from stretchnas_jax.runs.json_files import read_object
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'stretchnas_jax')
 
 
-def record(path: pathlib.Path, argv: Sequence[str], data: dict | None = None) -> dict:
+def record(
+  path: pathlib.Path,
+  argv: Sequence[str],
+  data: dict | None = None,
+  config: Mapping[str, Any] | None = None,
+) -> dict:
   """Returns the facts of this start, and the list of all starts so far under `starts`.
 
   Args:
     path: the `run.json` of earlier starts, if there were any.
     argv: the command line; empty for a call from Python.
     data: facts about the images, which stand under `data`.
+    config: the fields of the run, nested; None where they are not known.
   """
   try:
     starts = list(read_object(path)['starts']) if path.exists() else []
@@ -35,6 +43,7 @@ def record(path: pathlib.Path, argv: Sequence[str], data: dict | None = None) ->
     'versions': {'python': platform.python_version(), **versions()},
     'machine': facts.facts(),
     'devices': devices.names(),
+    'precision': precision(config),
     'git_commit': _git_commit(),
   }
   if starts and isinstance(starts[-1], dict) and (text := changes(starts[-1], now)):
@@ -62,6 +71,19 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 def _counted(names: Sequence[str]) -> str:
   return ' + '.join(f'{count} x {name}' for name, count in collections.Counter(names).items())
+
+
+def precision(config: Mapping[str, Any] | None) -> str:
+  """Returns the precision of matrix products, and the type and the kind of device that it is of.
+
+  Args:
+    config: the fields of the run, nested.
+  """
+  model = (config or {}).get('model', {})
+  wanted = model.get('precision', 'default')
+  if wanted == 'default':
+    wanted = f'{jax.config.jax_default_matmul_precision or "default"}'
+  return f'{wanted}, {model.get("dtype", "float32")} on {devices.kind()}'
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | None]:

@@ -65,7 +65,7 @@ def describe_plan(plan: Plan) -> str:
   rule = 'a rule of your own' if plan.parts.rule is not None else config.rule.kind
   params = sizes.count_net_params(net, plan.feeds.image_shape)
   lines = [
-    plan_lib.describe_data(plan.feeds),
+    plan_lib.describe_data(plan.feeds, settings.batch_size),
     f'space     {graph.num_intermediate} nodes, {len(graph.edges)} edges, '
     f'{operations} operations; topology {topology}, {codes} codes',
     f'supernet  {net.num_layers} cells, C {net.channels}, {net.stem} stem, '

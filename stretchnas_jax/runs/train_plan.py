@@ -79,7 +79,7 @@ def describe_plan(plan: Plan) -> str:
   warmup = f', {weights.warmup_epochs} epochs of warm-up' if weights.warmup_epochs else ''
   return '\n'.join(
     [
-      plan_lib.describe_data(plan.feeds),
+      plan_lib.describe_data(plan.feeds, settings.batch_size),
       'cell      ' + genotype_lib.summary(cell).replace('\n', '\n          '),
       f'network   {model.num_layers} cells, C {model.channels}, {model.stem} stem{head}, '
       f'{model.dtype}; {sizes.params:,} weights, {sizes.macs / 1e6:,.2f}M MACs',

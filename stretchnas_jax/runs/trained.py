@@ -18,7 +18,7 @@ from stretchnas_jax.config import names as names_lib
 from stretchnas_jax.data.batches import augment, opening
 from stretchnas_jax.learning import bilevel
 from stretchnas_jax.learning.state import Arch
-from stretchnas_jax.machine import parallel, start
+from stretchnas_jax.machine import devices, parallel, start
 from stretchnas_jax.networks import supernet
 from stretchnas_jax.runs import build, checkpoint, json_files, search_task, steps, train_task
 from stretchnas_jax.runs import identity as identity_lib
@@ -119,6 +119,8 @@ def use(saved: Saved, form: str = 'auto') -> tuple[Callable[..., Float[Array, 'B
     'metrics': next((line for line in reversed(lines) if line['step'] <= saved.step), None),
   }
 
+  network = build.at_precision(network, saved.config.model.precision)
+
   def apply_fn(variables: dict, images: AnyArray) -> Float[Array, 'B M']:
     on_device = jax.tree.map(jnp.asarray, variables)
     return network(on_device, _standardized(images, image_shape, mean, std))
@@ -169,6 +171,7 @@ def read_run(
     parts: as for `load_trained`.
     trust: as for `load_trained`.
   """
+  devices.start()
   path = workdir_lib.absolute(workdir)
   if not (path / 'config.json').is_file():
     raise FileNotFoundError(f'{path} is not a run: it has no config.json')

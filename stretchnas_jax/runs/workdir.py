@@ -84,7 +84,7 @@ class Workdir:
       workdir.write_json('config.json', config)
       if facts is not None:
         workdir.write_json(identity.FILE, facts)
-      workdir.write_json('run.json', record(path / 'run.json', argv, data))
+      workdir.write_json('run.json', record(path / 'run.json', argv, data, config))
     except BaseException:
       if lock is not None:
         lock.release()
