@@ -14,6 +14,7 @@ from helpers import ROOT
 PACKAGE = ROOT / 'stretchnas_jax'
 FILES = sorted([*PACKAGE.rglob('*.py'), *(ROOT / 'experiments').rglob('*.py')])
 CONFIGS = sorted((ROOT / 'configs').glob('*.py'))
+DOCS = sorted((ROOT / 'docs').glob('*.md'))
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -88,7 +89,8 @@ def test_docstrings_are_direct():
 INVOLVED = re.compile(r'\b(of what|but for|(?<!there )is no(?! longer)|anew)\b', re.IGNORECASE)
 
 
-@pytest.mark.parametrize('path', [*FILES, *CONFIGS], ids=lambda path: path.name)
+@pytest.mark.parametrize('path', [*FILES, *CONFIGS, *DOCS], ids=lambda path: path.name)
 def test_prose_is_plain(path):
-  found = [text for text in prose_of(path) if INVOLVED.search(text)]
+  prose = prose_of(path) if path.suffix == '.py' else path.read_text('utf-8').splitlines()
+  found = [text for text in prose if INVOLVED.search(text)]
   assert not found

@@ -1,0 +1,42 @@
+"""The page on differences from the published code: it is linked, and its fields exist."""
+
+import re
+
+from helpers import ROOT
+
+from stretchnas_jax import config as config_lib
+from stretchnas_jax.runs import build
+
+PAGE = (ROOT / 'docs/differences.md').read_text('utf-8')
+
+
+def test_the_readme_links_the_page():
+  assert '(docs/differences.md)' in (ROOT / 'README.md').read_text('utf-8')
+
+
+def test_every_field_that_the_page_names_can_be_set():
+  fields = config_lib.FIELDS['search'] | config_lib.FIELDS['train']
+  named = re.findall(r'`((?:data|model|weights|train|rule)\.[a-z_.]+)(?:=([\w.+-]+))?`', PAGE)
+  assert len(named) > 8
+  for field, value in named:
+    assert field in fields, field
+    if value:
+      assert value in build.CHOICES.get(field, (value,)), (field, value)
+
+
+def test_the_page_names_each_known_difference():
+  """A list of subjects; who adds a difference adds it to the page and here."""
+  for subject in (
+    'same share of each class', 'without replacement', 'as they are', 'batch on all devices',
+    'max pool', 'left out: 390 steps', 'n / (n - 1)', 'by epoch', 'TF32', 'optimizer of beta',
+  ):  # fmt: skip
+    assert subject in PAGE, subject
+
+
+def test_rows_of_the_tables_are_complete():
+  width = 0
+  for line in PAGE.splitlines():
+    if line.startswith('|---'):
+      width = line.count('|')
+    if line.startswith('|') and width:
+      assert line.count('|') == width or line.startswith('| subject'), line
