@@ -1,12 +1,17 @@
 """The value that stands for the devices of a run."""
 
 import ast
+import logging
+import os
 import pathlib
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
 
+from stretchnas_jax.cli import console
 from stretchnas_jax.machine import devices, parallel
 
 PACKAGE = pathlib.Path(devices.__file__).parents[1]
@@ -52,3 +57,80 @@ def test_equal_data_is_placed_once():
 def test_an_unknown_backend_is_named():
   with pytest.raises(ValueError, match="parallel.backend is 'mpi'; allowed are pmap, shard_map, s"):
     parallel.Devices('mpi').check()
+
+
+@pytest.mark.parametrize(
+  'value, message, words',
+  [
+    ('cuda', "Unable to initialize backend 'cuda': x", 'cannot use cuda devices: pip install "jax'),
+    ('gpu', "Unknown backend: 'gpu' requested, but no platforms", 'cannot use gpu devices: pip'),
+    ('tpu', "Unable to initialize backend 'tpu': x", r'pip install "jax\[tpu\]"; or set JAX_PLAT'),
+    (
+      'cup',
+      "Backend 'cup' is not in the list of known backends: []",
+      "no platform 'cup': give cpu",
+    ),
+    (
+      'cuda,cpu',
+      "Unable to initialize backend 'cuda': x",
+      "is 'cuda,cpu', and this JAX cannot use",
+    ),
+    ('cpu,tpu', "Unable to initialize backend 'tpu': x", 'cannot use tpu devices'),
+  ],
+)
+def test_devices_that_cannot_start_are_one_sentence(value, message, words, monkeypatch):
+  def fail():
+    raise RuntimeError(message)
+
+  monkeypatch.setattr(jax, 'devices', fail)
+  before = jax.config.jax_platforms
+  jax.config.update('jax_platforms', value)
+  try:
+    with pytest.raises(ValueError, match=words):
+      devices.start()
+  finally:
+    jax.config.update('jax_platforms', before)
+
+
+def test_a_package_without_a_driver_is_said(monkeypatch):
+  monkeypatch.setattr(devices, '_is_installed', lambda name: name == 'jax-cuda')
+  before = jax.config.jax_platforms
+  jax.config.update('jax_platforms', 'cuda')
+  try:
+    fault = devices.start_fault(RuntimeError("Unable to initialize backend 'cuda': no driver"))
+  finally:
+    jax.config.update('jax_platforms', before)
+  assert 'though their package is installed: check' in fault and 'nvidia-smi' in fault
+
+
+def test_other_errors_are_no_fault_of_the_start():
+  assert devices.start_fault(RuntimeError('RESOURCE_EXHAUSTED')) is None
+  assert devices.start_fault(KeyError('Unknown backend')) is None
+  devices.start()
+
+
+@pytest.mark.parametrize('command', ['search', 'describe'])
+def test_a_command_ends_in_one_line(command, tmp_path):
+  """JAX itself, in a process of its own, with a platform that there is not."""
+  words = {'search': ['--config=digits', f'--workdir={tmp_path}/x'], 'describe': ['DARTS_V2']}
+  environment = {**os.environ, 'JAX_PLATFORMS': 'cup'}
+  found = subprocess.run(
+    [sys.executable, '-m', f'stretchnas_jax.{command}', *words[command]],
+    env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=100,
+  )  # fmt: skip
+  assert found.returncode == 2 and 'Traceback' not in found.stderr
+  assert "JAX knows no platform 'cup': give cpu, cuda, rocm or tpu" in found.stderr
+  assert found.stderr.count('\n') == 1 and not (tmp_path / 'x').exists()
+
+
+def test_a_plugin_that_does_not_load_is_one_line(caplog):
+  try:
+    raise RuntimeError('no driver\nat all')
+  except RuntimeError:
+    record = logging.LogRecord(
+      'jax._src.xla_bridge', logging.ERROR, 'x', 1,
+      'Jax plugin configuration error: Exception when calling %s.initialize()', ('cuda',),
+      sys.exc_info(),
+    )  # fmt: skip
+  line = console._Console().format(record)
+  assert line.endswith('calling cuda.initialize(): no driver at all') and '\n' not in line

@@ -90,17 +90,16 @@ def _tell(error: Exception, groups: Container[str]) -> None:
   """Ends the program with one line for a fault of the user or of the world around the program.
 
   Args:
-    error: a `Fault`, a disk that fails, numbers that diverged, too little memory, devices that
-      do not start; an error of
-      another type is raised again.
+    error: a `Fault`, a disk that fails, numbers that diverged, too little memory, devices that do
+      not start; an error of another type is raised again.
     groups: of the config, for the advice on memory.
   """
+  from stretchnas_jax.machine import devices  # here, so that --help is quick
+
   if isinstance(error, (OSError, FloatingPointError)):
     fail(one_line(error), agreed=hasattr(error, 'exit_code'))
   if is_out_of_memory(error):
     fail(memory_advice(error, groups))
-  from stretchnas_jax.machine import devices  # here, so that --help is quick
-
   if fault := devices.start_fault(error):
     fail(fault)
   raise error

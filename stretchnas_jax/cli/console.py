@@ -44,10 +44,22 @@ class _Console(logging.Handler):
     """Returns the text of a record: the time, the level above INFO, the message, the trace."""
     level = '' if record.levelno <= logging.INFO else f'{record.levelname.lower()}: '
     clock = time.strftime('%H:%M:%S', time.localtime(record.created))
-    trace = f'\n{logging.Formatter().formatException(record.exc_info)}' if record.exc_info else ''
     # A line end in a name must not begin a line that looks like another record.
     message = ' '.join(record.getMessage().splitlines())
-    return f'{clock} {level}{message}{trace}'
+    return f'{clock} {level}{message}{_trace_of(record)}'
+
+
+def _trace_of(record: logging.LogRecord) -> str:
+  """Returns the trace of a record; of a device plugin of JAX that does not load, its last line.
+
+  The packages for a GPU may be installed where there is no driver. JAX then runs on the CPU.
+  """
+  if not record.exc_info:
+    return ''
+  if record.getMessage().startswith('Jax plugin configuration error'):
+    error = record.exc_info[1]
+    return f': {" ".join(str(error).split()) or type(error).__name__}'
+  return f'\n{logging.Formatter().formatException(record.exc_info)}'
 
 
 class _QuietUnraisableHook:

@@ -16,6 +16,11 @@ _PLATFORMS = {
   'rocm': 'pip install "jax[rocm7-local]"',
   'tpu': 'pip install "jax[tpu]"',
 }
+_START_FAULT = re.compile(
+  "unable to initialize backend|unknown backend|backend '.*' (failed to initialize|is not in the list"
+  '|provides no devices)|could not initialize backend',
+  re.IGNORECASE,
+)
 _PLUGINS = {'cuda': 'jax-cuda', 'gpu': 'jax-cuda', 'rocm': 'jax-rocm', 'tpu': 'libtpu'}
 
 
@@ -31,23 +36,24 @@ def start() -> None:
     raise ValueError(start_fault(error) or str(error)) from error
 
 
-def start_fault(error: RuntimeError) -> str | None:
+def start_fault(error: BaseException) -> str | None:
   """Returns the sentence for devices that cannot start; None for any other error.
 
   Args:
     error: an error of JAX.
   """
-  if not re.search(
-    'unable to initialize backend|unknown backend|no devices found', str(error), re.I
-  ):
+  if not isinstance(error, RuntimeError) or not _START_FAULT.search(str(error)):
     return None
-  wanted = [name.strip() for name in (jax.config.jax_platforms or '').split(',') if name.strip()]
-  named = f'JAX_PLATFORMS is {",".join(wanted)!r}' if wanted else 'JAX_PLATFORMS is not set'
+  variable, value = 'JAX_PLATFORMS', jax.config.jax_platforms
+  if not value and jax.config.jax_platform_name:
+    variable, value = 'JAX_PLATFORM_NAME', jax.config.jax_platform_name
+  wanted = [name.strip() for name in (value or '').split(',') if name.strip()]
+  named = f'{variable} is {",".join(wanted)!r}' if wanted else f'{variable} is not set'
   unknown = [name for name in wanted if name not in _PLATFORMS]
   if unknown:
     return (
       f'{named}, and JAX knows no platform {unknown[0]!r}: give cpu, cuda, rocm or tpu, or unset '
-      'JAX_PLATFORMS'
+      f'{variable}'
     )
   missing = [name for name in wanted if name != 'cpu'] or ['cpu']
   platform = next((name for name in missing if f"'{name}'" in str(error)), missing[0])
@@ -58,7 +64,7 @@ def start_fault(error: RuntimeError) -> str | None:
       'JAX_PLATFORMS=cpu'
     )
   return (
-    f'{named}, and this JAX cannot use {platform} devices: {_PLATFORMS[platform]}, or set '
+    f'{named}, and this JAX cannot use {platform} devices: {_PLATFORMS[platform]}; or set '
     'JAX_PLATFORMS=cpu'
   )
 

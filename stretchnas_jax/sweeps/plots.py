@@ -84,7 +84,7 @@ def _with_remark(label: str, results: Mapping[str, Any]) -> str:
   if not layers:
     return label
   used = ', '.join(f'{ours} for {paper}' for paper, ours in layers.items())
-  return f'{label}\nNames carry the numbers of the paper; layers here: {used}'
+  return f'{label}\nNames carry the numbers of the paper;\nlayers here: {used}'
 
 
 def _series_of(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, list[charts.CurvePoint]]:
