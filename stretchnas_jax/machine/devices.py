@@ -17,8 +17,8 @@ _PLATFORMS = {
   'tpu': 'pip install "jax[tpu]"',
 }
 _START_FAULT = re.compile(
-  "unable to initialize backend|unknown backend|backend '.*' (failed to initialize|is not in the list"
-  '|provides no devices)|could not initialize backend',
+  "(unable to|could not) initialize backend|unknown backend|backend '.*' (failed to initialize"
+  '|is not in the list|provides no devices)',
   re.IGNORECASE,
 )
 _PLUGINS = {'cuda': 'jax-cuda', 'gpu': 'jax-cuda', 'rocm': 'jax-rocm', 'tpu': 'libtpu'}
@@ -44,9 +44,11 @@ def start_fault(error: BaseException) -> str | None:
   """
   if not isinstance(error, RuntimeError) or not _START_FAULT.search(str(error)):
     return None
-  variable, value = 'JAX_PLATFORMS', jax.config.jax_platforms
-  if not value and jax.config.jax_platform_name:
-    variable, value = 'JAX_PLATFORM_NAME', jax.config.jax_platform_name
+  values = jax.config.values
+  variable = 'JAX_PLATFORMS'
+  if not values['jax_platforms'] and values['jax_platform_name']:
+    variable = 'JAX_PLATFORM_NAME'
+  value = values[variable.lower()]
   wanted = [name.strip() for name in (value or '').split(',') if name.strip()]
   named = f'{variable} is {",".join(wanted)!r}' if wanted else f'{variable} is not set'
   unknown = [name for name in wanted if name not in _PLATFORMS]
