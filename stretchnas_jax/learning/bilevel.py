@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, ScalarLike
 from stretchnas_jax.cells import genotype, topology
 from stretchnas_jax.cells import relaxation as relaxation_lib
 from stretchnas_jax.cells.arrays import AnyArray
+from stretchnas_jax.cells.promotion import with_usual_promotion
 from stretchnas_jax.cells.relaxation import Relaxation
 from stretchnas_jax.cells.space import CELL_TYPES
 from stretchnas_jax.data.batches.examples import Batch, Examples
@@ -147,14 +148,17 @@ def make_search(
 def _functions(parts: SearchParts) -> Search:
   """Returns the functions of a search."""
 
+  @with_usual_promotion
   def init(key: PRNGKeyArray) -> SearchState:
     return _init(parts, key)
 
+  @with_usual_promotion
   def step(
     state: SearchState, batch: Batch, key: PRNGKeyArray, *, axis_name: str | None = None
   ) -> tuple[SearchState, search_step.Metrics]:
     return _step(parts, state, batch, key, axis_name)
 
+  @with_usual_promotion
   def evaluate(
     state: SearchState,
     examples: Examples,
@@ -164,6 +168,7 @@ def _functions(parts: SearchParts) -> Search:
   ) -> dict[str, Float[Array, '']]:
     return _evaluate(parts, state, examples, valid, axis_name)
 
+  @with_usual_promotion
   def decode(arch: Arch, step: ScalarLike) -> tuple[genotype.Genotype, tuple[str, ...]]:
     knobs = parts.knobs_at(step)
     strength = {c: parts.relaxation.strength(arch.alpha[c], knobs) for c in CELL_TYPES}
@@ -172,6 +177,7 @@ def _functions(parts: SearchParts) -> Search:
   def derive(state: SearchState) -> genotype.Genotype:
     return decode(state.arch, state.step)[0]
 
+  @with_usual_promotion
   def mixture(arch: Arch, step: ScalarLike) -> tuple[Weights, Scores]:
     return parts.mixture(arch, parts.knobs_at(step))
 

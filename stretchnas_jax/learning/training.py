@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from stretchnas_jax.cells.arrays import AnyArray
+from stretchnas_jax.cells.promotion import with_usual_promotion
 from stretchnas_jax.data.batches.examples import Examples
 from stretchnas_jax.learning import losses
 from stretchnas_jax.networks import initializers
@@ -95,16 +96,19 @@ def make_training(
     net, tx, image_shape, auxiliary_weight, drop_path, label_smoothing, steps_per_epoch, epochs
   )
 
+  @with_usual_promotion
   def init(key: PRNGKeyArray) -> TrainState:
     variables = initializers.init(net, key, jnp.zeros((2, *image_shape)))
     params, batch_stats = variables['params'], variables['batch_stats']
     return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, tx.init(params))
 
+  @with_usual_promotion
   def step(
     state: TrainState, examples: Examples, key: PRNGKeyArray, *, axis_name: str | None = None
   ) -> tuple[TrainState, dict[str, Float[Array, '']]]:
     return _step(recipe, state, examples, key, axis_name)
 
+  @with_usual_promotion
   def evaluate(
     state: TrainState,
     examples: Examples,

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.cells.promotion import with_usual_promotion
 from stretchnas_jax.cells.space import meant, reduction_layers
 from stretchnas_jax.networks import checks, operations, own_operations, stems_and_heads
 from stretchnas_jax.networks.drop_path import keep_factors
@@ -82,6 +83,7 @@ class FixedNetwork(nn.Module):
     super().__post_init__()
 
   @nn.compact
+  @with_usual_promotion
   def __call__(
     self,
     images: Float[AnyArray, 'B H W c'],

@@ -8,6 +8,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from stretchnas_jax.cells.arrays import AnyArray
+from stretchnas_jax.cells.promotion import with_usual_promotion
 from stretchnas_jax.cells.space import CELL_TYPES, SearchSpace
 from stretchnas_jax.networks import checks, own_operations, stems_and_heads
 from stretchnas_jax.networks.forms import batch_norm
@@ -67,6 +68,7 @@ class Supernet(nn.Module):
     super().__post_init__()
 
   @nn.compact
+  @with_usual_promotion
   def __call__(
     self,
     images: Float[AnyArray, 'B H W c'],

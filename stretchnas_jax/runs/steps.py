@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from stretchnas_jax.cells.promotion import with_usual_promotion
 from stretchnas_jax.data.batches import feeds as feeds_lib
 from stretchnas_jax.machine import parallel
 
@@ -104,6 +105,7 @@ def compile_evaluation(
     devices: of the run.
   """
 
+  @with_usual_promotion
   def run(
     state: Any, data: PyTree, part: PyTree, valid: Float[Array, 'B'], *, axis_name: str | None
   ) -> dict:
@@ -148,6 +150,7 @@ def one_of(chunk: PyTree, t: int) -> PyTree:
   return jax.tree.map(lambda x: x[t], chunk)
 
 
+@with_usual_promotion
 def _run_step(
   step: Callable[..., tuple[Any, dict]],
   batch_of: Callable[[dict], Any],

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Float32
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import genotype as genotype_lib
 from stretchnas_jax.cells.arrays import AnyArray
+from stretchnas_jax.cells.promotion import with_usual_promotion
 from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.config import names as names_lib
 from stretchnas_jax.data.batches import augment, opening
@@ -121,6 +122,7 @@ def use(saved: Saved, form: str = 'auto') -> tuple[Callable[..., Float[Array, 'B
 
   network = build.at_precision(network, saved.config.model.precision)
 
+  @with_usual_promotion
   def apply_fn(variables: dict, images: AnyArray) -> Float[Array, 'B M']:
     on_device = jax.tree.map(jnp.asarray, variables)
     return network(on_device, _standardized(images, image_shape, mean, std))

@@ -1,0 +1,28 @@
+"""The promotion of shapes and types that traced functions of this package rely on."""
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import jax
+
+_P, _R = ParamSpec('_P'), TypeVar('_R')
+
+
+def with_usual_promotion(function: Callable[_P, _R]) -> Callable[_P, _R]:
+  """Returns a function that JAX traces with its usual promotion of ranks and types.
+
+  A user may forbid promotion in all of a program (JAX_NUMPY_RANK_PROMOTION=raise,
+  JAX_NUMPY_DTYPE_PROMOTION=strict). Flax and this package use it, as most code does. The setting
+  holds for the time of one trace, and for gradients that are taken inside it.
+
+  Args:
+    function: any function that is traced.
+  """
+
+  @functools.wraps(function)
+  def promoting(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+    with jax.numpy_rank_promotion('allow'), jax.numpy_dtype_promotion('standard'):
+      return function(*args, **kwargs)
+
+  return promoting
