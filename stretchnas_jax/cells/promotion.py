@@ -2,14 +2,12 @@
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any
 
 import jax
 
-_P, _R = ParamSpec('_P'), TypeVar('_R')
 
-
-def with_usual_promotion(function: Callable[_P, _R]) -> Callable[_P, _R]:
+def with_usual_promotion(function: Callable[..., Any]) -> Callable[..., Any]:
   """Returns a function that JAX traces with its usual promotion of ranks and types.
 
   A user may forbid promotion in all of a program (JAX_NUMPY_RANK_PROMOTION=raise,
@@ -21,7 +19,7 @@ def with_usual_promotion(function: Callable[_P, _R]) -> Callable[_P, _R]:
   """
 
   @functools.wraps(function)
-  def promoting(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+  def promoting(*args: Any, **kwargs: Any) -> Any:
     with jax.numpy_rank_promotion('allow'), jax.numpy_dtype_promotion('standard'):
       return function(*args, **kwargs)
 
