@@ -98,6 +98,7 @@ class _Watch:
     self.costs: list[_Cost] = []
     self.untraced_params = 0
     self._seen: dict[tuple[Any, ...], _TracedCell] = {}
+    self._at_work: set[tuple[str, ...]] = set()  # modules by their paths
 
   def __call__(
     self,
@@ -109,9 +110,14 @@ class _Watch:
     module = context.module
     if context.method_name == '__call__' and isinstance(module, FixedCell):
       return self._cell(call, args, kwargs, module)
+    # A layer that extends one of linen's calls that one, and counts once.
+    counts = context.method_name == '__call__' and module.path not in self._at_work
+    if not counts or 'auxiliary_head' in module.path:
+      return call(*args, **kwargs)
+    self._at_work.add(module.path)
     y = call(*args, **kwargs)
-    if context.method_name == '__call__' and 'auxiliary_head' not in module.path:
-      self.costs.append(_layer_cost(module, args[0], y))
+    self._at_work.remove(module.path)
+    self.costs.append(_layer_cost(module, args[0], y))
     return y
 
   def _cell(
