@@ -104,22 +104,33 @@ def test_a_package_without_a_driver_is_said(monkeypatch):
 
 
 def test_other_errors_are_no_fault_of_the_start():
+  try:
+    raise AssertionError
+  except AssertionError as error:
+    assert devices.start_fault(error) is None
+
   assert devices.start_fault(RuntimeError('RESOURCE_EXHAUSTED')) is None
   assert devices.start_fault(KeyError('Unknown backend')) is None
   devices.start()
 
 
-@pytest.mark.parametrize('command', ['search', 'describe'])
-def test_a_command_ends_in_one_line(command, tmp_path):
+@pytest.mark.parametrize(
+  'command, platform, words',
+  [
+    ('search', 'cup', "JAX knows no platform 'cup': give cpu, cuda, rocm or tpu"),
+    ('describe', 'cuda', "JAX_PLATFORMS is 'cuda', and this JAX cannot use cuda devices: pip inst"),
+  ],
+)
+def test_a_command_ends_in_one_line(command, platform, words, tmp_path):
   """JAX itself, in a process of its own, with a platform that there is not."""
-  words = {'search': ['--config=digits', f'--workdir={tmp_path}/x'], 'describe': ['DARTS_V2']}
-  environment = {**os.environ, 'JAX_PLATFORMS': 'cup'}
+  given = {'search': ['--config=digits', f'--workdir={tmp_path}/x'], 'describe': ['DARTS_V2']}
+  environment = {**os.environ, 'JAX_PLATFORMS': platform}
   found = subprocess.run(
-    [sys.executable, '-m', f'stretchnas_jax.{command}', *words[command]],
+    [sys.executable, '-m', f'stretchnas_jax.{command}', *given[command]],
     env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=100,
   )  # fmt: skip
   assert found.returncode == 2 and 'Traceback' not in found.stderr
-  assert "JAX knows no platform 'cup': give cpu, cuda, rocm or tpu" in found.stderr
+  assert words in found.stderr
   assert found.stderr.count('\n') == 1 and not (tmp_path / 'x').exists()
 
 

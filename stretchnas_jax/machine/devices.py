@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import re
+import traceback
 from collections.abc import Iterable
 
 import jax
@@ -32,7 +33,7 @@ def start() -> None:
   """
   try:
     jax.devices()
-  except RuntimeError as error:
+  except (RuntimeError, AssertionError) as error:
     raise ValueError(start_fault(error) or str(error)) from error
 
 
@@ -42,7 +43,7 @@ def start_fault(error: BaseException) -> str | None:
   Args:
     error: an error of JAX.
   """
-  if not isinstance(error, RuntimeError) or not _START_FAULT.search(str(error)):
+  if not _is_start_fault(error):
     return None
   values = jax.config.values
   variable = 'JAX_PLATFORMS'
@@ -69,6 +70,15 @@ def start_fault(error: BaseException) -> str | None:
     f'{named}, and this JAX cannot use {platform} devices: {_PLATFORMS[platform]}; or set '
     'JAX_PLATFORMS=cpu'
   )
+
+
+def _is_start_fault(error: BaseException) -> bool:
+  """Returns whether JAX raised an error since no device started."""
+  if isinstance(error, RuntimeError):
+    return _START_FAULT.search(str(error)) is not None
+  # Where only the packages for NVIDIA are missing, JAX 0.10 fails an assertion without words.
+  frames = traceback.extract_tb(error.__traceback__)
+  return isinstance(error, AssertionError) and frames[-1].filename.endswith('xla_bridge.py')
 
 
 def _is_installed(beginning: str) -> bool:

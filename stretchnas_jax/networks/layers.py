@@ -16,6 +16,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.networks import initializers
 from stretchnas_jax.networks.forms import batch_norm as batch_norm_lib
 from stretchnas_jax.networks.forms import pooling, shifted_copies
@@ -132,7 +133,8 @@ class BatchNorm(nn.BatchNorm):
 
   unbiased: bool = True
 
-  def __call__(self, x: FeatureMap) -> FeatureMap:  # pyrefly: ignore[bad-override]
+  # pyrefly: ignore[bad-override]
+  def __call__(self, x: Float[AnyArray, '...']) -> Float[Array, '...']:
     """Returns the normalised maps."""
     moves = self.unbiased and not self.use_running_average and not self.is_initializing()
     before = self.get_variable('batch_stats', 'var') if moves else None

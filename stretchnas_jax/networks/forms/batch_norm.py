@@ -135,7 +135,7 @@ def pixel_moments(x: Float[Array, 'B H W *r']) -> tuple[Float[Array, '*r'], Floa
   return mean, square
 
 
-def count_factor(x: Float[Array, '...'], channel_axis: int, axis_name: str | None) -> float:
+def count_factor(x: Float[AnyArray, '...'], channel_axis: int, axis_name: str | None) -> float:
   """Returns n / (n - 1), by which PyTorch multiplies variances before they enter the averages.
 
   The n values of a channel lie in all images of the batch, at all pixels. With it the average
