@@ -281,7 +281,7 @@ def test_eval_only_from_the_command_line_needs_no_config(finished, tmp_path):
       {'model.channels': 3, 'model.stem': 'imagenet'},
       'config.model.channels is 3; with the stem imagenet it must be even',
     ),
-    ({'weights.schedule': 'step'}, 'one of cosine, linear, exponential'),
+    ({'weights.schedule': 'step'}, 'one of cosine, linear, linear_tail, exponential'),
     ({'weights.warmup_epochs': 3}, 'config.weights.warmup_epochs is 3; config.train.epochs is 2'),
     ({'train.drop_path': 1.0}, 'config.train.drop_path is 1.0; .*below 1'),
     ({'data.holdout': 0.001}, 'config.data.holdout is 0.001, which is not one whole image of'),

@@ -5,6 +5,7 @@ Every config file starts from `search_config()` or `train_config()`. Names that 
 `runs.build.CHOICES`.
 """
 
+import copy
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -272,7 +273,7 @@ def when_absent(config: ConfigDict) -> ConfigDict:
   Args:
     config: all fields of a search or of a training at their defaults; it stays as it is.
   """
-  config = config.copy_and_resolve_references()
+  config = copy.deepcopy(config)  # keeps the types of fields that are None
   config.update_from_flattened_dict(former_values(config, ()))
   return config
 
