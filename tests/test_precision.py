@@ -20,7 +20,7 @@ def precisions_of(function, *args):
   """Returns the precisions of all products in a program; beta's scores are always HIGHEST."""
   text = jax.jit(function).lower(*args).as_text()
   products = PRODUCT.findall(text)
-  assert len(products) > 5
+  assert len(products) >= 3
   found = [tuple(re.findall(r'\b(DEFAULT|HIGHEST|HIGH)\b', line)) for line in products]
   assert all(len(pair) in (0, 2) for pair in found)
   return [pair or ('DEFAULT', 'DEFAULT') for pair in found]
