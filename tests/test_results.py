@@ -9,7 +9,7 @@ from small_experiment import SMALL_EXPERIMENT, canned, finish, setting_of
 
 from stretchnas_jax.sweeps import collect, plots, program, searched, tables, trials
 from stretchnas_jax.sweeps.scales import PAPER, TINY
-from stretchnas_jax.sweeps.spec import IMAGENET, Experiment, Run
+from stretchnas_jax.sweeps.spec import IMAGENET, Experiment, Run, Search
 from stretchnas_jax.views import charts
 
 
@@ -171,3 +171,15 @@ def test_an_experiment_on_large_images_names_their_stand_in(tmp_path):
   run = Run('cell', 'DARTS_V2', 14, 5.0, recipe=IMAGENET)
   experiment = Experiment('large', {}, {'a': run})
   assert 'enlarged to 32x32' in collect.collect(experiment, setting_of(TINY, tmp_path))['scale']
+
+
+def test_a_search_that_stands_in_is_named_in_curves_and_tables(tmp_path):
+  pytest.importorskip('matplotlib')
+  second = Search('configs/darts_cifar10.py:second', 8)
+  run = Run('DARTS, 8 layers', 'second', 8, 3.5, series='DARTS', x=8)
+  experiment = Experiment('curve', {'second': second}, {'a': run}, x='layers')
+  results = collect.collect(experiment, setting_of(TINY, tmp_path))
+  assert results['rows']['a']['series'] == 'DARTS [1st order here]'
+  assert 'DARTS [1st order here]: not run' in words_of(plots.main_chart(experiment, results))
+  assert searched.search_title('second', results) == 'second [1st order here]'
+  assert collect.collect(experiment, setting_of(PAPER, tmp_path))['stand_ins'] == {}

@@ -40,6 +40,7 @@ def collect(experiment: Experiment, setting: Setting) -> dict[str, Any]:
     'measure': experiment.measure,
     'scale': _about(experiment, setting.scale),
     'as_published': setting.scale is scales.PAPER,
+    'stand_ins': stand_ins(experiment, setting.scale),
     'layers': {str(paper): ours for paper, ours in setting.scale.layers.items()},
     'date': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
     'seeds': list(setting.seeds),
@@ -59,9 +60,27 @@ def row_title(experiment: Experiment, run: Run, scale: scales.Scale) -> str:
     run: the run of the row.
     scale: the sizes of the searches.
   """
-  name = search_name(run.cell, experiment.searches)
-  stand_in = None if name is None else scale.stand_ins.get(experiment.searches[name].config)
-  return run.title if stand_in is None else f'{run.title} [{stand_in[1]}]'
+  return run.title + _stand_in(experiment, run, scale)
+
+
+def _stand_in(experiment: Experiment, run: Run, scale: scales.Scale) -> str:
+  """Returns the words in brackets about the search that replaces the paper's, or ''."""
+  found = stand_ins(experiment, scale).get(search_name(run.cell, experiment.searches) or '')
+  return f' [{found}]' if found else ''
+
+
+def stand_ins(experiment: Experiment, scale: scales.Scale) -> dict[str, str]:
+  """Returns the words about each search that another one replaces at a scale, by its name.
+
+  Args:
+    experiment: the experiment with all searches.
+    scale: the sizes of the searches.
+  """
+  return {
+    name: scale.stand_ins[search.config][1]
+    for name, search in experiment.searches.items()
+    if search.config in scale.stand_ins
+  }
 
 
 def compare(rows: Mapping[str, Row], first: str, second: str) -> dict[str, Any]:
@@ -118,7 +137,7 @@ def _row(experiment: Experiment, run: Run, setting: Setting) -> Row:
     'title': row_title(experiment, run, setting.scale),
     'paper': run.paper._asdict(),
     'cell': run.cell,
-    'series': run.series,
+    'series': run.series and run.series + _stand_in(experiment, run, setting.scale),
     'x': _place(experiment, run, setting.scale),
     'paper_x': run.x,
     'hollow': _has_layers_of_search(experiment, run),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stretchnas_jax.cells import genotype
-from stretchnas_jax.sweeps.searched import HISTORY, mean_curves
+from stretchnas_jax.sweeps.searched import HISTORY, mean_curves, search_title
 from stretchnas_jax.sweeps.spec import MEASURES, Experiment
 from stretchnas_jax.views import cells, charts
 
@@ -30,7 +30,8 @@ def plots_of(experiment: Experiment, results: Mapping[str, Any]) -> dict[str, st
     head = f'{experiment.title}: {HISTORY[metric]}, mean of the seeds'
     title = _title(head, results['scale'], counts)
     x = _with_remark('epoch of the search', results)
-    chart = charts.curves(title, series, x, HISTORY[metric])
+    named = {search_title(name, results): points for name, points in series.items()}
+    chart = charts.curves(title, named, x, HISTORY[metric])
     found[f'-{metric}'] = charts.svg_of(chart)
   return found
 

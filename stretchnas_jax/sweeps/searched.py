@@ -90,6 +90,17 @@ def mean_curves(
   return found
 
 
+def search_title(name: str, results: Mapping[str, Any]) -> str:
+  """Returns the name of a search; it says where another one stands in for the paper's.
+
+  Args:
+    name: of the search.
+    results: the result of `collect.collect`.
+  """
+  found = results['stand_ins'].get(name)
+  return f'{name} [{found}]' if found else name
+
+
 def _search_of(experiment: Experiment, run: Run, setting: Setting) -> str | None:
   """Returns the name of the search whose cell a run uses, or None."""
   if run.cell is None:

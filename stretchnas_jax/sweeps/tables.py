@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from stretchnas_jax.sweeps.collect import CLOSE
+from stretchnas_jax.sweeps.searched import search_title
 from stretchnas_jax.sweeps.spec import MEASURES
 
 _HEAD = (
@@ -46,7 +47,9 @@ def markdown(results: Mapping[str, Any]) -> str:
     lines = [_comparison_line(rows, found) for found in results['comparisons']]
     parts.append(_table(_COMPARISON_HEAD, lines))
   if results['searches']:
-    lines = [_search_line(name, row) for name, row in results['searches'].items()]
+    lines = [
+      _search_line(search_title(name, results), row) for name, row in results['searches'].items()
+    ]
     parts.append(_table(*_without_empty_columns(_SEARCH_HEAD, lines)))
   parts += [f'- {remark}' for remark in results['remarks']]
   parts += [_made_with(facts) for facts in results['made_with']]
