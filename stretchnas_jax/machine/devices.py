@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import re
-import traceback
 from collections.abc import Iterable
 
 import jax
@@ -76,9 +75,14 @@ def _is_start_fault(error: BaseException) -> bool:
   """Returns whether JAX raised an error since no device started."""
   if isinstance(error, RuntimeError):
     return _START_FAULT.search(str(error)) is not None
+  if not isinstance(error, AssertionError) or not jax.config.values['jax_platforms']:
+    return False
   # Where only the packages for NVIDIA are missing, JAX 0.10 fails an assertion without words.
-  frames = traceback.extract_tb(error.__traceback__)
-  return isinstance(error, AssertionError) and frames[-1].filename.endswith('xla_bridge.py')
+  try:
+    jax.devices()
+  except (RuntimeError, AssertionError):
+    return True
+  return False
 
 
 def _is_installed(beginning: str) -> bool:
