@@ -195,6 +195,8 @@ def stop_run(
   different = [name for name, value in program.left.items() if left.get(name) != value]
   expected = [-number if number == signal.SIGKILL else 128 + number for _, number in plan]
   codes = [one['code'] for one in stops]
+  # A run that had ended before its signal was not stopped.
+  expected = [code if one['under_way'] else 0 for code, one in zip(expected, stops)]
   return {
     'kind': program.kind,
     'stops': stops,
@@ -227,7 +229,7 @@ def _stop(
   """
   start = _Start(program, path)
   moments.wait_for(start, moment, share)
-  if start.process.is_alive():
+  if under_way := start.process.is_alive():
     os.kill(start.process.pid, number)
   start.process.join()
   return {
@@ -235,6 +237,7 @@ def _stop(
     'moment': moment,
     'seconds': round(time.time() - start.since, 2),
     'code': start.process.exitcode,
+    'under_way': under_way,
     'resumed': start.resumed(),
     'newest_checkpoint': [start.before, newest(path)],
     'inside_a_save': bool(_unfinished_saves(path, start.since)),

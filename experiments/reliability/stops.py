@@ -49,7 +49,8 @@ def stop_by_signal(
     rng: the source of chance.
     moments: the usual lengths of moments.
   """
-  plan = [(str(rng.choice(_MOMENTS)), programs.SIGNALS[name]) for _ in range(count)]
+  first, later = ('beginning', 'going on'), _MOMENTS
+  plan = [(str(rng.choice(later if i else first)), programs.SIGNALS[name]) for i in range(count)]
   return kills.stop_run(program, path, plan, rng, moments)
 
 
@@ -124,7 +125,7 @@ def _campaign(folder: pathlib.Path, count: int, seed: int, seconds: float) -> No
   """
   runs, end = provenance.load('stops').get('each', []), time.monotonic() + seconds
   kinds = ('train', 'search')
-  made = {kind: Program(kind, folder / kind, optimized=False) for kind in kinds}
+  made: dict[str, Program] = {}
   moments = {kind: kills.Moments() for kind in kinds}
   while time.monotonic() < end:
     counts = _counts(runs)
@@ -132,6 +133,8 @@ def _campaign(folder: pathlib.Path, count: int, seed: int, seconds: float) -> No
     if counts[way] >= count:
       break
     kind, begin = kinds[len(runs) // len(_WAYS) % 2], time.time()
+    if kind not in made:
+      made[kind] = Program(kind, folder / kind, optimized=False)
     rng, program = np.random.default_rng([seed, len(runs)]), made[kind]
     stops = min(_STOPS_PER_RUN, count - counts[way])
     with tempfile.TemporaryDirectory(dir=folder) as place:
@@ -149,7 +152,7 @@ def _campaign(folder: pathlib.Path, count: int, seed: int, seconds: float) -> No
 def _counts(runs: Sequence[dict[str, Any]]) -> collections.Counter:
   """Returns the number of stops by each way, without those that came after the end of a run."""
   stops = [one for run in runs for one in run['stops']]
-  return collections.Counter(one['signal'] for one in stops if one.get('under_way', one['code']))
+  return collections.Counter(one['signal'] for one in stops if one['under_way'])
 
 
 def _keep(runs: Sequence[dict[str, Any]]) -> None:
