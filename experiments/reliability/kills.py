@@ -197,13 +197,10 @@ def stop_run(
   codes = [one['code'] for one in stops]
   # A run that had ended before its signal was not stopped.
   expected = [code if one['under_way'] else 0 for code, one in zip(expected, stops)]
+  good = not different and codes == expected and not code
   return {
-    'kind': program.kind,
-    'stops': stops,
-    'code': code,
-    'different': different,
-    'good': not different and codes == expected and not code,
-  }
+    'kind': program.kind, 'stops': stops, 'code': code, 'different': different, 'good': good,
+  }  # fmt: skip
 
 
 def _stop(
