@@ -4,10 +4,10 @@ A small file may stand for a large image, and each of many threads may meet one 
 """
 
 import contextlib
+import io
 import os
 import threading
 from collections.abc import Generator
-from typing import BinaryIO
 
 from PIL import Image
 
@@ -45,7 +45,7 @@ def most_pixels() -> int | None:
   return Image.MAX_IMAGE_PIXELS
 
 
-def check_file(file: str | os.PathLike | BinaryIO) -> None:
+def check_file(file: str | os.PathLike | io.BytesIO | io.BufferedReader) -> None:
   """Raises ValueError for a file with more bytes than the pixels of the largest image.
 
   Pillow reads files of some formats as a whole before it knows the size of the image.
