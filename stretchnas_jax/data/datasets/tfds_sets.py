@@ -55,7 +55,7 @@ def find_builder(name: str, data_dir: str | os.PathLike | None) -> 'DatasetBuild
   try:
     return tensorflow_datasets.builder(name, data_dir=data_dir)
   except Exception as error:  # its type depends on the part of the name that is wrong
-    reason = ' '.join(str(error).split())[:200]
+    reason = ' '.join(str(error).split()).partition(' Available datasets')[0][:200]
     raise ValueError(
       f'tfds:{name} is not a data set that TFDS knows or has prepared in '
       f'{data_dir or "its default folder"} ({reason}); '
