@@ -82,7 +82,7 @@ class Workdir:
         config = fields_lib.kept(stored, config, defaults)
       workdir = cls(path, config, writes, lock)
       workdir.write_json('config.json', config)
-      if facts is not None:
+      if facts is not None and identity.known(path) != json.loads(dumps(facts)):
         workdir.write_json(identity.FILE, facts)
       workdir.write_json('run.json', record(path / 'run.json', argv, data, config))
     except BaseException:
