@@ -22,6 +22,14 @@ NUMBERS = [
 ]  # fmt: skip
 
 
+@pytest.fixture(autouse=True, scope='module')
+def hang_up():
+  """Hears SIGHUP even where these tests were started by nohup; their programs inherit that."""
+  before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+  yield
+  signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def handlers():
   """Puts all handlers back after a test."""

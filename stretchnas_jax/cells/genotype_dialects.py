@@ -17,6 +17,8 @@ from stretchnas_jax.cells.genotype_forms import (
 from stretchnas_jax.cells.genotype_text import FIELDS, shorten
 from stretchnas_jax.cells.space import CELL_TYPES
 
+NATIVE = 'the native form'
+
 
 def two_cells(mapping: Mapping[str, Any], operations: Sequence[str]) -> Cells:
   """Reads `normal` and `reduce`, in DARTS' form or one like it.
@@ -110,7 +112,7 @@ def _entry(cell: str, item: Any) -> tuple[Any, ...]:
 def _triples(cell: str, entries: Sequence[tuple[Any, ...]]) -> CellEdges:
   """Returns the edges of entries with both ends; FairDARTS writes the target first."""
   if all(first < second for _, first, second in entries):
-    return CellEdges([(op, src, dst) for op, src, dst in entries], 'the native form')
+    return CellEdges([(op, src, dst) for op, src, dst in entries], NATIVE)
   if all(first > second for _, first, second in entries):
     edges = [(op, src, dst) for op, dst, src in entries]
     return CellEdges(edges, "FairDARTS' form, (operation, target, source)", every_edge=True)

@@ -9,7 +9,7 @@ import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from stretchnas_jax.cells import genotype, genotype_text, random_cells, zoo
+from stretchnas_jax.cells import genotype, genotype_dialects, genotype_text, random_cells, zoo
 from stretchnas_jax.config import names
 from stretchnas_jax.machine import faults
 from stretchnas_jax.runs import json_files
@@ -208,14 +208,15 @@ def _decoded(data: bytes, start: bytes) -> str:
 
 
 def _said(where: str, found: genotype.Reading) -> genotype.Genotype:
-  """Logs the form of a genotype that was read, and returns the genotype.
+  """Logs the form of a genotype that was read, if it is not ours; returns the genotype.
 
   Args:
     where: the text came from.
     found: the genotype with its form.
   """
   notes = ''.join(f'; {note}' for note in found.notes)
-  logging.info('%s: a cell in %s%s', where, found.form, notes)
+  if notes or found.form != genotype_dialects.NATIVE:
+    logging.info('%s: a cell in %s%s', where, found.form, notes)
   return found.genotype
 
 

@@ -1,10 +1,10 @@
 """Checks that a folder and its checkpoints belong to the run that is to go on there."""
 
 import pathlib
-import sys
 
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.config import ConfigDict
+from stretchnas_jax.machine import output
 from stretchnas_jax.runs import checkpoint, identity, json_files
 from stretchnas_jax.runs import fields as fields_lib
 from stretchnas_jax.runs import plan as plan_lib
@@ -81,7 +81,7 @@ def as_made(config: ConfigDict, path: pathlib.Path) -> ConfigDict:
   if not former or 'model.channels' not in stored:
     return config
   words = ', '.join(f'{field}={value}' for field, value in former.items())
-  print(f'{path} was begun by an earlier version, and goes on with {words}', file=sys.stderr)
+  output.say(f'{path} was begun by an earlier version, and goes on with {words}')
   config = config.copy_and_resolve_references()
   config.update_from_flattened_dict(former)
   return config
