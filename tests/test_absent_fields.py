@@ -4,13 +4,14 @@ import json
 import shutil
 
 import pytest
-from helpers import tiny_search, without_clock
+from helpers import POOL_SPACE, tiny_search, without_clock
 from ml_collections import ConfigDict
 
 import stretchnas_jax
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.runs import fields, search_task
 
+OWN = {'space': POOL_SPACE}  # it compiles fast
 FIXTURES = __file__.replace('test_absent_fields.py', 'fixtures/runs_0_1')
 
 
@@ -47,11 +48,12 @@ def with_later_fields(config: ConfigDict, **fields: float) -> ConfigDict:
 
 def test_a_run_from_before_a_new_field_resumes_to_the_same_end(tmp_path, request):
   config = tiny_search()
-  stretchnas_jax.run_search(config, tmp_path / 'whole')
-  stretchnas_jax.run_search(config, tmp_path / 'run', on_epoch=stop)
+  stretchnas_jax.run_search(config, tmp_path / 'whole', parts=OWN)
+  stretchnas_jax.run_search(config, tmp_path / 'run', parts=OWN, on_epoch=stop)
   request.getfixturevalue('later')
   made_with = json.loads((tmp_path / 'run' / 'config.json').read_text('utf-8'))
-  assert stretchnas_jax.run_search(with_later_fields(config), tmp_path / 'run') is not None
+  found = stretchnas_jax.run_search(with_later_fields(config), tmp_path / 'run', parts=OWN)
+  assert found is not None
   assert without_clock(tmp_path / 'run' / 'metrics.jsonl') == without_clock(
     tmp_path / 'whole' / 'metrics.jsonl'
   )
@@ -60,11 +62,11 @@ def test_a_run_from_before_a_new_field_resumes_to_the_same_end(tmp_path, request
 
 
 def test_a_new_field_with_another_value_is_named(tmp_path, request):
-  stretchnas_jax.run_search(tiny_search(), tmp_path / 'run', on_epoch=stop)
+  stretchnas_jax.run_search(tiny_search(), tmp_path / 'run', parts=OWN, on_epoch=stop)
   request.getfixturevalue('later')
   changed = with_later_fields(tiny_search(), final_temperature=0.1)
   with pytest.raises(ValueError, match='relaxation.final_temperature=1.0, now 0.1'):
-    stretchnas_jax.run_search(changed, tmp_path / 'run')
+    stretchnas_jax.run_search(changed, tmp_path / 'run', parts=OWN)
 
 
 @pytest.mark.parametrize('kind', ['search', 'train'])

@@ -13,7 +13,7 @@ def program(tmp_path_factory):
   """A search that has run to its end."""
   # Each start traces the step, which takes least time for the smallest cell.
   return programs.Program(
-    'search', tmp_path_factory.mktemp('search'), epochs=8, optimized=False,
+    'search', tmp_path_factory.mktemp('search'), epochs=6, optimized=False,
     overrides=['--config.space.num_intermediate=1'],
   )  # fmt: skip
 

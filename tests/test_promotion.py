@@ -30,7 +30,8 @@ def strict(request):
 
 
 def test_a_search_runs(strict, tmp_path):
-  result = snas.run_search(tiny_search(**{'search.epochs': 1}), tmp_path / 'run')
+  config = tiny_search(**{'search.epochs': 1, 'space.num_intermediate': 1})
+  result = snas.run_search(config, tmp_path / 'run')
   assert 0 <= result['val_accuracy'] <= 1
   loaded = snas.load_trained(tmp_path / 'run')
   found = snas.predict(loaded, np.zeros((2, *loaded[2]['image_shape']), np.uint8))

@@ -1,6 +1,7 @@
 """Package and experiments are documented, annotated, in small pieces and plain English."""
 
 import ast
+import functools
 import io
 import pathlib
 import re
@@ -25,9 +26,15 @@ class Documented(NamedTuple):
   parameters: list[ast.arg]
 
 
+@functools.cache
+def tree_of(path: pathlib.Path) -> ast.Module:
+  """Returns a file as Python reads it."""
+  return ast.parse(path.read_text('utf-8'))
+
+
 def functions_of(path: pathlib.Path) -> Iterator[Documented]:
   """Yields all functions of a file, methods and nested ones too."""
-  for node in ast.walk(ast.parse(path.read_text('utf-8'))):
+  for node in ast.walk(tree_of(path)):
     if isinstance(node, Function):
       given = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
       yield Documented(node, [arg for arg in given if arg.arg not in ('self', 'cls')])
@@ -35,7 +42,7 @@ def functions_of(path: pathlib.Path) -> Iterator[Documented]:
 
 def docstrings_of(path: pathlib.Path) -> Iterator[str]:
   """Yields the docstrings of a file: of the module, its classes and its functions."""
-  for node in ast.walk(ast.parse(path.read_text('utf-8'))):
+  for node in ast.walk(tree_of(path)):
     if isinstance(node, Function | ast.ClassDef | ast.Module):
       yield ast.get_docstring(node) or ''
 
@@ -46,7 +53,7 @@ def prose_of(path: pathlib.Path) -> Iterator[str]:
   for token in tokenize.generate_tokens(io.StringIO(text).readline):
     if token.type == tokenize.COMMENT:
       yield token.string
-  for node in ast.walk(ast.parse(text)):
+  for node in ast.walk(tree_of(path)):
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
       yield node.value
 
