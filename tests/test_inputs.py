@@ -149,6 +149,13 @@ def test_a_missing_run_is_named(tmp_path):
     find_cell.genotype_from(f'{tmp_path / "x"}@3')
 
 
+def test_the_home_has_its_short_name_in_a_cell_too(tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  (tmp_path / 'run').mkdir()
+  (tmp_path / 'run' / 'genotype.json').write_text(genotype.to_json(V2))
+  assert find_cell.genotype_from('~/run') == find_cell.genotype_from('~/run/genotype.json') == V2
+
+
 def test_a_cell_that_was_changed_after_its_run_is_named(tmp_path):
   (tmp_path / 'genotype.json').write_text(genotype.to_json(V2))
   (tmp_path / 'result.json').write_text(json.dumps({'genotype': V2.to_dict()}))

@@ -13,6 +13,7 @@ from stretchnas_jax.machine import output, parallel
 from stretchnas_jax.runs import build, steps, trained
 from stretchnas_jax.runs import fields as fields_lib
 from stretchnas_jax.runs import parts as parts_lib
+from stretchnas_jax.runs import workdir as workdir_lib
 from stretchnas_jax.runs.parts import Parts
 
 # Fields in which the config of an evaluation may differ from the config of the run.
@@ -39,7 +40,7 @@ def prepare_evaluation(
     parts: own objects of the run, and its images.
     trust: run the program that makes them, see `parts.of_run`.
   """
-  own = parts_lib.of_run(pathlib.Path(workdir).absolute(), parts, trust)
+  own = parts_lib.of_run(workdir_lib.absolute(workdir), parts, trust)
   saved = trained.read_run(workdir, best, parts=own)
   if saved.kind != 'train':
     raise ValueError(f'{workdir} is a search; --eval-only measures a training')

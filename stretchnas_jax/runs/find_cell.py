@@ -99,10 +99,14 @@ def genotype_from(
 
 
 def _existing(text: str) -> pathlib.Path | None:
-  """Returns the path of a file or folder, or None; a text that can be no path names none."""
+  """Returns the path of a file or folder, or None; a text that can be no path names none.
+
+  `~` is the user's home: a shell leaves it as it is after `--genotype=`.
+  """
   with contextlib.suppress(OSError, ValueError):
-    if text and os.path.exists(text):
-      return pathlib.Path(text)
+    for path in (text, os.path.expanduser(text)):
+      if path and os.path.exists(path):
+        return pathlib.Path(path)
   return None
 
 
