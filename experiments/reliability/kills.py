@@ -195,8 +195,9 @@ def stop_run(
   different = [name for name, value in program.left.items() if left.get(name) != value]
   expected = [-number if number == signal.SIGKILL else 128 + number for _, number in plan]
   codes = [one['code'] for one in stops]
-  # A run that had ended before its signal was not stopped.
-  expected = [code if one['under_way'] else 0 for code, one in zip(expected, stops)]
+  # A run whose last step is done ends as if nobody had asked it to stop.
+  ended = [one['finished'] and one['code'] == 0 for one in stops]
+  expected = [0 if end else code for code, end in zip(expected, ended)]
   good = not different and codes == expected and not code
   return {
     'kind': program.kind, 'stops': stops, 'code': code, 'different': different, 'good': good,
@@ -235,6 +236,7 @@ def _stop(
     'seconds': round(time.time() - start.since, 2),
     'code': start.process.exitcode,
     'under_way': under_way,
+    'finished': (path / 'result.json').exists(),
     'resumed': start.resumed(),
     'newest_checkpoint': [start.before, newest(path)],
     'inside_a_save': bool(_unfinished_saves(path, start.since)),

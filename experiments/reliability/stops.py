@@ -119,7 +119,7 @@ def _campaign(folder: pathlib.Path, count: int, seed: int, seconds: float) -> No
 
   Args:
     folder: of the runs.
-    count: of the stops by each way.
+    count: of the stops by each signal, and by both readers together.
     seed: of the campaign.
     seconds: the longest time; a run that has begun comes to its end.
   """
@@ -129,14 +129,15 @@ def _campaign(folder: pathlib.Path, count: int, seed: int, seconds: float) -> No
   moments = {kind: kills.Moments() for kind in kinds}
   while time.monotonic() < end:
     counts = _counts(runs)
-    way = min(_WAYS, key=lambda name: counts[name])
-    if counts[way] >= count:
+    left = {way: count // (2 if way in _READERS else 1) - counts[way] for way in _WAYS}
+    way = max(_WAYS, key=lambda name: left[name])
+    if left[way] <= 0:
       break
     kind, begin = kinds[len(runs) // len(_WAYS) % 2], time.time()
     if kind not in made:
       made[kind] = Program(kind, folder / kind, optimized=False)
     rng, program = np.random.default_rng([seed, len(runs)]), made[kind]
-    stops = min(_STOPS_PER_RUN, count - counts[way])
+    stops = min(_STOPS_PER_RUN, left[way])
     with tempfile.TemporaryDirectory(dir=folder) as place:
       path = pathlib.Path(place) / 'run'
       if way in _READERS:
@@ -174,7 +175,7 @@ def _keep(runs: Sequence[dict[str, Any]]) -> None:
 def main() -> None:
   """Runs the program."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument('--count', type=int, default=200, help='stops by each way')
+  parser.add_argument('--count', type=int, default=200, help='stops by each signal')
   parser.add_argument('--seed', type=int, default=0)
   parser.add_argument('--seconds', type=float, default=float('inf'), help='the longest time')
   args = parser.parse_args()
