@@ -10,7 +10,10 @@ VERSION = re.search(
   r"__version__ = '([^']+)'", (ROOT / 'stretchnas_jax' / '__init__.py').read_text('utf-8')
 ).group(1)
 
+NASBENCH = ['analog-nasbench>=0.1.3']  # only its file is read
+
 TEST = [
+  *NASBENCH,
   'beartype>=0.20',
   'hypothesis>=6.100',
   'matplotlib>=3.9',
@@ -56,6 +59,7 @@ setup(
     'tensorboard': ['tensorboardX>=2.6.2'],
     # jobs on a Slurm cluster; charts; intervals and tests
     'experiments': ['submitit>=1.5', 'matplotlib>=3.9', 'scipy>=1.11'],
+    'nasbench': NASBENCH,
     'tf': ['tensorflow-cpu'],
   },
   entry_points={'console_scripts': ['stretchnas = stretchnas_jax.cli.app:main']},

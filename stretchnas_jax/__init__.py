@@ -6,7 +6,16 @@ Importing this starts no backend and loads neither orbax nor any data set librar
 import importlib
 
 import stretchnas_jax.machine.entry  # noqa: F401 before the imports that take seconds
-from stretchnas_jax.cells import genotype, graph, random_cells, relaxation, space, topology, zoo
+from stretchnas_jax.cells import (
+  genotype,
+  graph,
+  nas_bench_201,
+  random_cells,
+  relaxation,
+  space,
+  topology,
+  zoo,
+)
 from stretchnas_jax.cells.genotype import Genotype
 from stretchnas_jax.cells.graph import CellGraph
 from stretchnas_jax.cells.space import SearchSpace, darts_space
@@ -57,6 +66,7 @@ __all__ = [
   'load_trained',
   'make_search',
   'make_training',
+  'nas_bench_201',
   'network',
   'optimizers',
   'parallel',

@@ -1,0 +1,116 @@
+"""The cells of NAS-Bench-201 and their text (Dong & Yang 2020).
+
+A cell has one input, node 0, and three more nodes; the last one is its output. Each of its six
+edges carries one of five operations, so that there are 15,625 cells. The field writes a cell as
+`|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_3x3~2|`.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator
+
+from stretchnas_jax.cells import space as space_lib
+from stretchnas_jax.cells.graph import Edge
+
+OPERATIONS = ('none', 'skip_connect', 'nor_conv_1x1', 'nor_conv_3x3', 'avg_pool_3x3')
+"""The five operations; `none` means that there is no edge."""
+
+EDGES: tuple[Edge, ...] = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+"""The six edges `(src, dst)`, in the order of the text."""
+
+NUM_CELLS = len(OPERATIONS) ** len(EDGES)
+
+_EXAMPLE = '|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_3x3~2|'
+_NODE = re.compile(r'\|(?:[^|~]+~[0-9]\|)+')
+_TERM = re.compile(r'([^|~]+)~([0-9])\|')
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+  """A cell of NAS-Bench-201.
+
+  Attributes:
+    operations: a name of `OPERATIONS` for each of `EDGES`.
+
+  Raises:
+    ValueError: these are not six known names.
+  """
+
+  operations: tuple[str, ...]
+
+  def __post_init__(self) -> None:
+    if len(self.operations) != len(EDGES):
+      raise ValueError(
+        f'a cell of NAS-Bench-201 has {len(EDGES)} operations; these are {len(self.operations)}'
+      )
+    for name in self.operations:
+      if name not in OPERATIONS:
+        raise ValueError(
+          f'the operation {name[:40]!r} is not in NAS-Bench-201; '
+          f'{space_lib.meant(name, OPERATIONS)}'
+        )
+
+  @property
+  def code(self) -> int:
+    """Returns the number of the cell, from 0 to 15,624: its operations as digits to base 5."""
+    code = 0
+    for name in self.operations:
+      code = len(OPERATIONS) * code + OPERATIONS.index(name)
+    return code
+
+  @property
+  def has_path(self) -> bool:
+    """Tells whether the output depends on the input; 341 cells have no path between them."""
+    reached = {0}
+    for (src, dst), name in zip(EDGES, self.operations):
+      if src in reached and name != 'none':
+        reached.add(dst)
+    return 3 in reached
+
+
+def from_code(code: int) -> Cell:
+  """Returns the cell of a number from 0 to 15,624, see `Cell.code`."""
+  if not 0 <= code < NUM_CELLS:
+    raise ValueError(f'the code is {code}; it must be from 0 to {NUM_CELLS - 1}')
+  operations = []
+  for _ in EDGES:
+    code, digit = divmod(code, len(OPERATIONS))
+    operations.append(OPERATIONS[digit])
+  return Cell(tuple(reversed(operations)))
+
+
+def all_cells() -> Iterator[Cell]:
+  """Yields the 15,625 cells in the order of their codes."""
+  return map(from_code, range(NUM_CELLS))
+
+
+def from_text(text: str) -> Cell:
+  """Reads the text of a cell, `|operation~source|+|...|+|...|`.
+
+  Args:
+    text: a part for each of the nodes 1, 2 and 3. The sources of a node stand in any order, and
+      white space around the text does not count.
+
+  Raises:
+    ValueError: the text is not that of a cell; the sentence names the fault.
+  """
+  parts = text.strip().split('+')
+  if len(parts) != 3 or not all(map(_NODE.fullmatch, parts)):
+    raise ValueError(f'{text[:120]!r} is not a cell of NAS-Bench-201; one looks like {_EXAMPLE}')
+  found: dict[Edge, str] = {}
+  for node, part in enumerate(parts, start=1):
+    terms = _TERM.findall(part)
+    if sorted(int(source) for _, source in terms) != list(range(node)):
+      sources = ', '.join(map(str, range(node)))
+      raise ValueError(f'{text[:120]!r}: node {node} must have each source once: {sources}')
+    found |= {(int(source), node): name for name, source in terms}
+  return Cell(tuple(found[edge] for edge in EDGES))
+
+
+def to_text(cell: Cell) -> str:
+  """Returns the text of a cell, as NAS-Bench-201 writes it."""
+  nodes = []
+  for node in (1, 2, 3):
+    terms = [f'{op}~{src}' for op, (src, dst) in zip(cell.operations, EDGES) if dst == node]
+    nodes.append(f'|{"|".join(terms)}|')
+  return '+'.join(nodes)
