@@ -18,9 +18,7 @@ from stretchnas_jax.cells.nas_bench_cells import EDGES, NUM_CELLS, Cell
 
 _PACKAGE, _MODULE = 'analog-nasbench', 'analognasbench'
 _DATA = 'data.anb'
-_SOURCE = (
-  f"{_PACKAGE}: CIFAR-10, a retraining by arXiv 2506.18495, not NAS-Bench-201's own numbers"
-)
+_SOURCE = f"{_PACKAGE}: CIFAR-10, a retraining by arXiv 2506.18495, not NAS-Bench-201's own numbers"
 # The classes that the package's file names. They are only marks here: nothing of it runs.
 _CLASSES = {(f'{_MODULE}.data', name) for name in ('Architecture', 'DriftMeasurement')}
 _MOST_BYTES = 2**26
