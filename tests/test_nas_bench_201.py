@@ -92,7 +92,7 @@ def test_the_package_has_a_retraining_of_all_cells():
     pytest.skip('the extra nasbench is not installed')
   same = lambda name: Cell((name,) * 6)
   table = nas_bench_201.load()
-  assert table.count == 15_625
+  assert table.num_cells == 15_625
   assert "not NAS-Bench-201's own" in table.source
   found = {name: nas_bench_201.accuracy(same(name)) for name in CODES}
   assert found['skip_connect'] == pytest.approx(60.7836)
@@ -168,7 +168,7 @@ def test_a_users_table_may_have_other_columns_and_fewer_cells(tmp_path):
   assert nas_bench_201.accuracy(TEXT, table) == 91.5
   assert nas_bench_201.rank(TEXT, table=str(table)) == 2
   assert nas_bench_201.regret(TEXT, table) == 2.75
-  assert nas_bench_201.load(table).count == 2 and nas_bench_201.load(table).source == str(table)
+  assert nas_bench_201.load(table).num_cells == 2 and nas_bench_201.load(table).source == str(table)
   with pytest.raises(ValueError, match='is not in this table'):
     nas_bench_201.rank(Cell(('none',) * 6), table)
 

@@ -43,7 +43,7 @@ class Table(NamedTuple):
   accuracies: Float[np.ndarray, ' n']
 
   @property
-  def count(self) -> int:
+  def num_cells(self) -> int:
     """Returns the number of cells in the table."""
     return int(np.isfinite(self.accuracies).sum())
 
