@@ -196,8 +196,7 @@ def stop_run(
   expected = [-number if number == signal.SIGKILL else 128 + number for _, number in plan]
   codes = [one['code'] for one in stops]
   # A run whose last step is done ends as if nobody had asked it to stop.
-  ended = [one['finished'] and one['code'] == 0 for one in stops]
-  expected = [0 if end else code for code, end in zip(expected, ended)]
+  expected = [e if one['code'] or not one['finished'] else 0 for e, one in zip(expected, stops)]
   good = not different and codes == expected and not code
   return {
     'kind': program.kind, 'stops': stops, 'code': code, 'different': different, 'good': good,
