@@ -1,12 +1,11 @@
 """Decoding: from the numbers of a search to the edges of a cell.
 
-The topology is decoded first, and then an operation for each edge that stays, so that both are
-independent. The most probable code of each row says which edges stay; the strongest operation
-stands on each. Nodes that no input of the cell reaches are pruned. If none is reached, the codes
-are repaired.
+A rule says which edges stay and which operation stands on each. Then nodes that no input of the
+cell reaches are pruned. The rule here is `most_probable`, the one of the paper; `decodings` has
+those of other methods.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -17,12 +16,24 @@ from stretchnas_jax.cells import topology
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.space import CellEdge
 
+Decoding = Callable[..., tuple[Sequence[CellEdge], Sequence[str]]]
+"""`decoding(space, strength, edge_scores, beta, table, allowed) -> edges, notes` of one cell.
+
+`strength` is `[E, O]` and `edge_scores` `[E]`, in double precision. `beta` is `[R, K]`, or None for
+a table without rows. `allowed` is a bool `[E, O]`: which operations an edge may have, `none` aside.
+Edges are `(operation, src, dst)`; a note is a sentence for a person. Pruning comes afterwards.
+"""
+
 
 def derive_cell(
   space: space_lib.SearchSpace,
   table: topology.TopologyTable,
   strength: Float[AnyArray, '...'],
   beta: Float[AnyArray, '...'] | None,
+  *,
+  decoding: Decoding | None = None,
+  edge_scores: Float[AnyArray, ' E'] | None = None,
+  allowed: Bool[AnyArray, 'E O'] | None = None,
 ) -> tuple[tuple[CellEdge, ...], tuple[int, ...], tuple[str, ...]]:
   """Decodes one cell.
 
@@ -31,6 +42,9 @@ def derive_cell(
     table: the topology table; one without rows means DARTS' rule, `top_k`.
     strength: `[E, O]`, by which operations are ranked: `Relaxation.strength` of alpha.
     beta: the topology logits `[R, K]`; unused without rows.
+    decoding: the rule; None for `most_probable`.
+    edge_scores: the merged scores `[E]`. None: those of beta.
+    allowed: which operations an edge may have. None: all.
 
   Returns:
     The edges as `(operation, src, dst)`; the intermediate nodes that an input reaches; and a
@@ -38,29 +52,67 @@ def derive_cell(
 
   Raises:
     ValueError: an array has a wrong shape or a value that is not finite, or no code of the table
-      has an edge from an input.
+      has an edge from an input, or no edge from an input is left.
   """
-  graph = space.graph
-  strength = _checked('strength', strength, (len(graph.edges), space.num_operations))
-  notes = []
-  if not table.has_rows:
-    kept = top_k(space, strength, table.k, table.by)
-  else:
-    beta = _checked('beta', beta, table.mask.shape).astype(np.float32)
-    kept = np.asarray(topology.select(beta, table))
-    if not kept[_from_inputs(graph)].any():
-      kept, note = _repair(graph, table, beta)
-      notes.append(note)
-  operations = _strongest_operations(space, strength)
-  edges = [(op, *edge) for op, edge, keep in zip(operations, graph.edges, kept) if keep]
-  edges, concat = prune(edges)
-  if len(concat) < graph.num_intermediate:
-    notes.append(_pruning_note(graph, kept, concat))
+  shape = (len(space.graph.edges), space.num_operations)
+  strength = _checked('strength', strength, shape)
+  beta = _checked('beta', beta, table.mask.shape).astype(np.float32) if table.has_rows else None
+  if decoding is None:
+    decoding, edge_scores = most_probable, np.ones(shape[0])
+  elif edge_scores is None:
+    edge_scores = topology.edge_scores(np.zeros((0, 0)) if beta is None else beta, table)
+  scores = _checked('edge_scores', edge_scores, shape[:1])
+  found, notes = decoding(space, strength, scores, beta, table, candidates(space, allowed))
+  edges, concat = prune(found)
+  if not edges:
+    raise ValueError('no edge from an input of the cell is left; no cell can be decoded')
+  if len(concat) < space.graph.num_intermediate:
+    notes = [*notes, _pruning_note(space.graph, found, concat)]
   return edges, concat, tuple(notes)
 
 
+def most_probable(
+  space: space_lib.SearchSpace,
+  strength: Float[np.ndarray, 'E O'],
+  edge_scores: Float[np.ndarray, ' E'],
+  beta: Float[np.ndarray, 'R K'] | None,
+  table: topology.TopologyTable,
+  allowed: Bool[np.ndarray, 'E O'],
+) -> tuple[list[CellEdge], list[str]]:
+  """Decodes the topology first, then an operation for each edge, so that both are independent.
+
+  The most probable code of each row says which edges stay. If they reach no node, the codes are
+  repaired. A table without rows means DARTS' rule, `top_k`.
+
+  Args:
+    space: the search space.
+    strength: by which operations are ranked.
+    edge_scores: unused.
+    beta: the topology logits.
+    table: the topology table.
+    allowed: which operations an edge may have.
+
+  Returns:
+    The edges, and a note where the codes were repaired.
+  """
+  del edge_scores
+  notes = []
+  if beta is None:
+    kept = top_k(space, strength, table.k, table.by, allowed)
+  else:
+    kept = np.asarray(topology.select(beta, table))
+    if not kept[_from_inputs(space.graph)].any():
+      kept, note = _repair(space.graph, table, beta)
+      notes.append(note)
+  return with_strongest(space, strength, kept, allowed), notes
+
+
 def top_k(
-  space: space_lib.SearchSpace, strength: Float[AnyArray, 'E O'], k: int = 2, by: str = 'target'
+  space: space_lib.SearchSpace,
+  strength: Float[AnyArray, 'E O'],
+  k: int = 2,
+  by: str = 'target',
+  allowed: Bool[AnyArray, 'E O'] | None = None,
 ) -> Bool[np.ndarray, ' E']:
   """Keeps the k edges of each node whose best operation other than `none` is strongest (DARTS).
 
@@ -73,11 +125,12 @@ def top_k(
     strength: by which operations are ranked.
     k: how many edges of a node stay.
     by: 'target' for the in-edges of each node, 'source' for its out-edges.
+    allowed: which operations an edge may have. None: all.
 
   Returns:
-    Whether each edge stays.
+    Whether each edge stays; an edge that may have no operation never does.
   """
-  best = np.asarray(strength)[:, _candidates(space)].max(1)
+  best = np.where(candidates(space, allowed), strength, -np.inf).max(1)
   edges_of = space.graph.in_edges if by == 'target' else space.graph.out_edges
   kept = np.zeros(len(best), bool)
   for node in range(space.graph.num_nodes):
@@ -86,7 +139,47 @@ def top_k(
       # A stable sort keeps the first of equal edges.
       strongest = np.argsort(-best[edges], kind='stable')[:k]
       kept[np.array(edges, int)[strongest]] = True
-  return kept
+  return kept & (best > -np.inf)
+
+
+def with_strongest(
+  space: space_lib.SearchSpace,
+  strength: Float[np.ndarray, 'E O'],
+  kept: Bool[np.ndarray, ' E'],
+  allowed: Bool[np.ndarray, 'E O'],
+) -> list[CellEdge]:
+  """Puts the strongest operation on each edge that stays; of equal ones the first.
+
+  Args:
+    space: the search space.
+    strength: by which operations are ranked.
+    kept: which edges stay.
+    allowed: which operations an edge may have; an edge without any is left out.
+
+  Returns:
+    The edges with their operations.
+  """
+  allowed = candidates(space, allowed)
+  strongest = np.where(allowed, strength, -np.inf).argmax(1)
+  return [
+    (space.primitives[strongest[e]], *edge)
+    for e, edge in enumerate(space.graph.edges)
+    if kept[e] and allowed[e].any()
+  ]
+
+
+def candidates(
+  space: space_lib.SearchSpace, allowed: Bool[AnyArray, 'E O'] | None
+) -> Bool[np.ndarray, 'E O']:
+  """Returns which operations the edges of a derived cell may have: never `none`.
+
+  Args:
+    space: the search space.
+    allowed: which operations are allowed. None: all.
+  """
+  real = np.array([name != 'none' for name in space.primitives])
+  all_edges = np.ones((len(space.graph.edges), 1), bool)
+  return (all_edges if allowed is None else np.asarray(allowed, bool)) & real
 
 
 def prune(edges: Sequence[CellEdge]) -> tuple[tuple[CellEdge, ...], tuple[int, ...]]:
@@ -129,11 +222,11 @@ def _repair(
 
 
 def _pruning_note(
-  graph: graph_lib.CellGraph, kept: Bool[np.ndarray, ' E'], concat: Sequence[int]
+  graph: graph_lib.CellGraph, edges: Sequence[CellEdge], concat: Sequence[int]
 ) -> str:
   """Returns the sentence that names the pruned nodes and edges."""
   gone = [node for node in range(2, graph.num_nodes) if node not in concat]
-  lost = [edge for edge, keep in zip(graph.edges, kept) if keep and edge[0] in gone]
+  lost = [(src, dst) for _, src, dst in edges if src in gone]
   noun, verb = ('nodes', 'were') if len(gone) > 1 else ('node', 'was')
   note = f'no input reaches {noun} {", ".join(map(str, gone))}, which {verb} pruned'
   return f'{note} with {_listed(lost)}' if lost else note
@@ -141,19 +234,6 @@ def _pruning_note(
 
 def _listed(edges: Iterable[graph_lib.Edge]) -> str:
   return ', '.join(f'{src}->{dst}' for src, dst in edges)
-
-
-def _strongest_operations(
-  space: space_lib.SearchSpace, strength: Float[np.ndarray, 'E O']
-) -> list[str]:
-  """Returns the name of each edge's strongest operation; of equal ones the first."""
-  candidates = _candidates(space)
-  return [space.primitives[candidates[o]] for o in strength[:, candidates].argmax(1)]
-
-
-def _candidates(space: space_lib.SearchSpace) -> list[int]:
-  """Returns the places of the operations that a cell may hold: all but `none`."""
-  return [o for o, name in enumerate(space.primitives) if name != 'none']
 
 
 def _from_inputs(graph: graph_lib.CellGraph) -> Bool[np.ndarray, ' E']:

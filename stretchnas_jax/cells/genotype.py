@@ -4,15 +4,10 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, SupportsIndex
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from stretchnas_jax.cells import (
-  decoding,
-  genotype_checks,
-  genotype_reading,
-  genotype_text,
-  topology,
-)
+from stretchnas_jax.cells import decoding as decoding_lib
+from stretchnas_jax.cells import genotype_checks, genotype_reading, genotype_text, topology
 from stretchnas_jax.cells import space as space_lib
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.space import CellEdge
@@ -91,6 +86,10 @@ def derive(
   table: topology.TopologyTable,
   strength: Mapping[str, Float[AnyArray, 'E O']],
   beta: Mapping[str, Float[AnyArray, 'R K']],
+  *,
+  decoding: decoding_lib.Decoding | None = None,
+  edge_scores: Mapping[str, Float[AnyArray, ' E']] | None = None,
+  allowed: Mapping[str, Bool[AnyArray, 'E O']] | None = None,
 ) -> tuple[Genotype, tuple[str, ...]]:
   """Decodes the architecture parameters of a search.
 
@@ -99,6 +98,9 @@ def derive(
     table: the topology table of both cell types; one without rows means DARTS' top-2 rule.
     strength: for each cell type the strengths `[E, O]`: `Relaxation.strength` of alpha.
     beta: for each cell type the topology logits `[R, K]`.
+    decoding: the rule; None for the most probable codes, or DARTS' rule without rows.
+    edge_scores: for each cell type the merged scores `[E]`. None: those of beta.
+    allowed: for each cell type which operations an edge may have, beside `space.allowed`.
 
   Returns:
     The genotype, and a sentence for each thing that was repaired or pruned.
@@ -108,7 +110,15 @@ def derive(
   """
   fields, notes = {}, []
   for cell in space_lib.CELL_TYPES:
-    found = decoding.derive_cell(space, table, strength[cell], beta[cell])
+    found = decoding_lib.derive_cell(
+      space,
+      table,
+      strength[cell],
+      beta[cell],
+      decoding=decoding,
+      edge_scores=None if edge_scores is None else edge_scores[cell],
+      allowed=space.allowed_on(cell, None if allowed is None else allowed[cell]),
+    )
     fields[cell], fields[f'{cell}_concat'], remarks = found
     notes += [f'{cell} cell: {remark}' for remark in remarks]
   return Genotype(**fields), tuple(notes)

@@ -1,8 +1,8 @@
 """Relaxations of the choice of an operation.
 
 A relaxation says how logits become the weights of the E x O operations of a cell: in a pass of a
-step, in an evaluation, and where a cell is decoded. `softmax` is the one of DARTS. For another
-relaxation, fill the four fields of `Relaxation`.
+step, in an evaluation, and where a cell is decoded. `softmax` is the one of DARTS. The module
+`relaxations` has the others. For one of your own, fill the first four fields of `Relaxation`.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,13 +11,34 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree, ScalarLike
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, ScalarLike
 
 from stretchnas_jax.cells import space as space_lib
 from stretchnas_jax.cells.arrays import AnyArray
 
 Knobs = Mapping[str, ScalarLike]
 """Numbers that change with the step, by name; 'step' is always there."""
+
+Init = Callable[[PRNGKeyArray, space_lib.SearchSpace], PyTree]
+"""`init(key, space) -> alpha`, the logits of one cell type of a new search."""
+
+
+def mask_logits(
+  alpha: Float[AnyArray, '*L E O'], allowed: Bool[AnyArray, 'E O']
+) -> Float[Array, '*L E O']:
+  """Puts minus infinity where an operation is not allowed.
+
+  A row without any allowed operation stays as it is, so that a softmax over it is finite. The
+  search sets the weights of such a row to 0.
+
+  Args:
+    alpha: the logits.
+    allowed: which operations an edge may have.
+
+  Returns:
+    The logits, whose exponentials are 0 where an operation is not allowed.
+  """
+  return jnp.where(allowed | ~allowed.any(-1, keepdims=True), alpha, -jnp.inf)
 
 
 class Relaxation(NamedTuple):
@@ -30,15 +51,46 @@ class Relaxation(NamedTuple):
     mean: `mean(alpha, knobs) -> [E, O]`, the operation weights of an evaluation; it never draws.
     strength: `strength(alpha, knobs) -> [E, O]`, the numbers by which a decoder ranks operations
       and edges. It runs on the host.
+    mask: `mask(alpha, allowed) -> alpha`, the logits with which an operation that is not allowed
+      has the weight 0; `allowed` is a bool `[E, O]`. It is called only where something is not
+      allowed.
+    sparse: whether an operation whose weight is exactly 0 has no gradient either. Then the network
+      need not compute it.
+    per_layer: whether each layer has logits of its own. The search then stacks what `init` gives,
+      with the layers of a cell type first, and calls the other functions for each layer.
   """
 
-  init: Callable[[PRNGKeyArray, space_lib.SearchSpace], PyTree]
-  weights: Callable[[PyTree, PRNGKeyArray, Knobs], Float[Array, 'E O']]
-  mean: Callable[[PyTree, Knobs], Float[Array, 'E O']]
-  strength: Callable[[PyTree, Knobs], Float[AnyArray, 'E O']]
+  init: Init
+  weights: Callable[[PyTree, PRNGKeyArray, Knobs], Float[AnyArray, '*L E O']]
+  mean: Callable[[PyTree, Knobs], Float[AnyArray, '*L E O']]
+  strength: Callable[[PyTree, Knobs], Float[AnyArray, '*L E O']]
+  mask: Callable[[PyTree, Bool[AnyArray, 'E O']], PyTree] = mask_logits
+  sparse: bool = False
+  per_layer: bool = False
 
 
-def softmax(temperature: float = 1.0) -> Relaxation:
+def normal_init(scale: float = 1e-3, mean: float = 0.0) -> Init:
+  """Builds initial logits `[E, O]` with a normal distribution.
+
+  Args:
+    scale: its standard deviation; 0 gives equal logits.
+    mean: its mean.
+
+  Returns:
+    The function `init` of a relaxation.
+  """
+
+  def init(key: PRNGKeyArray, space: space_lib.SearchSpace) -> Float[Array, 'E O']:
+    shape = (len(space.graph.edges), space.num_operations)
+    if not scale:
+      return jnp.full(shape, mean)
+    drawn = scale * jax.random.normal(key, shape)
+    return drawn + mean if mean else drawn
+
+  return init
+
+
+def softmax(temperature: float = 1.0, init: Init | None = None) -> Relaxation:
   """Builds the softmax over the operations of each edge (Liu et al. 2018; Eq. 1).
 
   Alpha is one array `[E, O]`. The strength is the softmax at temperature 1, whatever the
@@ -46,13 +98,11 @@ def softmax(temperature: float = 1.0) -> Relaxation:
 
   Args:
     temperature: divides the logits. A knob named 'temperature' takes its place.
+    init: the initial logits. None for 1e-3 times normal noise, as in DARTS.
 
   Returns:
     The relaxation.
   """
-
-  def init(key: PRNGKeyArray, space: space_lib.SearchSpace) -> Float[Array, 'E O']:
-    return 1e-3 * jax.random.normal(key, (len(space.graph.edges), space.num_operations))
 
   def weights(
     alpha: Float[AnyArray, 'E O'], key: PRNGKeyArray, knobs: Knobs
@@ -63,18 +113,27 @@ def softmax(temperature: float = 1.0) -> Relaxation:
   def mean(alpha: Float[AnyArray, 'E O'], knobs: Knobs) -> Float[Array, 'E O']:
     return jax.nn.softmax(alpha / knobs.get('temperature', temperature), axis=-1)
 
-  def strength(alpha: Float[AnyArray, 'E O'], knobs: Knobs) -> Float[np.ndarray, 'E O']:
-    del knobs
-    # In double precision, so that rounding makes no two operations equal.
-    logits = np.asarray(alpha, np.float64)
-    with np.errstate(invalid='ignore'):  # the decoder refuses values that are not finite
-      shifted = np.exp(logits - logits.max(-1, keepdims=True))
-      return shifted / shifted.sum(-1, keepdims=True)
-
-  return Relaxation(init, weights, mean, strength)
+  return Relaxation(init or normal_init(), weights, mean, softmax_strength)
 
 
-def entropy(op_weights: Float[AnyArray, 'E O']) -> Float[Array, '']:
+def softmax_strength(alpha: Float[AnyArray, 'E O'], knobs: Knobs) -> Float[np.ndarray, 'E O']:
+  """Returns the softmax over the operations of each edge at temperature 1, on the host.
+
+  Args:
+    alpha: the logits.
+    knobs: of the step; they change nothing.
+
+  Returns:
+    The softmax in double precision, so that rounding makes no two operations equal.
+  """
+  del knobs
+  logits = np.asarray(alpha, np.float64)
+  with np.errstate(invalid='ignore'):  # the decoder refuses values that are not finite
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    return shifted / shifted.sum(-1, keepdims=True)
+
+
+def entropy(op_weights: Float[AnyArray, '*L E O']) -> Float[Array, '']:
   """Returns the mean entropy of the operations of an edge, in nats.
 
   It is 0 where every edge has decided. Weights that do not sum to 1 on an edge are normalised
@@ -95,27 +154,85 @@ def checked(relaxation: Relaxation, space: space_lib.SearchSpace) -> Relaxation:
     space: gives E and O.
 
   Returns:
-    The relaxation; its functions raise ValueError where a result has another shape.
+    The relaxation; its functions raise ValueError where a result has another shape. A result may
+    have the layers of a cell type as a first axis, `[L, E, O]`.
   """
   shape = (len(space.graph.edges), space.num_operations)
 
-  def weights(alpha: PyTree, key: PRNGKeyArray, knobs: Knobs) -> Float[AnyArray, 'E O']:
+  def weights(alpha: PyTree, key: PRNGKeyArray, knobs: Knobs) -> Float[AnyArray, '*L E O']:
     return _of_shape('weights', relaxation.weights(alpha, key, knobs), shape)
 
-  def mean(alpha: PyTree, knobs: Knobs) -> Float[AnyArray, 'E O']:
+  def mean(alpha: PyTree, knobs: Knobs) -> Float[AnyArray, '*L E O']:
     return _of_shape('mean', relaxation.mean(alpha, knobs), shape)
 
-  def strength(alpha: PyTree, knobs: Knobs) -> Float[AnyArray, 'E O']:
+  def strength(alpha: PyTree, knobs: Knobs) -> Float[AnyArray, '*L E O']:
     return _of_shape('strength', relaxation.strength(alpha, knobs), shape)
 
-  return Relaxation(relaxation.init, weights, mean, strength)  # pyrefly: ignore[bad-argument-type]
+  return relaxation._replace(weights=weights, mean=mean, strength=strength)
+
+
+def by_layer(relaxation: Relaxation) -> Relaxation:
+  """Returns a relaxation that also takes logits with a leading axis of layers.
+
+  Args:
+    relaxation: any relaxation; one that is not `per_layer` is returned as it is.
+
+  Returns:
+    The relaxation, whose results are then `[L, E, O]`.
+  """
+  if not relaxation.per_layer:
+    return relaxation
+
+  def weights(alpha: PyTree, key: PRNGKeyArray, knobs: Knobs) -> Float[AnyArray, 'L E O']:
+    keys = jax.random.split(key, len(jax.tree.leaves(alpha)[0]))
+    return jax.vmap(lambda one, key: relaxation.weights(one, key, knobs))(alpha, keys)
+
+  def mean(alpha: PyTree, knobs: Knobs) -> Float[AnyArray, 'L E O']:
+    return jax.vmap(lambda one: relaxation.mean(one, knobs))(alpha)
+
+  def strength(alpha: PyTree, knobs: Knobs) -> Float[np.ndarray, 'L E O']:
+    layers = range(len(jax.tree.leaves(alpha)[0]))
+    of = lambda layer: jax.tree.map(lambda leaf: leaf[layer], alpha)
+    return np.stack([np.asarray(relaxation.strength(of(layer), knobs)) for layer in layers])
+
+  def mask(alpha: PyTree, allowed: Bool[AnyArray, 'E O']) -> PyTree:
+    return jax.vmap(lambda one: relaxation.mask(one, allowed))(alpha)
+
+  return relaxation._replace(weights=weights, mean=mean, strength=strength, mask=mask)
+
+
+def restricted(relaxation: Relaxation, allowed: Bool[AnyArray, 'E O'] | None) -> Relaxation:
+  """Returns a relaxation of the allowed operations alone; all others have the weight 0.
+
+  Args:
+    relaxation: any relaxation.
+    allowed: which operations an edge may have. None: all, and the relaxation is returned as it is.
+
+  Returns:
+    The relaxation.
+  """
+  if allowed is None:
+    return relaxation
+
+  def weights(alpha: PyTree, key: PRNGKeyArray, knobs: Knobs) -> Float[AnyArray, '*L E O']:
+    found = relaxation.weights(relaxation.mask(alpha, allowed), key, knobs)
+    return jnp.where(allowed, found, 0.0)
+
+  def mean(alpha: PyTree, knobs: Knobs) -> Float[AnyArray, '*L E O']:
+    return jnp.where(allowed, relaxation.mean(relaxation.mask(alpha, allowed), knobs), 0.0)
+
+  def strength(alpha: PyTree, knobs: Knobs) -> Float[np.ndarray, '*L E O']:
+    found = relaxation.strength(relaxation.mask(alpha, allowed), knobs)
+    return np.where(allowed, found, 0.0)
+
+  return relaxation._replace(weights=weights, mean=mean, strength=strength)
 
 
 def _of_shape(name: str, values: object, shape: tuple[int, int]) -> AnyArray:
   """Returns the result of a relaxation's function; ValueError if it is not `[E, O]`."""
   if not isinstance(values, AnyArray):
     found = f'a {type(values).__name__}'
-  elif values.shape != shape:
+  elif values.shape[-2:] != shape or values.ndim > 3:
     found = str(list(values.shape))
   else:
     return values

@@ -2,9 +2,13 @@
 
 import dataclasses
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool
 
 from stretchnas_jax.cells import graph as graph_lib
+from stretchnas_jax.cells.arrays import AnyArray
 
 CellEdge = tuple[str, int, int]
 """An edge of a cell: `(operation, src, dst)`."""
@@ -27,6 +31,8 @@ DARTS_PRIMITIVES = (
 # two are NASNet's.
 OPERATIONS = DARTS_PRIMITIVES[1:] + ('sep_conv_7x7', 'conv_7x1_1x7')
 
+_Rows = tuple[tuple[bool, ...], ...]
+
 
 @dataclasses.dataclass(frozen=True, init=False)
 class SearchSpace:
@@ -36,22 +42,54 @@ class SearchSpace:
     graph: the graph of both cell types.
     primitives: O distinct names of operations, known ones or a researcher's own. The operation
       `none` gives zero, and no derived cell holds it.
+    allowed: for each cell type a bool `[E, O]`, which operations an edge may have. None: all.
 
   Raises:
-    ValueError: `primitives` is not a sequence of distinct names, or holds `none` alone.
+    ValueError: `primitives` is not a sequence of distinct names, or holds `none` alone; `allowed`
+      has another shape, or an edge without any operation.
   """
 
   graph: graph_lib.CellGraph
   primitives: tuple[str, ...]
+  _allowed: tuple[_Rows, ...] | None = dataclasses.field(repr=False)
 
-  def __init__(self, graph: graph_lib.CellGraph, primitives: Sequence[str]) -> None:
+  def __init__(
+    self,
+    graph: graph_lib.CellGraph,
+    primitives: Sequence[str],
+    allowed: Mapping[str, Bool[np.ndarray, 'E O']] | None = None,
+  ) -> None:
     object.__setattr__(self, 'graph', graph)
     object.__setattr__(self, 'primitives', _checked_names(primitives))
+    shape = (len(graph.edges), len(self.primitives))
+    rows = None if allowed is None else _checked_allowed(allowed, shape)
+    object.__setattr__(self, '_allowed', rows)
+
+  @property
+  def allowed(self) -> dict[str, Bool[np.ndarray, 'E O']] | None:
+    """Returns which operations an edge may have, by cell type; None where it may have all."""
+    if self._allowed is None:
+      return None
+    return {cell: np.array(rows, bool) for cell, rows in zip(CELL_TYPES, self._allowed)}
 
   @property
   def num_operations(self) -> int:
     """Returns O, `none` included."""
     return len(self.primitives)
+
+  def allowed_on(
+    self, cell: str, more: Bool[AnyArray, 'E O'] | None = None
+  ) -> Bool[AnyArray, 'E O'] | None:
+    """Returns which operations an edge of a cell type may have; None where it may have all.
+
+    Args:
+      cell: the cell type.
+      more: which operations are allowed beside; it may be traced. None: all.
+    """
+    if self._allowed is None:
+      return more
+    own = np.array(self._allowed[CELL_TYPES.index(cell)], bool)
+    return own if more is None else own & more
 
 
 def darts_space(num_intermediate: int = 4, with_none: bool = False) -> SearchSpace:
@@ -88,6 +126,24 @@ def reduction_layers(num_layers: int) -> tuple[int, int]:
   Both are layer 0 in a network of one layer.
   """
   return num_layers // 3, 2 * num_layers // 3
+
+
+def _checked_allowed(
+  allowed: Mapping[str, Bool[np.ndarray, 'E O']], shape: tuple[int, int]
+) -> tuple[_Rows, ...]:
+  """Returns the allowed operations of both cell types as tuples, or raises ValueError."""
+  if not isinstance(allowed, Mapping) or set(allowed) != set(CELL_TYPES):
+    raise ValueError(f'allowed must have exactly the cell types {" and ".join(CELL_TYPES)}')
+  for cell in CELL_TYPES:
+    mask = np.asarray(allowed[cell])
+    if mask.shape != shape or mask.dtype != bool:
+      raise ValueError(
+        f'allowed[{cell!r}] has the shape {mask.shape} and the type {mask.dtype}; it must be '
+        f'{shape} and bool'
+      )
+    if not mask.any(1).all():
+      raise ValueError(f'allowed[{cell!r}] leaves edge {int(mask.any(1).argmin())} no operation')
+  return tuple(tuple(map(tuple, np.asarray(allowed[cell]).tolist())) for cell in CELL_TYPES)
 
 
 def _checked_names(names: Sequence[str]) -> tuple[str, ...]:

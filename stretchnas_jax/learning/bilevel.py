@@ -8,14 +8,15 @@ numbers that change with the step.
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, ScalarLike
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, ScalarLike
 
+from stretchnas_jax.cells import decoding as decoding_lib
 from stretchnas_jax.cells import genotype, topology
 from stretchnas_jax.cells import relaxation as relaxation_lib
 from stretchnas_jax.cells.arrays import AnyArray
@@ -40,6 +41,7 @@ from stretchnas_jax.learning.search_parts import Scores, SearchParts, StepInputs
 from stretchnas_jax.learning.second_order import virtual_step
 from stretchnas_jax.learning.state import Arch, Context, SearchState
 from stretchnas_jax.networks import initializers
+from stretchnas_jax.networks.layer_plan import plan_layers
 from stretchnas_jax.networks.running_averages import settle
 from stretchnas_jax.networks.supernet import Supernet
 
@@ -71,9 +73,12 @@ class Search(NamedTuple):
     evaluate: `evaluate(state, examples, valid, *, axis_name=None) -> sums` over the examples whose
       `valid` is 1: loss, correct and count.
     derive: `derive(state) -> Genotype`, on the host.
-    decode: `decode(arch, step) -> genotype, notes`, the same with a sentence for each thing that
-      was repaired or pruned.
-    mixture: `mixture(arch, step) -> op_weights, edge_scores` of an evaluation, by cell type.
+    decode: `decode(arch, step, control=()) -> genotype, notes`, the same with a sentence for each
+      thing that was repaired or pruned.
+    mixture: `mixture(arch, step, control=()) -> op_weights, edge_scores` of an evaluation, by cell
+      type.
+    network_inputs: `network_inputs(step, control=())`, the arguments of an evaluation that only
+      some networks have.
   """
 
   init: Callable[..., SearchState]
@@ -82,6 +87,7 @@ class Search(NamedTuple):
   derive: Callable[..., genotype.Genotype]
   decode: Callable[..., tuple[genotype.Genotype, tuple[str, ...]]]
   mixture: Callable[..., tuple[Weights, Scores]]
+  network_inputs: Callable[..., dict[str, Any]]
 
 
 def make_search(
@@ -99,6 +105,7 @@ def make_search(
   knobs: Callable[[Int[Array, '']], Mapping[str, ScalarLike]] | None = None,
   image_shape: tuple[int, ...] = (32, 32, 3),
   unroll: bool = False,
+  decoding: decoding_lib.Decoding | None = None,
 ) -> Search:
   """Builds a search from its parts.
 
@@ -117,10 +124,13 @@ def make_search(
       alpha and beta join those of the rule once in a step. They see the operation weights of an
       evaluation.
     knobs: from the number of the step to named scalars. It is traced, so that nothing compiles
-      again when a knob changes. Relaxation, rule and penalties see these and 'step'.
+      again when a knob changes. Relaxation, rule and penalties see these and 'step'. Where
+      'moves_arch' is 0, alpha and beta rest, and the losses for them are not computed.
     image_shape: `(H, W, C)` of one image.
     unroll: compile each loss of a rule with passes on its own, with only the gradients that it
       needs, instead of one body for all: steps take less time and compilation more.
+    decoding: how a cell is read off, see `cells.decoding`. None: the most probable codes, or DARTS'
+      rule for a table without rows.
 
   Returns:
     The functions of the search.
@@ -136,11 +146,12 @@ def make_search(
     search_step.Optimizers(weights_tx, arch_tx, beta_tx or arch_tx),
     virtual_tx or weights_tx,
     penalty_weight,
-    relaxation_lib.checked(relaxation, net.space),
+    relaxation_lib.checked(relaxation_lib.by_layer(relaxation), net.space),
     tuple(penalties),
     knobs or _no_knobs,
     image_shape,
     unroll,
+    decoding,
   )
   return _functions(parts)
 
@@ -169,19 +180,23 @@ def _functions(parts: SearchParts) -> Search:
     return _evaluate(parts, state, examples, valid, axis_name)
 
   @with_usual_promotion
-  def decode(arch: Arch, step: ScalarLike) -> tuple[genotype.Genotype, tuple[str, ...]]:
-    knobs = parts.knobs_at(step)
-    strength = {c: parts.relaxation.strength(arch.alpha[c], knobs) for c in CELL_TYPES}
-    return genotype.derive(parts.net.space, parts.table, strength, arch.beta)
+  def decode(
+    arch: Arch, step: ScalarLike, control: PyTree = ()
+  ) -> tuple[genotype.Genotype, tuple[str, ...]]:
+    return parts.decode(arch, parts.knobs_at(step, control), control)
 
   def derive(state: SearchState) -> genotype.Genotype:
-    return decode(state.arch, state.step)[0]
+    return decode(state.arch, state.step, state.control)[0]
 
   @with_usual_promotion
-  def mixture(arch: Arch, step: ScalarLike) -> tuple[Weights, Scores]:
-    return parts.mixture(arch, parts.knobs_at(step))
+  def mixture(arch: Arch, step: ScalarLike, control: PyTree = ()) -> tuple[Weights, Scores]:
+    return parts.mixture(arch, parts.knobs_at(step, control), control)
 
-  return Search(init, step, evaluate, derive, decode, mixture)
+  @with_usual_promotion
+  def network_inputs(step: ScalarLike, control: PyTree = ()) -> dict[str, Any]:
+    return parts.network_inputs(parts.knobs_at(step, control))
+
+  return Search(init, step, evaluate, derive, decode, mixture, network_inputs)
 
 
 def _no_knobs(step: Int[Array, '']) -> dict[str, ScalarLike]:
@@ -194,8 +209,7 @@ def _init(parts: SearchParts, key: PRNGKeyArray) -> SearchState:
   """Returns the state before the first step."""
   for_net, *for_arch = jax.random.split(key, 5)
   variables = initializers.init(parts.net, for_net, jnp.zeros((2, *parts.image_shape)))
-  init_alpha = parts.relaxation.init
-  alpha = {c: init_alpha(k, parts.net.space) for c, k in zip(CELL_TYPES, for_arch[:2])}
+  alpha = {c: _init_alpha(parts, c, k) for c, k in zip(CELL_TYPES, for_arch[:2])}
   beta = {c: topology.init_beta(k, parts.table) for c, k in zip(CELL_TYPES, for_arch[2:])}
   params, tx = variables['params'], parts.optimizers
   return SearchState(
@@ -209,6 +223,16 @@ def _init(parts: SearchParts, key: PRNGKeyArray) -> SearchState:
   )
 
 
+def _init_alpha(parts: SearchParts, cell: str, key: PRNGKeyArray) -> PyTree:
+  """Returns the first logits of a cell type, for each of its layers where these differ."""
+  net, init = parts.net, parts.relaxation.init
+  if not parts.relaxation.per_layer:
+    return init(key, net.space)
+  layers = plan_layers(net.channels, net.num_layers, net.stem)
+  count = sum(CELL_TYPES[layer.reduction] == cell for layer in layers)
+  return jax.vmap(lambda key: init(key, net.space))(jax.random.split(key, count))
+
+
 def _step(
   parts: SearchParts,
   state: SearchState,
@@ -217,15 +241,21 @@ def _step(
   axis_name: str | None,
 ) -> tuple[SearchState, search_step.Metrics]:
   """Makes one step of the architecture and of the weights, in the order of the rule."""
-  knobs = parts.knobs_at(state.step)
-  inputs = StepInputs(state.batch_stats, knobs, jax.random.fold_in(key, state.step), axis_name)
-  ahead = functools.partial(virtual_step, parts.virtual_tx, state.weights_opt, axis_name)
+  knobs = parts.knobs_at(state.step, state.control)
+  key = jax.random.fold_in(key, state.step)
+  inputs = StepInputs(state.batch_stats, knobs, state.control, key, axis_name)
+
+  def context(weights_opt: PyTree) -> Context:
+    ahead = functools.partial(virtual_step, parts.virtual_tx, weights_opt, axis_name)
+    return Context(knobs, ahead)
+
   step_parts = search_step.StepParts(
     rule=parts.rule,
     optimizers=parts.optimizers,
     loss=functools.partial(parts.task_loss, inputs),
-    penalty_gradients=functools.partial(parts.penalty_gradients, knobs),
-    context=Context(knobs, ahead),
+    penalty_gradients=functools.partial(parts.penalty_gradients, knobs, state.control),
+    knobs=knobs,
+    context=context,
     axis_name=axis_name,
   )
   unrolled = parts.unroll or parts.rule.passes is None
@@ -244,8 +274,11 @@ def _evaluate(
   axis_name: str | None,
 ) -> dict[str, Float[Array, '']]:
   """Returns the sums of one batch of an evaluation, over all devices."""
-  op_weights, edge_scores = parts.mixture(state.arch, parts.knobs_at(state.step))
+  knobs = parts.knobs_at(state.step, state.control)
+  op_weights, edge_scores = parts.mixture(state.arch, knobs, state.control)
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
-  logits = parts.net.apply(variables, examples.images, op_weights, edge_scores)
+  logits = parts.net.apply(
+    variables, examples.images, op_weights, edge_scores, **parts.network_inputs(knobs)
+  )
   sums = losses.evaluation_sums(logits, examples.labels, valid)
   return sums if axis_name is None else lax.psum(sums, axis_name)

@@ -45,11 +45,14 @@ class Rule(NamedTuple):
     passes: `passes(batch, knobs)`, the list of the losses of a weighted sum.
     simultaneous: whether weights and architecture move at the same time, both from gradients at the
       state before the step. Otherwise the architecture moves first.
+    weights_first: whether the weights move first, and alpha and beta from gradients at the new
+      weights.
   """
 
   gradients: Callable[..., Arch] | None = None
   passes: Callable[[Batch, Knobs], list[Pass]] | None = None
   simultaneous: bool = False
+  weights_first: bool = False
 
   def __call__(
     self, loss_fn: LossFn, params: PyTree, arch: Arch, batch: Batch, context: Context | None = None
@@ -160,6 +163,8 @@ def as_rule(rule: Rule | Callable[..., Arch]) -> Rule:
   if isinstance(rule, Rule):
     if (rule.gradients is None) == (rule.passes is None):
       raise ValueError('a Rule has either gradients or passes; this one has both or neither')
+    if rule.simultaneous and rule.weights_first:
+      raise ValueError('a Rule is simultaneous or has weights_first; this one is both')
     return rule
   if not callable(rule):
     raise ValueError(f'the rule is a {type(rule).__name__}; it must be a Rule or a function')

@@ -1,14 +1,18 @@
 """The parts of a search, and the functions of them that its step and its evaluation share."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, ScalarLike
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, ScalarLike
 
-from stretchnas_jax.cells import topology
+from stretchnas_jax.cells import decoding as decoding_lib
+from stretchnas_jax.cells import genotype, topology
+from stretchnas_jax.cells import relaxation as relaxation_lib
+from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.relaxation import Knobs, Relaxation
 from stretchnas_jax.cells.space import CELL_TYPES
 from stretchnas_jax.data.batches.examples import Examples
@@ -19,11 +23,14 @@ from stretchnas_jax.learning.search_step import Optimizers
 from stretchnas_jax.learning.state import Arch
 from stretchnas_jax.networks.supernet import Supernet
 
-Weights = dict[str, Float[Array, 'E O']]
-"""Operation weights by cell type."""
+Weights = dict[str, Float[Array, '*L E O']]
+"""Operation weights by cell type; with a leading axis of its layers where these differ."""
 
 Scores = dict[str, Float[Array, ' E']]
 """Edge scores by cell type."""
+
+_NETWORK_KNOBS = ('skip_dropout', 'edge_drop', 'auxiliary_skip')
+_OF_NETWORK = 2  # the draws of the network, after those of the relaxation for two cell types
 
 
 class StepInputs(NamedTuple):
@@ -32,12 +39,14 @@ class StepInputs(NamedTuple):
   Attributes:
     batch_stats: the running averages before the step.
     knobs: the knobs of the step.
+    control: see `state.SearchState`.
     key: the key of all random draws of the step.
     axis_name: the parallel axis, or None.
   """
 
   batch_stats: PyTree
   knobs: Knobs
+  control: PyTree
   key: PRNGKeyArray
   axis_name: str | None
 
@@ -57,6 +66,7 @@ class SearchParts(NamedTuple):
     knobs: from the number of the step to named scalars.
     image_shape: `(H, W, C)` of one image.
     unroll: whether each loss is compiled on its own.
+    decoding: the rule of decoding, or None.
   """
 
   net: Supernet
@@ -70,9 +80,21 @@ class SearchParts(NamedTuple):
   knobs: Callable[[Int[Array, '']], Mapping[str, ScalarLike]]
   image_shape: tuple[int, ...]
   unroll: bool
+  decoding: decoding_lib.Decoding | None = None
 
-  def knobs_at(self, step: ScalarLike) -> Knobs:
-    """Returns the knobs at a step, 'step' among them; ValueError if they are no named scalars."""
+  def knobs_at(self, step: ScalarLike, control: PyTree = ()) -> Knobs:
+    """Returns the knobs at a step.
+
+    Args:
+      step: the number of the step.
+      control: its scalars stand beside the knobs, or take their places.
+
+    Returns:
+      Scalars by name, 'step' among them.
+
+    Raises:
+      ValueError: the knobs are no named scalars.
+    """
     step = jnp.asarray(step, jnp.int32)
     knobs = self.knobs(step)
     if not isinstance(knobs, Mapping):
@@ -83,24 +105,102 @@ class SearchParts(NamedTuple):
       if jnp.shape(value) != ():
         shape = list(jnp.shape(value))
         raise ValueError(f'the knob {name} has the shape {shape}; it must be a scalar')
-    return {**knobs, 'step': step}
+    decided = {name: value for name, value in dict(control).items() if name != 'allowed'}
+    return {**knobs, **decided, 'step': step}
 
-  def edge_scores(self, arch: Arch) -> Scores:
-    """Returns the merged edge scores by cell type."""
-    return {c: topology.edge_scores(arch.beta[c], self.table) for c in CELL_TYPES}
+  def allowed(self, cell: str, control: PyTree) -> Bool[AnyArray, 'E O'] | None:
+    """Returns which operations the edges of a cell type may have; None where all are allowed.
 
-  def mixture(self, arch: Arch, knobs: Knobs) -> tuple[Weights, Scores]:
+    Args:
+      cell: the cell type.
+      control: its entry 'allowed' joins that of the space.
+    """
+    more = dict(control).get('allowed')
+    return self.net.space.allowed_on(cell, None if more is None else more[cell])
+
+  def relaxation_of(self, cell: str, control: PyTree) -> Relaxation:
+    """Returns the relaxation of a cell type, with its allowed operations.
+
+    Args:
+      cell: the cell type.
+      control: see `state.SearchState`.
+    """
+    return relaxation_lib.restricted(self.relaxation, self.allowed(cell, control))
+
+  def edge_scores(self, arch: Arch, knobs: Knobs) -> Scores:
+    """Returns the merged edge scores by cell type.
+
+    Args:
+      arch: the architecture parameters.
+      knobs: 'topology_temperature' divides beta.
+    """
+    beta = arch.beta
+    if 'topology_temperature' in knobs:
+      beta = jax.tree.map(lambda logits: logits / knobs['topology_temperature'], beta)
+    return {c: topology.edge_scores(beta[c], self.table) for c in CELL_TYPES}
+
+  def mixture(self, arch: Arch, knobs: Knobs, control: PyTree = ()) -> tuple[Weights, Scores]:
     """Returns the operation weights and edge scores of an evaluation, by cell type.
 
     Args:
       arch: the architecture parameters.
       knobs: the knobs of the step.
+      control: see `state.SearchState`.
 
     Returns:
       Operation weights and edge scores.
     """
-    op_weights = {c: self.relaxation.mean(arch.alpha[c], knobs) for c in CELL_TYPES}
-    return op_weights, self.edge_scores(arch)
+    mean = lambda c: self.relaxation_of(c, control).mean(arch.alpha[c], knobs)
+    return {c: mean(c) for c in CELL_TYPES}, self.edge_scores(arch, knobs)
+
+  def decode(
+    self, arch: Arch, knobs: Knobs, control: PyTree = ()
+  ) -> tuple[genotype.Genotype, tuple[str, ...]]:
+    """Decodes the architecture, on the host.
+
+    Args:
+      arch: the architecture parameters.
+      knobs: the knobs of the step.
+      control: see `state.SearchState`.
+
+    Returns:
+      The genotype, and a sentence for each thing that was averaged, repaired or pruned.
+    """
+    strength = {
+      c: np.asarray(self.relaxation_of(c, control).strength(arch.alpha[c], knobs))
+      for c in CELL_TYPES
+    }
+    notes = [
+      f'{c} cell: its {len(values)} layers have logits of their own, whose mean was decoded'
+      for c, values in strength.items()
+      if values.ndim == 3 and len(values) > 1
+    ]
+    strength = {c: values.mean(0) if values.ndim == 3 else values for c, values in strength.items()}
+    found, more = genotype.derive(
+      self.net.space,
+      self.table,
+      strength,
+      arch.beta,
+      decoding=self.decoding,
+      allowed=dict(control).get('allowed'),
+    )
+    return found, (*notes, *more)
+
+  def network_inputs(
+    self, knobs: Knobs, key: PRNGKeyArray | None = None, draw: Int[Array, ''] | int = 0
+  ) -> dict[str, Any]:
+    """Returns the arguments that only some networks have: 'knobs' and 'key'.
+
+    Args:
+      knobs: the knobs of the step.
+      key: of all random draws of the step. None in an evaluation.
+      draw: the number of the random draws of the pass.
+    """
+    named = {name: knobs[name] for name in _NETWORK_KNOBS if name in knobs}
+    found: dict[str, Any] = {'knobs': named} if named else {}
+    if key is not None and (named or 'noise' in self.net.space.primitives):
+      found['key'] = jax.random.fold_in(jax.random.fold_in(key, draw), _OF_NETWORK)
+    return found
 
   def task_loss(
     self,
@@ -126,26 +226,30 @@ class SearchParts(NamedTuple):
     """
     keys = jax.random.split(jax.random.fold_in(inputs.key, draw))
     op_weights = {
-      c: self.relaxation.weights(arch.alpha[c], key, inputs.knobs)
+      c: self.relaxation_of(c, inputs.control).weights(arch.alpha[c], key, inputs.knobs)
       for c, key in zip(CELL_TYPES, keys)
     }
     logits, updated = self.net.clone(axis_name=inputs.axis_name).apply(
       {'params': params, 'batch_stats': inputs.batch_stats},
       examples.images,
       op_weights,
-      self.edge_scores(arch),
+      self.edge_scores(arch, inputs.knobs),
       train=True,
       learning=learning,
       mutable=['batch_stats'],
+      **self.network_inputs(inputs.knobs, inputs.key, draw),
     )
     value, accuracy = losses.pmean(losses.scores(logits, examples.labels), inputs.axis_name)
     return value, (accuracy, updated['batch_stats'])
 
-  def penalty_gradients(self, knobs: Knobs, arch: Arch) -> tuple[PyTree, Arch | None]:
+  def penalty_gradients(
+    self, knobs: Knobs, control: PyTree, arch: Arch
+  ) -> tuple[PyTree, Arch | None]:
     """Returns the gradients of all penalties.
 
     Args:
       knobs: the knobs of the step.
+      control: see `state.SearchState`.
       arch: where the gradients are taken.
 
     Returns:
@@ -157,7 +261,7 @@ class SearchParts(NamedTuple):
       return penalties_lib.invalid_topology(beta, self.table)
 
     def mixture(arch: Arch) -> tuple[Weights, Scores]:
-      return self.mixture(arch, knobs)
+      return self.mixture(arch, knobs, control)
 
     for_beta = jax.tree.map(lambda g: self.penalty_weight * g, jax.grad(validity)(arch.beta))
     return for_beta, penalties_lib.gradients(self.penalties, arch, mixture, knobs)

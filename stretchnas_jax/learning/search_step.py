@@ -13,12 +13,17 @@ import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from stretchnas_jax.cells.relaxation import Knobs
 from stretchnas_jax.data.batches.examples import Batch
 from stretchnas_jax.learning.losses import move, pmean
 from stretchnas_jax.learning.rules import WEIGHTS_DRAW, Pass, Rule, add_scaled
 from stretchnas_jax.learning.state import Arch, Context, SearchState
 
 Metrics = dict[str, Float[Array, '']]
+
+_Carry = tuple[SearchState, Arch]
+_Values = tuple[Float[Array, ''], Float[Array, '']]
+_MOVES_ARCH = 'moves_arch'
 
 
 class Optimizers(NamedTuple):
@@ -39,7 +44,8 @@ class StepParts(NamedTuple):
       `(accuracy, batch_stats)`.
     penalty_gradients: from an `Arch` to the gradients of r(beta) and of the other penalties, or
       None without other penalties.
-    context: gives knobs and the virtual step to the rule.
+    knobs: numbers that change with the step, by name. Where 'moves_arch' is 0, alpha and beta rest.
+    context: from the state of the weights' optimizer to the context of the rule.
     axis_name: the parallel axis, or None.
   """
 
@@ -47,101 +53,9 @@ class StepParts(NamedTuple):
   optimizers: Optimizers
   loss: Callable[..., Any]
   penalty_gradients: Callable[[Arch], tuple[PyTree, Arch | None]]
-  context: Context
+  knobs: Knobs
+  context: Callable[[PyTree], Context]
   axis_name: str | None
-
-
-def unrolled_step(
-  parts: StepParts, state: SearchState, batch: Batch
-) -> tuple[SearchState, Metrics]:
-  """Moves alpha and beta by any rule, then the weights.
-
-  Each gradient is its own part of the program.
-
-  Args:
-    parts: the parts of the step.
-    state: before the step.
-    batch: its examples.
-
-  Returns:
-    The state after the step, its number aside, and the metrics of the training loss.
-  """
-
-  def task_loss(params: PyTree, arch: Arch, examples: Any, draw: Any = 1) -> Float[Array, '']:
-    return parts.loss(params, arch, examples, draw)[0]
-
-  gradients = parts.rule(task_loss, state.params, state.arch, batch, parts.context)
-  _check_gradients(gradients, state.arch)
-  after = _move_arch(parts, state, pmean(gradients, parts.axis_name))
-  arch = state.arch if parts.rule.simultaneous else after.arch
-  (value, (accuracy, batch_stats)), gradients = jax.value_and_grad(parts.loss, has_aux=True)(
-    state.params, arch, batch.train, WEIGHTS_DRAW
-  )
-  after = _move_weights(parts, after, pmean(gradients, parts.axis_name), batch_stats)
-  return after, {'train_loss': value, 'train_accuracy': accuracy}
-
-
-def scanned_step(parts: StepParts, state: SearchState, batch: Batch) -> tuple[SearchState, Metrics]:
-  """Makes the same step of a rule with passes as one loop.
-
-  A program of several thousand operations compiles once instead of two to four times. Each pass
-  computes the gradients of weights and architecture alike, which costs time at every step. Those
-  for the weights that take longest are left out where they move nothing (`learning`).
-
-  Args:
-    parts: the parts of the step.
-    state: before the step.
-    batch: its examples.
-
-  Returns:
-    The state after the step, its number aside, and the metrics of the training loss.
-  """
-  schedule, stacked = _schedule(parts, batch)
-
-  def body(
-    carry: tuple[SearchState, Arch], now: _Scheduled
-  ) -> tuple[tuple[SearchState, Arch], tuple[Float[Array, ''], Float[Array, '']]]:
-    state, total = carry
-    examples = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, now.part, 0, False), stacked)
-    (value, (accuracy, batch_stats)), gradients = jax.value_and_grad(
-      parts.loss, (0, 1), has_aux=True
-    )(state.params, state.arch, examples, now.draw, now.moves_weights.astype(jnp.float32))
-    to_weights, to_arch = pmean(gradients, parts.axis_name)
-    total = add_scaled(total, to_arch, now.for_alpha, now.for_beta)
-    state = lax.cond(
-      now.moves_arch, lambda state: _move_arch(parts, state, total), lambda state: state, state
-    )
-    state = lax.cond(
-      now.moves_weights,
-      lambda state: _move_weights(parts, state, to_weights, batch_stats),
-      lambda state: state,
-      state,
-    )
-    return (state, total), (value, accuracy)
-
-  start = state, jax.tree.map(jnp.zeros_like, state.arch)
-  (after, _), (values, accuracies) = lax.scan(body, start, schedule)
-  return after, {'train_loss': values[-1], 'train_accuracy': accuracies[-1]}
-
-
-def _check_gradients(gradients: Any, arch: Arch) -> None:
-  """Raises ValueError unless a rule's gradients are an `Arch` of the shapes of `arch`."""
-  if not isinstance(gradients, Arch):
-    raise ValueError(f'the rule returns a {type(gradients).__name__}; it must be an Arch')
-  found, expected = (
-    {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in jax.tree.leaves_with_path(tree)}
-    for tree in (gradients, arch)
-  )
-  if found.keys() != expected.keys():
-    name = sorted(found.keys() ^ expected.keys())[0]
-    state = 'lack' if name in expected else 'have the unknown part'
-    raise ValueError(f"the rule's gradients {state} {name}; they must be those of alpha and beta")
-  for name, shape in expected.items():
-    if found[name] != shape:
-      raise ValueError(
-        f"the rule's gradients of {name} have the shape {list(found[name])}; it must be "
-        f'{list(shape)}'
-      )
 
 
 class _Scheduled(NamedTuple):
@@ -164,9 +78,151 @@ class _Scheduled(NamedTuple):
   moves_weights: Bool[Array, '...']
 
 
+def unrolled_step(
+  parts: StepParts, state: SearchState, batch: Batch
+) -> tuple[SearchState, Metrics]:
+  """Moves alpha and beta by any rule, then the weights.
+
+  Each gradient is its own part of the program.
+
+  Args:
+    parts: the parts of the step.
+    state: before the step.
+    batch: its examples.
+
+  Returns:
+    The state after the step, its number aside, and the metrics of the training loss.
+  """
+
+  def task_loss(params: PyTree, arch: Arch, examples: Any, draw: Any = 1) -> Float[Array, '']:
+    return parts.loss(params, arch, examples, draw)[0]
+
+  def learn_arch(state: SearchState) -> SearchState:
+    context = parts.context(state.weights_opt)
+    gradients = parts.rule(task_loss, state.params, state.arch, batch, context)
+    _check_gradients(gradients, state.arch)
+    return _move_arch(parts, state, pmean(gradients, parts.axis_name))
+
+  def learn_weights(state: SearchState, arch: Arch) -> tuple[SearchState, Metrics]:
+    (value, (accuracy, batch_stats)), gradients = jax.value_and_grad(parts.loss, has_aux=True)(
+      state.params, arch, batch.train, WEIGHTS_DRAW
+    )
+    after = _move_weights(parts, state, pmean(gradients, parts.axis_name), batch_stats)
+    return after, {'train_loss': value, 'train_accuracy': accuracy}
+
+  def may_learn_arch(state: SearchState) -> SearchState:
+    if _MOVES_ARCH not in parts.knobs:
+      return learn_arch(state)
+    return lax.cond(
+      jnp.asarray(parts.knobs[_MOVES_ARCH]) > 0, learn_arch, lambda state: state, state
+    )
+
+  if parts.rule.weights_first:
+    after, metrics = learn_weights(state, state.arch)
+    return may_learn_arch(after), metrics
+  after = may_learn_arch(state)
+  return learn_weights(after, state.arch if parts.rule.simultaneous else after.arch)
+
+
+def scanned_step(parts: StepParts, state: SearchState, batch: Batch) -> tuple[SearchState, Metrics]:
+  """Makes the same step of a rule with passes as one loop.
+
+  A program of several thousand operations compiles once instead of two to four times. Each pass
+  computes the gradients of weights and architecture alike, which costs time at every step. Those
+  for the weights that take longest are left out where they move nothing (`learning`).
+
+  Args:
+    parts: the parts of the step.
+    state: before the step.
+    batch: its examples.
+
+  Returns:
+    The state after the step, its number aside, and the metrics of the training loss.
+  """
+  schedule, stacked = _schedule(parts, batch)
+
+  def body(carry: _Carry, now: _Scheduled) -> tuple[_Carry, _Values]:
+    state, total = carry
+    examples = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, now.part, 0, False), stacked)
+    (value, (accuracy, batch_stats)), gradients = jax.value_and_grad(
+      parts.loss, (0, 1), has_aux=True
+    )(state.params, state.arch, examples, now.draw, now.moves_weights.astype(jnp.float32))
+    to_weights, to_arch = pmean(gradients, parts.axis_name)
+    total = add_scaled(total, to_arch, now.for_alpha, now.for_beta)
+    state = lax.cond(
+      now.moves_arch, lambda state: _move_arch(parts, state, total), lambda state: state, state
+    )
+    state = lax.cond(
+      now.moves_weights,
+      lambda state: _move_weights(parts, state, to_weights, batch_stats),
+      lambda state: state,
+      state,
+    )
+    return (state, total), (value, accuracy)
+
+  start = state, jax.tree.map(jnp.zeros_like, state.arch)
+  if _MOVES_ARCH in parts.knobs:
+    after, value, accuracy = _loop(body, start, schedule, parts)
+    return after, {'train_loss': value, 'train_accuracy': accuracy}
+  (after, _), (values, accuracies) = lax.scan(body, start, schedule)
+  at = 0 if parts.rule.weights_first else -1
+  return after, {'train_loss': values[at], 'train_accuracy': accuracies[at]}
+
+
+def _loop(
+  body: Callable[..., tuple[_Carry, _Values]], start: _Carry, schedule: _Scheduled, parts: StepParts
+) -> tuple[SearchState, Float[Array, ''], Float[Array, '']]:
+  """Runs the passes of a step; those for alpha and beta do not run where these rest.
+
+  Args:
+    body: of `scanned_step`.
+    start: what it carries at first.
+    schedule: the passes.
+    parts: of the step.
+
+  Returns:
+    The state, the loss and the accuracy of the pass that moves the weights.
+  """
+  moves, count = jnp.asarray(parts.knobs[_MOVES_ARCH]) > 0, len(schedule.part)
+  schedule = schedule._replace(moves_arch=schedule.moves_arch & moves)
+
+  def one(i: Int[Array, ''], carry: tuple[_Carry, _Values]) -> tuple[_Carry, _Values]:
+    now = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, i, 0, False), schedule)
+    inner, values = body(carry[0], now)
+    keep = lambda new, old: jnp.where(now.moves_weights, new, old)
+    return inner, jax.tree.map(keep, values, carry[1])
+
+  # The pass that moves the weights is at one end.
+  first, end = jnp.where(moves, 0, count - 1), count
+  if parts.rule.weights_first:
+    first, end = 0, jnp.where(moves, count, 1)
+  (inner, values) = lax.fori_loop(first, end, one, (start, (jnp.zeros(()), jnp.zeros(()))))
+  return inner[0], *values
+
+
+def _check_gradients(gradients: Any, arch: Arch) -> None:
+  """Raises ValueError unless a rule's gradients are an `Arch` of the shapes of `arch`."""
+  if not isinstance(gradients, Arch):
+    raise ValueError(f'the rule returns a {type(gradients).__name__}; it must be an Arch')
+  found, expected = (
+    {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in jax.tree.leaves_with_path(tree)}
+    for tree in (gradients, arch)
+  )
+  if found.keys() != expected.keys():
+    name = sorted(found.keys() ^ expected.keys())[0]
+    state = 'lack' if name in expected else 'have the unknown part'
+    raise ValueError(f"the rule's gradients {state} {name}; they must be those of alpha and beta")
+  for name, shape in expected.items():
+    if found[name] != shape:
+      raise ValueError(
+        f"the rule's gradients of {name} have the shape {list(found[name])}; it must be "
+        f'{list(shape)}'
+      )
+
+
 def _schedule(parts: StepParts, batch: Batch) -> tuple[_Scheduled, PyTree]:
   """Returns the passes of a step, each field with a leading axis, and the stacked examples."""
-  rule, knobs = parts.rule, parts.context.knobs
+  rule, knobs = parts.rule, parts.knobs
   passes = list(zip(rule.passes(batch, knobs), rule.draws(batch, knobs)))
   if not passes:
     raise ValueError('the rule has no passes; alpha and beta need at least one loss')
@@ -174,8 +230,11 @@ def _schedule(parts: StepParts, batch: Batch) -> tuple[_Scheduled, PyTree]:
   passes.sort(key=lambda numbered: numbered[1] == WEIGHTS_DRAW)
   if passes[-1][1] != WEIGHTS_DRAW:
     passes.append((Pass('train', 0.0, 0.0), WEIGHTS_DRAW))
-  last = len(passes) - 1
+  weights_move_at = last = len(passes) - 1
   arch_moves_at = last if rule.simultaneous else last - 1
+  if rule.weights_first:
+    passes = [passes[-1], *passes[:-1]]
+    weights_move_at, arch_moves_at = 0, last
   fields = sorted({one.part for one, _ in passes})
   stacked = jax.tree.map(lambda *x: jnp.stack(x), *[getattr(batch, field) for field in fields])
   schedule = _Scheduled(
@@ -184,7 +243,7 @@ def _schedule(parts: StepParts, batch: Batch) -> tuple[_Scheduled, PyTree]:
     jnp.array([one.for_beta for one, _ in passes], jnp.float32),
     jnp.array([draw for _, draw in passes]),
     jnp.arange(len(passes)) == arch_moves_at,
-    jnp.arange(len(passes)) == last,
+    jnp.arange(len(passes)) == weights_move_at,
   )
   return schedule, stacked
 

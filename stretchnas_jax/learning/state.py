@@ -32,6 +32,9 @@ class SearchState(NamedTuple):
     weights_opt: the state of the weights' optimizer.
     alpha_opt: the state of alpha's optimizer.
     beta_opt: the state of beta's optimizer.
+    control: arrays that monitors and the borders of phases have decided; empty where nothing
+      decides. Else a dict: 'allowed' has a bool `[E, O]` for each cell type, and any other entry
+      is a scalar, which joins the knobs under its name. A true 'stop' ends the run.
   """
 
   step: Int[Array, '']
@@ -41,6 +44,7 @@ class SearchState(NamedTuple):
   weights_opt: PyTree
   alpha_opt: PyTree
   beta_opt: PyTree
+  control: PyTree = ()
 
 
 LossFn = Callable[..., Any]

@@ -157,6 +157,7 @@ def search_objects(
     penalties=parts.penalties,
     image_shape=tuple(image_shape),
     unroll=config.search.unroll,
+    decoding=parts.decoding,
     **({} if parts.knobs is None else {'knobs': parts.knobs}),
   )
   at = functools.partial(at_precision, precision=config.model.precision)

@@ -116,10 +116,10 @@ def _end_epoch(run: Run, state: Any, line: dict) -> tuple[dict, dict]:
   """Validates, derives the cell and writes it down."""
   search, loop = run.plan.objects.search, run.loop
   val = run.measure('val', state)
-  arch = run.plan.settings.devices.fetch(state.arch)
+  arch, control = run.plan.settings.devices.fetch((state.arch, state.control))
   more = {'val_loss': val['loss'], 'val_accuracy': val['accuracy']}
-  more |= _architecture_metrics(run.plan.objects, arch, line['step'])
-  found, notes = search.decode(arch, line['step'])
+  more |= _architecture_metrics(run.plan.objects, arch, line['step'], control)
+  found, notes = search.decode(arch, line['step'], control)
   loop.lines['genotypes.jsonl'].append(
     {
       'step': line['step'],
@@ -132,15 +132,18 @@ def _end_epoch(run: Run, state: Any, line: dict) -> tuple[dict, dict]:
   return more, {'val': val['accuracy'], 'r': more['penalty']}
 
 
-def _architecture_metrics(objects: build.SearchObjects, arch: Arch, step: int) -> dict[str, float]:
+def _architecture_metrics(
+  objects: build.SearchObjects, arch: Arch, step: int, control: Any
+) -> dict[str, float]:
   """Returns how far alpha and beta have decided, and the weight of `none` where it may be chosen.
 
   Args:
     objects: of the search.
     arch: alpha and beta, on the host.
     step: the number of the step.
+    control: see `SearchState`.
   """
-  op_weights, _ = objects.search.mixture(arch, step)
+  op_weights, _ = objects.search.mixture(arch, step, control)
   table, betas = objects.table, arch.beta.values()
   mean = lambda values: float(sum(values) / len(values))
   return {
@@ -152,7 +155,7 @@ def _architecture_metrics(objects: build.SearchObjects, arch: Arch, step: int) -
 
 
 def none_weights(
-  op_weights: dict[str, Float[AnyArray, 'E O']], primitives: Sequence[str]
+  op_weights: dict[str, Float[AnyArray, '*L E O']], primitives: Sequence[str]
 ) -> dict[str, float]:
   """Returns the mean and the largest weight of `none` over the edges of both cells.
 
@@ -163,15 +166,15 @@ def none_weights(
   if 'none' not in primitives:
     return {}
   i = tuple(primitives).index('none')
-  found = jnp.concatenate([jnp.asarray(weights)[:, i] for weights in op_weights.values()])
+  found = jnp.concatenate([jnp.ravel(weights[..., i]) for weights in op_weights.values()])
   return {'none_weight_mean': float(found.mean()), 'none_weight_max': float(found.max())}
 
 
 def _result(run: Run) -> dict:
   """Writes the cell and its drawing; returns the content of `result.json`."""
   loop, state = run.loop, run.loop.position.state
-  arch = run.plan.settings.devices.fetch(state.arch)
-  found, notes = run.plan.objects.search.decode(arch, loop.step)
+  arch, control = run.plan.settings.devices.fetch((state.arch, state.control))
+  found, notes = run.plan.objects.search.decode(arch, loop.step, control)
   run.notes = notes
   for note in notes:
     logging.warning('%s', note)

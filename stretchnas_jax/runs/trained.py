@@ -98,8 +98,10 @@ def use(saved: Saved, form: str = 'auto') -> tuple[Callable[..., Float[Array, 'B
   net = saved.objects.net.clone(form=form)
   if saved.kind == 'search':
     variables['arch'] = state.arch._asdict()
-    network = functools.partial(_supernet_logits, net, saved.objects.search, saved.step)
-    cell = saved.objects.search.decode(state.arch, saved.step)[0]
+    network = functools.partial(
+      _supernet_logits, net, saved.objects.search, saved.step, state.control
+    )
+    cell = saved.objects.search.decode(state.arch, saved.step, state.control)[0]
   else:
     network, cell = net.apply, net.genotype
   mean, std = np.float32(identity['mean']), np.float32(identity['std'])
@@ -134,12 +136,14 @@ def _supernet_logits(
   net: supernet.Supernet,
   search: bilevel.Search,
   step: int,
+  control: Any,
   variables: dict,
   images: Float[Array, 'B H W C'],
 ) -> Float[Array, 'B M']:
   """Returns the logits of a supernet whose alpha and beta are among its variables."""
   learned = {name: variables[name] for name in ('params', 'batch_stats')}
-  return net.apply(learned, images, *search.mixture(Arch(**variables['arch']), step))
+  mixture = search.mixture(Arch(**variables['arch']), step, control)
+  return net.apply(learned, images, *mixture, **search.network_inputs(step, control))
 
 
 def _standardized(
