@@ -34,6 +34,7 @@ __version__ = '0.1.0'
 # What loads more than the research code above needs is loaded when it is first asked for.
 _PROGRAMS = {
   'export_trained': 'runs.export',
+  'load_history': 'runs.history',
   'load_trained': 'runs.trained',
   'predict': 'runs.predictions',
   'run_search': 'runs.entry_points',
@@ -63,6 +64,7 @@ __all__ = [
   'export_trained',
   'genotype',
   'graph',
+  'load_history',
   'load_trained',
   'make_search',
   'make_training',

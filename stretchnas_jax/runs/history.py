@@ -1,0 +1,242 @@
+"""The scores of a search, kept after every epoch: how its cell came to be what it is.
+
+`scores.jsonl` has a line for each epoch: alpha, beta, operation weights and edge scores of both
+cell types. `space.json` says once which edges, operations and codes these numbers belong to. So a
+history is read without the program that made the run.
+"""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int, PyTree
+
+from stretchnas_jax.cells import topology
+from stretchnas_jax.cells.arrays import AnyArray
+from stretchnas_jax.cells.graph import Edge
+from stretchnas_jax.cells.space import CELL_TYPES, SearchSpace
+from stretchnas_jax.learning.state import Arch
+from stretchnas_jax.machine.faults import Fault
+from stretchnas_jax.runs import json_files, workdir
+
+SCORES, SPACE = 'scores.jsonl', 'space.json'
+
+# Digits of numbers that follow from alpha and beta; these two are kept exactly.
+_DIGITS = 6
+
+
+class Facts(NamedTuple):
+  """The edges, operations and codes that the numbers of a history belong to.
+
+  Attributes:
+    edges: `(src, dst)`, in the order of the arrays.
+    primitives: names of the operations.
+    table: the topology table of both cell types.
+  """
+
+  edges: tuple[Edge, ...]
+  primitives: tuple[str, ...]
+  table: topology.TopologyTable
+
+
+class History(NamedTuple):
+  """The scores of a search after each of its epochs.
+
+  Every array begins with an axis of n epochs; dicts are by cell type, 'normal' and 'reduce'.
+
+  Attributes:
+    facts: what the numbers belong to; None in runs of version 0.1, which kept no scores.
+    epochs: `[n]`, counted from 1.
+    alpha: operation logits `[n, E, O]`; of some relaxations another pytree.
+    beta: topology logits `[n, R, K]`; minus infinity where a row has no such code.
+    op_weights: of an evaluation, `[n, E, O]` or `[n, L, E, O]`.
+    strength: the numbers by which operations are ranked in a decoding, likewise.
+    edge_scores: `[n, E]`.
+    genotypes: the decoded cell of each epoch, as `Genotype.to_dict` has it.
+    lines: the line of metrics of each epoch.
+  """
+
+  facts: Facts | None
+  epochs: Int[np.ndarray, ' n']
+  alpha: Mapping[str, PyTree]
+  beta: Mapping[str, Float[np.ndarray, 'n R K']]
+  op_weights: Mapping[str, Float[np.ndarray, 'n ...']]
+  strength: Mapping[str, Float[np.ndarray, 'n ...']]
+  edge_scores: Mapping[str, Float[np.ndarray, 'n E']]
+  genotypes: tuple[dict, ...]
+  lines: tuple[dict, ...]
+
+
+# ---- writing -------------------------------------------------------------------------------------
+
+
+def facts_line(space: SearchSpace, table: topology.TopologyTable) -> dict[str, Any]:
+  """Returns the content of `space.json`.
+
+  Args:
+    space: the search space.
+    table: the topology table; each of its codes is kept as a list of edges.
+  """
+  rows = [
+    [np.flatnonzero(code).tolist() for code, real in zip(codes, mask) if real]
+    for codes, mask in zip(np.asarray(table.codes), np.asarray(table.mask))
+  ]
+  return {
+    'edges': [list(edge) for edge in space.graph.edges],
+    'primitives': list(space.primitives),
+    'topology': {
+      'rows': rows, 'scale': _exact(table.scale), 'by': table.by, 'k': table.k,
+    },
+  }  # fmt: skip
+
+
+def scores_line(
+  arch: Arch,
+  table: topology.TopologyTable,
+  op_weights: Mapping[str, Float[AnyArray, '...']],
+  edge_scores: Mapping[str, Float[AnyArray, ' E']],
+  strength: Mapping[str, Float[AnyArray, '...']],
+) -> dict[str, Any]:
+  """Returns the scores of one epoch, as a line of `scores.jsonl` has them.
+
+  Args:
+    arch: alpha and beta, on the host.
+    table: tells which codes of beta are real.
+    op_weights: operation weights of an evaluation, by cell type.
+    edge_scores: edge scores, by cell type.
+    strength: the ranks of a decoding; left out where they equal the operation weights.
+  """
+  masks = np.asarray(table.mask)
+  line = {
+    'alpha': {c: jax.tree.map(_exact, arch.alpha[c]) for c in CELL_TYPES},
+    'beta': {
+      c: [_exact(row[mask]) for row, mask in zip(np.asarray(arch.beta[c]), masks)]
+      for c in CELL_TYPES
+    },
+    'op_weights': {c: _rounded(op_weights[c]) for c in CELL_TYPES},
+    'edge_scores': {c: _rounded(edge_scores[c]) for c in CELL_TYPES},
+  }
+  ranks = {c: _rounded(strength[c]) for c in CELL_TYPES}
+  return line if ranks == line['op_weights'] else {**line, 'strength': ranks}
+
+
+def _exact(values: Float[AnyArray, '...']) -> Any:
+  """Returns nested lists of the shortest decimals that give the same float32 numbers."""
+  return _nested(np.asarray(values, np.float32), lambda x: float(str(x)))
+
+
+def _rounded(values: Float[AnyArray, '...']) -> Any:
+  return _nested(np.asarray(values, np.float64), lambda x: float(f'{x:.{_DIGITS}g}'))
+
+
+def _nested(array: np.ndarray, convert: Any) -> Any:
+  """Returns an array as nested lists of converted numbers."""
+  return [_nested(part, convert) if part.ndim else convert(part) for part in array]
+
+
+# ---- reading -------------------------------------------------------------------------------------
+
+
+def load_history(run: pathlib.Path | str) -> History:
+  """Reads the scores, cells and metrics of a search, of all its epochs so far.
+
+  Args:
+    run: the folder of a search: finished, at work, stopped, or of version 0.1. An epoch counts
+      where its line is whole in every file of the run.
+
+  Raises:
+    ValueError, OSError: no search has run there, or a file is damaged; the sentence names it.
+  """
+  path = workdir.absolute(run)
+  if not (path / 'genotypes.jsonl').is_file():
+    raise FileNotFoundError(f'{path} holds no genotypes.jsonl: no search has run there')
+  cells = _by_epoch(path / 'genotypes.jsonl')
+  metrics = _by_epoch(path / 'metrics.jsonl')
+  common = [epoch for epoch in sorted(cells) if epoch in metrics]
+  if not (path / SPACE).is_file():
+    return _without_scores(common, cells, metrics)
+  with_scores = _by_epoch(path / SCORES)
+  common = [epoch for epoch in common if epoch in with_scores]
+  facts = _facts_of(path / SPACE)
+  try:
+    return _with_scores(facts, common, cells, metrics, with_scores)
+  except (KeyError, TypeError, ValueError) as error:
+    raise Fault(f'{path / SCORES} is damaged: {error}') from error
+
+
+def _by_epoch(path: pathlib.Path) -> dict[int, dict]:
+  """Returns the whole lines of a file by their epoch; the last one of an epoch counts."""
+  return {line['epoch']: line for line in json_files.read_lines(path) if 'epoch' in line}
+
+
+def _without_scores(
+  epochs: Sequence[int], cells: Mapping[int, dict], metrics: Mapping[int, dict]
+) -> History:
+  genotypes = tuple(cells[epoch].get('genotype', {}) for epoch in epochs)
+  lines = tuple(metrics[epoch] for epoch in epochs)
+  return History(None, np.array(epochs, int), {}, {}, {}, {}, {}, genotypes, lines)
+
+
+def _with_scores(
+  facts: Facts,
+  epochs: Sequence[int],
+  cells: Mapping[int, dict],
+  metrics: Mapping[int, dict],
+  scores: Mapping[int, dict],
+) -> History:
+  """Stacks the numbers of all epochs."""
+  bare = _without_scores(epochs, cells, metrics)
+  chosen = [scores[epoch] for epoch in epochs]
+  if not chosen:
+    return bare._replace(facts=facts)
+  ranks = [{'strength': line['op_weights'], **line} for line in chosen]
+
+  def stacked(lines: Sequence[dict], name: str) -> dict[str, Float[np.ndarray, 'n ...']]:
+    return {c: np.stack([np.array(line[name][c], float) for line in lines]) for c in CELL_TYPES}
+
+  return bare._replace(
+    facts=facts,
+    alpha={c: _stacked_tree([line['alpha'][c] for line in chosen]) for c in CELL_TYPES},
+    beta={c: _stacked_beta([line['beta'][c] for line in chosen], facts.table) for c in CELL_TYPES},
+    op_weights=stacked(chosen, 'op_weights'),
+    strength=stacked(ranks, 'strength'),
+    edge_scores=stacked(chosen, 'edge_scores'),
+  )
+
+
+def _stacked_tree(values: Sequence[Any]) -> PyTree:
+  """Stacks nested dicts of nested lists of numbers."""
+  if isinstance(values[0], dict):
+    return {name: _stacked_tree([value[name] for value in values]) for name in values[0]}
+  return np.stack([np.array(value, np.float32) for value in values])
+
+
+def _stacked_beta(
+  values: Sequence[Any], table: topology.TopologyTable
+) -> Float[np.ndarray, 'n R K']:
+  """Puts the logits of the real codes back into their places."""
+  beta = np.full((len(values), *table.mask.shape), -np.inf, np.float32)
+  for one, rows in zip(beta, values):
+    for row, mask, logits in zip(one, table.mask, rows, strict=True):
+      row[mask] = logits
+  return beta
+
+
+def _facts_of(path: pathlib.Path) -> Facts:
+  """Reads `space.json`."""
+  content = json_files.read_object(path)
+  try:
+    edges = tuple((int(src), int(dst)) for src, dst in content['edges'])
+    about = content['topology']
+    rows, scale = about['rows'], np.array(about['scale'], np.float32)
+    codes = np.zeros((len(rows), max(map(len, rows), default=0), len(edges)), np.float32)
+    mask = np.zeros(codes.shape[:2], bool)
+    for r, row in enumerate(rows):
+      for k, code in enumerate(row):
+        codes[r, k, code], mask[r, k] = 1, True
+    table = topology.TopologyTable(codes, mask, scale, str(about['by']), int(about['k']))
+    return Facts(edges, tuple(map(str, content['primitives'])), table)
+  except (KeyError, TypeError, ValueError, IndexError) as error:
+    raise Fault(f'{path} is damaged: {error}') from error

@@ -1,0 +1,135 @@
+"""The history of a search: written a line an epoch, read in one call."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from stretchnas_jax.cells import relaxation, topology
+from stretchnas_jax.cells.space import CELL_TYPES, darts_space
+from stretchnas_jax.learning.state import Arch
+from stretchnas_jax.runs import history, json_files
+
+SPACE = darts_space(3)
+TABLES = {
+  'output_subsets': topology.output_subsets(SPACE.graph),
+  'input_pairs': topology.input_pairs(SPACE.graph),
+  'none': topology.none(SPACE.graph),
+}
+
+
+def arch_of(table, seed):
+  keys = iter(jax.random.split(jax.random.key(seed), 4))
+  alpha = {c: relaxation.softmax().init(next(keys), SPACE) for c in CELL_TYPES}
+  beta = {c: jax.random.normal(next(keys), table.mask.shape) for c in CELL_TYPES}
+  return Arch(jax.device_get(alpha), jax.device_get(beta))
+
+
+def line_of(arch, table, strength=None):
+  weights = {c: jax.nn.softmax(arch.alpha[c]) for c in CELL_TYPES}
+  scores = {c: topology.edge_scores(arch.beta[c], table) for c in CELL_TYPES}
+  return history.scores_line(arch, table, weights, scores, strength or weights), weights, scores
+
+
+def write(path, table, lines, epochs=None):
+  (path / 'space.json').write_text(json.dumps(history.facts_line(SPACE, table)))
+  for i, line in enumerate(lines):
+    about = {'step': 10 * (i + 1), 'epoch': i + 1}
+    json_files.Lines(path / 'scores.jsonl').append(about | line)
+    json_files.Lines(path / 'genotypes.jsonl').append(about | {'genotype': {'normal': [i]}})
+    json_files.Lines(path / 'metrics.jsonl').append(about | {'val_loss': i / 2})
+
+
+@pytest.mark.parametrize('kind', TABLES)
+def test_a_history_gives_back_the_numbers_of_each_epoch(tmp_path, kind):
+  table = TABLES[kind]
+  arches = [arch_of(table, seed) for seed in range(3)]
+  made = [line_of(arch, table) for arch in arches]
+  write(tmp_path, table, [line for line, _, _ in made])
+  found = history.load_history(tmp_path)
+  assert found.epochs.tolist() == [1, 2, 3]
+  assert found.facts.edges == SPACE.graph.edges and found.facts.primitives == SPACE.primitives
+  for name in ('codes', 'mask', 'scale'):
+    wanted = getattr(table, name)
+    np.testing.assert_array_equal(getattr(found.facts.table, name).reshape(wanted.shape), wanted)
+  assert (found.facts.table.by, found.facts.table.k) == (table.by, table.k)
+  assert [line['val_loss'] for line in found.lines] == [0, 0.5, 1]
+  assert [cell['normal'] for cell in found.genotypes] == [[0], [1], [2]]
+  for i, (arch, (_, weights, scores)) in enumerate(zip(arches, made)):
+    for c in CELL_TYPES:
+      np.testing.assert_array_equal(found.alpha[c][i], arch.alpha[c])  # to the bit
+      real = np.where(table.mask, arch.beta[c], -np.inf)
+      np.testing.assert_array_equal(found.beta[c][i], real)
+      np.testing.assert_allclose(found.op_weights[c][i], weights[c], rtol=1e-5)
+      np.testing.assert_array_equal(found.strength[c][i], found.op_weights[c][i])
+      np.testing.assert_allclose(found.edge_scores[c][i], scores[c], rtol=1e-5)
+
+
+def test_a_strength_of_its_own_is_kept_beside_the_weights(tmp_path):
+  table = TABLES['none']
+  arch = arch_of(table, 0)
+  own = {c: np.arange(SPACE.num_operations * 9.0).reshape(9, -1) for c in CELL_TYPES}
+  plain, line = line_of(arch, table)[0], line_of(arch, table, own)[0]
+  assert 'strength' not in plain
+  write(tmp_path, table, [line])
+  np.testing.assert_array_equal(history.load_history(tmp_path).strength['reduce'][0], own['reduce'])
+
+
+def test_alpha_may_be_a_dict_of_arrays(tmp_path):
+  table = TABLES['none']
+  arch = arch_of(table, 0)
+  groups = {c: {'a': a[:, :3], 'b': a[:, 3:]} for c, a in arch.alpha.items()}
+  line = history.scores_line(
+    arch._replace(alpha=groups), table, arch.alpha, {c: np.ones(9) for c in CELL_TYPES}, arch.alpha
+  )
+  write(tmp_path, table, [line])
+  found = history.load_history(tmp_path).alpha['normal']
+  np.testing.assert_array_equal(found['b'][0], groups['normal']['b'])
+
+
+def test_an_epoch_counts_where_every_file_has_its_whole_line(tmp_path):
+  table = TABLES['input_pairs']
+  write(tmp_path, table, [line_of(arch_of(table, seed), table)[0] for seed in range(3)])
+  with (tmp_path / 'scores.jsonl').open('r+b') as file:
+    file.truncate((tmp_path / 'scores.jsonl').stat().st_size - 5)
+  found = history.load_history(tmp_path)
+  assert found.epochs.tolist() == [1, 2] and found.alpha['normal'].shape[0] == 2
+
+
+def test_a_run_of_version_0_1_has_cells_and_metrics_alone(tmp_path):
+  table = TABLES['none']
+  write(tmp_path, table, [line_of(arch_of(table, 0), table)[0]])
+  (tmp_path / 'space.json').unlink()
+  (tmp_path / 'scores.jsonl').unlink()
+  found = history.load_history(tmp_path)
+  assert found.facts is None and found.epochs.tolist() == [1] and found.alpha == {}
+  assert len(found.genotypes) == len(found.lines) == 1
+
+
+@pytest.mark.parametrize('content', ['{}', '{"edges": [[0]]}', '[]', '{'])
+def test_a_damaged_history_is_named(tmp_path, content):
+  table = TABLES['none']
+  write(tmp_path, table, [line_of(arch_of(table, 0), table)[0]])
+  (tmp_path / 'space.json').write_text(content)
+  with pytest.raises(ValueError, match='space.json is damaged'):
+    history.load_history(tmp_path)
+
+
+def test_numbers_that_do_not_fit_are_named(tmp_path):
+  table = TABLES['output_subsets']
+  line = line_of(arch_of(table, 0), table)[0]
+  line['beta']['normal'][0].pop()
+  write(tmp_path, table, [line])
+  with pytest.raises(ValueError, match='scores.jsonl is damaged'):
+    history.load_history(tmp_path)
+
+
+def test_a_folder_without_a_search_is_named(tmp_path):
+  with pytest.raises(FileNotFoundError, match='no search has run there'):
+    history.load_history(tmp_path)
+
+
+def test_a_line_takes_a_few_kilobytes(tmp_path):
+  table = TABLES['output_subsets']
+  assert len(json_files.dumps(line_of(arch_of(table, 0), table)[0])) < 6000
