@@ -227,7 +227,8 @@ def _stop(
   start = _Start(program, path)
   moments.wait_for(start, moment, share)
   if under_way := start.process.is_alive():
-    os.kill(start.process.pid, number)
+    with contextlib.suppress(ProcessLookupError):  # It has just ended.
+      os.kill(start.process.pid, number)
   start.process.join()
   return {
     'signal': number.name,
@@ -276,8 +277,8 @@ def _campaign(folder: pathlib.Path, kills: int, seed: int) -> None:
 
 def _count(runs: Sequence[dict[str, Any]], signal_name: str, **values: Any) -> int:
   """Returns the number of stops by a signal that have these values."""
-  stops = [one for run in runs for one in run['stops'] if one['signal'] == signal_name]
-  return sum(all(one[name] == value for name, value in values.items()) for one in stops)
+  values['signal'] = signal_name
+  return sum(all(s[name] == v for name, v in values.items()) for run in runs for s in run['stops'])
 
 
 def _keep(runs: Sequence[dict[str, Any]]) -> None:
