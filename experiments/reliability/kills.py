@@ -3,8 +3,8 @@
 A run is started, killed (kill -9) and started again, five times, until it may end. Its files must
 then be, bit for bit, those of a run that was never stopped: metrics without the clock, genotypes,
 and the checksums of all leaves of the last state. The first kill comes before the first checkpoint.
-The third comes while the run restores one, the others anywhere. Half of the runs are also asked to
-stop by a signal. Each run is kept when it ends, so that the same command goes on after it.
+The third comes while the run restores one, the others anywhere. A signal asks half of the runs to
+stop, too. The same command goes on after the last run that has ended.
 """
 
 import argparse
@@ -186,8 +186,7 @@ def stop_run(
     rng: the source of chance.
     moments: the usual lengths of moments.
 
-  Returns:
-    As for `kill_run`.
+  Returns: as for `kill_run`.
   """
   stops = [_stop(program, path, *one, rng.random(), moments) for one in plan]
   code = program.finish(path)
@@ -277,8 +276,8 @@ def _campaign(folder: pathlib.Path, kills: int, seed: int) -> None:
 
 def _count(runs: Sequence[dict[str, Any]], signal_name: str, **values: Any) -> int:
   """Returns the number of stops by a signal that have these values."""
-  values['signal'] = signal_name
-  return sum(all(s[name] == v for name, v in values.items()) for run in runs for s in run['stops'])
+  stops, values = [one for run in runs for one in run['stops']], {**values, 'signal': signal_name}
+  return sum(all(one[name] == value for name, value in values.items()) for one in stops)
 
 
 def _keep(runs: Sequence[dict[str, Any]]) -> None:
