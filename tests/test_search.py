@@ -12,7 +12,9 @@ import pytest
 from helpers import tiny_search, without_clock
 
 import stretchnas_jax
-from stretchnas_jax.cells import genotype
+from stretchnas_jax.cells import genotype, topology
+from stretchnas_jax.cells.graph import CellGraph
+from stretchnas_jax.cells.space import CELL_TYPES, SearchSpace
 from stretchnas_jax.machine import parallel
 from stretchnas_jax.runs import (
   checkpoint,
@@ -52,7 +54,7 @@ def test_a_search_leaves_what_it_promises(finished):
   path, result = finished
   names = {
     'config.json', 'run.json', 'metrics.jsonl', 'genotypes.jsonl', 'genotype.json', 'result.json',
-    'cells.svg', 'checkpoints',
+    'cells.svg', 'checkpoints', 'scores.jsonl', 'space.json',
   }  # fmt: skip
   assert names <= {p.name for p in path.iterdir()}
   assert result == json.loads((path / 'result.json').read_text())
@@ -70,6 +72,25 @@ def test_a_search_leaves_what_it_promises(finished):
   history = json_files.read_lines(path / 'genotypes.jsonl')
   assert [line['epoch'] for line in history] == [1, 2]
   assert history[-1]['genotype'] == result['genotype']
+
+
+def test_the_history_of_a_search_leads_to_its_cell(finished):
+  path, result = finished
+  found = stretchnas_jax.load_history(path)
+  assert found.epochs.tolist() == [1, 2] and found.genotypes[-1] == result['genotype']
+  space = SearchSpace(
+    CellGraph(max(dst for _, dst in found.facts.edges) - 1), found.facts.primitives
+  )
+  strength, beta = (
+    {c: values[-1] for c, values in tree.items()} for tree in (found.strength, found.beta)
+  )
+  derived, _ = genotype.derive(space, found.facts.table, strength, beta)
+  assert derived.to_dict() == result['genotype']
+  for c in CELL_TYPES:
+    weights = jax.nn.softmax(found.alpha[c], axis=-1)
+    np.testing.assert_allclose(found.op_weights[c], weights, rtol=1e-5)
+    scores = [topology.edge_scores(beta, found.facts.table) for beta in found.beta[c]]
+    np.testing.assert_allclose(found.edge_scores[c], np.stack(scores), rtol=1e-5)
 
 
 class Stopped(Exception):
@@ -98,7 +119,7 @@ def test_a_stopped_search_ends_bit_for_bit_as_one_that_was_not(
     file.write('{"step": 999, "epoch": 9}\n{"step": 1000, "tor')
   monkeypatch.setattr(loop.Loop, 'advance', advance)
   stretchnas_jax.run_search(config, tmp_path / 'run')
-  for name in ('metrics.jsonl', 'genotypes.jsonl'):
+  for name in ('metrics.jsonl', 'genotypes.jsonl', 'scores.jsonl'):
     assert without_clock(tmp_path / 'run' / name) == without_clock(finished[0] / name)
   step, state, _ = last_state(tmp_path / 'run', config)
   expected_step, expected, _ = last_state(finished[0], tiny_search())

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, ScalarLike
@@ -77,6 +78,8 @@ class Search(NamedTuple):
       thing that was repaired or pruned.
     mixture: `mixture(arch, step, control=()) -> op_weights, edge_scores` of an evaluation, by cell
       type.
+    strength: `strength(arch, step, control=())`, the numbers by which decoding ranks operations, by
+      cell type, on the host.
     network_inputs: `network_inputs(step, control=())`, the arguments of an evaluation that only
       some networks have.
   """
@@ -87,6 +90,7 @@ class Search(NamedTuple):
   derive: Callable[..., genotype.Genotype]
   decode: Callable[..., tuple[genotype.Genotype, tuple[str, ...]]]
   mixture: Callable[..., tuple[Weights, Scores]]
+  strength: Callable[..., dict[str, Float[np.ndarray, '...']]]
   network_inputs: Callable[..., dict[str, Any]]
 
 
@@ -196,7 +200,13 @@ def _functions(parts: SearchParts) -> Search:
   def network_inputs(step: ScalarLike, control: PyTree = ()) -> dict[str, Any]:
     return parts.network_inputs(parts.knobs_at(step, control))
 
-  return Search(init, step, evaluate, derive, decode, mixture, network_inputs)
+  @with_usual_promotion
+  def strength(
+    arch: Arch, step: ScalarLike, control: PyTree = ()
+  ) -> dict[str, Float[np.ndarray, '...']]:
+    return parts.strength(arch, parts.knobs_at(step, control), control)
+
+  return Search(init, step, evaluate, derive, decode, mixture, strength, network_inputs)
 
 
 def _no_knobs(step: Int[Array, '']) -> dict[str, ScalarLike]:

@@ -153,6 +153,22 @@ class SearchParts(NamedTuple):
     mean = lambda c: self.relaxation_of(c, control).mean(arch.alpha[c], knobs)
     return {c: mean(c) for c in CELL_TYPES}, self.edge_scores(arch, knobs)
 
+  def strength(
+    self, arch: Arch, knobs: Knobs, control: PyTree = ()
+  ) -> dict[str, Float[np.ndarray, '...']]:
+    """Returns the numbers by which a decoder ranks operations, by cell type, on the host.
+
+    Args:
+      arch: the architecture parameters.
+      knobs: the knobs of the step.
+      control: see `state.SearchState`.
+
+    Returns:
+      `[E, O]`, or `[L, E, O]` where layers have logits of their own.
+    """
+    of = lambda c: self.relaxation_of(c, control).strength(arch.alpha[c], knobs)
+    return {c: np.asarray(of(c)) for c in CELL_TYPES}
+
   def decode(
     self, arch: Arch, knobs: Knobs, control: PyTree = ()
   ) -> tuple[genotype.Genotype, tuple[str, ...]]:
@@ -166,10 +182,7 @@ class SearchParts(NamedTuple):
     Returns:
       The genotype, and a sentence for each thing that was averaged, repaired or pruned.
     """
-    strength = {
-      c: np.asarray(self.relaxation_of(c, control).strength(arch.alpha[c], knobs))
-      for c in CELL_TYPES
-    }
+    strength = self.strength(arch, knobs, control)
     notes = [
       f'{c} cell: its {len(values)} layers have logits of their own, whose mean was decoded'
       for c, values in strength.items()

@@ -24,7 +24,7 @@ _MARKS = re.compile(_BLANK.replace(b'0' * 8, b'([0-9a-f]{8})'))
 _OF_A_RUN = {
   'config.json', 'run.json', 'result.json', 'metrics.jsonl', 'genotypes.jsonl', 'genotype.json',
   'cells.svg', 'report.html', 'parts.py', 'parts.json', 'identity.json', 'checkpoints',
-  'checkpoints.json',
+  'checkpoints.json', 'scores.jsonl', 'space.json',
 }  # fmt: skip
 
 

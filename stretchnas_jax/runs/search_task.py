@@ -18,7 +18,7 @@ from stretchnas_jax.data.batches import opening
 from stretchnas_jax.data.batches.examples import Batch
 from stretchnas_jax.learning.state import Arch
 from stretchnas_jax.networks import initializers, sizes
-from stretchnas_jax.runs import build, commands, steps
+from stretchnas_jax.runs import build, commands, history, steps
 from stretchnas_jax.runs import plan as plan_lib
 from stretchnas_jax.runs.parts import Parts
 from stretchnas_jax.runs.runner import Run
@@ -109,7 +109,9 @@ def _evaluations(plan: Plan) -> dict[str, int]:
 
 
 def _begin(run: Run) -> None:
-  """A search leaves nothing before its first epoch."""
+  """Writes what the scores of all epochs belong to."""
+  objects = run.plan.objects
+  run.folder.write_json(history.SPACE, history.facts_line(objects.net.space, objects.table))
 
 
 def _end_epoch(run: Run, state: Any, line: dict) -> tuple[dict, dict]:
@@ -118,32 +120,28 @@ def _end_epoch(run: Run, state: Any, line: dict) -> tuple[dict, dict]:
   val = run.measure('val', state)
   arch, control = run.plan.settings.devices.fetch((state.arch, state.control))
   more = {'val_loss': val['loss'], 'val_accuracy': val['accuracy']}
-  more |= _architecture_metrics(run.plan.objects, arch, line['step'], control)
+  mixture = search.mixture(arch, line['step'], control)
+  more |= _architecture_metrics(run.plan.objects, arch, mixture[0])
+  strength = search.strength(arch, line['step'], control)
+  scores = history.scores_line(arch, run.plan.objects.table, *mixture, strength)
+  at = {'step': line['step'], 'epoch': line['epoch']}
+  loop.lines[history.SCORES].append({**at, **scores})
   found, notes = search.decode(arch, line['step'], control)
-  loop.lines['genotypes.jsonl'].append(
-    {
-      'step': line['step'],
-      'epoch': line['epoch'],
-      'genotype': found.to_dict(),
-      'notes': notes,
-    }
-  )
+  loop.lines['genotypes.jsonl'].append({**at, 'genotype': found.to_dict(), 'notes': notes})
   loop.progress.message(genotype_lib.summary(found).replace('\n', ' | '))
   return more, {'val': val['accuracy'], 'r': more['penalty']}
 
 
 def _architecture_metrics(
-  objects: build.SearchObjects, arch: Arch, step: int, control: Any
+  objects: build.SearchObjects, arch: Arch, op_weights: dict[str, Float[AnyArray, '*L E O']]
 ) -> dict[str, float]:
   """Returns how far alpha and beta have decided, and the weight of `none` where it may be chosen.
 
   Args:
     objects: of the search.
     arch: alpha and beta, on the host.
-    step: the number of the step.
-    control: see `SearchState`.
+    op_weights: of an evaluation, by cell type.
   """
-  op_weights, _ = objects.search.mixture(arch, step, control)
   table, betas = objects.table, arch.beta.values()
   mean = lambda values: float(sum(values) / len(values))
   return {
@@ -214,7 +212,7 @@ def _report(run: Run, result: dict) -> str:
 SEARCH = Task(
   kind='search',
   noun='search',
-  line_files=('metrics.jsonl', 'genotypes.jsonl'),
+  line_files=('metrics.jsonl', 'genotypes.jsonl', history.SCORES),
   shared_fields=('epochs', 'supernet_params'),
   defaults=config_lib.search_config,
   plan=plan_search,
