@@ -120,10 +120,10 @@ def _end_epoch(run: Run, state: Any, line: dict) -> tuple[dict, dict]:
   val = run.measure('val', state)
   arch, control = run.plan.settings.devices.fetch((state.arch, state.control))
   more = {'val_loss': val['loss'], 'val_accuracy': val['accuracy']}
-  mixture = search.mixture(arch, line['step'], control)
-  more |= _architecture_metrics(run.plan.objects, arch, mixture[0])
+  op_weights, edge_scores = search.mixture(arch, line['step'], control)
+  more |= _architecture_metrics(run.plan.objects, arch, op_weights)
   strength = search.strength(arch, line['step'], control)
-  scores = history.scores_line(arch, run.plan.objects.table, *mixture, strength)
+  scores = history.scores_line(arch, run.plan.objects.table, op_weights, edge_scores, strength)
   at = {'step': line['step'], 'epoch': line['epoch']}
   loop.lines[history.SCORES].append({**at, **scores})
   found, notes = search.decode(arch, line['step'], control)
