@@ -26,7 +26,7 @@ def later(monkeypatch):
 
   def search_config() -> ConfigDict:
     config = before()
-    config.relaxation.final_temperature = 1.0
+    config.relaxation.later = 1.0
     config.budget = ConfigDict({'params': 0.0})
     return config
 
@@ -41,7 +41,7 @@ def later(monkeypatch):
 def with_later_fields(config: ConfigDict, **fields: float) -> ConfigDict:
   config = config.copy_and_resolve_references()
   with config.unlocked():
-    config.relaxation.final_temperature = fields.get('final_temperature', 1.0)
+    config.relaxation.later = fields.get('later', 1.0)
     config.budget = ConfigDict({'params': 0.0})
   return config
 
@@ -64,8 +64,8 @@ def test_a_run_from_before_a_new_field_resumes_to_the_same_end(tmp_path, request
 def test_a_new_field_with_another_value_is_named(tmp_path, request):
   stretchnas_jax.run_search(tiny_search(), tmp_path / 'run', parts=OWN, on_epoch=stop)
   request.getfixturevalue('later')
-  changed = with_later_fields(tiny_search(), final_temperature=0.1)
-  with pytest.raises(ValueError, match='relaxation.final_temperature=1.0, now 0.1'):
+  changed = with_later_fields(tiny_search(), later=0.1)
+  with pytest.raises(ValueError, match='relaxation.later=1.0, now 0.1'):
     stretchnas_jax.run_search(changed, tmp_path / 'run', parts=OWN)
 
 

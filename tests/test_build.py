@@ -6,7 +6,7 @@ import pytest
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.learning import bilevel
 from stretchnas_jax.learning.state import Arch, SearchState
-from stretchnas_jax.runs import build
+from stretchnas_jax.runs import axes, build
 
 TOPOLOGIES = [
   ('none', 2, None), ('none', 2, 'target'), ('none', 2, 'source'), ('input_pairs', 2, None),
@@ -52,13 +52,13 @@ def test_every_topology_derives(kind, k, by):
 
 
 def test_rules_of_configs():
-  make = lambda kind: build.RULES[kind](config_lib.search_config().rule)
+  make = lambda kind: axes.RULES[kind](config_lib.search_config().rule)
   assert make('second_order').gradients.derivative.keywords == {'step_size': 0.01}
   assert make('exact_second_order') == bilevel.exact_second_order()
-  assert set(build.RULES) == {
+  assert set(axes.RULES) == {
     'first_order', 'second_order', 'exact_second_order', 'mixed', 'one_level'
   }  # fmt: skip
-  for kind in build.RULES:
+  for kind in axes.RULES:
     parts(**{'rule.kind': kind})
 
 

@@ -95,7 +95,7 @@ def test_a_config_for_another_program_is_named(capsys, config, kind, words):
     (['--no-flip'], 'did you mean --noconfig.data.flip?'),
     (['--layers=3'], 'did you mean --config.model.num_layers=3?'),
     (['--config.learning_rate=1'], 'did you mean .* or config.weights.learning_rate.$'),
-    (['--config.nothing_like_it=1'], 'fields of config are alpha, .* and 7 more$'),
+    (['--config.nothing_like_it=1'], r'fields of config are alpha, .* and \d+ more$'),
     (['--zzzzzz'], "flag 'zzzzzz'; the options are --"),
   ],
 )

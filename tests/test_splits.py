@@ -64,7 +64,7 @@ def test_labels_need_not_be_consecutive():
 @pytest.mark.parametrize(
   'arguments, words',
   [
-    ({'split': 'four_way'}, "data.split is 'four_way'; it must be three_way or two_way"),
+    ({'split': 'four_way'}, "data.split is 'four_way'; it must be three_way, two_way or one_way"),
     ({'split': 'two_way', 'fraction': 0.0}, 'data.fraction is 0'),
     ({'split': 'two_way', 'fraction': 1.5}, 'data.fraction is 1.5'),
     ({'split': 'two_way', 'fraction': float('nan')}, 'data.fraction is nan'),

@@ -87,7 +87,7 @@ def derive(
   strength: Mapping[str, Float[AnyArray, 'E O']],
   beta: Mapping[str, Float[AnyArray, 'R K']],
   *,
-  decoding: decoding_lib.Decoding | None = None,
+  decoding: decoding_lib.Decoding | Mapping[str, decoding_lib.Decoding] | None = None,
   edge_scores: Mapping[str, Float[AnyArray, ' E']] | None = None,
   allowed: Mapping[str, Bool[AnyArray, 'E O']] | None = None,
 ) -> tuple[Genotype, tuple[str, ...]]:
@@ -98,7 +98,8 @@ def derive(
     table: the topology table of both cell types; one without rows means DARTS' top-2 rule.
     strength: for each cell type the strengths `[E, O]`: `Relaxation.strength` of alpha.
     beta: for each cell type the topology logits `[R, K]`.
-    decoding: the rule; None for the most probable codes, or DARTS' rule without rows.
+    decoding: the rule, or one for each cell type; None for the most probable codes, or DARTS' rule
+      without rows.
     edge_scores: for each cell type the merged scores `[E]`. None: those of beta.
     allowed: for each cell type which operations an edge may have, beside `space.allowed`.
 
@@ -115,7 +116,7 @@ def derive(
       table,
       strength[cell],
       beta[cell],
-      decoding=decoding,
+      decoding=decoding[cell] if isinstance(decoding, Mapping) else decoding,
       edge_scores=None if edge_scores is None else edge_scores[cell],
       allowed=space.allowed_on(cell, None if allowed is None else allowed[cell]),
     )

@@ -31,6 +31,9 @@ DARTS_PRIMITIVES = (
 # two are NASNet's.
 OPERATIONS = DARTS_PRIMITIVES[1:] + ('sep_conv_7x7', 'conv_7x1_1x7')
 
+WITHOUT_WEIGHTS = ('none', 'noise', 'max_pool_3x3', 'avg_pool_3x3', 'skip_connect')
+"""The operations that learn nothing, at stride 1."""
+
 _Rows = tuple[tuple[bool, ...], ...]
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict, config_dict
 
 from stretchnas_jax.config.field import Field, above, at_least, below, interval, size, whole
+from stretchnas_jax.config.method_fields import METHOD, SPACE
 
 _RATE, _PART = above(0), at_least(0, 1)
 
@@ -102,6 +103,7 @@ _CALL = Field(50, 'steps that run before the host looks at the result', whole(1)
 
 _SGD = {
   'momentum': Field(0.9, 'of SGD', _PART),
+  'nesterov': Field(False, "whether the momentum is Nesterov's"),
   'weight_decay': Field(3e-4, 'of the weights', at_least(0)),
   'clip_norm': Field(5.0, 'largest norm of all gradients of the weights together', _RATE),
 }
@@ -123,6 +125,7 @@ def _adam(of: str) -> dict[str, Field]:
     'b1': Field(0.5, 'decay of the mean gradient', _PART),
     'b2': Field(0.999, 'decay of the mean squared gradient', _PART),
     'weight_decay': Field(1e-3, f'of {of}', at_least(0)),
+    'clip_norm': Field(None, f'largest norm of the gradients of {of}; None: any', _RATE, float),
   }
 
 
@@ -131,16 +134,14 @@ SEARCH = {
   **_data(
     {
       'split': Field(
-        'three_way', 'parts of the training images; two_way: alpha and beta share one'
+        'three_way',
+        'parts of the training images; two_way: alpha and beta share one; one_way: all share all',
       ),
       'fraction': _FRACTION,
     },
     cutout=0,
   ),
-  'space.num_intermediate': Field(
-    4, 'S, nodes of a cell between its inputs and its output', whole(1, 10)
-  ),
-  'space.with_none': Field(False, 'whether none is among the operations, as in DARTS'),
+  **SPACE,
   'model.channels': Field(16, 'C of the first cells', whole(1)),
   'model.num_layers': Field(8, 'cells', whole(1)),
   'model.stem': _STEM,
@@ -149,21 +150,13 @@ SEARCH = {
   'model.batch_norm': _BATCH_NORM,
   'model.form': Field('auto', 'how the supernet computes; auto: planes on a CPU, else merged'),
   'model.remat': Field(False, 'less memory, slower steps'),
-  'topology.kind': Field('output_subsets', 'which edges a cell may keep; see the topology tables'),
-  'topology.k': Field(2, 'edges per node; used by k_subsets and none', whole(1)),
-  'topology.by': Field(
-    None, 'end of the edges, for k_subsets (None: source) and none (None: target)', kind=str
-  ),
-  'topology.include_empty': Field(True, 'whether output_subsets holds the empty subset'),
-  'topology.penalty_weight': Field(10.0, 'lambda of Eq. 15, the weight of r(beta)', at_least(0)),
-  'relaxation.kind': Field('softmax', 'makes weights of operations from alpha'),
-  'relaxation.temperature': Field(1.0, 'of the relaxation', _RATE),
-  'rule.kind': Field('first_order', 'the gradients of alpha and beta'),
-  'rule.val_weight': Field(1.0, "lambda' of Eq. 18; used by mixed", at_least(0)),
+  **METHOD,
   'search.epochs': Field(50, 'passes over the training part', whole(1)),
   'search.batch_size': Field(64, _BATCH, whole(1)),
   'search.steps_per_call': _CALL,
   'search.unroll': Field(False, 'faster steps, longer compilation'),
+  'search.warmup_epochs': Field(0, 'epochs at the start in which alpha and beta rest', whole(0)),
+  'search.arch_every': Field(1, 'alpha and beta move in every so many steps', whole(1)),
   'weights.learning_rate': Field(0.025, 'of the weights at the start', _RATE),
   'weights.final_learning_rate': Field(0.001, 'at the end of the cosine', at_least(0)),
   'weights.schedule_by': _SCHEDULE_BY,

@@ -109,7 +109,7 @@ def make_search(
   knobs: Callable[[Int[Array, '']], Mapping[str, ScalarLike]] | None = None,
   image_shape: tuple[int, ...] = (32, 32, 3),
   unroll: bool = False,
-  decoding: decoding_lib.Decoding | None = None,
+  decoding: decoding_lib.Decoding | Mapping[str, decoding_lib.Decoding] | None = None,
 ) -> Search:
   """Builds a search from its parts.
 

@@ -17,6 +17,7 @@ def weights_tx(
   momentum: float = 0.9,
   weight_decay: float = 3e-4,
   clip_norm: float | None = 5.0,
+  nesterov: bool = False,
 ) -> optax.GradientTransformation:
   """Builds SGD with momentum, a cosine schedule and clipping, as DARTS trains its weights.
 
@@ -26,10 +27,11 @@ def weights_tx(
       changes after every step.
     learning_rate: its first value.
     final_learning_rate: its last value.
-    momentum: the momentum, without Nesterov's variant.
+    momentum: the momentum.
     weight_decay: the factor of an L2 penalty, which is added after the clipping.
     clip_norm: the bound on the global norm of the gradients. None for no bound; the optimizer's
       state is the same.
+    nesterov: whether the momentum is Nesterov's.
 
   Returns:
     The optimizer.
@@ -38,7 +40,13 @@ def weights_tx(
   schedule = cosine(num_steps // length, learning_rate, final_learning_rate)
   if steps_per_epoch is not None:
     schedule = by_epoch(schedule, steps_per_epoch)
-  return clipped_sgd(schedule, momentum=momentum, weight_decay=weight_decay, clip_norm=clip_norm)
+  return clipped_sgd(
+    schedule,
+    momentum=momentum,
+    weight_decay=weight_decay,
+    clip_norm=clip_norm,
+    nesterov=nesterov,
+  )
 
 
 def clipped_sgd(
@@ -47,6 +55,7 @@ def clipped_sgd(
   momentum: float = 0.9,
   weight_decay: float = 3e-4,
   clip_norm: float | None = 5.0,
+  nesterov: bool = False,
 ) -> optax.GradientTransformation:
   """Builds the same optimizer with any schedule.
 
@@ -55,6 +64,7 @@ def clipped_sgd(
     momentum: as for `weights_tx`.
     weight_decay: as for `weights_tx`.
     clip_norm: as for `weights_tx`.
+    nesterov: as for `weights_tx`.
 
   Returns:
     The optimizer.
@@ -62,12 +72,17 @@ def clipped_sgd(
   return optax.chain(
     optax.identity() if clip_norm is None else optax.clip_by_global_norm(clip_norm),
     optax.add_decayed_weights(weight_decay),
-    optax.sgd(schedule, momentum=momentum),
+    optax.sgd(schedule, momentum=momentum, nesterov=nesterov),
   )
 
 
 def arch_tx(
-  learning_rate: float = 3e-4, *, b1: float = 0.5, b2: float = 0.999, weight_decay: float = 1e-3
+  learning_rate: float = 3e-4,
+  *,
+  b1: float = 0.5,
+  b2: float = 0.999,
+  weight_decay: float = 1e-3,
+  clip_norm: float | None = None,
 ) -> optax.GradientTransformation:
   """Builds Adam with an L2 penalty, as DARTS trains alpha; here it is assumed for beta as well.
 
@@ -76,13 +91,16 @@ def arch_tx(
     b1: the decay of the first moment.
     b2: the decay of the second moment.
     weight_decay: the factor of the L2 penalty.
+    clip_norm: the bound on the global norm of the gradients, before that penalty joins them. None
+      for no bound.
 
   Returns:
     The optimizer.
   """
-  return optax.chain(
+  adam = optax.chain(
     optax.add_decayed_weights(weight_decay), optax.adam(learning_rate, b1=b1, b2=b2)
   )
+  return adam if clip_norm is None else optax.chain(optax.clip_by_global_norm(clip_norm), adam)
 
 
 # ---- schedules: from the number of the step to the learning rate --------------------------------

@@ -80,7 +80,7 @@ class SearchParts(NamedTuple):
   knobs: Callable[[Int[Array, '']], Mapping[str, ScalarLike]]
   image_shape: tuple[int, ...]
   unroll: bool
-  decoding: decoding_lib.Decoding | None = None
+  decoding: decoding_lib.Decoding | Mapping[str, decoding_lib.Decoding] | None = None
 
   def knobs_at(self, step: ScalarLike, control: PyTree = ()) -> Knobs:
     """Returns the knobs at a step.

@@ -49,7 +49,7 @@ def count_params(net: nn.Module, image_shape: tuple[int, ...]) -> int:
     image_shape: `(H, W, C)`.
   """
   images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-  return _count_leaves(initializers.trace_shapes(net, images)['params'])
+  return _count_leaves(initializers.trace_shapes(net, images).get('params', {}))
 
 
 def _count_leaves(params: PyTree) -> int:

@@ -1,4 +1,7 @@
-"""The one place where the names in a config become objects, and the list of allowed names."""
+"""The one place where a config becomes objects, and the list of allowed names.
+
+The members of the axes of a search stand in `axes`.
+"""
 
 import functools
 from collections.abc import Callable
@@ -9,32 +12,15 @@ import jax.numpy as jnp
 import optax
 
 from stretchnas_jax.cells import genotype as genotype_lib
-from stretchnas_jax.cells import relaxation, space, topology
+from stretchnas_jax.cells import topology
 from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.data.datasets import encoded, loading, splits
 from stretchnas_jax.learning import bilevel, optimizers, training
 from stretchnas_jax.machine import parallel
 from stretchnas_jax.networks import network, running_averages, stems_and_heads, supernet
 from stretchnas_jax.networks import sizes as sizes_lib
+from stretchnas_jax.runs import axes
 from stretchnas_jax.runs.parts import Parts
-
-TOPOLOGIES = {
-  'none': lambda graph, c: topology.none(graph, by=c.by or 'target', k=c.k),
-  'input_pairs': lambda graph, c: topology.input_pairs(graph),
-  'output_pairs': lambda graph, c: topology.output_pairs(graph),
-  'output_subsets': lambda graph, c: topology.output_subsets(graph, include_empty=c.include_empty),
-  'k_subsets': lambda graph, c: topology.k_subsets(graph, c.k, by=c.by or 'source'),
-}
-
-RELAXATIONS = {'softmax': lambda c: relaxation.softmax(c.temperature)}
-
-RULES = {
-  'first_order': lambda c: bilevel.first_order(),
-  'second_order': lambda c: bilevel.second_order(),
-  'exact_second_order': lambda c: bilevel.exact_second_order(),
-  'mixed': lambda c: bilevel.mixed(c.val_weight),
-  'one_level': lambda c: bilevel.one_level(),
-}
 
 SCHEDULES = {
   'cosine': lambda c, epochs, per_epoch: optimizers.cosine(
@@ -66,10 +52,7 @@ CHOICES = {
   'model.dtype': _DTYPES,
   'model.precision': _PRECISIONS,
   'model.batch_norm': running_averages.RULES,
-  'topology.kind': tuple(TOPOLOGIES),
-  'topology.by': topology.SIDES,
-  'relaxation.kind': tuple(RELAXATIONS),
-  'rule.kind': tuple(RULES),
+  **axes.CHOICES,
   'weights.schedule': tuple(SCHEDULES),
   'weights.schedule_by': _SCHEDULE_BY,
   'parallel.backend': parallel.BACKENDS,
@@ -125,8 +108,7 @@ def search_objects(
   """
   parts = parts or Parts()
   net = supernet.Supernet(
-    parts.space
-    or space.darts_space(config.space.num_intermediate, with_none=config.space.with_none),
+    parts.space or axes.SPACES[config.space.name](config.space),
     config.model.channels,
     config.model.num_layers,
     num_classes,
@@ -139,12 +121,12 @@ def search_objects(
   )
   table = parts.table(net.space.graph)
   if table is None:
-    table = TOPOLOGIES[config.topology.kind](net.space.graph, config.topology)
+    table = axes.TOPOLOGIES[config.topology.kind](net.space.graph, config.topology)
   schedule = {'num_steps': num_steps, 'steps_per_epoch': steps_per_epoch}
   search = bilevel.make_search(
     net,
     table,
-    parts.rule or RULES[config.rule.kind](config.rule),
+    parts.rule or axes.rule_of(config),
     weights_tx=_own_tx(parts.weights_tx, num_steps)
     or _search_weights_tx(config.weights, **schedule),
     arch_tx=_own_tx(parts.alpha_tx, num_steps) or optimizers.arch_tx(**config.alpha),
@@ -153,12 +135,12 @@ def search_objects(
     virtual_tx=_own_tx(parts.weights_tx, num_steps)
     or _search_weights_tx(config.weights, **schedule, clip_norm=None),
     penalty_weight=config.topology.penalty_weight,
-    relaxation=parts.relaxation or RELAXATIONS[config.relaxation.kind](config.relaxation),
-    penalties=parts.penalties,
+    relaxation=parts.relaxation or axes.relaxation_of(config, net.space),
+    penalties=(*parts.penalties, *axes.penalties_of(config, net, table, tuple(image_shape))),
+    knobs=axes.knobs_of(config, parts.knobs, **schedule),
     image_shape=tuple(image_shape),
     unroll=config.search.unroll,
-    decoding=parts.decoding,
-    **({} if parts.knobs is None else {'knobs': parts.knobs}),
+    decoding=parts.decoding or axes.decoding_of(config),
   )
   at = functools.partial(at_precision, precision=config.model.precision)
   search = search._replace(step=at(search.step), evaluate=at(search.evaluate))

@@ -18,7 +18,7 @@ from stretchnas_jax.data.batches import opening
 from stretchnas_jax.data.batches.examples import Batch
 from stretchnas_jax.learning.state import Arch
 from stretchnas_jax.networks import initializers, sizes
-from stretchnas_jax.runs import build, commands, history, steps
+from stretchnas_jax.runs import build, combinations, commands, history, steps
 from stretchnas_jax.runs import plan as plan_lib
 from stretchnas_jax.runs.parts import Parts
 from stretchnas_jax.runs.runner import Run
@@ -43,6 +43,7 @@ def plan_search(config: ConfigDict, parts: Parts | None = None) -> Plan:
   plan_lib.check_devices('search.batch_size', config.search.batch_size, config.parallel.backend)
   plan_lib.check_form(config.model.form)
   plan_lib.check_even(config.model.channels, 'in a search')
+  combinations.check(config, parts)
   feeds = opening.open_search(config, parts.data)
   settings = plan_lib.settings_of(config, config.search, feeds.train.steps_per_epoch)
   objects = build.search_objects(
@@ -101,7 +102,7 @@ def first_position(search: Any, key: PRNGKeyArray) -> steps.Position:
 
 
 def _batch_of(fields: dict) -> Batch:
-  return Batch(fields['train'], fields['val_alpha'], fields.get('val_beta'))
+  return Batch(fields['train'], fields.get('val_alpha'), fields.get('val_beta'))
 
 
 def _evaluations(plan: Plan) -> dict[str, int]:

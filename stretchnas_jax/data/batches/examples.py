@@ -15,9 +15,10 @@ class Examples(NamedTuple):
 
 
 class Batch(NamedTuple):
-  """The examples of one search step; all three have the same size."""
+  """The examples of one search step; all have the same size."""
 
   train: Examples
-  val_alpha: Examples
+  val_alpha: Examples | None
+  """None if alpha and beta learn from the examples `train`."""
   val_beta: Examples | None
   """None if alpha and beta share the examples `val_alpha`; one backward pass then serves both."""

@@ -9,7 +9,8 @@ to `(i + 1) * B`. A chunk holds several batches. A step takes one of them, and s
 the devices of the process.
 
 A search trains on the fields 'train', 'val_alpha' and 'val_beta'. Where alpha and beta learn from
-the same images, the field 'val_beta' is missing. A training has the field 'train' alone.
+the same images, the field 'val_beta' is missing. A training has the field 'train' alone, and so has
+a search in which all learn from the same images.
 """
 
 import types
@@ -183,16 +184,15 @@ class Supply(Protocol):
     ...
 
 
-def search_feeds(supply: Supply, parts: splits.Parts) -> Feeds:
+def search_feeds(supply: Supply, parts: splits.Parts, split: str = 'three_way') -> Feeds:
   """Builds the feeds of a search, which is evaluated on the images of alpha and beta.
 
   Args:
     supply: of the data set.
     parts: the training images that each field uses.
+    split: the split that made them.
   """
-  fields = parts._asdict()
-  if parts.val_beta is parts.val_alpha:
-    del fields['val_beta']
+  fields = parts.fields(split)
   validation = np.unique(np.concatenate([parts.val_alpha, parts.val_beta]))
   labels = {name: supply.train_labels[part] for name, part in fields.items()}
   return _feeds(supply, fields, labels, val=supply.evaluation('train', validation), test=None)

@@ -50,10 +50,10 @@ def open_search(config: ConfigDict, data: Data | None = None) -> feeds.Feeds:
     seed=config.seed,
     num_validation=num_validation,
   )
-  sizes = {name: len(part) for name, part in parts._asdict().items()}
+  sizes = {name: len(part) for name, part in parts.fields(config.data.split).items()}
   _check_batch('search.batch_size', config.search.batch_size, sizes)
   supply = _supply(config, config.search.batch_size, dataset)
-  return feeds.search_feeds(supply, parts)._replace(fingerprint=fingerprint)
+  return feeds.search_feeds(supply, parts, config.data.split)._replace(fingerprint=fingerprint)
 
 
 def open_training(config: ConfigDict, data: Data | None = None) -> feeds.Feeds:

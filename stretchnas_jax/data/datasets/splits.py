@@ -6,15 +6,32 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int, Int32, Int64, UInt64
 
-SPLITS = ('three_way', 'two_way')
+SPLITS = ('three_way', 'two_way', 'one_way')
 
 
 class Parts(NamedTuple):
-  """Sorted indices of the images that weights, alpha and beta learn from."""
+  """Sorted indices of the images that weights, alpha and beta learn from.
+
+  Attributes:
+    train: for the weights; with the split 'one_way' for all three.
+    val_alpha: for alpha; with the split 'one_way' the images that only measure.
+    val_beta: for beta, or the same as `val_alpha`.
+  """
 
   train: Int32[np.ndarray, '_']
   val_alpha: Int32[np.ndarray, '_']
   val_beta: Int32[np.ndarray, '_']
+
+  def fields(self, split: str) -> dict[str, Int32[np.ndarray, '_']]:
+    """Returns the different parts that a step learns from, by name.
+
+    Args:
+      split: the split that made them.
+    """
+    if split == 'one_way':
+      return {'train': self.train}
+    found = {'train': self.train, 'val_alpha': self.val_alpha}
+    return found if self.val_beta is self.val_alpha else found | {'val_beta': self.val_beta}
 
 
 def search_parts(
@@ -33,7 +50,8 @@ def search_parts(
   Args:
     labels: of all images.
     split: 'three_way' for three disjoint parts, or 'two_way' for two. With two parts alpha and beta
-      share the second one.
+      share the second one. 'one_way': weights, alpha and beta learn from all training images. The
+      validation images are then those of the data set, and without these the training images.
     fraction: the part of each class that is used, above 0 and at most 1.
     seed: of the choice.
     num_validation: so many images at the end are the data set's own validation images.
@@ -46,14 +64,16 @@ def search_parts(
     ValueError: names the field, its value and the allowed values.
   """
   if split not in SPLITS:
-    raise ValueError(f'data.split is {split!r}; it must be {" or ".join(SPLITS)}')
+    raise ValueError(
+      f'data.split is {split!r}; it must be {", ".join(SPLITS[:-1])} or {SPLITS[-1]}'
+    )
   if not 0 < fraction <= 1:
     raise ValueError(f'data.fraction is {fraction!r}; it must be above 0 and at most 1')
   num_parts = num_search_parts(split)
   num_training = len(labels) - num_validation
   if num_validation:
     train = deal(labels[:num_training], 1, fraction=fraction, seed=seed)
-    own = deal(labels[num_training:], num_parts - 1, fraction=fraction, seed=seed)
+    own = deal(labels[num_training:], max(num_parts - 1, 1), fraction=fraction, seed=seed)
     parts = [*train, *((part + num_training).astype(np.int32) for part in own)]
   else:
     parts = deal(labels, num_parts, fraction=fraction, seed=seed)
@@ -63,6 +83,8 @@ def search_parts(
       f'data.fraction {fraction!r} of {len(labels)} images{own} is too few for the {num_parts} '
       f'parts of data.split {split!r}; use more images'
     )
+  if split == 'one_way':
+    return Parts(parts[0], parts[-1], parts[-1])
   return Parts(parts[0], parts[1], parts[-1])
 
 
@@ -70,9 +92,9 @@ def num_search_parts(split: str) -> int:
   """Returns the number of different parts of a search.
 
   Args:
-    split: 'three_way' or 'two_way'.
+    split: a member of `SPLITS`.
   """
-  return 3 if split == 'three_way' else 2
+  return {'three_way': 3, 'two_way': 2, 'one_way': 1}[split]
 
 
 def deal(

@@ -1,0 +1,95 @@
+"""The expected cost of a mixture, against the sizes of derived networks."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stretchnas_jax.cells import genotype, graph, space, topology
+from stretchnas_jax.networks import operation_costs, sizes
+from stretchnas_jax.networks.supernet import Supernet
+
+OWN = space.SearchSpace(
+  graph.CellGraph(3), ('none', 'skip_connect', 'max_pool_3x3', 'sep_conv_3x3', 'dil_conv_5x5')
+)
+NET = Supernet(OWN, 4, 4, 10)
+TABLE = topology.output_subsets(OWN.graph)
+
+
+def random_cell(rng):
+  """Returns edges that reach every node, and the weights that decide for them."""
+  while True:
+    kept = rng.random(len(OWN.graph.edges)) < 0.6
+    chosen = rng.integers(1, OWN.num_operations, len(kept))
+    edges = [(OWN.primitives[o], *e) for o, e, k in zip(chosen, OWN.graph.edges, kept) if k]
+    reached = {0, 1}
+    for _, src, dst in edges:
+      reached |= {dst} if src in reached else set()
+    if len(reached) == OWN.graph.num_nodes and all(edge[1] in reached for edge in edges):
+      return edges, kept.astype(np.float64), np.eye(OWN.num_operations)[chosen]
+
+
+@pytest.mark.parametrize(
+  'kind, stem', [('macs', 'cifar'), ('params', 'cifar'), ('macs', 'imagenet')]
+)
+def test_a_mixture_that_has_decided_costs_as_much_as_its_network(kind, stem):
+  shape, rng = (18, 20, 3), np.random.default_rng(0)
+  found = operation_costs.operation_costs(NET.clone(stem=stem), shape, kind)
+  for _ in range(2):
+    (normal, first, w0), (reduce, second, w1) = random_cell(rng), random_cell(rng)
+    nodes = range(2, OWN.graph.num_nodes)
+    cell = genotype.Genotype(normal, nodes, reduce, nodes)
+    expected = found.expected({'normal': w0, 'reduce': w1}, {'normal': first, 'reduce': second})
+    measured = sizes.measure(cell, 4, 4, 10, stem, image_shape=shape)
+    assert expected == getattr(measured, kind)
+    # Linear in the weights, also where each layer has its own.
+    layers = {c: np.stack([w, 0 * w]) for c, w in (('normal', w0), ('reduce', w1))}
+    ends = {'normal': first, 'reduce': second}
+    other = {c: np.stack([0 * w, w]) for c, w in (('normal', w0), ('reduce', w1))}
+    parts = [found.expected(w, ends) - found.base for w in (layers, other)]
+    assert sum(parts) == expected - found.base and min(parts) >= 0
+
+
+def test_the_probability_of_an_edge_follows_the_topology():
+  graph_ = OWN.graph
+  codes = operation_costs.edge_probabilities(TABLE, graph_)
+  beta = np.zeros(TABLE.mask.shape, np.float32)
+  uniform = codes(topology.edge_scores(beta, TABLE))
+  # With n out-edges each is in half of the 2^n subsets.
+  np.testing.assert_allclose(uniform, np.full(len(graph_.edges), 0.5), rtol=1e-5)
+  beta[:, 0] = 50
+  decided = codes(topology.edge_scores(beta, TABLE))
+  np.testing.assert_allclose(decided, topology.select(beta, TABLE), atol=1e-5)
+  strongest = operation_costs.edge_probabilities(topology.none(graph_), graph_, 2)
+  np.testing.assert_allclose(
+    strongest(np.ones(9, np.float32)), [1, 1] + [2 / 3] * 3 + [0.5] * 4, rtol=1e-6
+  )
+
+
+def test_a_share_is_one_without_any_preference_and_follows_the_weights():
+  found = operation_costs.operation_costs(NET, (8, 8, 3))
+  even = topology.edge_scores(np.zeros(TABLE.mask.shape, np.float32), TABLE)
+  expected = operation_costs.expected_share(
+    found, operation_costs.edge_probabilities(TABLE, OWN.graph), even
+  )
+  scores = dict.fromkeys(('normal', 'reduce'), even)
+  weights = {c: jnp.full((9, 5), 0.2) for c in scores}
+  np.testing.assert_allclose(expected(weights, scores), 1, rtol=1e-6)
+  free = {c: w.at[:, 3:].set(0) for c, w in weights.items()}
+  assert float(expected(free, scores)) < 1
+
+
+def test_logarithms_of_the_cost_of_each_edge():
+  kinds = [operation_costs.operation_costs(NET, (8, 8, 3), kind) for kind in ('macs', 'params')]
+  rng = np.random.default_rng(0)
+  weights = {c: rng.dirichlet(np.ones(5), 9) for c in ('normal', 'reduce')}
+  total = 0.0
+  for cell, w in weights.items():
+    for found in kinds:
+      for layer in found.tables[cell]:
+        for e in range(9):
+          cost = max(1.0, float((w[e] * layer[e]).sum()))
+          total += np.log(cost) / (2 * len(found.tables[cell]))
+  value = operation_costs.mean_logarithms(*kinds)(
+    {c: jnp.asarray(w) for c, w in weights.items()}, {}
+  )
+  np.testing.assert_allclose(value, total, rtol=1e-5)
