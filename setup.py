@@ -50,6 +50,7 @@ setup(
     'orbax-checkpoint>=0.12,<1',
     'pillow>=11',
     'scikit-learn>=1.5',
+    'scipy>=1.11',  # intervals; jax asks for it too
     'tensorflow-datasets>=4.9.9',
     'tqdm>=4.66',
   ],
@@ -57,8 +58,8 @@ setup(
     'test': TEST,
     'dev': TEST + ['pyrefly>=1.5', 'ruff>=0.12'],
     'tensorboard': ['tensorboardX>=2.6.2'],
-    # jobs on a Slurm cluster; charts; intervals and tests
-    'experiments': ['submitit>=1.5', 'matplotlib>=3.9', 'scipy>=1.11'],
+    # jobs on a Slurm cluster; charts
+    'experiments': ['submitit>=1.5', 'matplotlib>=3.9'],
     'nasbench': NASBENCH,
     'tf': ['tensorflow-cpu'],
   },

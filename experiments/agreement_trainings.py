@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmarks import processes
-from stretchnas_jax.sweeps import statistics
+from stretchnas_jax.runs import statistics
 
 SIZES = {'channels': 8, 'layers': 5, 'epochs': 3}
 CELL = 'DARTS_V2'

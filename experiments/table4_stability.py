@@ -6,7 +6,8 @@ The paper's three rows of each method are three runs; here they are the seeds.
 """
 
 from experiments.searches import SEARCHES
-from stretchnas_jax.sweeps import Experiment, Paper, Run, main, statistics
+from stretchnas_jax.runs import statistics
+from stretchnas_jax.sweeps import Experiment, Paper, Run, main
 
 _EPOCHS = (20, 30, 40, 50)
 

@@ -38,6 +38,11 @@ def imports(path):
       yield from (f'{node.module}.{alias.name}' for alias in node.names)
 
 
+def room_of_file(path):
+  """The room of a file; a command that has the name of a room is the `__main__` there."""
+  return 'commands' if len(path.parts) == 1 or path.name == '__main__.py' else path.parts[0]
+
+
 def room_of(module):
   """The folder of a dotted module name; 'commands' for the files at the root."""
   parts = module.split('.')
@@ -52,14 +57,13 @@ FILES = sorted(p.relative_to(PACKAGE) for p in PACKAGE.rglob('*.py'))
 def test_every_file_stands_in_a_known_room():
   rooms = set().union(*LEVELS)
   for path in FILES:
-    room = path.parts[0] if len(path.parts) > 1 else 'commands'
-    assert room in rooms, path
+    assert room_of_file(path) in rooms, path
     assert len(path.parts) > 1 or path.stem in {*COMMANDS, '__init__'}, path
 
 
 @pytest.mark.parametrize('path', [p for p in FILES if p.name != '__init__.py' or len(p.parts) > 1])
 def test_a_file_imports_only_from_earlier_levels(path):
-  room = path.parts[0] if len(path.parts) > 1 else 'commands'
+  room = room_of_file(path)
   level = next(i for i, rooms in enumerate(LEVELS) if room in rooms)
   allowed = set().union({room}, *LEVELS[:level])
   used = {room_of(module) for module in imports(PACKAGE / path)} - {None, '__version__'}
@@ -83,7 +87,7 @@ def test_only_networks_knows_the_fast_forms():
     ('absl', {'cli/command_line.py', 'cli/config_flags.py'}),
     ('tensorflow', set()),
     ('matplotlib', {'views/charts.py'}),
-    ('scipy', {'sweeps/statistics.py'}),
+    ('scipy', {'runs/statistics.py'}),
   ],
 )
 def test_a_library_stays_where_it_belongs(library, allowed):

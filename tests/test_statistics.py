@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stretchnas_jax.sweeps import statistics
+from stretchnas_jax.runs import statistics
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,12 @@ COMMANDS = {
   'benchmark': 'times a search or a training on this machine',
   'describe': 'shows the cost and the content of a cell',
   'draw': 'draws a cell as SVG or PNG',
+  'runs': 'lists all runs below a folder',
   'check-data': 'looks at a folder of images before a run',
 }
+
+# Commands that are not in the file of their name.
+_PLACES = {'runs': 'runs.__main__'}
 
 
 def run(
@@ -142,4 +146,5 @@ def main() -> None:
     fail(f'no command {words[0]!r}; {hint}')
   else:
     sys.argv = [f'stretchnas {words[0]}', *words[1:]]
-    importlib.import_module(f'stretchnas_jax.{words[0].replace("-", "_")}').main()
+    place = _PLACES.get(words[0], words[0].replace('-', '_'))
+    importlib.import_module(f'stretchnas_jax.{place}').main()

@@ -1,5 +1,6 @@
 """The command line of a program: its flags, its words, its help. Uses absl's flags."""
 
+import math
 import pathlib
 import sys
 import types
@@ -15,6 +16,7 @@ from stretchnas_jax.config import ConfigDict, files
 # Takes the parsed command line, checks everything, and returns the function that does the work.
 Prepare = Callable[[types.SimpleNamespace], Callable[[], object]]
 
+_SEVERAL = '...'
 _HELP = {'--help', '-help', '-h'}
 _DEFINE: dict[type, Callable[..., Any]] = {
   bool: flags.DEFINE_bool,
@@ -74,7 +76,8 @@ def parse(
     argv: the command line, with the program first.
     config: True for a program that takes `--config=NAME[:argument]` and overrides.
     options: the flags of the program.
-    positional: names of the words that must be given.
+    positional: names of the words that must be given; after the last one come more words where
+      its name ends in three dots, and the namespace has a list of them without the dots.
     kinds: of configs that the program takes, 'search' or 'train'; empty for any config.
 
   Returns:
@@ -97,7 +100,8 @@ def parse(
     _check_kind(source, loaded, kinds)
     words = config_flags.joined_overrides(loaded, words)
   defaults = {option.name: option.default for option in options}
-  slips.check_words(words[1:], defaults, len(positional), loaded)
+  most = math.inf if _takes_more(positional) else len(positional)
+  slips.check_words(words[1:], defaults, most, loaded)
   rest = _parse_flags(values, words, loaded, defaults)
   found: dict[str, Any] = {option.name: values[option.name].value for option in options}
   if 'workdir' in found:
@@ -139,13 +143,22 @@ def _parse_flags(
     raise ValueError(errors.one_line(error)) from error
 
 
-def _named(words: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+def _takes_more(names: Sequence[str]) -> bool:
+  """Returns whether the last of the words may be several: its name ends in three dots."""
+  return bool(names) and names[-1].endswith(_SEVERAL)
+
+
+def _named(words: Sequence[str], names: Sequence[str]) -> dict[str, str | list[str]]:
   """Returns the words by their names; ValueError where there are too many or too few."""
-  if len(words) > len(names):
+  if len(words) > len(names) and not _takes_more(names):
     raise ValueError(f'unexpected argument {words[len(names)]!r}')
   if len(words) < len(names):
-    raise ValueError(f'{names[len(words)].upper()} is missing')
-  return dict(zip(names, words))
+    raise ValueError(f'{names[len(words)].removesuffix(_SEVERAL).upper()} is missing')
+  found: dict[str, str | list[str]] = dict(zip(names, words))
+  if _takes_more(names):
+    del found[names[-1]]
+    found[names[-1].removesuffix(_SEVERAL)] = list(words[len(names) - 1 :])
+  return found
 
 
 def usage(
@@ -214,6 +227,8 @@ def _shown_name(program: str) -> str:
   """Returns the program as one types it: a module of a package is started by `python -m`."""
   script = pathlib.Path(program)
   folder = script.parent.name
+  if script.stem == '__main__':
+    return f'python -m {script.parent.parent.name}.{folder}'
   if script.suffix == '.py' and folder in ('stretchnas_jax', 'experiments'):
     return f'python -m {folder}.{script.stem}'
   return script.name

@@ -26,7 +26,7 @@ _TYPE_WORDS: dict[type, str] = {bool: 'True or False', int: 'a whole number', fl
 def check_words(
   words: Sequence[str],
   options: Mapping[str, Any],
-  num_positional: int,
+  num_positional: int | float,
   config: ConfigDict | None,
 ) -> None:
   """Raises ValueError for the first word that a program does not take; it says what was meant.
@@ -34,7 +34,7 @@ def check_words(
   Args:
     words: the command line without the program, and without `--config`.
     options: the defaults of the options by name.
-    num_positional: how many words may be given.
+    num_positional: how many words may be given; infinity for any number.
     config: the config of the file, whose overrides are known; None for a program without one.
   """
   count, rest = 0, iter(words)

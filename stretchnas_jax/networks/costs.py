@@ -1,5 +1,7 @@
 """The costs of a network, read off its modules as they are traced."""
 
+import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -80,24 +82,30 @@ def _layer_cost(module: nn.Module, x: Array, y: PyTree[Array]) -> _Cost:
   return _Cost(0, 0)
 
 
-class _TracedCell(NamedTuple):
-  """A cell that has been traced."""
+class _Traced(NamedTuple):
+  """A cell or an operation that has been traced."""
 
-  output: Array
+  output: Any
   params: int
   costs: list[_Cost]
+
+
+# Operations of cells that have been traced, for all networks of this process.
+_OPERATIONS: dict[tuple[Any, ...], _Traced] = {}
+_MOST_OPERATIONS = 4096
 
 
 class _Watch:
   """Collects the costs of a network while it is traced; an interceptor of linen methods.
 
-  Of cells with equal sizes only the first is traced, and the others give zeros.
+  Of cells with equal sizes only the first is traced, and the others give zeros. So it is with equal
+  operations, even of other networks.
   """
 
   def __init__(self) -> None:
     self.costs: list[_Cost] = []
     self.untraced_params = 0
-    self._seen: dict[tuple[Any, ...], _TracedCell] = {}
+    self._cells: dict[tuple[Any, ...], _Traced] = {}
     self._at_work: set[tuple[str, ...]] = set()  # modules by their paths
 
   def __call__(
@@ -108,33 +116,65 @@ class _Watch:
     context: nn.module.InterceptorContext,
   ) -> Any:
     module = context.module
-    if context.method_name == '__call__' and isinstance(module, FixedCell):
-      return self._cell(call, args, kwargs, module)
-    # A layer that extends one of linen's calls that one, and counts once.
-    counts = context.method_name == '__call__' and module.path not in self._at_work
-    if not counts or 'auxiliary_head' in module.path:
+    if context.method_name != '__call__' or 'auxiliary_head' in module.path:
       return call(*args, **kwargs)
+    work = functools.partial(call, *args, **kwargs)
+    if isinstance(module, FixedCell):
+      shapes = args[0].shape, args[1].shape
+      key = module.channels, module.reduction, module.after_reduction, shapes
+      return self._once(self._cells, key, module, work)
+    if isinstance(module.parent, FixedCell) and (key := _key(module, args)) is not None:
+      return self._once(
+        _OPERATIONS, key, module, functools.partial(self._layer, module, args, work)
+      )
+    return self._layer(module, args, work)
+
+  def _layer(self, module: nn.Module, args: tuple[Any, ...], work: Callable[[], Any]) -> Any:
+    """Traces a module and counts its own cost."""
+    # A layer that extends one of linen's calls that one, and counts once.
+    if module.path in self._at_work:
+      return work()
     self._at_work.add(module.path)
-    y = call(*args, **kwargs)
+    y = work()
     self._at_work.remove(module.path)
     self.costs.append(_layer_cost(module, args[0], y))
     return y
 
-  def _cell(
+  def _once(
     self,
-    call: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    cell: FixedCell,
+    seen: dict[tuple[Any, ...], _Traced],
+    key: tuple[Any, ...],
+    module: nn.Module,
+    work: Callable[[], Any],
   ) -> Array:
-    shapes = args[0].shape, args[1].shape
-    key = cell.channels, cell.reduction, cell.after_reduction, shapes
-    if key in self._seen:
-      seen = self._seen[key]
-      self.untraced_params += seen.params
-      self.costs += seen.costs
-      return jnp.zeros_like(seen.output)
-    before = len(self.costs)
-    y = call(*args, **kwargs)
-    self._seen[key] = _TracedCell(y, _count_leaves(cell.variables['params']), self.costs[before:])
+    """Traces a module, or gives zeros in place of its output where an equal one was traced."""
+    if key in seen:
+      found = seen[key]
+      self.untraced_params += found.params
+      self.costs += found.costs
+      return jnp.zeros(found.output.shape, found.output.dtype)
+    costs_before, params_before = len(self.costs), self.untraced_params
+    y = work()
+    params = _count_leaves(module.variables.get('params', {}))
+    params += self.untraced_params - params_before
+    if len(seen) >= _MOST_OPERATIONS:
+      seen.clear()
+    output = jax.ShapeDtypeStruct(y.shape, y.dtype)
+    seen[key] = _Traced(output, params, self.costs[costs_before:])
     return y
+
+
+def _key(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+  """Returns a key that equal operations have in common; None where one cannot be compared."""
+  names = [field.name for field in dataclasses.fields(module) if field.name not in _OF_PLACE]
+  shape, dtype = args[0].shape, args[0].dtype
+  key = type(module), tuple(getattr(module, name) for name in names), shape, dtype, args[1:]
+  try:
+    hash(key)
+  except TypeError:
+    return None
+  return key
+
+
+# The fields of a module that say where it stands.
+_OF_PLACE = ('parent', 'name')

@@ -4,6 +4,7 @@ A file appears under its name only when it is complete: it is written beside it 
 """
 
 import dataclasses
+import fcntl
 import json
 import pathlib
 from collections.abc import Sequence
@@ -21,6 +22,9 @@ from stretchnas_jax.runs.json_files import Lines, dumps, read_object
 from stretchnas_jax.runs.record import record
 
 LOCK = '.lock'
+
+# Seconds to wait for the lock: `in_use` of another process may hold it for a moment.
+_PATIENCE = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,12 +180,24 @@ def _acquire(path: pathlib.Path) -> filelock.BaseFileLock:
   path.mkdir(parents=True, exist_ok=True)
   lock = filelock.FileLock(path / LOCK)
   try:
-    lock.acquire(timeout=0)
+    lock.acquire(timeout=_PATIENCE)
   except filelock.Timeout:
     raise Refused(
       f'workdir {path} is in use by another process: wait until it ends, or choose another workdir'
     ) from None
   return lock
+
+
+def in_use(path: pathlib.Path) -> bool:
+  """Returns whether a process of this machine works in the folder of a run."""
+  try:
+    with (path / LOCK).open('rb') as file:
+      fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # closing the file releases it
+  except BlockingIOError:
+    return True
+  except OSError:  # there is no lock, or the system has none
+    return False
+  return False
 
 
 def _check_place(

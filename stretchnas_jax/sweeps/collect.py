@@ -7,8 +7,8 @@ from typing import Any
 
 from stretchnas_jax.cells import genotype as genotype_lib
 from stretchnas_jax.machine import faults
-from stretchnas_jax.runs import json_files
-from stretchnas_jax.sweeps import jobs, scales, statistics
+from stretchnas_jax.runs import json_files, statistics
+from stretchnas_jax.sweeps import jobs, scales
 from stretchnas_jax.sweeps.searched import search_histories
 from stretchnas_jax.sweeps.spec import EPOCHS, IMAGENET, LAYERS, Experiment, Run
 from stretchnas_jax.sweeps.trials import Setting, Trial, is_done, search_name, trials
