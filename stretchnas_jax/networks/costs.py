@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -36,11 +36,41 @@ def trace_costs(net: nn.Module, image_shape: tuple[int, ...]) -> Costs:
     net: a `FixedNetwork`.
     image_shape: `(H, W, C)`.
   """
+  return trace_edges(net, image_shape)[0]
+
+
+Edge = tuple[bool, int]
+"""Whether an edge is of the reduction cell, and its place among the edges of the cell."""
+
+
+def trace_edges(net: nn.Module, image_shape: tuple[int, ...]) -> tuple[Costs, dict[Edge, Costs]]:
+  """Returns the costs of a network, and the part of each edge of a cell in all cells of its type.
+
+  Args:
+    net: a `FixedNetwork`.
+    image_shape: `(H, W, C)`.
+
+  Returns:
+    The costs, and those of the edges.
+  """
   watch = _Watch()
   with nn.intercept_methods(watch):
     params = count_params(net, image_shape)
-  macs = sum(cost.macs for cost in watch.costs)
-  return Costs(params + watch.untraced_params, macs, sum(cost.further for cost in watch.costs))
+  edges: dict[Edge, Costs] = {}
+  for edge, found in watch.edges:
+    edges[edge] = added(edges.get(edge, Costs(0, 0, 0)), found)
+  return _total(params + watch.untraced_params, watch.costs), edges
+
+
+def added(first: Costs, second: Costs, times: int = 1) -> Costs:
+  """Returns the sum of two costs.
+
+  Args:
+    first: counts once.
+    second: counts so many times.
+    times: how many.
+  """
+  return Costs(*(a + times * b for a, b in zip(first, second)))
 
 
 def count_params(net: nn.Module, image_shape: tuple[int, ...]) -> int:
@@ -63,6 +93,10 @@ class _Cost(NamedTuple):
 
   macs: int
   further: int
+
+
+def _total(params: int, found: Sequence[_Cost]) -> Costs:
+  return Costs(params, sum(cost.macs for cost in found), sum(cost.further for cost in found))
 
 
 def _layer_cost(module: nn.Module, x: Array, y: PyTree[Array]) -> _Cost:
@@ -88,6 +122,7 @@ class _Traced(NamedTuple):
   output: Any
   params: int
   costs: list[_Cost]
+  edges: list[tuple[Edge, Costs]]
 
 
 # Operations of cells that have been traced, for all networks of this process.
@@ -104,6 +139,7 @@ class _Watch:
 
   def __init__(self) -> None:
     self.costs: list[_Cost] = []
+    self.edges: list[tuple[Edge, Costs]] = []
     self.untraced_params = 0
     self._cells: dict[tuple[Any, ...], _Traced] = {}
     self._at_work: set[tuple[str, ...]] = set()  # modules by their paths
@@ -123,11 +159,20 @@ class _Watch:
       shapes = args[0].shape, args[1].shape
       key = module.channels, module.reduction, module.after_reduction, shapes
       return self._once(self._cells, key, module, work)
-    if isinstance(module.parent, FixedCell) and (key := _key(module, args)) is not None:
-      return self._once(
-        _OPERATIONS, key, module, functools.partial(self._layer, module, args, work)
-      )
+    if isinstance(module.parent, FixedCell):
+      return self._operation(module, args, work)
     return self._layer(module, args, work)
+
+  def _operation(self, module: nn.Module, args: tuple[Any, ...], work: Callable[[], Any]) -> Array:
+    """Traces an operation of a cell, unless an equal one was traced, and notes the cost of it."""
+    key = _key(module, args)
+    seen = _OPERATIONS if key else {}
+    y = self._once(seen, key, module, functools.partial(self._layer, module, args, work))
+    kind, _, place = str(module.name).partition('_')
+    if kind == 'edge':
+      found = _total(seen[key].params, seen[key].costs)
+      self.edges.append(((module.parent.reduction, int(place)), found))
+    return y
 
   def _layer(self, module: nn.Module, args: tuple[Any, ...], work: Callable[[], Any]) -> Any:
     """Traces a module and counts its own cost."""
@@ -152,27 +197,28 @@ class _Watch:
       found = seen[key]
       self.untraced_params += found.params
       self.costs += found.costs
+      self.edges += found.edges
       return jnp.zeros(found.output.shape, found.output.dtype)
-    costs_before, params_before = len(self.costs), self.untraced_params
+    before = len(self.costs), len(self.edges), self.untraced_params
     y = work()
     params = _count_leaves(module.variables.get('params', {}))
-    params += self.untraced_params - params_before
+    params += self.untraced_params - before[2]
     if len(seen) >= _MOST_OPERATIONS:
       seen.clear()
     output = jax.ShapeDtypeStruct(y.shape, y.dtype)
-    seen[key] = _Traced(output, params, self.costs[costs_before:])
+    seen[key] = _Traced(output, params, self.costs[before[0] :], self.edges[before[1] :])
     return y
 
 
-def _key(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-  """Returns a key that equal operations have in common; None where one cannot be compared."""
+def _key(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+  """Returns a key that equal operations have in common; () where one cannot be compared."""
   names = [field.name for field in dataclasses.fields(module) if field.name not in _OF_PLACE]
   shape, dtype = args[0].shape, args[0].dtype
   key = type(module), tuple(getattr(module, name) for name in names), shape, dtype, args[1:]
   try:
     hash(key)
   except TypeError:
-    return None
+    return ()
   return key
 
 
