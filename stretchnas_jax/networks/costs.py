@@ -159,11 +159,13 @@ class _Watch:
       shapes = args[0].shape, args[1].shape
       key = module.channels, module.reduction, module.after_reduction, shapes
       return self._once(self._cells, key, module, work)
-    if isinstance(module.parent, FixedCell):
-      return self._operation(module, args, work)
+    if isinstance(cell := module.parent, FixedCell):
+      return self._operation(module, cell, args, work)
     return self._layer(module, args, work)
 
-  def _operation(self, module: nn.Module, args: tuple[Any, ...], work: Callable[[], Any]) -> Array:
+  def _operation(
+    self, module: nn.Module, cell: FixedCell, args: tuple[Any, ...], work: Callable[[], Any]
+  ) -> Array:
     """Traces an operation of a cell, unless an equal one was traced, and notes the cost of it."""
     key = _key(module, args)
     seen = _OPERATIONS if key else {}
@@ -171,7 +173,7 @@ class _Watch:
     kind, _, place = str(module.name).partition('_')
     if kind == 'edge':
       found = _total(seen[key].params, seen[key].costs)
-      self.edges.append(((module.parent.reduction, int(place)), found))
+      self.edges.append(((cell.reduction, int(place)), found))
     return y
 
   def _layer(self, module: nn.Module, args: tuple[Any, ...], work: Callable[[], Any]) -> Any:
