@@ -93,7 +93,7 @@ def read(path: pathlib.Path | str) -> Overview:
     path: the folder.
 
   Raises:
-    FileNotFoundError: it is no run.
+    FileNotFoundError: no run is there.
     ValueError: it holds several runs.
   """
   path = workdir_lib.absolute(path)
