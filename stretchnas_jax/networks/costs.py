@@ -111,7 +111,7 @@ def _layer_cost(module: nn.Module, x: Array, y: PyTree[Array]) -> _Cost:
     return _Cost(y.size * math.prod(kernel[:-1]), biases)
   if isinstance(module, nn.BatchNorm):
     return _Cost(0, 2 * y.size)
-  if isinstance(module, layers.Relu | layers.Pool | layers.GlobalMean):
+  if isinstance(module, layers.Relu | layers.Pool | layers.HalfMean | layers.GlobalMean):
     return _Cost(0, x.size)
   return _Cost(0, 0)
 

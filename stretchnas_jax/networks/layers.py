@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.networks import initializers
 from stretchnas_jax.networks.forms import batch_norm as batch_norm_lib
-from stretchnas_jax.networks.forms import pooling, shifted_copies
+from stretchnas_jax.networks.forms import dense_copies, pooling, shifted_copies
 from stretchnas_jax.networks.forms.layouts import BatchLast, ChannelsLast, FeatureMap, Layout
 
 _Padding = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right))
@@ -81,6 +81,8 @@ def _convolve_batch_last(
     return shifted_copies.depthwise((kernels,), (x,), 1.0, strides[0], (dilation,))[0]
   if kernel.shape[:2] == (1, 1):
     return BatchLast.project(x, kernel[0, 0])
+  if kernel.shape[:2] == (3, 3) and dilation == 1 and strides[0] == strides[1]:
+    return dense_copies.convolve(x, kernel, BatchLast, strides[0])
   y = _convolve(BatchLast.leave(x), kernel, strides, padding, dilation)
   return BatchLast.enter(y)
 
@@ -196,6 +198,16 @@ class Pool(nn.Module):
       train: not used; all operations are called alike.
     """
     return _pooled(x, self.kind, self.stride)
+
+
+class HalfMean(nn.Module):
+  """The mean over each 2x2 pixels, in either layout; it halves the image."""
+
+  @nn.compact
+  def __call__(self, x: FeatureMap) -> FeatureMap:
+    """Returns maps of half the side; `x` has an even one."""
+    first, height, width, last = x.shape
+    return x.reshape(first, height // 2, 2, width // 2, 2, last).mean((2, 4))
 
 
 class GlobalMean(nn.Module):
