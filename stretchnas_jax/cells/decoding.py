@@ -63,8 +63,8 @@ def derive_cell(
     edge_scores = topology.edge_scores(np.zeros((0, 0)) if beta is None else beta, table)
   scores = _checked('edge_scores', edge_scores, shape[:1])
   found, notes = decoding(space, strength, scores, beta, table, candidates(space, allowed))
-  edges, concat = prune(found)
-  if not edges:
+  edges, concat = prune(found, space.graph.num_inputs)
+  if not edges and space.graph.output == 'concat':
     raise ValueError('no edge from an input of the cell is left; no cell can be decoded')
   if len(concat) < space.graph.num_intermediate:
     notes = [*notes, _pruning_note(space.graph, found, concat)]
@@ -182,21 +182,25 @@ def candidates(
   return (all_edges if allowed is None else np.asarray(allowed, bool)) & real
 
 
-def prune(edges: Sequence[CellEdge]) -> tuple[tuple[CellEdge, ...], tuple[int, ...]]:
+def prune(
+  edges: Sequence[CellEdge], num_inputs: int = 2
+) -> tuple[tuple[CellEdge, ...], tuple[int, ...]]:
   """Drops the nodes that no input reaches, with their out-edges.
 
   Args:
     edges: `(operation, src, dst)` with src < dst.
+    num_inputs: nodes before this one are inputs.
 
   Returns:
     The edges that stay, in the same order, and the nodes that they enter.
   """
-  reached = {0, 1}
+  inputs = set(range(num_inputs))
+  reached = set(inputs)
   for _, src, dst in sorted(edges, key=lambda edge: edge[2]):
     if src in reached:
       reached.add(dst)
   kept = tuple(edge for edge in edges if edge[1] in reached)
-  return kept, tuple(sorted(reached - {0, 1}))
+  return kept, tuple(sorted(reached - inputs))
 
 
 def _repair(
@@ -225,7 +229,7 @@ def _pruning_note(
   graph: graph_lib.CellGraph, edges: Sequence[CellEdge], concat: Sequence[int]
 ) -> str:
   """Returns the sentence that names the pruned nodes and edges."""
-  gone = [node for node in range(2, graph.num_nodes) if node not in concat]
+  gone = [node for node in range(graph.num_inputs, graph.num_nodes) if node not in concat]
   lost = [(src, dst) for _, src, dst in edges if src in gone]
   noun, verb = ('nodes', 'were') if len(gone) > 1 else ('node', 'was')
   note = f'no input reaches {noun} {", ".join(map(str, gone))}, which {verb} pruned'
@@ -238,7 +242,7 @@ def _listed(edges: Iterable[graph_lib.Edge]) -> str:
 
 def _from_inputs(graph: graph_lib.CellGraph) -> Bool[np.ndarray, ' E']:
   """Returns whether each edge comes from an input of the cell."""
-  return np.array([src < 2 for src, _ in graph.edges])
+  return np.array([src < graph.num_inputs for src, _ in graph.edges])
 
 
 def _checked(

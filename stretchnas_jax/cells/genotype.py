@@ -7,7 +7,13 @@ from typing import Any, NamedTuple, SupportsIndex
 from jaxtyping import Bool, Float
 
 from stretchnas_jax.cells import decoding as decoding_lib
-from stretchnas_jax.cells import genotype_checks, genotype_reading, genotype_text, topology
+from stretchnas_jax.cells import (
+  genotype_checks,
+  genotype_reading,
+  genotype_text,
+  nas_bench_cells,
+  topology,
+)
 from stretchnas_jax.cells import space as space_lib
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.space import CellEdge
@@ -90,7 +96,7 @@ def derive(
   decoding: decoding_lib.Decoding | Mapping[str, decoding_lib.Decoding] | None = None,
   edge_scores: Mapping[str, Float[AnyArray, ' E']] | None = None,
   allowed: Mapping[str, Bool[AnyArray, 'E O']] | None = None,
-) -> tuple[Genotype, tuple[str, ...]]:
+) -> tuple[Genotype | nas_bench_cells.Cell, tuple[str, ...]]:
   """Decodes the architecture parameters of a search.
 
   Args:
@@ -104,13 +110,14 @@ def derive(
     allowed: for each cell type which operations an edge may have, beside `space.allowed`.
 
   Returns:
-    The genotype, and a sentence for each thing that was repaired or pruned.
+    The genotype, of NAS-Bench-201 a `nas_bench_201.Cell`; and a sentence for each thing that was
+    repaired or pruned.
 
   Raises:
     ValueError: an array has a wrong shape or a value that is not finite.
   """
   fields, notes = {}, []
-  for cell in space_lib.CELL_TYPES:
+  for cell in space.cell_types:
     found = decoding_lib.derive_cell(
       space,
       table,
@@ -122,6 +129,8 @@ def derive(
     )
     fields[cell], fields[f'{cell}_concat'], remarks = found
     notes += [f'{cell} cell: {remark}' for remark in remarks]
+  if space.graph.output == 'last':
+    return nas_bench_cells.from_edges(fields['normal']), tuple(notes)
   return Genotype(**fields), tuple(notes)
 
 

@@ -9,33 +9,43 @@ Edge = tuple[int, int]
 
 @dataclasses.dataclass(frozen=True)
 class CellGraph:
-  """Two inputs, nodes 0 and 1, and S intermediate nodes 2 .. S+1, each fed by all before it.
+  """Inputs, nodes 0 and 1, and S intermediate nodes 2 .. S+1, each fed by all before it.
 
-  There is no edge 0 -> 1: both inputs are outputs of earlier cells.
+  There is no edge 0 -> 1: both inputs are outputs of earlier cells. With one input, as in
+  NAS-Bench-201, it is node 0, and the others are 1 .. S.
 
   Attributes:
-    num_intermediate: S; DARTS has 4, the paper's stretchable cells 6.
+    num_intermediate: S; DARTS has 4, the paper's stretchable cells 6, NAS-Bench-201 has 3.
+    num_inputs: 2, or 1.
+    output: the value that a cell hands on: 'concat' for all intermediate nodes side by side, or
+      'last' for the last of them.
 
   Raises:
-    ValueError: `num_intermediate` is not a whole number of at least 1.
+    ValueError: `num_intermediate` is not a whole number of at least 1, or another value is unknown.
   """
 
   num_intermediate: int
+  num_inputs: int = 2
+  output: str = 'concat'
 
   def __post_init__(self) -> None:
     s = self.num_intermediate
     if isinstance(s, bool) or not isinstance(s, int) or s < 1:
       raise ValueError(f'num_intermediate is {s!r}; it must be a whole number of at least 1')
+    if self.num_inputs not in (1, 2):
+      raise ValueError(f'num_inputs is {self.num_inputs!r}; it must be 1 or 2')
+    if self.output not in ('concat', 'last'):
+      raise ValueError(f"output is {self.output!r}; it must be 'concat' or 'last'")
 
   @property
   def num_nodes(self) -> int:
-    """Returns the number of nodes, inputs included: S + 2."""
-    return self.num_intermediate + 2
+    """Returns the number of nodes, inputs included."""
+    return self.num_intermediate + self.num_inputs
 
   @functools.cached_property
   def edges(self) -> tuple[Edge, ...]:
     """Lists `(src, dst)` in DARTS' order: by destination, then by source."""
-    return tuple((i, j) for j in range(2, self.num_nodes) for i in range(j))
+    return tuple((i, j) for j in range(self.num_inputs, self.num_nodes) for i in range(j))
 
   def out_edges(self, node: int) -> tuple[int, ...]:
     """Returns the indices of the edges that leave a node, by destination."""

@@ -19,6 +19,7 @@ from stretchnas_jax.cells.nas_bench_cells import (
   Cell,
   all_cells,
   from_code,
+  from_edges,
   from_text,
   to_text,
 )
@@ -33,6 +34,7 @@ __all__ = [
   'accuracy',
   'all_cells',
   'from_code',
+  'from_edges',
   'from_text',
   'load',
   'rank',

@@ -7,12 +7,13 @@ edges carries one of five operations, so that there are 15,625 cells. The field 
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from stretchnas_jax.cells import space as space_lib
 from stretchnas_jax.cells.graph import Edge
+from stretchnas_jax.cells.space import CellEdge
 
-OPERATIONS = ('none', 'skip_connect', 'nor_conv_1x1', 'nor_conv_3x3', 'avg_pool_3x3')
+OPERATIONS = space_lib.NAS_BENCH_201_PRIMITIVES
 """The five operations; `none` means that there is no edge."""
 
 EDGES: tuple[Edge, ...] = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -105,6 +106,25 @@ def from_text(text: str) -> Cell:
       raise ValueError(f'{text[:120]!r}: node {node} must have each source once: {sources}')
     found |= {(int(source), node): name for name, source in terms}
   return Cell(tuple(found[edge] for edge in EDGES))
+
+
+def from_edges(edges: Iterable[CellEdge]) -> Cell:
+  """Returns the cell that has these edges, and `none` on all others.
+
+  Args:
+    edges: `(operation, src, dst)`, at most one between two nodes.
+
+  Raises:
+    ValueError: an edge or an operation is not in NAS-Bench-201.
+  """
+  found = dict.fromkeys(EDGES, 'none')
+  for operation, src, dst in edges:
+    if found.get((src, dst)) != 'none':
+      raise ValueError(
+        f'the edge {src}->{dst} is not in NAS-Bench-201, or has two operations; it has one each'
+      )
+    found[src, dst] = operation
+  return Cell(tuple(found.values()))
 
 
 def to_text(cell: Cell) -> str:

@@ -34,6 +34,10 @@ OPERATIONS = DARTS_PRIMITIVES[1:] + ('sep_conv_7x7', 'conv_7x1_1x7')
 WITHOUT_WEIGHTS = ('none', 'noise', 'max_pool_3x3', 'avg_pool_3x3', 'skip_connect')
 """The operations that learn nothing, at stride 1."""
 
+NAS_BENCH_201_PRIMITIVES = (
+  'none', 'skip_connect', 'nor_conv_1x1', 'nor_conv_3x3', 'avg_pool_3x3',
+)  # fmt: skip
+
 _Rows = tuple[tuple[bool, ...], ...]
 
 
@@ -65,7 +69,7 @@ class SearchSpace:
     object.__setattr__(self, 'graph', graph)
     object.__setattr__(self, 'primitives', _checked_names(primitives))
     shape = (len(graph.edges), len(self.primitives))
-    rows = None if allowed is None else _checked_allowed(allowed, shape)
+    rows = None if allowed is None else _checked_allowed(allowed, shape, self.cell_types)
     object.__setattr__(self, '_allowed', rows)
 
   @property
@@ -73,7 +77,12 @@ class SearchSpace:
     """Returns which operations an edge may have, by cell type; None where it may have all."""
     if self._allowed is None:
       return None
-    return {cell: np.array(rows, bool) for cell, rows in zip(CELL_TYPES, self._allowed)}
+    return {cell: np.array(rows, bool) for cell, rows in zip(self.cell_types, self._allowed)}
+
+  @property
+  def cell_types(self) -> tuple[str, ...]:
+    """Returns the types of cell: both, or 'normal' alone where residual blocks halve the maps."""
+    return CELL_TYPES if self.graph.output == 'concat' else CELL_TYPES[:1]
 
   @property
   def num_operations(self) -> int:
@@ -91,7 +100,7 @@ class SearchSpace:
     """
     if self._allowed is None:
       return more
-    own = np.array(self._allowed[CELL_TYPES.index(cell)], bool)
+    own = np.array(self._allowed[self.cell_types.index(cell)], bool)
     return own if more is None else own & more
 
 
@@ -107,6 +116,20 @@ def darts_space(num_intermediate: int = 4, with_none: bool = False) -> SearchSpa
   """
   primitives = DARTS_PRIMITIVES if with_none else DARTS_PRIMITIVES[1:]
   return SearchSpace(graph_lib.CellGraph(num_intermediate), primitives)
+
+
+def nas_bench_201(with_none: bool = True) -> SearchSpace:
+  """Builds the search space of NAS-Bench-201 (Dong & Yang 2020), of one cell type.
+
+  Args:
+    with_none: whether `none` is among the operations. Stretchable cells drop an edge by a code of
+      their topology, and need no `none`.
+
+  Returns:
+    The space: one input, six edges, the last node is the output.
+  """
+  primitives = NAS_BENCH_201_PRIMITIVES if with_none else NAS_BENCH_201_PRIMITIVES[1:]
+  return SearchSpace(graph_lib.CellGraph(3, num_inputs=1, output='last'), primitives)
 
 
 def meant(name: str, known: Sequence[str]) -> str:
@@ -132,12 +155,14 @@ def reduction_layers(num_layers: int) -> tuple[int, int]:
 
 
 def _checked_allowed(
-  allowed: Mapping[str, Bool[np.ndarray, 'E O']], shape: tuple[int, int]
+  allowed: Mapping[str, Bool[np.ndarray, 'E O']],
+  shape: tuple[int, int],
+  cell_types: tuple[str, ...],
 ) -> tuple[_Rows, ...]:
-  """Returns the allowed operations of both cell types as tuples, or raises ValueError."""
-  if not isinstance(allowed, Mapping) or set(allowed) != set(CELL_TYPES):
-    raise ValueError(f'allowed must have exactly the cell types {" and ".join(CELL_TYPES)}')
-  for cell in CELL_TYPES:
+  """Returns the allowed operations of all cell types as tuples, or raises ValueError."""
+  if not isinstance(allowed, Mapping) or set(allowed) != set(cell_types):
+    raise ValueError(f'allowed must have exactly the cell types {" and ".join(cell_types)}')
+  for cell in cell_types:
     mask = np.asarray(allowed[cell])
     if mask.shape != shape or mask.dtype != bool:
       raise ValueError(
@@ -146,7 +171,7 @@ def _checked_allowed(
       )
     if not mask.any(1).all():
       raise ValueError(f'allowed[{cell!r}] leaves edge {int(mask.any(1).argmin())} no operation')
-  return tuple(tuple(map(tuple, np.asarray(allowed[cell]).tolist())) for cell in CELL_TYPES)
+  return tuple(tuple(map(tuple, np.asarray(allowed[cell]).tolist())) for cell in cell_types)
 
 
 def _checked_names(names: Sequence[str]) -> tuple[str, ...]:

@@ -157,12 +157,15 @@ def _logits(beta: Float[AnyArray, 'R K'], table: TopologyTable) -> Float[Array, 
 
 
 def _entering(num_edges: int) -> Int[np.ndarray, 'S M']:
-  """Returns the edges that enter nodes 2, 3, ..., a row each, filled up with `num_edges`.
+  """Returns the edges that enter each intermediate node, a row each, filled up with `num_edges`.
 
-  M is S + 1. Edges stand by destination, so the edges of a node are a run. Each run has one edge
-  more than the run before.
+  Edges stand by destination, so the edges of a node are a run. Each run has one edge more than the
+  run before. The first run has an edge for each input. So the numbers of edges are those of a
+  triangle with one input, and with two inputs smaller by 1; no number is both.
   """
-  nodes = math.isqrt(2 * num_edges + 2) - 1
-  runs = np.cumsum([0, *range(2, nodes + 2)])
-  columns = np.arange(nodes + 1)
+  rows = math.isqrt(2 * num_edges)
+  num_inputs = 1 if rows * (rows + 1) == 2 * num_edges else 2
+  nodes = math.isqrt(2 * num_edges + num_inputs) - num_inputs + 1
+  runs = np.cumsum([0, *range(num_inputs, nodes + num_inputs)])
+  columns = np.arange(nodes + num_inputs - 1)
   return np.where(columns < np.diff(runs)[:, None], runs[:-1, None] + columns, num_edges)

@@ -23,7 +23,6 @@ from stretchnas_jax.cells import relaxation as relaxation_lib
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.promotion import with_usual_promotion
 from stretchnas_jax.cells.relaxation import Relaxation
-from stretchnas_jax.cells.space import CELL_TYPES
 from stretchnas_jax.data.batches.examples import Batch, Examples
 from stretchnas_jax.learning import losses, search_step
 from stretchnas_jax.learning import penalties as penalties_lib
@@ -42,9 +41,8 @@ from stretchnas_jax.learning.search_parts import Scores, SearchParts, StepInputs
 from stretchnas_jax.learning.second_order import virtual_step
 from stretchnas_jax.learning.state import Arch, Context, SearchState
 from stretchnas_jax.networks import initializers
-from stretchnas_jax.networks.layer_plan import plan_layers
 from stretchnas_jax.networks.running_averages import settle
-from stretchnas_jax.networks.supernet import Supernet
+from stretchnas_jax.networks.search_network import SearchNetwork
 
 __all__ = [
   'Arch',
@@ -95,7 +93,7 @@ class Search(NamedTuple):
 
 
 def make_search(
-  net: Supernet,
+  net: SearchNetwork,
   table: topology.TopologyTable,
   rule: Rule | Callable[..., Arch],
   *,
@@ -114,7 +112,7 @@ def make_search(
   """Builds a search from its parts.
 
   Args:
-    net: the search network.
+    net: the search network: a `Supernet`, or a `NasBenchSupernet`.
     table: the topology table of both cell types.
     rule: an update rule, or a function `(loss_fn, params, arch, batch) -> Arch` of gradients.
     weights_tx: the optimizer of the weights.
@@ -219,8 +217,10 @@ def _init(parts: SearchParts, key: PRNGKeyArray) -> SearchState:
   """Returns the state before the first step."""
   for_net, *for_arch = jax.random.split(key, 5)
   variables = initializers.init(parts.net, for_net, jnp.zeros((2, *parts.image_shape)))
-  alpha = {c: _init_alpha(parts, c, k) for c, k in zip(CELL_TYPES, for_arch[:2])}
-  beta = {c: topology.init_beta(k, parts.table) for c, k in zip(CELL_TYPES, for_arch[2:])}
+  alpha = {c: _init_alpha(parts, c, k) for c, k in zip(parts.net.space.cell_types, for_arch[:2])}
+  beta = {
+    c: topology.init_beta(k, parts.table) for c, k in zip(parts.net.space.cell_types, for_arch[2:])
+  }
   params, tx = variables['params'], parts.optimizers
   return SearchState(
     step=jnp.zeros((), jnp.int32),
@@ -238,9 +238,8 @@ def _init_alpha(parts: SearchParts, cell: str, key: PRNGKeyArray) -> PyTree:
   net, init = parts.net, parts.relaxation.init
   if not parts.relaxation.per_layer:
     return init(key, net.space)
-  layers = plan_layers(net.channels, net.num_layers, net.stem)
-  count = sum(CELL_TYPES[layer.reduction] == cell for layer in layers)
-  return jax.vmap(lambda key: init(key, net.space))(jax.random.split(key, count))
+  keys = jax.random.split(key, net.num_cells_of(cell))
+  return jax.vmap(lambda key: init(key, net.space))(keys)
 
 
 def _step(

@@ -14,14 +14,13 @@ from stretchnas_jax.cells import genotype, topology
 from stretchnas_jax.cells import relaxation as relaxation_lib
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.relaxation import Knobs, Relaxation
-from stretchnas_jax.cells.space import CELL_TYPES
 from stretchnas_jax.data.batches.examples import Examples
 from stretchnas_jax.learning import losses
 from stretchnas_jax.learning import penalties as penalties_lib
 from stretchnas_jax.learning.rules import Rule
 from stretchnas_jax.learning.search_step import Optimizers
 from stretchnas_jax.learning.state import Arch
-from stretchnas_jax.networks.supernet import Supernet
+from stretchnas_jax.networks.search_network import SearchNetwork
 
 Weights = dict[str, Float[Array, '*L E O']]
 """Operation weights by cell type; with a leading axis of its layers where these differ."""
@@ -69,7 +68,7 @@ class SearchParts(NamedTuple):
     decoding: the rule of decoding, or None.
   """
 
-  net: Supernet
+  net: SearchNetwork
   table: topology.TopologyTable
   rule: Rule
   optimizers: Optimizers
@@ -137,7 +136,7 @@ class SearchParts(NamedTuple):
     beta = arch.beta
     if 'topology_temperature' in knobs:
       beta = jax.tree.map(lambda logits: logits / knobs['topology_temperature'], beta)
-    return {c: topology.edge_scores(beta[c], self.table) for c in CELL_TYPES}
+    return {c: topology.edge_scores(beta[c], self.table) for c in self.net.space.cell_types}
 
   def mixture(self, arch: Arch, knobs: Knobs, control: PyTree = ()) -> tuple[Weights, Scores]:
     """Returns the operation weights and edge scores of an evaluation, by cell type.
@@ -151,7 +150,7 @@ class SearchParts(NamedTuple):
       Operation weights and edge scores.
     """
     mean = lambda c: self.relaxation_of(c, control).mean(arch.alpha[c], knobs)
-    return {c: mean(c) for c in CELL_TYPES}, self.edge_scores(arch, knobs)
+    return {c: mean(c) for c in self.net.space.cell_types}, self.edge_scores(arch, knobs)
 
   def strength(
     self, arch: Arch, knobs: Knobs, control: PyTree = ()
@@ -167,7 +166,7 @@ class SearchParts(NamedTuple):
       `[E, O]`, or `[L, E, O]` where layers have logits of their own.
     """
     of = lambda c: self.relaxation_of(c, control).strength(arch.alpha[c], knobs)
-    return {c: np.asarray(of(c)) for c in CELL_TYPES}
+    return {c: np.asarray(of(c)) for c in self.net.space.cell_types}
 
   def decode(
     self, arch: Arch, knobs: Knobs, control: PyTree = ()
@@ -240,7 +239,7 @@ class SearchParts(NamedTuple):
     keys = jax.random.split(jax.random.fold_in(inputs.key, draw))
     op_weights = {
       c: self.relaxation_of(c, inputs.control).weights(arch.alpha[c], key, inputs.knobs)
-      for c, key in zip(CELL_TYPES, keys)
+      for c, key in zip(self.net.space.cell_types, keys)
     }
     logits, updated = self.net.clone(axis_name=inputs.axis_name).apply(
       {'params': params, 'batch_stats': inputs.batch_stats},

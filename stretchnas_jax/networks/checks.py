@@ -1,7 +1,7 @@
 """Checks of the arguments of networks, each with one clear sentence, and the kind of machine."""
 
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -35,17 +35,23 @@ def check_choice(name: str, value: Any, allowed: Collection[str]) -> None:
     raise ValueError(f'{name} is {value!r}; allowed are {", ".join(allowed)}')
 
 
-def check_for_cell_types(name: str, values: Mapping[str, Any], shape: tuple[int, ...]) -> None:
+def check_for_cell_types(
+  name: str,
+  values: Mapping[str, Any],
+  shape: tuple[int, ...],
+  cell_types: Sequence[str] = CELL_TYPES,
+) -> None:
   """Raises ValueError unless there is an array of a shape for each cell type.
 
   Args:
     name: the name of the mapping in the message.
     values: arrays by cell type.
     shape: the shape that each of them must have.
+    cell_types: the types of cell.
   """
-  for cell_type in CELL_TYPES:
+  for cell_type in cell_types:
     if cell_type not in values:
-      raise ValueError(f'{name} has no {cell_type!r}; it must have {" and ".join(CELL_TYPES)}')
+      raise ValueError(f'{name} has no {cell_type!r}; it must have {" and ".join(cell_types)}')
     found = np.shape(values[cell_type])
     if found != shape:
       raise ValueError(

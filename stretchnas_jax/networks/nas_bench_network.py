@@ -80,6 +80,8 @@ class NasBenchNetwork(nn.Module):
   form: str = 'auto'
   batch_norm: str = 'corrected'
 
+  operations = None
+
   def __post_init__(self) -> None:
     checks.check_size('channels', self.channels)
     checks.check_size('num_cells', self.num_cells)

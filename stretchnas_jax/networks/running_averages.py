@@ -9,8 +9,12 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from stretchnas_jax.networks.forms import batch_norm
 from stretchnas_jax.networks.layer_plan import plan_layers
+from stretchnas_jax.networks.nas_bench_network import NasBenchNetwork
+from stretchnas_jax.networks.nas_bench_supernet import NasBenchSupernet
 from stretchnas_jax.networks.network import FixedNetwork
 from stretchnas_jax.networks.supernet import Supernet
+
+_Network = Supernet | FixedNetwork | NasBenchSupernet | NasBenchNetwork
 
 RULES = batch_norm.RULES
 """The values of `batch_norm` of both networks.
@@ -20,9 +24,7 @@ steps. 'plain': neither; so were the averages of version 0.1.
 """
 
 
-def settle(
-  net: Supernet | FixedNetwork, before: PyTree, after: PyTree, step: Int[Array, ''] | int
-) -> PyTree:
+def settle(net: _Network, before: PyTree, after: PyTree, step: Int[Array, ''] | int) -> PyTree:
   """Returns the running averages after a step, without a part of their initial value.
 
   A plain average still holds 0.9^t of its first value after t steps: 48 % of it after 7. This one
@@ -52,13 +54,15 @@ def settle(
   return jax.tree.map_with_path(corrected, before, after)
 
 
-def _own_module(net: Supernet | FixedNetwork) -> Callable[[Sequence[str]], bool]:
+def _own_module(net: _Network) -> Callable[[Sequence[str]], bool]:
   """Returns a function that tells of the names on a path if they lead into an own operation."""
   operations = tuple(net.operations or ())
+  if not operations:
+    return lambda names: False
   if isinstance(net, Supernet):
     pattern = '|'.join(map(re.escape, operations))
     module = re.compile(rf'(?:{pattern})_\d+_\d+')
-    return lambda names: bool(operations) and any(map(module.fullmatch, names))
+    return lambda names: any(map(module.fullmatch, names))
   own = {
     (f'cell_{i}', f'edge_{j}')
     for i, layer in enumerate(plan_layers(net.channels, net.num_layers, net.stem))

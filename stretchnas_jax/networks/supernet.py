@@ -104,6 +104,11 @@ class Supernet(nn.Module):
       s0, s1 = s1, cell(s0, s1, op_weights[kind], edge_scores[kind], train, learning)
     return stems_and_heads.classify(GlobalMean(layout)(s1), self.num_classes)
 
+  def num_cells_of(self, cell_type: str) -> int:
+    """Returns the number of cells of a type."""
+    layers = plan_layers(self.channels, self.num_layers, self.stem)
+    return sum(CELL_TYPES[layer.reduction] == cell_type for layer in layers)
+
   def _form(self) -> str:
     if self.form == 'auto':
       return 'planes' if checks.on_cpu() else 'merged'

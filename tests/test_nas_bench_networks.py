@@ -1,0 +1,327 @@
+"""The networks of NAS-Bench-201, and searches in its space."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax import lax
+
+from stretchnas_jax.cells import nas_bench_201, relaxation, space, topology
+from stretchnas_jax.cells.nas_bench_201 import EDGES, Cell
+from stretchnas_jax.data.batches.examples import Batch, Examples
+from stretchnas_jax.learning import bilevel
+from stretchnas_jax.networks import costs
+from stretchnas_jax.networks.layers import Style
+from stretchnas_jax.networks.nas_bench_network import NasBenchNetwork
+from stretchnas_jax.networks.nas_bench_supernet import FORMS, NasBenchSearchCell, NasBenchSupernet
+
+SPACE = space.nas_bench_201()
+NAMES = SPACE.primitives
+CELLS = (
+  ('nor_conv_3x3', 'none', 'skip_connect', 'avg_pool_3x3', 'nor_conv_1x1', 'nor_conv_3x3'),
+  ('skip_connect', 'nor_conv_1x1', 'none', 'none', 'avg_pool_3x3', 'none'),
+)
+
+
+def images(seed=0, size=8):
+  return jax.random.normal(jax.random.key(seed), (4, size, size, 3))
+
+
+# ---- sizes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('name, params', [('nor_conv_3x3', 1_531_546), ('skip_connect', 73_306)])
+def test_the_network_of_a_cell_has_the_published_number_of_weights(name, params):
+  net = NasBenchNetwork(Cell((name,) * 6), 16, 5, 10)
+  assert costs.trace_costs(net, (32, 32, 3)).params == params
+
+
+def test_the_supernet_has_the_published_number_of_weights():
+  assert costs.count_params(NasBenchSupernet(SPACE, 16, 5, 10), (32, 32, 3)) == 1_692_826
+
+
+def test_multiply_adds_are_counted_as_published():
+  net = NasBenchNetwork(Cell(('nor_conv_3x3',) * 6), 16, 5, 10)
+  assert costs.trace_costs(net, (32, 32, 3)).macs == 220_119_680
+
+
+# ---- values --------------------------------------------------------------------------------------
+
+
+def plain_cell(params, x, weights, scores, partial=1):
+  """One cell, edge by edge, from the definition; batch norms take the moments of the batch."""
+  width = x.shape[-1] // partial
+
+  def norm(y):
+    return (y - y.mean((0, 1, 2))) / jnp.sqrt(y.var((0, 1, 2)) + 1e-5)
+
+  def conv(name, edge, x):
+    side = int(name[-1])
+    return lax.conv_general_dilated(
+      jnp.maximum(x, 0), params[name][edge], (1, 1), [(side // 2,) * 2] * 2,
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )  # fmt: skip
+
+  def pool(x):
+    add = lambda x: lax.reduce_window(x, 0.0, lax.add, (1, 3, 3, 1), (1, 1, 1, 1), 'SAME')
+    return add(x) / add(jnp.ones_like(x))
+
+  def operation(name, edge, x):
+    if name == 'none':
+      return jnp.zeros_like(x)
+    if name == 'skip_connect':
+      return x
+    return pool(x) if name == 'avg_pool_3x3' else norm(conv(name, edge, x))
+
+  nodes = {0: x}
+  for node in (1, 2, 3):
+    total = 0
+    for edge, (src, dst) in enumerate(EDGES):
+      if dst == node:
+        seen, rest = nodes[src][..., :width], nodes[src][..., width:]
+        mixture = sum(weights[edge, o] * operation(n, edge, seen) for o, n in enumerate(NAMES))
+        total += scores[edge] * jnp.concatenate([mixture, rest], -1)
+    order = [g * width + c for c in range(width) for g in range(partial)]
+    nodes[node] = total[..., np.array(order)]
+  return nodes[3]
+
+
+@pytest.mark.parametrize(
+  'form, partial', [('merged', 1), ('planes', 1), ('merged', 2), ('planes', 4)]
+)
+def test_a_search_cell_is_the_plain_cell_with_its_gradients(form, partial):
+  keys = jax.random.split(jax.random.key(1), 4)
+  weights = jax.nn.softmax(jax.random.normal(keys[0], (6, 5)))
+  scores = jax.random.uniform(keys[1], (6,), minval=0.5)
+  x, layout = jax.random.normal(keys[3], (4, 6, 6, 8)), FORMS[form]
+  net = NasBenchSearchCell(SPACE, 8, Style(layout=layout), partial)
+  variables = net.init(keys[2], layout.enter(x), weights, scores)
+
+  def cell(params, x, weights, scores):
+    given = {'params': params, 'batch_stats': variables['batch_stats']}
+    y, _ = net.apply(given, layout.enter(x), weights, scores, True, mutable=['batch_stats'])
+    return layout.leave(y)
+
+  plain = lambda *args: plain_cell(*args, partial)
+  args = variables['params'], x, weights, scores
+  np.testing.assert_allclose(cell(*args), plain(*args), atol=1e-5)
+  loss = lambda f: lambda *args: (f(*args) * jnp.arange(x.size).reshape(x.shape) / x.size).sum()
+  found, wanted = (jax.jit(jax.grad(loss(f), (0, 1, 2, 3)))(*args) for f in (cell, plain))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), found, wanted)
+
+
+@pytest.mark.parametrize('form', ['merged', 'planes'])
+def test_a_supernet_is_the_plain_macro_network_around_its_cells(form):
+  net = NasBenchSupernet(SPACE, 4, 1, 3, form=form)
+  variables = net.init(jax.random.key(2), images())
+  weights, scores = jnp.arange(30.0).reshape(6, 5) / 60, jnp.arange(6.0) / 4
+  given = {'normal': weights}, {'normal': scores}
+  found, _ = net.apply(variables, images(), *given, True, mutable=['batch_stats'])
+  params = variables['params']
+  apply_cell = lambda place, _, x: plain_cell(params[f'cell_{place}'], x, weights, scores)
+  np.testing.assert_allclose(found, plain_macro(params, images(), apply_cell), atol=1e-5)
+
+
+def plain_macro(params, x, apply_cell):
+  """The macro network from its definition, channels last, with the moments of the batch."""
+
+  def norm(y, of):
+    y = (y - y.mean((0, 1, 2))) / jnp.sqrt(y.var((0, 1, 2)) + 1e-5)
+    return y * of['scale'] + of['bias']
+
+  def conv(x, of, stride=1):
+    side = of['kernel'].shape[0]
+    return lax.conv_general_dilated(
+      x, of['kernel'], (stride, stride), [(side // 2,) * 2] * 2,
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )  # fmt: skip
+
+  x = norm(conv(x, params['stem']), params['stem_norm'])
+  for stage in range(3):
+    if stage:
+      of = params[f'block_{stage}']
+      y = norm(conv(jnp.maximum(x, 0), of['conv_a']['conv'], 2), of['conv_a']['norm'])
+      y = norm(conv(jnp.maximum(y, 0), of['conv_b']['conv']), of['conv_b']['norm'])
+      means = sum(x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)) / 4
+      x = conv(means, of['shortcut']) + y
+    x = apply_cell(stage, x.shape[-1], x)
+  x = jnp.maximum(norm(x, params['last_norm']), 0).mean((1, 2))
+  return x @ params['classifier']['kernel'] + params['classifier']['bias']
+
+
+@pytest.mark.parametrize('operations', CELLS)
+def test_a_supernet_that_has_decided_is_the_network_of_its_cell(operations):
+  supernet, net = NasBenchSupernet(SPACE, 4, 1, 3), NasBenchNetwork(Cell(operations), 4, 1, 3)
+  x = images()
+  variables = supernet.init(jax.random.key(0), x)
+  own = net.init(jax.random.key(1), x)
+  params = {name: of for name, of in variables['params'].items() if name in own['params']}
+  for place in range(3):
+    from_supernet = variables['params'][f'cell_{place}']
+    params[f'cell_{place}'] = {
+      f'edge_{src}_{dst}': {
+        'conv': {'kernel': from_supernet[name][edge]},
+        'norm': own['params'][f'cell_{place}'][f'edge_{src}_{dst}']['norm'],
+      }
+      for edge, ((src, dst), name) in enumerate(zip(EDGES, operations))
+      if name.startswith('nor_conv')
+    }
+  weights = {
+    'normal': jnp.array([[name == chosen for name in NAMES] for chosen in operations], float)
+  }
+  found = supernet.apply(variables, x, weights, None, True, mutable=['batch_stats'])[0]
+  wanted = net.apply({**own, 'params': params}, x, True, mutable=['batch_stats'])[0]
+  np.testing.assert_allclose(found, wanted, atol=2e-6)
+
+
+def test_both_forms_of_a_network_agree_in_training_and_evaluation():
+  nets = [NasBenchNetwork(Cell(CELLS[0]), 4, 1, 3, form=form) for form in ('plain', 'planes')]
+  variables = nets[0].init(jax.random.key(0), images())
+  found = [net.apply(variables, images(), True, mutable=['batch_stats']) for net in nets]
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), *found)
+  updated = {**variables, **found[0][1]}
+  np.testing.assert_allclose(*[net.apply(updated, images(1)) for net in nets], atol=2e-6)
+
+
+def test_the_running_averages_of_a_supernet_are_the_moments_of_each_edge():
+  net = NasBenchSupernet(SPACE, 4, 1, 3, batch_norm='plain')
+  variables = net.init(jax.random.key(0), images())
+  _, updated = net.apply(variables, images(), train=True, mutable=['batch_stats'])
+  seen = {}
+
+  def remember(place, channels, x):
+    of = variables['params'][f'cell_{place}']
+    seen[place] = lax.conv_general_dilated(
+      jnp.maximum(x, 0), of['nor_conv_3x3'][1], (1, 1), [(1, 1)] * 2,
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )  # fmt: skip
+    return plain_cell(of, x, jnp.full((6, 5), 0.2), jnp.ones(6))
+
+  plain_macro(variables['params'], images(), remember)
+  for place, y in seen.items():
+    found = updated['batch_stats'][f'cell_{place}']['norms']['nor_conv_3x3']
+    np.testing.assert_allclose(found['mean'][1], 0.1 * y.mean((0, 1, 2)), atol=1e-6)
+    np.testing.assert_allclose(found['var'][1], 0.9 + 0.1 * y.var((0, 1, 2)), rtol=1e-5)
+
+
+def test_a_cell_without_a_path_gives_constant_logits():
+  net = NasBenchNetwork(Cell(('nor_conv_3x3', 'skip_connect', *['none'] * 4)), 4, 1, 3)
+  logits = net.apply(net.init(jax.random.key(0), images()), images())
+  np.testing.assert_array_equal(logits, np.broadcast_to(logits[0], logits.shape))
+
+
+def init(net):
+  return net.init(jax.random.key(0), images(size=6))
+
+
+@pytest.mark.parametrize(
+  'make, fault',
+  [
+    (lambda: init(NasBenchNetwork(Cell(CELLS[0]), 4, 1, 3)), 'sides that are multiples of 4'),
+    (lambda: NasBenchSupernet(space.darts_space(), 4, 1, 3), 'has one input'),
+    (lambda: NasBenchSupernet(SPACE, 6, 1, 3, partial_channels=4), 'multiple of partial_channels'),
+  ],
+)
+def test_wrong_arguments_are_named(make, fault):
+  with pytest.raises(ValueError, match=fault):
+    make()
+
+
+# ---- topology ------------------------------------------------------------------------------------
+
+
+def topologies(table):
+  """Each choice of codes: beta that is 1 at the chosen codes, and the edges that they keep."""
+  for choice in itertools.product(*[range(int(mask.sum())) for mask in table.mask]):
+    beta = np.zeros(table.mask.shape, np.float32)
+    beta[np.arange(len(choice)), list(choice)] = 1
+    kept = {EDGES[e] for r, k in enumerate(choice) for e in np.flatnonzero(table.codes[r, k])}
+    yield beta, kept
+
+
+def test_the_penalty_is_0_where_every_node_has_an_input():
+  table = topology.output_subsets(SPACE.graph)
+  counts = {'zero': 0, 'path': 0, 'zero and dead end': 0, 'path and punished': 0}
+  for beta, kept in topologies(table):
+    operations = tuple('skip_connect' if edge in kept else 'none' for edge in EDGES)
+    r, has_path = topology.invalid_topology_penalty(beta, table), Cell(operations).has_path
+    assert (r == 0) == all(any(dst == node for _, dst in kept) for node in (1, 2, 3))
+    assert r > 0 or has_path
+    counts['zero'] += int(r == 0)
+    counts['path and punished'] += int(has_path and r > 0)
+    dead = any(all(src != node for src, _ in kept) for node in (1, 2))
+    counts['zero and dead end'] += int(r == 0 and dead)
+  assert counts['zero'] == 21 and counts['zero and dead end'] == 11
+  assert counts['path and punished'] == 26
+
+
+def test_scores_and_penalty_at_hand_made_logits():
+  table = topology.output_subsets(SPACE.graph)
+  scores = topology.edge_scores(np.zeros(table.mask.shape, np.float32), table)
+  # By destination: 0->1, 0->2, 1->2, 0->3, 1->3, 2->3.
+  np.testing.assert_allclose(scores, [0.875, 0.875, 0.75, 0.875, 0.75, 0.5], rtol=1e-6)
+  beta = np.zeros(table.mask.shape, np.float32)
+  beta[0, 0] = 1  # node 0 chooses the empty code, by 1; only it feeds node 1
+  assert not table.codes[0, 0].any()
+  beta[1:, -1] = 0
+  all_others = np.where(
+    table.codes[1:].sum(-1) == table.codes[1:].sum(-1).max(1, keepdims=True), 50, 0
+  )
+  beta[1:] = np.where(table.mask[1:], all_others, 0)
+  np.testing.assert_allclose(
+    topology.invalid_topology_penalty(beta, table), 1 - np.exp(-1), rtol=1e-5
+  )
+
+
+# ---- searches ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('kind', ['output_subsets', 'none'])
+def test_a_search_in_this_space_ends_with_a_cell_of_the_benchmark(kind):
+  own = space.nas_bench_201(with_none=kind == 'none')
+  table = getattr(topology, kind)(own.graph)
+  net = NasBenchSupernet(own, 4, 1, 3)
+  adam = optax.adam(0.1)
+  search = bilevel.make_search(
+    net, table, bilevel.mixed(), weights_tx=optax.sgd(0.1), arch_tx=adam, image_shape=(8, 8, 3)
+  )
+  state = search.init(jax.random.key(0))
+  assert set(state.arch.alpha) == {'normal'} and state.arch.alpha['normal'].shape == (
+    6,
+    own.num_operations,
+  )
+  part = lambda seed: Examples(images(seed), jnp.array([0, 1, 2, 0]))
+  batch = Batch(part(0), part(1), part(2) if kind != 'none' else None)
+  step = jax.jit(search.step)
+  before = state.arch
+  for _ in range(2):
+    state, metrics = step(state, batch, jax.random.key(1))
+  assert np.isfinite(metrics['train_loss']) and int(state.step) == 2
+  assert not np.array_equal(before.alpha['normal'], state.arch.alpha['normal'])
+  cell = search.derive(state)
+  assert isinstance(cell, Cell)
+  strength = relaxation.softmax().strength(state.arch.alpha['normal'], {})
+  kept = np.ones(6, bool)
+  if kind != 'none':
+    kept = np.asarray(topology.select(state.arch.beta['normal'], table))
+  found = {edge: name for edge, name in zip(EDGES, cell.operations) if name != 'none'}
+  names = [name for name in own.primitives if name != 'none']
+  columns = [own.primitives.index(name) for name in names]
+  for edge, name in found.items():
+    e = EDGES.index(edge)
+    assert kept[e] and names[int(strength[e, columns].argmax())] == name
+  sums = search.evaluate(state, part(3), jnp.ones(4))
+  assert float(sums['count']) == 4
+
+
+def test_a_cell_is_made_of_edges():
+  edges = [('skip_connect', 0, 1), ('avg_pool_3x3', 1, 3)]
+  cell = nas_bench_201.from_edges(edges)
+  assert cell.operations == ('skip_connect', 'none', 'none', 'none', 'avg_pool_3x3', 'none')
+  with pytest.raises(ValueError, match='1->3 is not in NAS-Bench-201, or has two operations'):
+    nas_bench_201.from_edges([*edges, ('skip_connect', 1, 3)])
+  with pytest.raises(ValueError, match='3->4'):
+    nas_bench_201.from_edges([('skip_connect', 3, 4)])
