@@ -87,6 +87,10 @@ class Genotype:
     return _known(cls(**checked), operations)
 
 
+AnyGenotype = Genotype | nas_bench_cells.Cell
+"""The result of a search: of DARTS' spaces two cells, of NAS-Bench-201 one."""
+
+
 def derive(
   space: space_lib.SearchSpace,
   table: topology.TopologyTable,
@@ -96,7 +100,7 @@ def derive(
   decoding: decoding_lib.Decoding | Mapping[str, decoding_lib.Decoding] | None = None,
   edge_scores: Mapping[str, Float[AnyArray, ' E']] | None = None,
   allowed: Mapping[str, Bool[AnyArray, 'E O']] | None = None,
-) -> tuple[Genotype | nas_bench_cells.Cell, tuple[str, ...]]:
+) -> tuple[AnyGenotype, tuple[str, ...]]:
   """Decodes the architecture parameters of a search.
 
   Args:
@@ -130,7 +134,10 @@ def derive(
     fields[cell], fields[f'{cell}_concat'], remarks = found
     notes += [f'{cell} cell: {remark}' for remark in remarks]
   if space.graph.output == 'last':
-    return nas_bench_cells.from_edges(fields['normal']), tuple(notes)
+    found = nas_bench_cells.from_edges(fields['normal'])
+    if not found.has_path:
+      notes.append('no path leads from the input to the output: the network is constant')
+    return found, tuple(notes)
   return Genotype(**fields), tuple(notes)
 
 

@@ -85,8 +85,8 @@ class Search(NamedTuple):
   init: Callable[..., SearchState]
   step: Callable[..., tuple[SearchState, search_step.Metrics]]
   evaluate: Callable[..., dict[str, Float[Array, '']]]
-  derive: Callable[..., genotype.Genotype]
-  decode: Callable[..., tuple[genotype.Genotype, tuple[str, ...]]]
+  derive: Callable[..., genotype.AnyGenotype]
+  decode: Callable[..., tuple[genotype.AnyGenotype, tuple[str, ...]]]
   mixture: Callable[..., tuple[Weights, Scores]]
   strength: Callable[..., dict[str, Float[np.ndarray, '...']]]
   network_inputs: Callable[..., dict[str, Any]]
@@ -184,10 +184,10 @@ def _functions(parts: SearchParts) -> Search:
   @with_usual_promotion
   def decode(
     arch: Arch, step: ScalarLike, control: PyTree = ()
-  ) -> tuple[genotype.Genotype, tuple[str, ...]]:
+  ) -> tuple[genotype.AnyGenotype, tuple[str, ...]]:
     return parts.decode(arch, parts.knobs_at(step, control), control)
 
-  def derive(state: SearchState) -> genotype.Genotype:
+  def derive(state: SearchState) -> genotype.AnyGenotype:
     return decode(state.arch, state.step, state.control)[0]
 
   @with_usual_promotion

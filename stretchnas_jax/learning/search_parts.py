@@ -170,7 +170,7 @@ class SearchParts(NamedTuple):
 
   def decode(
     self, arch: Arch, knobs: Knobs, control: PyTree = ()
-  ) -> tuple[genotype.Genotype, tuple[str, ...]]:
+  ) -> tuple[genotype.AnyGenotype, tuple[str, ...]]:
     """Decodes the architecture, on the host.
 
     Args:

@@ -55,7 +55,8 @@ class NasBenchSearchCell(nn.Module):
         self.param(f'{name}_bias', initializers.uniform(width * size * size), (edges, width))
         first[name] = {'mean': jnp.zeros((edges, width)), 'var': jnp.ones((edges, width))}
     self.kernels = kernels
-    self.running = self.variable('batch_stats', 'norms', lambda: first) if first else None
+    averages: batch_norm_lib.Averages = first
+    self.running = self.variable('batch_stats', 'norms', lambda: averages)
 
   def __call__(
     self,
@@ -87,7 +88,7 @@ class NasBenchSearchCell(nn.Module):
         nodes[target] = nodes[target] + mixture
         if self.partial_channels > 1:
           rests[target] = rests[target] + rest * edge_scores[edge].astype(rest.dtype)
-    if train and self.running is not None:
+    if train:
       self._update_running(moments, _count_factor(x, self.style))
     last = graph.num_nodes - 1
     return jnp.asarray(self._shuffled(last, nodes[last], rests[last]))
@@ -146,7 +147,7 @@ class NasBenchSearchCell(nn.Module):
   def _norms(self, rows: np.ndarray, train: bool) -> batch_norm_lib.BatchNorms:
     """Returns the statistics of the batch norms of some edges, side by side."""
     axis_name = None if self.is_initializing() else self.style.axis_name
-    if train or self.running is None:
+    if train:
       return batch_norm_lib.BatchNorms(None, axis_name)
     flat = jax.tree.map(lambda values: jnp.asarray(values)[rows].reshape(-1), self.running.value)
     return batch_norm_lib.BatchNorms(flat, axis_name)
