@@ -16,6 +16,7 @@ from stretchnas_jax.cells import (
 )
 from stretchnas_jax.cells import space as space_lib
 from stretchnas_jax.cells.arrays import AnyArray
+from stretchnas_jax.cells.cell_shape import depth, width
 from stretchnas_jax.cells.space import CellEdge
 
 
@@ -134,10 +135,8 @@ def derive(
     fields[cell], fields[f'{cell}_concat'], remarks = found
     notes += [f'{cell} cell: {remark}' for remark in remarks]
   if space.graph.output == 'last':
-    found = nas_bench_cells.from_edges(fields['normal'])
-    if not found.has_path:
-      notes.append('no path leads from the input to the output: the network is constant')
-    return found, tuple(notes)
+    found, remarks = nas_bench_cells.decoded(fields['normal'])
+    return found, (*notes, *remarks)
   return Genotype(**fields), tuple(notes)
 
 
@@ -240,34 +239,6 @@ def read_form(text: str, name: str | None = None, operations: Sequence[str] = ()
 def to_json(genotype: Genotype) -> str:
   """Returns the native form, for any number of edges, with an edge a line."""
   return genotype_text.write_json(vars(genotype))
-
-
-def depth(edges: Sequence[CellEdge]) -> int:
-  """Counts the edges on the longest path from an input of a cell."""
-  longest = {0: 0, 1: 0}
-  for _, src, dst in sorted(edges, key=lambda edge: edge[2]):
-    longest[dst] = max(longest.get(dst, 0), longest[src] + 1)
-  return max(longest.values())
-
-
-def width(edges: Sequence[CellEdge], concat: Sequence[int]) -> float:
-  """Counts the nodes of a concat, each by the part of its edges that come from the cell's inputs.
-
-  This is the width of Shu et al. (2020), whose wide cells train fast. It is 4 for a DARTS cell
-  whose nodes stand side by side, and 1.75 for a chain of them.
-
-  Args:
-    edges: the edges of the cell.
-    concat: its concatenated nodes.
-
-  Returns:
-    The width.
-  """
-  total = 0.0
-  for node in concat:
-    sources = [src for _, src, dst in edges if dst == node]
-    total += sum(src < 2 for src in sources) / len(sources)
-  return total
 
 
 def summary(genotype: Genotype) -> str:

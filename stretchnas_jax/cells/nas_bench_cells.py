@@ -127,6 +127,17 @@ def from_edges(edges: Iterable[CellEdge]) -> Cell:
   return Cell(tuple(found.values()))
 
 
+def decoded(edges: Iterable[CellEdge]) -> tuple[Cell, tuple[str, ...]]:
+  """Returns the cell that a search has decoded, and a note where it has no path.
+
+  Args:
+    edges: see `from_edges`.
+  """
+  cell = from_edges(edges)
+  note = 'no path leads from the input to the output: the network is constant'
+  return cell, () if cell.has_path else (note,)
+
+
 def to_text(cell: Cell) -> str:
   """Returns the text of a cell, as NAS-Bench-201 writes it."""
   nodes = []
