@@ -16,7 +16,8 @@ from stretchnas_jax.learning import bilevel
 from stretchnas_jax.networks import costs
 from stretchnas_jax.networks.layers import Style
 from stretchnas_jax.networks.nas_bench_network import NasBenchNetwork
-from stretchnas_jax.networks.nas_bench_supernet import FORMS, NasBenchSearchCell, NasBenchSupernet
+from stretchnas_jax.networks.nas_bench_search_cell import NasBenchSearchCell
+from stretchnas_jax.networks.nas_bench_supernet import FORMS, NasBenchSupernet
 
 SPACE = space.nas_bench_201()
 NAMES = SPACE.primitives

@@ -1,0 +1,179 @@
+"""One cell of the search network of NAS-Bench-201: every operation on every edge."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from stretchnas_jax.cells.arrays import AnyArray
+from stretchnas_jax.cells.space import SearchSpace
+from stretchnas_jax.networks import initializers
+from stretchnas_jax.networks.forms import batch_norm as batch_norm_lib
+from stretchnas_jax.networks.forms import dense_copies
+from stretchnas_jax.networks.forms.layouts import FeatureMap
+from stretchnas_jax.networks.forms.pooling import pooled
+from stretchnas_jax.networks.layers import Style
+
+_SIZES = {'nor_conv_1x1': 1, 'nor_conv_3x3': 3}
+
+
+class NasBenchSearchCell(nn.Module):
+  """One cell of the supernet; its edges that leave one node share a convolution of each size.
+
+  Attributes:
+    space: the search space; S intermediate nodes, E edges, O operations.
+    channels: C of every node.
+    style: type, parallel axis and layout.
+    partial_channels: K; operations see the first C / K channels, see `NasBenchSupernet`.
+  """
+
+  space: SearchSpace
+  channels: int
+  style: Style
+  partial_channels: int = 1
+
+  def setup(self) -> None:
+    """Creates the parameters of all edges, and the running averages."""
+    edges, width = len(self.space.graph.edges), self.channels // self.partial_channels
+    kernels, first = {}, {}
+    for name, size in _SIZES.items():
+      if name in self.space.primitives:
+        shape = (edges, size, size, width, width)
+        init = initializers.uniform(width * size * size)
+        kernels[name] = self.param(name, init, shape)
+        # The benchmark's convolutions have biases, which batch norm takes away.
+        self.param(f'{name}_bias', initializers.uniform(width * size * size), (edges, width))
+        first[name] = {'mean': jnp.zeros((edges, width)), 'var': jnp.ones((edges, width))}
+    self.kernels = kernels
+    averages: batch_norm_lib.Averages = first
+    self.running = self.variable('batch_stats', 'norms', lambda: averages)
+
+  def __call__(
+    self,
+    x: FeatureMap,
+    op_weights: Float[AnyArray, 'E O'],
+    edge_scores: Float[AnyArray, 'E'],
+    train: bool = False,
+  ) -> FeatureMap:
+    """Returns the last node.
+
+    Args:
+      x: the input.
+      op_weights: operation weights, float32.
+      edge_scores: edge scores, float32.
+      train: whether to normalise with the moments of the batch and update the running averages.
+    """
+    graph, axis = self.space.graph, self.style.layout.channel_axis
+    nodes: list[FeatureMap | float] = [x, *[0.0] * graph.num_intermediate]
+    rests: list[FeatureMap | float] = [0.0] * graph.num_nodes
+    width, moments = self.channels // self.partial_channels, {name: {} for name in self.kernels}
+    for source in range(graph.num_nodes - 1):
+      edges = list(graph.out_edges(source))
+      node = jnp.asarray(self._shuffled(source, nodes[source], rests[source]), self.style.dtype)
+      seen, rest = jnp.split(node, [width], axis)
+      weights = jnp.asarray(op_weights)[np.array(edges)] * edge_scores[np.array(edges), None]
+      mixtures = self._mixtures(seen, edges, weights, train, moments)
+      for edge, mixture in zip(edges, jnp.split(mixtures, len(edges), axis)):
+        target = graph.edges[edge][1]
+        nodes[target] = nodes[target] + mixture
+        if self.partial_channels > 1:
+          rests[target] = rests[target] + rest * edge_scores[edge].astype(rest.dtype)
+    if train:
+      self._update_running(moments, _count_factor(x, self.style))
+    last = graph.num_nodes - 1
+    return jnp.asarray(self._shuffled(last, nodes[last], rests[last]))
+
+  def _shuffled(self, node: int, seen: Any, rest: Any) -> Any:
+    """Returns a node whose channels come in turn from K groups; the input comes as it is."""
+    if self.partial_channels == 1 or not node:
+      return seen
+    axis = self.style.layout.channel_axis % 4
+    both = jnp.concatenate([seen, rest], axis)
+    lead, after = both.shape[:axis], both.shape[axis + 1 :]
+    groups = both.reshape(*lead, self.partial_channels, -1, *after)
+    return jnp.swapaxes(groups, axis, axis + 1).reshape(both.shape)
+
+  def _mixtures(
+    self,
+    x: FeatureMap,
+    edges: Sequence[int],
+    weights: Float[Array, 'k O'],
+    train: bool,
+    moments: dict[str, dict[int, dict[str, Array]]],
+  ) -> FeatureMap:
+    """Returns the mixtures on the k edges that leave a node, side by side along the channels.
+
+    Args:
+      x: the channels that operations see.
+      edges: their places in the graph.
+      weights: operation weights times edge scores.
+      train: see `__call__`.
+      moments: gets the moments of the batch norms, by edge.
+    """
+    layout, axis = self.style.layout, self.style.layout.channel_axis
+    width, names = x.shape[axis], self.space.primitives
+    rows, r = np.array(edges), jax.nn.relu(x)
+    column = lambda name: jnp.repeat(weights[:, names.index(name)], width)
+    total = jnp.zeros_like(jnp.concatenate([x] * len(edges), axis))
+    for name in self.kernels:
+      kernel = self.kernels[name][rows].astype(x.dtype)  # [k, s, s, C, C]
+      kernel = jnp.moveaxis(kernel, 0, 3).reshape(*kernel.shape[1:4], -1)
+      if _SIZES[name] == 1:
+        y = layout.project(r, kernel[0, 0])
+      else:
+        y = dense_copies.convolve(r, kernel, layout)
+      norms = self._norms(rows, train)
+      y = layout.normalize(y, name, norms)
+      for field, values in norms.batch.get(name, {}).items():
+        for edge, value in zip(edges, values.reshape(len(edges), -1)):
+          moments[name].setdefault(edge, {})[field] = value
+      total += y * _along_channels(column(name), axis).astype(x.dtype)
+    for name, same in (('skip_connect', lambda x: x), ('avg_pool_3x3', _mean_pool)):
+      if name in names:
+        copies = jnp.concatenate([same(x)] * len(edges), axis)
+        total += copies * _along_channels(column(name), axis).astype(x.dtype)
+    return total
+
+  def _norms(self, rows: np.ndarray, train: bool) -> batch_norm_lib.BatchNorms:
+    """Returns the statistics of the batch norms of some edges, side by side."""
+    axis_name = None if self.is_initializing() else self.style.axis_name
+    if train:
+      return batch_norm_lib.BatchNorms(None, axis_name)
+    flat = jax.tree.map(lambda values: jnp.asarray(values)[rows].reshape(-1), self.running.value)
+    return batch_norm_lib.BatchNorms(flat, axis_name)
+
+  def _update_running(
+    self, moments: Mapping[str, Mapping[int, Mapping[str, Array]]], factor: float
+  ) -> None:
+    """Moves the running averages towards the moments of all edges."""
+    if self.is_initializing() or not self.is_mutable_collection('batch_stats'):
+      return
+    edges = range(len(self.space.graph.edges))
+    batch = {
+      name: {
+        field: jax.lax.stop_gradient(jnp.stack([found[edge][field] for edge in edges]))
+        for field in ('mean', 'var')
+      }
+      for name, found in moments.items()
+    }
+    corrected = self.style.batch_norm == 'corrected'
+    factors = dict.fromkeys(batch, factor) if corrected else {}
+    self.running.value = batch_norm_lib.update_running(self.running.value, batch, factors)
+
+
+def _count_factor(x: FeatureMap, style: Style) -> float:
+  """Returns PyTorch's factor of the variance for maps of one size."""
+  return batch_norm_lib.count_factor(x, style.layout.channel_axis, style.axis_name)
+
+
+def _along_channels(values: Float[Array, 'D'], axis: int) -> Float[Array, '...']:
+  """Returns a number for each channel in a shape that multiplies whole maps."""
+  return values if axis == -1 else values[:, None, None, None]
+
+
+def _mean_pool(x: FeatureMap) -> FeatureMap:
+  return pooled(x, 'avg_pool_3x3', 1)
