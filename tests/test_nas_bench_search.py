@@ -1,0 +1,118 @@
+"""Topology and searches in the space of NAS-Bench-201."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from stretchnas_jax.cells import nas_bench_201, relaxation, space, topology
+from stretchnas_jax.cells.nas_bench_201 import EDGES, Cell
+from stretchnas_jax.data.batches.examples import Batch, Examples
+from stretchnas_jax.learning import bilevel
+from stretchnas_jax.networks.nas_bench_supernet import NasBenchSupernet
+
+SPACE = space.nas_bench_201()
+
+
+def images(seed=0):
+  return jax.random.normal(jax.random.key(seed), (4, 8, 8, 3))
+
+
+# ---- topology ------------------------------------------------------------------------------------
+
+
+def topologies(table):
+  """Each choice of codes: beta that is 1 at the chosen codes, and the edges that they keep."""
+  for choice in itertools.product(*[range(int(mask.sum())) for mask in table.mask]):
+    beta = np.zeros(table.mask.shape, np.float32)
+    beta[np.arange(len(choice)), list(choice)] = 1
+    kept = {EDGES[e] for r, k in enumerate(choice) for e in np.flatnonzero(table.codes[r, k])}
+    yield beta, kept
+
+
+def test_the_penalty_is_0_where_every_node_has_an_input():
+  table = topology.output_subsets(SPACE.graph)
+  counts = {'zero': 0, 'path': 0, 'zero and dead end': 0, 'path and punished': 0}
+  for beta, kept in topologies(table):
+    operations = tuple('skip_connect' if edge in kept else 'none' for edge in EDGES)
+    r, has_path = topology.invalid_topology_penalty(beta, table), Cell(operations).has_path
+    assert (r == 0) == all(any(dst == node for _, dst in kept) for node in (1, 2, 3))
+    assert r > 0 or has_path
+    counts['zero'] += int(r == 0)
+    counts['path and punished'] += int(has_path and r > 0)
+    dead = any(all(src != node for src, _ in kept) for node in (1, 2))
+    counts['zero and dead end'] += int(r == 0 and dead)
+  assert counts['zero'] == 21 and counts['zero and dead end'] == 11
+  assert counts['path and punished'] == 26
+
+
+def test_scores_and_penalty_at_hand_made_logits():
+  table = topology.output_subsets(SPACE.graph)
+  scores = topology.edge_scores(np.zeros(table.mask.shape, np.float32), table)
+  # By destination: 0->1, 0->2, 1->2, 0->3, 1->3, 2->3.
+  np.testing.assert_allclose(scores, [0.875, 0.875, 0.75, 0.875, 0.75, 0.5], rtol=1e-6)
+  beta = np.zeros(table.mask.shape, np.float32)
+  beta[0, 0] = 1  # node 0 chooses the empty code, by 1; only it feeds node 1
+  assert not table.codes[0, 0].any()
+  beta[1:, -1] = 0
+  all_others = np.where(
+    table.codes[1:].sum(-1) == table.codes[1:].sum(-1).max(1, keepdims=True), 50, 0
+  )
+  beta[1:] = np.where(table.mask[1:], all_others, 0)
+  np.testing.assert_allclose(
+    topology.invalid_topology_penalty(beta, table), 1 - np.exp(-1), rtol=1e-5
+  )
+
+
+# ---- searches ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('kind', ['output_subsets', 'none'])
+def test_a_search_in_this_space_ends_with_a_cell_of_the_benchmark(kind):
+  own = space.nas_bench_201(with_none=kind == 'none')
+  table = getattr(topology, kind)(own.graph)
+  net = NasBenchSupernet(own, 4, 1, 3)
+  adam = optax.adam(0.1)
+  search = bilevel.make_search(
+    net, table, bilevel.mixed(), weights_tx=optax.sgd(0.1), arch_tx=adam, image_shape=(8, 8, 3)
+  )
+  state = search.init(jax.random.key(0))
+  assert set(state.arch.alpha) == {'normal'} and state.arch.alpha['normal'].shape == (
+    6,
+    own.num_operations,
+  )
+  part = lambda seed: Examples(images(seed), jnp.array([0, 1, 2, 0]))
+  batch = Batch(part(0), part(1), part(2) if kind != 'none' else None)
+  step = jax.jit(search.step)
+  before = state.arch
+  for _ in range(2):
+    state, metrics = step(state, batch, jax.random.key(1))
+  assert np.isfinite(metrics['train_loss']) and int(state.step) == 2
+  assert not np.array_equal(before.alpha['normal'], state.arch.alpha['normal'])
+  cell = search.derive(state)
+  assert isinstance(cell, Cell)
+  strength = relaxation.softmax().strength(state.arch.alpha['normal'], {})
+  kept = np.ones(6, bool)
+  if kind != 'none':
+    kept = np.asarray(topology.select(state.arch.beta['normal'], table))
+  found = {edge: name for edge, name in zip(EDGES, cell.operations) if name != 'none'}
+  names = [name for name in own.primitives if name != 'none']
+  columns = [own.primitives.index(name) for name in names]
+  for edge, name in found.items():
+    e = EDGES.index(edge)
+    assert kept[e] and names[int(strength[e, columns].argmax())] == name
+  sums = search.evaluate(state, part(3), jnp.ones(4))
+  assert float(sums['count']) == 4
+
+
+def test_a_cell_is_made_of_edges():
+  edges = [('skip_connect', 0, 1), ('avg_pool_3x3', 1, 3)]
+  cell = nas_bench_201.from_edges(edges)
+  assert cell.operations == ('skip_connect', 'none', 'none', 'none', 'avg_pool_3x3', 'none')
+  with pytest.raises(ValueError, match='1->3 is not in NAS-Bench-201, or has two operations'):
+    nas_bench_201.from_edges([*edges, ('skip_connect', 1, 3)])
+  with pytest.raises(ValueError, match='3->4'):
+    nas_bench_201.from_edges([('skip_connect', 3, 4)])
