@@ -256,4 +256,5 @@ def check_same_work(row: Any) -> None:
   assert int(peer['nodes']) == config.space.num_intermediate
   assert peer['ops'] == ('8' if config.space.with_none else '7')
   assert peer.get('rule', 'first_order') == config.rule.kind
+  assert int(peer.get('partial', 1)) == config.model.partial_channels
   assert config.data.split == 'two_way' and config.model.dtype == 'float32'

@@ -4,8 +4,11 @@ It takes the parameters of `networks.supernet.Supernet`, so that both can be com
 It is plain and slow on purpose, and shares no code with the package.
 """
 
+import typing
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, PyTree
 
@@ -42,15 +45,15 @@ def halve(x, kernel):
 
 
 def operation(name, params, e, x, stride):
-  """One operation on edge `e`, counted by source; None for `none`."""
+  """One operation; e is the row of its edge in the arrays of the operation. None for `none`."""
   if name == 'none':
     return None
   if name == 'max_pool_3x3':
     return batch_norm(pool(x, -jnp.inf, lax.max, stride))
   if name == 'avg_pool_3x3':
     return batch_norm(pool(x, 0.0, lax.add, stride) / pool(jnp.ones_like(x), 0.0, lax.add, stride))
-  if name == 'skip_connect':
-    return x if stride == 1 else batch_norm(halve(jax.nn.relu(x), params['skip_connect'][e, 0]))
+  if name in ('skip_connect', 'auxiliary_skip'):
+    return x if stride == 1 else batch_norm(halve(jax.nn.relu(x), params[name][e, 0]))
   k, pw = params[f'{name}_depthwise'][e], params[f'{name}_pointwise'][e]
   if name.startswith('dil_conv'):
     return batch_norm(depthwise(jax.nn.relu(x), k[0], stride, 2) @ pw[0])
@@ -58,7 +61,75 @@ def operation(name, params, e, x, stride):
   return batch_norm(depthwise(jax.nn.relu(y), k[1]) @ pw[1])
 
 
-def cell(params, space, s0, s1, op_weights, edge_scores, reduction, after_reduction):
+class Options(typing.NamedTuple):
+  """The options of a network.
+
+  `partial` is K of PC-DARTS; `allowed` has a table `[E, O]` of booleans for each cell type;
+  `auxiliary` is the weight b of DARTS-; `edge_factors(layer, e)` gives `[B]` and `skip_factors` the
+  same of `[B, H, W, C]`, for edge e by source.
+  """
+
+  partial: int = 1
+  allowed: dict | None = None
+  auxiliary: float | None = None
+  edge_factors: typing.Callable | None = None
+  skip_factors: typing.Callable | None = None
+
+
+PLAIN = Options()
+
+
+def shuffle(x, k):
+  """The channels of PC-DARTS' node: those of the operations land on 0, K, 2K, ..."""
+  size = x.shape[-1] // k
+  return x[..., np.array([g * size + c for c in range(size) for g in range(k)])]
+
+
+def mixed_edge(params, rows, x, stride, weights, factors, options):
+  """The mixture on one edge before its score, not yet shuffled.
+
+  `rows` has the edge's row of each operation that stands on it, `weights` the weight of each,
+  `factors` those of dropout, or None.
+  """
+  seen = x.shape[-1] // options.partial
+  part, total = x[..., :seen], 0.0
+  for name, weight in weights.items():
+    y = operation(name, params, rows.get(name), part, stride)
+    if y is not None:
+      if name == 'skip_connect' and stride == 1 and factors is not None:
+        y = y * factors
+      total = total + weight * y
+  if options.auxiliary is not None:
+    y = operation('auxiliary_skip', params, rows['auxiliary_skip'], part, stride)
+    total = total + options.auxiliary * y
+  if options.partial == 1:
+    return total
+  rest = x[..., seen:]
+  if stride == 2:
+    rest = lax.reduce_window(rest, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), 'SAME')
+  empty = jnp.zeros((*rest.shape[:-1], seen), rest.dtype)
+  return jnp.concatenate([total + empty, rest], -1)
+
+
+def rows_of_edges(space, kind, options):
+  """For each edge by source, the row of each operation that stands on it."""
+  edges = sorted(space.graph.edges)
+  found, counts = [{} for _ in edges], {}
+  for e, edge in enumerate(edges):
+    for o, name in enumerate((*space.primitives, 'auxiliary_skip')):
+      allowed = True
+      if options.allowed is not None and name != 'auxiliary_skip':
+        allowed = options.allowed[kind][space.graph.edges.index(edge), o]
+      if allowed:
+        counts[name] = counts.get(name, -1) + 1
+        found[e][name] = counts[name]
+  return found
+
+
+def cell(
+  params, space, s0, s1, op_weights, edge_scores, reduction, after_reduction,
+  layer=0, options=PLAIN,
+):  # fmt: skip
   enter0 = halve if after_reduction else lambda x, k: x @ k
   nodes = [
     batch_norm(enter0(jax.nn.relu(s0), params['entry0'])),
@@ -66,34 +137,51 @@ def cell(params, space, s0, s1, op_weights, edge_scores, reduction, after_reduct
   ]
   edges = space.graph.edges
   place = {edge: e for e, edge in enumerate(sorted(edges))}
+  rows = rows_of_edges(space, 'reduce' if reduction else 'normal', options)
   for node in range(2, space.graph.num_intermediate + 2):
     total = 0.0
     for e, (src, dst) in enumerate(edges):
       if dst != node:
         continue
+      at = place[src, dst]
       stride = 2 if reduction and src < 2 else 1
-      for o, name in enumerate(space.primitives):
-        y = operation(name, params, place[src, dst], nodes[src], stride)
-        if y is not None:
-          total = total + edge_scores[e] * op_weights[e, o] * y
-    nodes.append(total)
+      weights = {
+        name: op_weights[e, o] for o, name in enumerate(space.primitives) if name in rows[at]
+      }
+      factors = None
+      if options.skip_factors is not None:
+        seen = nodes[src][..., : nodes[src].shape[-1] // options.partial]
+        factors = options.skip_factors(layer, at, seen)
+      y = mixed_edge(params, rows[at], nodes[src], stride, weights, factors, options)
+      if options.edge_factors is not None:
+        y = y * options.edge_factors(layer, at)[:, None, None, None]
+      total = total + edge_scores[e] * y
+    nodes.append(shuffle(total, options.partial))
   return jnp.concatenate(nodes[2:], -1)
 
 
-def supernet(net, params, images, op_weights, edge_scores):
+def supernet(net, params, images, op_weights, edge_scores, options=PLAIN):
   """Logits of `net` in training mode."""
   stem = params['stem_norm']
   x = batch_norm(conv(images, params['stem']['kernel'])) * stem['scale'] + stem['bias']
   s0 = s1 = x
   after_reduction = False
+  counts = {'normal': 0, 'reduce': 0}
   for layer in range(net.num_layers):
     reduction = layer in (net.num_layers // 3, 2 * net.num_layers // 3)
     kind = 'reduce' if reduction else 'normal'
+    weights = op_weights[kind]
+    if weights.ndim == 3:
+      weights = weights[counts[kind]]
+    counts[kind] += 1
     s0, s1 = s1, cell(
-      params[f'cell_{layer}'], net.space, s0, s1, op_weights[kind], edge_scores[kind],
-      reduction, after_reduction,
+      params[f'cell_{layer}'], net.space, s0, s1, weights, edge_scores[kind],
+      reduction, after_reduction, layer, options,
     )  # fmt: skip
     after_reduction = reduction
+  if 'final_norm' in params:
+    norm = params['final_norm']
+    s1 = jax.nn.relu(batch_norm(s1) * norm['scale'] + norm['bias'])
   return s1.mean((1, 2)) @ params['classifier']['kernel'] + params['classifier']['bias']
 
 

@@ -9,7 +9,7 @@ import pytest
 import reference
 
 from stretchnas_jax.cells import space
-from stretchnas_jax.networks import search_cell, supernet
+from stretchnas_jax.networks import cell_plan, supernet
 from stretchnas_jax.networks.forms import edge_groups
 
 DARTS = space.DARTS_PRIMITIVES
@@ -21,7 +21,7 @@ def group_case(seed, names, edges, channels, size, batch, stride, dtype):
   normal = lambda *shape: jnp.asarray(rng.normal(size=shape), dtype)
   params = {}
   for name in names:
-    if search_cell.is_convolution(name):
+    if cell_plan.is_convolution(name):
       k, stages = int(name[-1]), 2 if name.startswith('sep') else 1
       params[name] = {
         'depthwise': normal(edges, stages, channels, k, k) / k,

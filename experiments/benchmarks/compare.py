@@ -61,6 +61,16 @@ ROWS = {
     ),
     ('search', '--ops=7', '--channels=16', '--layers=8', '--nodes=6', '--batch=8', '--rule=mixed'),
   ),
+  'pc_darts': Row(
+    'PC-DARTS, K 4, 8 operations: C 16, 8 layers, S 4, batch 16',
+    (
+      '--config=configs/pc_darts_cifar10.py', '--config.search.batch_size=16',
+      '--config.search.warmup_epochs=0',  # else alpha and beta would rest in the steps timed
+    ),
+    (
+      'search', '--ops=8', '--channels=16', '--layers=8', '--nodes=4', '--batch=16', '--partial=4',
+    ),
+  ),
   'digits': Row(
     'digits of 16x16: C 8, 5 layers, S 4, batch 64',
     (

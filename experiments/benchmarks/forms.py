@@ -30,13 +30,13 @@ _Figures = dict[str, Any]  # the object that the benchmark prints
 
 
 def measure(
-  row: compare.Row, forms: Sequence[str], rounds: int, steps: int, limit: float
+  row: compare.Row, forms: Mapping[str, Sequence[str]], rounds: int, steps: int, limit: float
 ) -> tuple[dict[str, list[_Figures]], dict[str, str]]:
   """Measures the forms of one row; each round begins with another form.
 
   Args:
     row: the work.
-    forms: keys of `FORMS`.
+    forms: for each its further words.
     rounds: the number of processes of each form.
     steps: the number of timed steps in each process.
     limit: the most seconds of a process.
@@ -47,12 +47,12 @@ def measure(
   found: dict[str, list[_Figures]] = {form: [] for form in forms}
   failed: dict[str, str] = {}
   for i in range(rounds):
-    start = i % len(forms)
-    for form in [*forms[start:], *forms[:start]]:
+    names, start = list(forms), i % len(forms)
+    for form in names[start:] + names[:start]:
       if form in failed:
         continue
       try:
-        words = [*row.ours, *FORMS[form], f'--steps={steps}', '--noevaluation']
+        words = [*row.ours, *forms[form], f'--steps={steps}', '--noevaluation']
         found[form].append(processes.benchmark(words, timeout=limit))
         message = f'{found[form][-1]["median_step_seconds"]:.4g} s'
       except subprocess.TimeoutExpired:
@@ -128,7 +128,8 @@ def main(argv: Sequence[str] | None = None) -> None:
   results = processes.facts() | {'rows': {}}
   for name in args.rows:
     row = compare.ROWS[name]
-    forms, failed = measure(row, args.forms, args.rounds, args.steps, args.limit)
+    words = {form: FORMS[form] for form in args.forms}
+    forms, failed = measure(row, words, args.rounds, args.steps, args.limit)
     results['rows'][name] = {'title': row.title, 'forms': forms, 'failed': failed}
     _write(args.out, results)  # after every row, so that an interruption loses little
   print(markdown(results))

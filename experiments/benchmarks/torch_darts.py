@@ -38,9 +38,20 @@ _WARM_SECONDS = 3.0
 # ---- steps ---------------------------------------------------------------------------------------
 
 
+def _edge_scores(beta: Tensor) -> Tensor:
+  """Returns PC-DARTS' scores: the softmax over the in-edges of each node."""
+  sizes: list[int] = []
+  while sum(sizes) < len(beta):
+    sizes.append(len(sizes) + 2)
+  return torch.cat([F.softmax(part, -1) for part in beta.split(sizes)])
+
+
 def _search_loss(net: nn.Module, alphas: Sequence[Tensor], batch: Batch) -> Tensor:
-  """Returns the loss of a supernet."""
-  mixtures = [[row.unbind() for row in F.softmax(alpha, -1).unbind()] for alpha in alphas]
+  """Returns the loss of a supernet; with partial channels the last two alphas are betas."""
+  mixtures = [[row.unbind() for row in F.softmax(alpha, -1).unbind()] for alpha in alphas[:2]]
+  scores = [_edge_scores(beta).unbind() for beta in alphas[2:]]
+  if scores:
+    mixtures = [[(*row, s) for row, s in zip(*pair)] for pair in zip(mixtures, scores)]
   return F.cross_entropy(net(batch[0], mixtures)[0], batch[1])
 
 
@@ -169,6 +180,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
   search.add_argument('--ops', type=int, choices=(8, 7), default=8)
   search.add_argument('--rule', choices=('first_order', 'mixed'), default='first_order')
   search.add_argument('--lean', action='store_true')
+  search.add_argument('--partial', type=int, default=1, help="K of PC-DARTS' partial channels")
   train.add_argument('--genotype', default='DARTS_V2')
   train.add_argument('--auxiliary', action='store_true')
   train.add_argument('--drop-path', type=float, default=0.0)
@@ -205,7 +217,9 @@ def _network(args: argparse.Namespace) -> tuple[nn.Module, list[Tensor]]:
     )
     return net, []
   names = networks.OPERATIONS[-args.ops :]
-  net, alphas = networks.supernet(*sizes, args.nodes, names, args.lean, colours=args.colours)
+  net, alphas = networks.supernet(
+    *sizes, args.nodes, names, args.lean, args.partial, colours=args.colours
+  )
   return net, [alpha.detach().to(args.device).requires_grad_() for alpha in alphas]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from experiments.benchmarks.torch_operations import OPERATIONS, Halve, operation, relu_convs_bn
 
@@ -17,6 +18,14 @@ _ZOO = pathlib.Path(__file__).parents[2] / 'stretchnas_jax' / 'cells' / 'zoo.jso
 
 def _add(terms: Iterable[Tensor]) -> Tensor:
   return functools.reduce(torch.add, terms)
+
+
+def _shuffled(x: Tensor, groups: int) -> Tensor:
+  """Returns the channels in PC-DARTS' order; with one group, as they are."""
+  if groups == 1:
+    return x
+  batch, channels, *side = x.shape
+  return x.view(batch, groups, channels // groups, *side).transpose(1, 2).reshape(x.shape)
 
 
 # ---- cells ---------------------------------------------------------------------------------------
@@ -61,11 +70,17 @@ class _Cell(nn.Module):
 
 
 class _MixedCell(_Cell):
-  """Every operation on every edge; the setting holds the weights, a list of scalars an edge."""
+  """Every operation on every edge; the setting holds the weights, a list of scalars an edge.
 
-  def __init__(self, *where: Any, nodes: int, names: Sequence[str], lean: bool) -> None:
+  With partial channels, as in PC-DARTS, a further scalar of each edge is its score.
+  """
+
+  def __init__(
+    self, *where: Any, nodes: int, names: Sequence[str], lean: bool, partial: int = 1
+  ) -> None:
     super().__init__(*where, affine=False)
-    c, self.nodes, self.concat = where[2], nodes, range(2, 2 + nodes)
+    c, self.nodes, self.concat = where[2] // partial, nodes, range(2, 2 + nodes)
+    self.lean, self.partial = lean, partial
     self.live = [k for k, name in enumerate(names) if not (lean and name == 'none')]
     self.edges = nn.ModuleList(
       nn.ModuleList(operation(name, c, self.stride_from(source), False, True) for name in names)
@@ -81,11 +96,26 @@ class _MixedCell(_Cell):
       setting: the weights of each edge.
     """
     edges = iter(zip(self.edges, setting))
+    mixture = self._mixture if self.partial == 1 else self._partial_mixture
     for _ in range(self.nodes):
-      states.append(_add(self._mixture(state, *next(edges)) for state in tuple(states)))
+      node = _add(mixture(i, state, *next(edges)) for i, state in enumerate(tuple(states)))
+      # The published code shuffles the channels on each edge. Once for each node is the same.
+      states.append(_shuffled(node, self.partial) if self.lean else node)
 
-  def _mixture(self, x: Tensor, ops: nn.ModuleList, weights: Sequence[Tensor]) -> Tensor:
+  def _mixture(
+    self, source: int, x: Tensor, ops: nn.ModuleList, weights: Sequence[Tensor]
+  ) -> Tensor:
     return _add(weights[k] * ops[k](x) for k in self.live)
+
+  def _partial_mixture(
+    self, source: int, x: Tensor, ops: nn.ModuleList, weights: Sequence[Tensor]
+  ) -> Tensor:
+    seen = x.shape[1] // self.partial
+    y, rest = self._mixture(source, x[:, :seen], ops, weights), x[:, seen:]
+    if self.stride_from(source) == 2:
+      rest = F.max_pool2d(rest, 2)
+    y = torch.cat((y, rest), 1)
+    return weights[-1] * (y if self.lean else _shuffled(y, self.partial))
 
 
 class _FixedCell(_Cell):
@@ -197,6 +227,7 @@ def supernet(
   nodes: int,
   names: Sequence[str] = OPERATIONS,
   lean: bool = False,
+  partial: int = 1,
   **sizes: Any,
 ) -> tuple[Network, list[Tensor]]:
   """Returns the network of all operations, and its alphas, which are no parameters of it.
@@ -207,15 +238,18 @@ def supernet(
     nodes: intermediate nodes of a cell.
     names: of the operations.
     lean: True leaves out the operation `none`.
+    partial: K of PC-DARTS; operations see one in K channels.
     **sizes: further arguments of `Network`.
 
   Returns:
-    The network, and alpha `[E, O]` of normal and of reduction cells.
+    The network, and alpha `[E, O]` of normal and of reduction cells; with partial channels then
+    beta `[E]` of both.
   """
-  make_cell = functools.partial(_MixedCell, nodes=nodes, names=names, lean=lean)
+  make_cell = functools.partial(_MixedCell, nodes=nodes, names=names, lean=lean, partial=partial)
   net = Network(channels, layers, make_cell, **sizes)
   shape = sum(range(2, 2 + nodes)), len(names)
-  return net, [(1e-3 * torch.randn(shape)).requires_grad_() for _ in range(2)]
+  shapes = [shape] * 2 + [shape[:1]] * 2 * (partial > 1)
+  return net, [(1e-3 * torch.randn(shape)).requires_grad_() for shape in shapes]
 
 
 def evaluation_network(name: str, channels: int, layers: int, **sizes: Any) -> Network:

@@ -13,6 +13,18 @@ SPACE = {
 }
 
 METHOD = {
+  'model.partial_channels': Field(
+    1, 'K; operations see one in K channels, the rest pass them by, as in PC-DARTS', whole(1)
+  ),
+  'model.auxiliary_skip': Field(
+    False, 'whether each edge has a skip connection beside its operations, as in DARTS-'
+  ),
+  'model.auxiliary_annealing': Field(
+    'linear_beyond', 'how the weight of these falls from 1 to 0 by epoch; constant: it stays 1'
+  ),
+  'model.final_norm': Field(
+    False, 'batch norm and ReLU before the global mean of the supernet, as in DOTS and GDAS'
+  ),
   'topology.kind': Field('output_subsets', 'which edges a cell may keep; see the topology tables'),
   'topology.k': Field(2, 'edges per node; used by k_subsets and none', whole(1)),
   'topology.by': Field(

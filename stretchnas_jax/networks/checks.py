@@ -40,6 +40,7 @@ def check_for_cell_types(
   values: Mapping[str, Any],
   shape: tuple[int, ...],
   cell_types: Sequence[str] = CELL_TYPES,
+  layers: Mapping[str, int] | None = None,
 ) -> None:
   """Raises ValueError unless there is an array of a shape for each cell type.
 
@@ -48,14 +49,17 @@ def check_for_cell_types(
     values: arrays by cell type.
     shape: the shape that each of them must have.
     cell_types: the types of cell.
+    layers: the number of layers of each cell type, if an array may have them as a first axis.
   """
   for cell_type in cell_types:
     if cell_type not in values:
       raise ValueError(f'{name} has no {cell_type!r}; it must have {" and ".join(cell_types)}')
     found = np.shape(values[cell_type])
-    if found != shape:
+    own = layers is not None and len(found) > len(shape)
+    expected = (layers[cell_type], *shape) if layers is not None and own else shape
+    if found != expected:
       raise ValueError(
-        f'{name}[{cell_type!r}] has the shape {list(found)}; it must be {list(shape)}, as the '
+        f'{name}[{cell_type!r}] has the shape {list(found)}; it must be {list(expected)}, as the '
         'search space has it'
       )
 

@@ -1,6 +1,5 @@
 """One cell of the search network: every candidate operation on every edge."""
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -11,11 +10,17 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from stretchnas_jax.cells.arrays import AnyArray
-from stretchnas_jax.cells.space import DARTS_PRIMITIVES, SearchSpace
 from stretchnas_jax.networks import initializers, own_operations
+from stretchnas_jax.networks.cell_inputs import CellInputs
+from stretchnas_jax.networks.cell_plan import CellPlan
 from stretchnas_jax.networks.forms import batch_norm as batch_norm_lib
-from stretchnas_jax.networks.forms import dense_convolutions, edge_groups, edge_loop
-from stretchnas_jax.networks.forms.edge_groups import EdgeGroup
+from stretchnas_jax.networks.forms import (
+  dense_convolutions,
+  edge_groups,
+  edge_loop,
+  partial_channels,
+)
+from stretchnas_jax.networks.forms.edge_groups import AUXILIARY_SKIP, EdgeGroup
 from stretchnas_jax.networks.forms.layouts import BatchLast, ChannelsLast, FeatureMap, Layout
 
 _Node: TypeAlias = Float[Array, '...'] | float  # 0.0 where no edge has arrived yet
@@ -41,38 +46,28 @@ FORMS = {
 }
 
 
-def is_convolution(name: str) -> bool:
-  """Returns whether an operation is separable or dilated, such as `sep_conv_3x3`."""
-  return re.fullmatch(r'(sep|dil)_conv_([3579])x\2', name) is not None
-
-
-def is_built_in(name: str) -> bool:
-  """Returns whether the forms compute an operation; any other is a module of the researcher."""
-  return name in DARTS_PRIMITIVES or is_convolution(name)
-
-
 class SearchCell(nn.Module):
   """One cell of the supernet. Its parameters are stored by source, then destination.
 
   Attributes:
-    space: the search space; S intermediate nodes, E edges, O operations.
+    plan: the operations and where they stand; E edges, O operations of the search space.
     channels: C of every node.
-    reduction: whether the edges from the two inputs have stride 2.
     after_reduction: whether the cell before the previous one was twice as large.
     form: a name in `FORMS`; feature maps are in the form's layout.
     operations: a researcher's own operations.
     axis_name: the parallel axis over which batch statistics are taken, or None.
     batch_norm: as for `Supernet`.
+    sparse: as for `Supernet`.
   """
 
-  space: SearchSpace
+  plan: CellPlan
   channels: int
-  reduction: bool
   after_reduction: bool
   form: str
   operations: own_operations.OwnOperations | None = None
   axis_name: str | None = None
   batch_norm: str = 'corrected'
+  sparse: bool = False
 
   def setup(self) -> None:
     """Creates the parameters of all edges, and the running averages."""
@@ -84,8 +79,7 @@ class SearchCell(nn.Module):
     self,
     s0: FeatureMap,
     s1: FeatureMap,
-    op_weights: Float[AnyArray, 'E O'],
-    edge_scores: Float[AnyArray, 'E'],
+    inputs: CellInputs,
     train: bool = False,
     learning: Float[AnyArray, ''] | float = 1.0,
   ) -> FeatureMap:
@@ -94,8 +88,7 @@ class SearchCell(nn.Module):
     Args:
       s0: the output of the cell before the previous one.
       s1: the output of the previous cell.
-      op_weights: operation weights, float32, edges in DARTS' order.
-      edge_scores: edge scores, float32.
+      inputs: the weights of the mixtures, and further arrays.
       train: whether to normalise with the moments of the batch and update the running averages.
       learning: as for `Supernet`.
     """
@@ -105,62 +98,39 @@ class SearchCell(nn.Module):
       self._enter(s0, 'entry0', norms, self.after_reduction),
       self._enter(s1, 'entry1', norms, False),
     ]
-    nodes += [0.0] * self.space.graph.num_intermediate
-    weights = (jnp.asarray(op_weights) * jnp.asarray(edge_scores)[:, None])[self._order()]
+    nodes += [0.0] * self.plan.space.graph.num_intermediate
     entries, seen = nodes[:2], []
-    for group in self._groups():
-      nodes, moments = self._add_built_in(group, nodes, weights, learning, train, axis_name)
-      nodes = self._add_own(group, nodes, weights, train)
+    for group in self.plan.groups(FORMS[self.form].together):
+      nodes, moments = self._add_built_in(group, nodes, inputs, learning, train, axis_name)
+      nodes = self._add_own(group, nodes, inputs, train)
       seen.append(moments)
     if train and not self.is_initializing() and self.is_mutable_collection('batch_stats'):
       batch = jax.lax.stop_gradient(norms.batch | edge_groups.join_moments(seen))
       factors = self._count_factors(cast(Array, entries[0]), cast(Array, nodes[2]))
-      self.running.value = batch_norm_lib.update_running(self.running.value, batch, factors)
-    return jnp.concatenate(nodes[2:], self._layout.channel_axis)
+      ran = self._ran(inputs)
+      self.running.value = batch_norm_lib.update_running(self.running.value, batch, factors, ran)
+    outputs = [self._read(nodes, node) for node in range(2, len(nodes))]
+    return jnp.concatenate(outputs, self._layout.channel_axis)
 
   # ---- parameters and running averages -----------------------------------------------------------
 
   def _create_params(self) -> dict[str, dict[str, AnyArray]]:
-    """Creates `{operation: {kind: [E, ...]}}`, all edges of an operation in one array."""
-    names = self.space.primitives
-    params = {name: self._create_convolution(name) for name in names if is_convolution(name)}
-    if self.reduction and 'skip_connect' in names:
-      shape = (2 * self.space.graph.num_intermediate, 1, self.channels, self.channels)
-      kernel = self.param('skip_connect', initializers.uniform(self.channels), shape)
-      params['skip_connect'] = {'pointwise': kernel}
+    """Creates `{operation: {kind: [n, ...]}}`, all n edges of an operation in one array."""
+    params: dict[str, dict[str, AnyArray]] = {}
+    for name, (shape, fan_in) in self.plan.param_shapes(self.channels).items():
+      operation, kind = name, 'pointwise'
+      if name not in self.plan.operations:
+        operation, _, kind = name.rpartition('_')
+      array = self.param(name, initializers.uniform(fan_in), shape)
+      params.setdefault(operation, {})[kind] = array
     return params
-
-  def _create_convolution(self, name: str) -> dict[str, AnyArray]:
-    size, stages = int(name[-1]), 2 if name.startswith('sep') else 1
-    lead = (len(self.space.graph.edges), stages, self.channels)
-    depthwise = self.param(
-      f'{name}_depthwise', initializers.uniform(size * size), (*lead, size, size)
-    )
-    pointwise = self.param(
-      f'{name}_pointwise', initializers.uniform(self.channels), (*lead, self.channels)
-    )
-    return {'depthwise': depthwise, 'pointwise': pointwise}
 
   def _first_averages(self) -> batch_norm_lib.Averages:
     """The running averages before the first batch: mean 0, variance 1."""
     return {
       name: {'mean': jnp.zeros(shape), 'var': jnp.ones(shape)}
-      for name, shape in self._norm_shapes().items()
+      for name, shape in self.plan.norm_shapes(self.channels).items()
     }
-
-  def _norm_shapes(self) -> dict[str, tuple[int, ...]]:
-    """For each batch norm the shape of its moments: `[E, C]`, or for pools a row for each node."""
-    graph, channels = self.space.graph, self.channels
-    shapes: dict[str, tuple[int, ...]] = {'entry0': (channels,), 'entry1': (channels,)}
-    for name in self.space.primitives:
-      if is_convolution(name):
-        stages = (name + '_first', name) if name.startswith('sep') else (name,)
-        shapes |= dict.fromkeys(stages, (len(graph.edges), channels))
-      elif '_pool_' in name and is_built_in(name):
-        shapes[name] = (graph.num_intermediate + 1, channels)
-      elif name == 'skip_connect' and self.reduction:
-        shapes[name] = (2 * graph.num_intermediate, channels)
-    return shapes
 
   def _count_factors(self, entry: FeatureMap, node: FeatureMap) -> dict[str, float]:
     """Returns PyTorch's factor of the variance for each batch norm.
@@ -177,13 +147,26 @@ class SearchCell(nn.Module):
 
   def _averages_of(self, group: EdgeGroup) -> batch_norm_lib.Averages:
     """The running averages of one group."""
-    sources = slice(group.first, group.first + group.num_sources)
     found = {}
+    columns = self.plan.columns_of(group)
     for name, averages in self.running.value.items():
-      if name.startswith('entry') or (name == 'skip_connect' and group.stride == 1):
-        continue
-      rows = sources if group.shares(name) else group.rows
-      found[name] = {field: values[rows] for field, values in averages.items()}
+      operation = name.removesuffix('_first')
+      skips = operation in ('skip_connect', AUXILIARY_SKIP) and group.stride == 1
+      if operation in columns and not skips:
+        rows = self.plan.rows_of(operation, group)
+        found[name] = {field: values[rows] for field, values in averages.items()}
+    return found
+
+  def _ran(self, inputs: CellInputs) -> dict[str, Array]:
+    """For each batch norm that is not always computed, whether it was, `[n, 1]`."""
+    if not self.sparse:
+      return {}
+    active, found = inputs.active(self.plan), {}
+    for name in self.running.value:
+      operation = name.removesuffix('_first')
+      if operation in active and '_pool_' not in operation:
+        rows = np.array(self.plan.array_rows(operation))
+        found[name] = active[operation][rows][:, None] != 0
     return found
 
   # ---- computation -------------------------------------------------------------------------------
@@ -191,16 +174,6 @@ class SearchCell(nn.Module):
   @property
   def _layout(self) -> type[Layout]:
     return FORMS[self.form].layout
-
-  def _order(self) -> np.ndarray:
-    """`[E]`: the places of the edges by source, then destination, in DARTS' order."""
-    edges = self.space.graph.edges
-    return np.array(sorted(range(len(edges)), key=edges.__getitem__))
-
-  def _groups(self) -> list[EdgeGroup]:
-    """The cell's edges in groups; an own operation stands between the groups of two nodes."""
-    together = FORMS[self.form].together and all(map(is_built_in, self.space.primitives))
-    return edge_groups.split_edges(self.space.graph, self.reduction, together)
 
   def _enter(
     self, x: FeatureMap, name: str, norms: batch_norm_lib.BatchNorms, halve: bool
@@ -212,51 +185,61 @@ class SearchCell(nn.Module):
     x = self._layout.halve(x, kernel) if halve else self._layout.project(x, kernel)
     return self._layout.normalize(x, name, norms)
 
+  def _read(self, nodes: list[_Node], node: int) -> FeatureMap:
+    """A finished node as the next ones see it."""
+    x, split = cast(Array, nodes[node]), self.plan.partial_channels
+    return x if node < 2 else partial_channels.shuffle(x, split, self._layout.channel_axis)
+
   def _add_built_in(
     self,
     group: EdgeGroup,
     nodes: list[_Node],
-    weights: Float[Array, 'E O'],
+    inputs: CellInputs,
     learning: Float[AnyArray, ''] | float,
     train: bool,
     axis_name: str | None,
   ) -> tuple[list[_Node], Mapping[str, Any]]:
     """Adds the mixtures of the operations that the form computes; returns their moments too."""
-    columns = {
-      name: weights[group.rows, o]
-      for o, name in enumerate(self.space.primitives)
-      if is_built_in(name) and name != 'none'
-    }
+    columns = inputs.columns(self.plan, group)
     if self.is_initializing() or not columns:
       # All parameters exist by now, and tracing more than is needed would take seconds.
       x = cast(Array, nodes[group.first])
       zeros = jnp.zeros_like(x[:, :: group.stride, :: group.stride])  # in either layout
       return [*nodes[:2], *(node + zeros for node in nodes[2:])], {}
     params = {
-      name: jax.tree.map(lambda a: a[group.rows], arrays)
+      name: jax.tree.map(lambda a, name=name: a[self.plan.rows_of(name, group)], arrays)
       for name, arrays in self.edge_params.items()
-      if not group.shares(name)
+      if name in columns and not group.shares(name)
     }
     running = None if train else self._averages_of(group)
+    extras = inputs.extras(self.plan, group, self.sparse and train)
     add_mixtures = FORMS[self.form].add_mixtures
-    return add_mixtures(group, axis_name, params, nodes, columns, learning, running)
+    return add_mixtures(group, axis_name, params, nodes, columns, learning, running, extras)
 
   def _add_own(
     self,
     group: EdgeGroup,
     nodes: list[_Node],
-    weights: Float[Array, 'E O'],
+    inputs: CellInputs,
     train: bool,
   ) -> list[_Node]:
     """Adds the weighted outputs of the researcher's own operations, edge by edge."""
-    own = [(o, name) for o, name in enumerate(self.space.primitives) if not is_built_in(name)]
-    nodes = list(nodes)
+    nodes, axis, split = list(nodes), self._layout.channel_axis, self.plan.partial_channels
+    weights = inputs.weights(self.plan) if self.plan.own else None
     for i, (source, target) in enumerate(group.edges):
-      for o, name in own:
-        module = own_operations.build(self.operations or {}, name, self.channels, group.stride)
+      place = group.start + i
+      for name in [name for name, places in self.plan.own.items() if place in places]:
+        channels = self.channels // split
+        module = own_operations.build(self.operations or {}, name, channels, group.stride)
         module = module.copy(name=f'{name}_{source}_{target}')
-        x = self._layout.leave(cast(Array, nodes[source]))
-        y = own_operations.apply(module, name, group.stride, x, train)
-        weight = weights[group.start + i, o]
-        nodes[target] += weight.astype(y.dtype) * self._layout.enter(y)
+        x = partial_channels.front(self._read(nodes, source), split, axis)
+        y = own_operations.apply(module, name, group.stride, self._layout.leave(x), train)
+        y = self._layout.enter(y)
+        weight = cast(Array, weights)[place, self.plan.space.primitives.index(name)].astype(y.dtype)
+        if inputs.edge_drop is not None:
+          factors = inputs.edge_drop[self.plan.order[place]].astype(y.dtype)
+          y = y * self._layout.along_images(factors)
+        nodes[target] = partial_channels.add_front(
+          cast(Array, nodes[target]), weight * y, split, axis
+        )
     return nodes

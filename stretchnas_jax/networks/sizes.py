@@ -233,6 +233,9 @@ def count_supernet_params(
   image_channels: int = 3,
   stem: str = 'cifar',
   operations: OwnOperations | None = None,
+  partial_channels: int = 1,
+  auxiliary_skip: bool = False,
+  final_norm: bool = False,
 ) -> int:
   """Returns the number of weights of a `Supernet`, without alpha, beta and running averages.
 
@@ -244,8 +247,21 @@ def count_supernet_params(
     image_channels: the channels of an image.
     stem: 'cifar' or 'imagenet'.
     operations: a researcher's own operations.
+    partial_channels: K, as for `Supernet`.
+    auxiliary_skip: as for `Supernet`.
+    final_norm: as for `Supernet`.
   """
-  net = Supernet(space, channels, num_layers, num_classes, stem, operations=operations)
+  net = Supernet(
+    space,
+    channels,
+    num_layers,
+    num_classes,
+    stem,
+    operations=operations,
+    partial_channels=partial_channels,
+    auxiliary_skip=auxiliary_skip,
+    final_norm=final_norm,
+  )
   return count_net_params(net, (32, 32, image_channels))
 
 

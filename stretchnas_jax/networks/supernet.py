@@ -3,20 +3,26 @@
 from collections.abc import Mapping
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, PRNGKeyArray, ScalarLike
 
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.promotion import with_usual_promotion
 from stretchnas_jax.cells.space import CELL_TYPES, SearchSpace
-from stretchnas_jax.networks import checks, own_operations, stems_and_heads
-from stretchnas_jax.networks.forms import batch_norm
-from stretchnas_jax.networks.layer_plan import plan_layers
-from stretchnas_jax.networks.layers import GlobalMean, Style
-from stretchnas_jax.networks.search_cell import FORMS, SearchCell, is_built_in
+from stretchnas_jax.networks import checks, drop_path, own_operations, stems_and_heads
+from stretchnas_jax.networks.cell_inputs import CellInputs
+from stretchnas_jax.networks.cell_plan import CellPlan, is_built_in
+from stretchnas_jax.networks.forms import batch_norm, edge_groups
+from stretchnas_jax.networks.forms.draws import Draws
+from stretchnas_jax.networks.layer_plan import Layer, plan_layers
+from stretchnas_jax.networks.layers import GlobalMean, Relu, Style
+from stretchnas_jax.networks.layers import batch_norm as batch_norm_layer
+from stretchnas_jax.networks.search_cell import FORMS, SearchCell
 
-_TRAIN = 5  # the place of `train` among the arguments of `SearchCell.__call__`
+_TRAIN = 4  # the place of `train` among the arguments of `SearchCell.__call__`
 
 
 class Supernet(nn.Module):
@@ -41,6 +47,14 @@ class Supernet(nn.Module):
       float32.
     axis_name: the parallel axis over which batch statistics are taken, or None.
     batch_norm: the rule of running averages, see `running_averages`: 'corrected' or 'plain'.
+    partial_channels: K. The operations of an edge see the first C / K channels of a node, and the
+      rest pass them by, weighted by the edge score (PC-DARTS). K must divide the channels.
+    auxiliary_skip: whether each edge has a skip connection beside its mixture (DARTS-). Its weight
+      is the knob 'auxiliary_skip', by default 1.
+    sparse: whether an operation whose weight is exactly 0 is left out in training. It must then
+      have no gradient. The running averages of its batch norms stay as they are.
+    final_norm: whether batch norm with scale and bias and a ReLU stand before the global mean, as
+      in DOTS.
   """
 
   space: SearchSpace
@@ -54,15 +68,26 @@ class Supernet(nn.Module):
   dtype: DTypeLike = jnp.float32
   axis_name: str | None = None
   batch_norm: str = 'corrected'
+  partial_channels: int = 1
+  auxiliary_skip: bool = False
+  sparse: bool = False
+  final_norm: bool = False
 
   def __post_init__(self) -> None:
     checks.check_size('channels', self.channels, even=True)
+    checks.check_size('partial_channels', self.partial_channels)
+    if self.channels % self.partial_channels:
+      raise ValueError(
+        f'partial_channels is {self.partial_channels}; it must divide channels, {self.channels}'
+      )
     checks.check_size('num_layers', self.num_layers)
     checks.check_size('num_classes', self.num_classes)
     checks.check_choice('stem', self.stem, stems_and_heads.STEMS)
     checks.check_choice('form', self.form, ('auto', *FORMS))
     checks.check_choice('batch_norm', self.batch_norm, batch_norm.RULES)
     for name in self.space.primitives:
+      if name in edge_groups.RESERVED:
+        raise ValueError(f'the search space has an operation {name!r}; choose another name')
       if not is_built_in(name) and name not in (self.operations or {}):
         raise ValueError(f'operations has no module for {name!r} of the search space')
     super().__post_init__()
@@ -72,36 +97,51 @@ class Supernet(nn.Module):
   def __call__(
     self,
     images: Float[AnyArray, 'B H W c'],
-    op_weights: Mapping[str, Float[AnyArray, 'E O']] | None = None,
+    op_weights: Mapping[str, Float[AnyArray, '*L E O']] | None = None,
     edge_scores: Mapping[str, Float[AnyArray, 'E']] | None = None,
     train: bool = False,
     learning: Float[AnyArray, ''] | float = 1.0,
+    *,
+    knobs: Mapping[str, ScalarLike] | None = None,
+    key: PRNGKeyArray | None = None,
   ) -> Float[Array, 'B K']:
     """Returns logits, float32.
 
     Args:
       images: normalised images of 1 or 3 channels.
-      op_weights: `{'normal': [E, O], 'reduce': [E, O]}`; uniform if None.
+      op_weights: `{'normal': [E, O], 'reduce': [E, O]}`, or `[L, E, O]` with weights of their own
+        for the L layers of a cell type; uniform if None.
       edge_scores: `{'normal': [E], 'reduce': [E]}`; ones if None.
       train: whether to normalise with the moments of the batch; with `mutable=['batch_stats']` the
         running averages move.
       learning: a number, that may be traced. Where it is 0 the caller does not want the gradients
         for the weights, and those that take long may be zeros.
+      knobs: numbers that may be traced. The network reads 'auxiliary_skip', and in training the
+        probabilities 'skip_dropout' (of each number of a skip connection at stride 1) and
+        'edge_drop' (of each edge for each image). Others change nothing.
+      key: of the draws of both, and of the operation `noise`; None for an evaluation. An image's
+        draws depend on it and on the place of the image in the batch over all devices.
 
     Raises:
-      ValueError: `op_weights` or `edge_scores` do not fit the search space.
+      ValueError: `op_weights` or `edge_scores` do not fit the search space, or draws have no key.
     """
-    op_weights, edge_scores = self._checked(op_weights, edge_scores)
+    layers = plan_layers(self.channels, self.num_layers, self.stem)
+    cells = self._cell_inputs(layers, op_weights, edge_scores)
+    cells = self._with_knobs(cells, knobs or {}, key, len(images), train)
     form = self._form()
     layout = FORMS[form].layout
     build = nn.remat(SearchCell, static_argnums=(_TRAIN,)) if self.remat else SearchCell
     s0, s1 = map(layout.enter, self._enter(jnp.asarray(images, self.dtype), train))
-    for i, layer in enumerate(plan_layers(self.channels, self.num_layers, self.stem)):
+    for i, (layer, inputs) in enumerate(zip(layers, cells)):
+      plan = CellPlan(self.space, layer.reduction, self.auxiliary_skip, self.partial_channels)
       cell = build(
-        self.space, *layer, form, self.operations, self.axis_name, self.batch_norm, name=f'cell_{i}'
+        plan, layer.channels, layer.after_reduction, form, self.operations, self.axis_name,
+        self.batch_norm, self.sparse, name=f'cell_{i}',
       )  # fmt: skip
-      kind = CELL_TYPES[layer.reduction]
-      s0, s1 = s1, cell(s0, s1, op_weights[kind], edge_scores[kind], train, learning)
+      s0, s1 = s1, cell(s0, s1, inputs, train, learning)
+    if self.final_norm:
+      style = Style(self.dtype, self._parallel_axis(), layout, self.batch_norm)
+      s1 = Relu()(batch_norm_layer(train, style, 'final_norm')(s1))
     return stems_and_heads.classify(GlobalMean(layout)(s1), self.num_classes)
 
   def num_cells_of(self, cell_type: str) -> int:
@@ -114,18 +154,84 @@ class Supernet(nn.Module):
       return 'planes' if checks.on_cpu() else 'merged'
     return self.form
 
-  def _checked(
-    self, op_weights: Mapping[str, AnyArray] | None, edge_scores: Mapping[str, AnyArray] | None
-  ) -> tuple[Mapping[str, AnyArray], Mapping[str, AnyArray]]:
-    """Fills in missing operation weights and edge scores, and checks the shapes of given ones."""
+  def _parallel_axis(self) -> str | None:
+    """The parallel axis; there is none while the network is initialised."""
+    return None if self.is_initializing() else self.axis_name
+
+  def _cell_inputs(
+    self,
+    layers: list[Layer],
+    op_weights: Mapping[str, AnyArray] | None,
+    edge_scores: Mapping[str, AnyArray] | None,
+  ) -> list[CellInputs]:
+    """Fills in missing operation weights and edge scores, checks given ones, takes each layer's."""
     edges, operations = len(self.space.graph.edges), self.space.num_operations
     if op_weights is None:
-      op_weights = dict.fromkeys(CELL_TYPES, jnp.full((edges, operations), 1 / operations))
+      op_weights = self._uniform_weights(edges, operations)
     if edge_scores is None:
       edge_scores = dict.fromkeys(CELL_TYPES, jnp.ones(edges))
-    checks.check_for_cell_types('op_weights', op_weights, (edges, operations))
+    kinds = [CELL_TYPES[layer.reduction] for layer in layers]
+    counts = {kind: self.num_cells_of(kind) for kind in CELL_TYPES}
+    checks.check_for_cell_types('op_weights', op_weights, (edges, operations), layers=counts)
     checks.check_for_cell_types('edge_scores', edge_scores, (edges,))
-    return op_weights, edge_scores
+    found = []
+    for i, kind in enumerate(kinds):
+      weights = op_weights[kind]
+      if weights.ndim == 3:
+        weights = weights[kinds[:i].count(kind)]
+      found.append(CellInputs(weights, edge_scores[kind]))
+    return found
+
+  def _uniform_weights(self, edges: int, operations: int) -> dict[str, AnyArray]:
+    """Equal weights of the operations of each edge, 0 for those that are not allowed."""
+    found: dict[str, AnyArray] = {}
+    for kind in CELL_TYPES:
+      allowed = self.space.allowed_on(kind)
+      if allowed is None:
+        found[kind] = jnp.full((edges, operations), 1 / operations)
+      else:
+        found[kind] = jnp.asarray(allowed / allowed.sum(1, keepdims=True), jnp.float32)
+    return found
+
+  def _with_knobs(
+    self,
+    cells: list[CellInputs],
+    knobs: Mapping[str, ScalarLike],
+    key: PRNGKeyArray | None,
+    batch: int,
+    train: bool,
+  ) -> list[CellInputs]:
+    """Adds to the inputs of cells the parts that knobs decide."""
+    if self.auxiliary_skip:
+      weight = jnp.asarray(knobs.get('auxiliary_skip', 1.0))
+      cells = [cell._replace(auxiliary_skip=weight) for cell in cells]
+    if self.is_initializing():
+      return cells
+    rates = {n: knobs[n] for n in ('skip_dropout', 'edge_drop') if train and n in knobs}
+    if rates and key is None:
+      raise ValueError(f'the knob {next(iter(rates))} needs a key')
+    if not rates and 'noise' not in self.space.primitives:
+      return cells
+    for_drop, for_maps = jax.random.split(jax.random.key(0) if key is None else key)
+    positions = self._positions(batch)
+    if 'edge_drop' in rates:
+      shape = len(cells), len(self.space.graph.edges)
+      rate = jnp.asarray(rates['edge_drop'])
+      factors = drop_path.keep_factors(for_drop, rate, positions, shape)
+      cells = [c._replace(edge_drop=f) for c, f in zip(cells, factors.swapaxes(1, 2))]
+    if 'skip_dropout' not in rates and 'noise' not in self.space.primitives:
+      return cells
+    rate = jnp.asarray(rates['skip_dropout']) if 'skip_dropout' in rates else None
+    keys = jax.random.split(for_maps, len(cells))
+    draws = [Draws(key, positions, rate) for key in keys]
+    return [cell._replace(draws=own) for cell, own in zip(cells, draws)]
+
+  def _positions(self, batch: int) -> Int[Array, 'B']:
+    """The places of this device's images in the batch over all devices."""
+    positions = jnp.arange(batch, dtype=jnp.int32)
+    if self.axis_name is not None:
+      positions += batch * lax.axis_index(self.axis_name)
+    return positions
 
   def _enter(
     self, images: Float[Array, 'B H W c'], train: bool

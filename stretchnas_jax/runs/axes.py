@@ -69,6 +69,7 @@ CHOICES = {
   'relaxation.kind': tuple(_RELAXATIONS),
   'relaxation.annealing': tuple(timetable.ANNEALINGS),
   'penalty.logsumexp_growth': tuple(timetable.ANNEALINGS),
+  'model.auxiliary_annealing': tuple(timetable.ANNEALINGS),
   'penalty.cost_of': operation_costs.COSTS,
   'rule.kind': tuple(RULES),
   'decoding.kind': tuple(_DECODINGS),
@@ -185,6 +186,9 @@ def knobs_of(
   if config.penalty.logsumexp and config.penalty.logsumexp_growth != 'constant':
     growth = timetable.ANNEALINGS[config.penalty.logsumexp_growth]
     found['logsumexp_factor'] = growth(0.0, 1.0, epochs)
+  if config.model.auxiliary_skip and config.model.auxiliary_annealing != 'constant':
+    annealed = timetable.ANNEALINGS[config.model.auxiliary_annealing]
+    found['auxiliary_skip'] = annealed(1.0, 0.0, epochs)
   of_config = timetable.knobs(
     found, steps_per_epoch, config.search.warmup_epochs, config.search.arch_every
   )

@@ -107,8 +107,10 @@ def search_objects(
     steps_per_epoch: for a schedule by epoch.
   """
   parts = parts or Parts()
+  cells = parts.space or axes.SPACES[config.space.name](config.space)
+  mixing = parts.relaxation or axes.relaxation_of(config, cells)
   net = supernet.Supernet(
-    parts.space or axes.SPACES[config.space.name](config.space),
+    cells,
     config.model.channels,
     config.model.num_layers,
     num_classes,
@@ -118,6 +120,10 @@ def search_objects(
     remat=config.model.remat,
     dtype=jnp.dtype(config.model.dtype),
     batch_norm=config.model.batch_norm,
+    partial_channels=config.model.partial_channels,
+    auxiliary_skip=config.model.auxiliary_skip,
+    sparse=mixing.sparse,
+    final_norm=config.model.final_norm,
   )
   table = parts.table(net.space.graph)
   if table is None:
@@ -135,7 +141,7 @@ def search_objects(
     virtual_tx=_own_tx(parts.weights_tx, num_steps)
     or _search_weights_tx(config.weights, **schedule, clip_norm=None),
     penalty_weight=config.topology.penalty_weight,
-    relaxation=parts.relaxation or axes.relaxation_of(config, net.space),
+    relaxation=mixing,
     penalties=(*parts.penalties, *axes.penalties_of(config, net, table, tuple(image_shape))),
     knobs=axes.knobs_of(config, parts.knobs, **schedule),
     image_shape=tuple(image_shape),

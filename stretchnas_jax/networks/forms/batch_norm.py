@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import linear_call
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from stretchnas_jax.cells.arrays import AnyArray
 
@@ -153,7 +153,10 @@ def count_factor(x: Float[AnyArray, '...'], channel_axis: int, axis_name: str | 
 
 
 def update_running(
-  running: Averages, batch: Averages, factors: Mapping[str, float] | None = None
+  running: Averages,
+  batch: Averages,
+  factors: Mapping[str, float] | None = None,
+  ran: Mapping[str, Bool[Array, 'n 1']] | None = None,
 ) -> Averages:
   """Returns the running averages, moved a tenth of the way to the moments of a batch.
 
@@ -161,8 +164,9 @@ def update_running(
     running: the averages so far.
     batch: the moments of the batch, with the same names.
     factors: a factor of the variance by name, see `count_factor`; None for 1.
+    ran: by name, which batch norms have moments; the averages of others stay. None: all have.
   """
-  factors = factors or {}
+  factors, ran = factors or {}, ran or {}
   moved = {}
   for name in running:
     mean, var = batch[name]['mean'], batch[name]['var']
@@ -172,4 +176,9 @@ def update_running(
       field: MOMENTUM * running[name][field] + (1 - MOMENTUM) * value
       for field, value in (('mean', mean), ('var', var))
     }
+    if name in ran:
+      moved[name] = {
+        field: jnp.where(ran[name], value, running[name][field])
+        for field, value in moved[name].items()
+      }
   return moved

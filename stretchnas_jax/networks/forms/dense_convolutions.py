@@ -15,11 +15,24 @@ from typing import TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.nn import relu
 from jaxtyping import Array, Float, Int
 
-from stretchnas_jax.networks.forms import batch_norm, dense_kernels
-from stretchnas_jax.networks.forms.edge_groups import EdgeGroup
+from stretchnas_jax.networks.forms import (
+  batch_norm,
+  dense_kernels,
+  partial_channels,
+)
+from stretchnas_jax.networks.forms import draws as draws_lib
+from stretchnas_jax.networks.forms.edge_groups import (
+  AUXILIARY_SKIP,
+  BYPASS,
+  DROPPED_SKIP,
+  NO_EXTRAS,
+  EdgeGroup,
+  Extras,
+)
 from stretchnas_jax.networks.forms.layouts import ChannelsLast
 from stretchnas_jax.networks.forms.pooling import pooled
 
@@ -27,14 +40,15 @@ from stretchnas_jax.networks.forms.pooling import pooled
 # many as tiles of cuDNN's kernels are wide, so that fewer should not be faster.
 _WIDTH = 128
 
-GroupParams: TypeAlias = Mapping[str, Mapping[str, Float[Array, 'n ...']]]
+GroupParams: TypeAlias = Mapping[str, Mapping[str, Float[Array, '_ ...']]]
 """For each operation, `{'depthwise': [n, stages, C, k, k], 'pointwise': [n, stages, C, C]}`."""
 
-GroupWeights: TypeAlias = Mapping[str, Float[Array, 'n']]
-"""For each operation, its weights times the edge scores, float32."""
+GroupWeights: TypeAlias = Mapping[str, Float[Array, '_']]
+"""For each operation, its weights on n edges times the edge scores, float32."""
 
 _Node: TypeAlias = Float[Array, 'B _ _ C'] | Float[Array, '']  # 0 where no edge has arrived yet
 _Mixtures: TypeAlias = list[Float[Array, 'B h w n C']]
+_Mixture: TypeAlias = Float[Array, 'B h w C'] | None  # None where no operation stands on an edge
 
 
 def _second_stage(
@@ -141,23 +155,55 @@ def _dilated(
   return [finish(x) for x in maps]
 
 
+def _skips(
+  params: GroupParams,
+  x: Float[Array, 'B H W C'],
+  r: Float[Array, 'B H W C'],
+  weights: GroupWeights,
+  stride: int,
+  norms: batch_norm.BatchNorms,
+  draws: draws_lib.Draws | None,
+) -> _Mixtures:
+  """Weighted skip connections of all kinds, and noise; x is the node, r the node after ReLU."""
+  maps = []
+  for name in ('skip_connect', AUXILIARY_SKIP):
+    if name in weights and stride == 2:
+      kernel = params[name]['pointwise'][:, 0].swapaxes(0, 1)
+      y = ChannelsLast.halve(r, kernel)[..., None, :]
+      maps += _normalize_and_weigh(y, [name], [weights[name]], norms)
+    elif name in weights:
+      maps.append(x[..., None, :] * weights[name][:, None])
+  if draws is not None and DROPPED_SKIP in weights:
+    factors = _for_edges(draws_lib.skip_factors, draws, x.shape[1:])
+    maps.append(x[..., None, :] * factors * weights[DROPPED_SKIP][:, None])
+  if draws is not None and 'noise' in weights:
+    height, width = x[0, ::stride, ::stride].shape[:2]
+    noise = _for_edges(draws_lib.noise, draws, (height, width, x.shape[-1]))
+    maps.append(noise * weights['noise'][:, None])
+  return maps
+
+
+def _for_edges(
+  draw: Callable[..., Array], draws: draws_lib.Draws, shape: tuple[int, ...]
+) -> Float[Array, 'B H W n C']:
+  """The random maps of n edges side by side."""
+  of_edge = lambda key: draw(draws._replace(keys=key), shape)
+  return jax.vmap(of_edge, out_axes=3)(draws.keys)
+
+
 def _mix(
   params: GroupParams,
   x: Float[Array, 'B H W C'],
   weights: GroupWeights,
   stride: int,
   norms: batch_norm.BatchNorms,
+  draws: draws_lib.Draws | None = None,
 ) -> Float[Array, 'n B h w C']:
-  """Computes the mixtures on the edges that leave a node (Eq. 1, scaled as in Eq. 6)."""
+  """Computes the mixtures on edges that leave a node (Eq. 1, scaled as in Eq. 6)."""
   r = relu(x)
   maps = _separable(params, r, weights, stride, norms)
   maps += _dilated(params, r, weights, stride, norms)
-  if 'skip_connect' in weights and stride == 2:
-    kernel = params['skip_connect']['pointwise'][:, 0].swapaxes(0, 1)
-    y = ChannelsLast.halve(r, kernel)[..., None, :]
-    maps += _normalize_and_weigh(y, ['skip_connect'], [weights['skip_connect']], norms)
-  elif 'skip_connect' in weights:
-    maps.append(x[..., None, :] * weights['skip_connect'][:, None])
+  maps += _skips(params, x, r, weights, stride, norms, draws)
   if pools := [name for name in weights if '_pool_' in name]:
     y = jnp.stack([pooled(x, name, stride) for name in pools], -2)
     maps += _normalize_and_weigh(y, pools, [weights[name] for name in pools], norms)
@@ -185,11 +231,12 @@ def add_mixtures(
   weights: GroupWeights,
   learning: Float[Array, ''] | Int[Array, ''] | float,
   running: batch_norm.Averages | None,
+  extras: Extras = NO_EXTRAS,
 ) -> tuple[list[_Node], batch_norm.Averages]:
   """Adds the mixtures on the edges of one node to the nodes where the edges end.
 
   Args:
-    group: the n edges of one node.
+    group: the edges of one node. An operation stands on n of them.
     axis_name: the parallel axis over which a batch is spread, or None.
     params: the parameters of the n edges; at stride 2
       `{'skip_connect': {'pointwise': [n, 1, C, C]}}` too.
@@ -198,6 +245,8 @@ def add_mixtures(
     learning: not used in this form; see `shifted_copies.depthwise`.
     running: running averages, `[1, C]` for shared operations and `[n, C]` for the rest; None to
       normalise with the moments of the batch.
+    extras: arrays that few searches need. `active` changes nothing here: dense convolutions of
+      many edges take no less time where the weights of some are 0.
 
   Returns:
     The nodes, and the moments of the batch in the form of `running`; `{}` where that is given.
@@ -206,8 +255,37 @@ def add_mixtures(
   if running is not None:
     running = _change_shared(lambda a: a[0], group, running)
   norms = batch_norm.BatchNorms(running, axis_name)
-  nodes = list(nodes)
-  mixtures = _mix(params, nodes[group.first], weights, group.stride, norms)
-  for (_, target), mixture in zip(group.edges, mixtures):
-    nodes[target] += mixture
+  nodes, split = list(nodes), group.split
+  x = nodes[group.first]
+  if group.first >= 2:
+    x = partial_channels.shuffle(x, split, -1)
+  front = partial_channels.front(x, split, -1)
+  columns = {name: weights[name] for name in weights if name != BYPASS}
+  found: list[_Mixture] = [None] * len(group.edges)
+  for bundle in group.bundles(list(columns)):
+    some = {name: columns[name] for name in bundle.names}
+    draws = extras.draws
+    if draws is not None:
+      draws = draws._replace(keys=draws.keys[np.array(bundle.places)])
+    mixtures = _mix(params, front, some, group.stride, norms, draws)
+    for place, mixture in zip(bundle.places, mixtures):
+      before = found[place]
+      found[place] = mixture if before is None else before + mixture
+  if split > 1:
+    rest = partial_channels.bypass(x, split, group.stride, -1)
+    found = [_beside(y, score * rest, split) for y, score in zip(found, weights[BYPASS])]
+  for place, (_, target) in enumerate(group.edges):
+    y = found[place]
+    if y is not None and extras.edge_drop is not None:
+      y *= ChannelsLast.along_images(extras.edge_drop[place]).astype(y.dtype)
+    nodes[target] += 0.0 if y is None else y
   return nodes, _change_shared(lambda a: a[None], group, norms.batch)
+
+
+def _beside(
+  mixture: _Mixture, rest: Float[Array, 'B h w D'], split: int
+) -> Float[Array, 'B h w E']:
+  """Returns the mixture of an edge and the channels that pass it by, side by side."""
+  if mixture is None:  # no operation stands on the edge
+    mixture = jnp.zeros((*rest.shape[:-1], rest.shape[-1] // (split - 1)), rest.dtype)
+  return partial_channels.join(mixture, rest.astype(mixture.dtype), -1)

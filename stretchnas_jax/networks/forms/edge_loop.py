@@ -5,8 +5,8 @@ and not for each of its nodes, and its arrays are small enough to stay in a proc
 gradient visits the same edges backwards and computes each again. That takes less time than to write
 and read all that the edges would keep, and a cell keeps nothing but its nodes.
 
-An edge, the shared part of a node and the loops are each a `jax.jit`. XLA inlines them, but JAX
-traces each once for all callers with equal shapes: for moments, for a value, for its gradient.
+Operations that stand on the same edges share a loop. Where edges differ in their operations, each
+operation has a loop over its own edges alone, so that time goes by what is allowed.
 
 Letters: J source nodes of the group, E edges, S + 2 nodes of the cell, C channels, B images.
 """
@@ -21,13 +21,15 @@ from jax import lax
 from jax.nn import relu
 from jaxtyping import Array, Float
 
-from stretchnas_jax.networks.forms import edge_mixture, loop_arrays
-from stretchnas_jax.networks.forms.batch_norm import Averages, BatchNorms
-from stretchnas_jax.networks.forms.edge_groups import EdgeGroup
+from stretchnas_jax.networks.forms import edge_visits, loop_arrays
+from stretchnas_jax.networks.forms.batch_norm import Averages
+from stretchnas_jax.networks.forms.edge_groups import NO_EXTRAS, Bundle, EdgeGroup, Extras
+from stretchnas_jax.networks.forms.edge_mixture import EdgeParams
 from stretchnas_jax.networks.forms.loop_arrays import (
   ByEdge,
   BySource,
   Cell,
+  Given,
   Index,
   Moments,
   Node,
@@ -42,151 +44,137 @@ from stretchnas_jax.networks.forms.loop_arrays import (
 def add_mixtures(
   group: EdgeGroup,
   axis_name: str | None,
-  params: edge_mixture.EdgeParams,
+  params: EdgeParams,
   nodes: Sequence[Node],
-  weights: Mapping[str, Float[Array, 'E']],
+  weights: Mapping[str, Float[Array, '_']],
   learning: Number,
   running: Averages | None,
+  extras: Extras = NO_EXTRAS,
 ) -> tuple[list[Node], dict[str, dict[str, Array]]]:
   """Adds the mixtures on the edges of some nodes to the nodes where the edges end.
 
   Args:
-    group: the E edges of J consecutive nodes.
+    group: the E edges of J consecutive nodes. An operation stands on n of them, which leave j of
+      the nodes.
     axis_name: the parallel axis over which a batch is spread, or None.
-    params: the parameters of the E edges, `{'depthwise': [E, stages, C, k, k], 'pointwise': [E,
-      stages, C, C]}` for each operation; at stride 2 `{'skip_connect': {'pointwise': [E, 1, C,
-      C]}}` too.
+    params: for each operation `{'depthwise': [n, stages, C, k, k], 'pointwise': [n, stages, C,
+      C]}`; at stride 2 `{'skip_connect': {'pointwise': [n, 1, C, C]}}` too.
     nodes: the S + 2 nodes of a cell, `[C, H, W, B]`, 0.0 where no edge has arrived yet.
     weights: for each operation, its weights times the edge scores, float32.
     learning: as for `shifted_copies.depthwise`.
-    running: running averages, `[J, C]` for shared operations and `[E, C]` for the rest; None to
+    running: running averages, `[j, C]` for shared operations and `[n, C]` for the rest; None to
       normalise with the moments of the batch.
+    extras: arrays that few searches need.
 
   Returns:
     The nodes, and the moments of the batch in the form of `running`; `{}` where that is given.
   """
-  cell = loop_arrays.gather(group, params, nodes, weights, running)
-  after, moments = _run(group, axis_name, learning, cell)
-  return [*nodes[:2], *after[2:]], moments.by_source | moments.by_edge
-
-
-# ---- one node, one edge --------------------------------------------------------------------------
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _shared(
-  group: EdgeGroup, axis_name: str | None, data: BySource, x: Float[Array, 'C H W B']
-) -> tuple[Float[Array, 'S C h w B'], Averages]:
-  """Computes the mixtures that a source adds to all nodes, and the moments of its batch norms."""
-  norms = BatchNorms(data.running, axis_name)
-  return edge_mixture.shared(x, data.weights, group.stride, norms), norms.batch
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _edge(
-  group: EdgeGroup,
-  axis_name: str | None,
-  data: ByEdge,
-  r: Float[Array, 'C H W B'],
-  learning: Number,
-) -> tuple[Float[Array, 'C h w B'], Averages]:
-  """Computes the mixture that an edge adds to its target, and the moments of its batch norms."""
-  norms = BatchNorms(data.running, axis_name)
-  y = edge_mixture.edge(data.params, r, data.weights, learning, group.stride, norms)
-  return y, norms.batch
-
-
-def _shared_vjp(
-  group: EdgeGroup, axis_name: str | None, data: BySource, x: Float[Array, 'C H W B']
-) -> Callable[[Array], tuple[BySource, Array]]:
-  """The gradient of `_shared`, without its moments."""
-  return jax.vjp(lambda data, x: _shared(group, axis_name, data, x)[0], data, x)[1]
-
-
-def _edge_vjp(
-  group: EdgeGroup,
-  axis_name: str | None,
-  data: ByEdge,
-  r: Float[Array, 'C H W B'],
-  learning: Number,
-) -> tuple[Array, Callable[[Array], tuple[ByEdge, Array]], Averages]:
-  """Both halves of the gradient of `_edge`, and the moments."""
-  return jax.vjp(lambda data, r: _edge(group, axis_name, data, r, learning), data, r, has_aux=True)
+  own = [name for name in weights if not group.shares(name)]
+  bundles = group.bundles(own, apart=extras.active is not None)
+  cell = loop_arrays.gather(group, bundles, params, nodes, weights, running)
+  given = loop_arrays.gather_given(group, bundles, len(nodes), learning, extras)
+  after, moments = _run(group, bundles, axis_name, given, cell)
+  return [*nodes[:2], *after[2:]], moments.of(group)
 
 
 # ---- forwards ------------------------------------------------------------------------------------
 
 
 class _ForwardCarry(NamedTuple):
-  """The state of the outer loop forwards; the inner loop has the moments of edges alone."""
+  """The state of the outer loop forwards; an inner loop has the moments of its edges alone."""
 
   nodes: Float[Array, 'S C h w B']
   moments: Moments
 
 
 class _EdgeCarry(NamedTuple):
-  """The state of the inner loop forwards."""
+  """The state of an inner loop."""
 
   nodes: Float[Array, 'S C h w B']
   moments: dict[str, dict[str, Array]]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _run(
-  group: EdgeGroup, axis_name: str | None, learning: Number, cell: Cell
+  group: EdgeGroup, bundles: tuple[Bundle, ...], axis_name: str | None, given: Given, cell: Cell
 ) -> tuple[Float[Array, 'S C h w B'], Moments]:
   """Runs the loops; returns the nodes after all edges, and the moments."""
-  return _loops(group, axis_name, learning, cell)
+  return _loops(group, bundles, axis_name, given, cell)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _loops(
-  group: EdgeGroup, axis_name: str | None, learning: Number, cell: Cell
+  group: EdgeGroup, bundles: tuple[Bundle, ...], axis_name: str | None, given: Given, cell: Cell
 ) -> tuple[Float[Array, 'S C h w B'], Moments]:
-  bounds = jnp.array(group.bounds)
-  targets = jnp.array([target for _, target in group.edges])
+  all_edges = edge_visits.edges_of(group, bundles)
 
   def visit_node(j: Index, carry: _ForwardCarry) -> _ForwardCarry:
     nodes, moments = carry
-    sources = nodes if cell.inputs is None else cell.inputs
-    x = row(sources, j + group.first)
+    x = edge_visits.read(group, nodes if cell.inputs is None else cell.inputs, j)
     if cell.by_source.weights:
-      y, of_source = _shared(group, axis_name, row(cell.by_source, j), x)
-      nodes = nodes.at[2:].add(y)
+      y, of_source = edge_visits.shared(group, axis_name, row(cell.by_source, j), x)
+      y = jax.tree.map(lambda maps: edge_visits.drop(maps, given.drop, j), y)
+      nodes = edge_visits.add_parts(group, nodes, y)
       moments = moments._replace(by_source=put(moments.by_source, of_source, j))
-    r = relu(x)
+    x = edge_visits.front(group, x)
+    r, by_edge = relu(x), list(moments.by_edge)
+    for b, edges in enumerate(all_edges):
+      visit_edge = _visit_forwards(group, axis_name, given, cell, b, edges, edges.source(x, r))
+      start = _EdgeCarry(nodes, by_edge[b])
+      nodes, by_edge[b] = lax.fori_loop(edges.bounds[j], edges.bounds[j + 1], visit_edge, start)
+    return _ForwardCarry(nodes, moments._replace(by_edge=tuple(by_edge)))
 
-    def visit_edge(e: Index, carry: _EdgeCarry) -> _EdgeCarry:
-      # As the first half of a gradient: that half may be differentiated forwards, as an exact
-      # second order needs it, which a function with a backward rule may not. And asked for exactly
-      # as in `_backward`, so that both share the work of JAX's tracing.
-      y, _, of_edge = _edge_vjp(group, axis_name, row(cell.by_edge, e), r, learning)
-      return _EdgeCarry(carry.nodes.at[targets[e]].add(y), put(carry.moments, of_edge, e))
-
-    if cell.by_edge.weights:
-      start = _EdgeCarry(nodes, moments.by_edge)
-      nodes, by_edge = lax.fori_loop(bounds[j], bounds[j + 1], visit_edge, start)
-      moments = moments._replace(by_edge=by_edge)
-    return _ForwardCarry(nodes, moments)
-
-  start = _ForwardCarry(cell.nodes, _zero_moments(group, axis_name, learning, cell))
+  start = _ForwardCarry(cell.nodes, _zero_moments(group, axis_name, given, cell))
   return tuple(lax.fori_loop(0, group.num_sources, visit_node, start))
 
 
-def _zero_moments(group: EdgeGroup, axis_name: str | None, learning: Number, cell: Cell) -> Moments:
+def _visit_forwards(
+  group: EdgeGroup,
+  axis_name: str | None,
+  given: Given,
+  cell: Cell,
+  b: int,
+  edges: edge_visits.Edges,
+  source: Float[Array, 'C H W B'],
+) -> Callable[[Index, _EdgeCarry], _EdgeCarry]:
+  """The body of the loop over the edges of bundle b that leave a node."""
+  data, of_bundle = cell.by_edge[b], given.by_edge[b]
+
+  def visit_edge(e: Index, carry: _EdgeCarry) -> _EdgeCarry:
+    def compute() -> tuple[Array, Averages]:
+      # As the first half of a gradient: that half may be differentiated forwards, as an exact
+      # second order needs it, which a function with a backward rule may not. And asked for exactly
+      # as in `_backward`, so that both share the work of JAX's tracing.
+      for_edge = edge_visits.given_for_edge(given.learning, of_bundle, e)
+      y, _, of_edge = edge_visits.edge_vjp(group, axis_name, row(data, e), source, for_edge)
+      return y, of_edge
+
+    spare = lambda: edge_visits.zeros_like(compute)
+    y, of_edge = edge_visits.if_active(of_bundle, e, compute, spare)
+    y = edge_visits.drop(y, of_bundle.drop, e)
+    nodes = edge_visits.add_edge(group, carry.nodes, edges.targets[e], y)
+    return _EdgeCarry(nodes, put(carry.moments, of_edge, e))
+
+  return visit_edge
+
+
+def _zero_moments(group: EdgeGroup, axis_name: str | None, given: Given, cell: Cell) -> Moments:
   """Zeros in the place of all moments that the loops are going to write."""
   x = jax.eval_shape(lambda: cell.sources[0])
-  shared, edge = (functools.partial(f, group, axis_name) for f in (_shared, _edge))
-  by_source, by_edge = {}, {}
-  if cell.by_source.weights:
-    by_source = _zero_rows(shared, cell.by_source, x)
-  if cell.by_edge.weights:
-    by_edge = _zero_rows(edge, cell.by_edge, x, learning)
-  return Moments(by_source, by_edge)
+  front = jax.eval_shape(lambda: edge_visits.front(group, cell.sources[0]))
+  shared, edge = (
+    functools.partial(f, group, axis_name) for f in (edge_visits.shared, edge_visits.edge)
+  )
+  by_source = _zero_rows(shared, cell.by_source, x) if cell.by_source.weights else {}
+  by_edge = []
+  for data, of_bundle in zip(cell.by_edge, given.by_edge):
+    for_edge = edge_visits.given_for_edge(given.learning, of_bundle, 0)
+    by_edge.append(_zero_rows(edge, data, front, for_edge))
+  return Moments(by_source, tuple(by_edge))
 
 
 def _zero_rows(
-  function: Callable[..., tuple[Array, Averages]], data: BySource | ByEdge, *args: Any
+  function: Callable[..., tuple[Any, Averages]], data: BySource | ByEdge, *args: Any
 ) -> dict[str, dict[str, Array]]:
   """Zeros for the moments that a function returns for each row of its data."""
   rows = len(jax.tree.leaves(data)[0])
@@ -199,52 +187,85 @@ def _zero_rows(
 
 
 def _forward(
-  group: EdgeGroup, axis_name: str | None, learning: Number, cell: Cell
-) -> tuple[tuple[Float[Array, 'S C h w B'], Moments], tuple[Number, Cell]]:
-  nodes, moments = _loops(group, axis_name, learning, cell)
+  group: EdgeGroup, bundles: tuple[Bundle, ...], axis_name: str | None, given: Given, cell: Cell
+) -> tuple[tuple[Float[Array, 'S C h w B'], Moments], tuple[Given, Cell]]:
+  nodes, moments = _loops(group, bundles, axis_name, given, cell)
   # A node is complete when its own edges are reached, so the last value of each is the one used.
-  return (nodes, moments), (learning, cell._replace(nodes=nodes))
+  return (nodes, moments), (given, cell._replace(nodes=nodes))
 
 
 def _backward(
   group: EdgeGroup,
+  bundles: tuple[Bundle, ...],
   axis_name: str | None,
-  saved: tuple[Number, Cell],
+  saved: tuple[Given, Cell],
   gs: tuple[Float[Array, 'S C h w B'], Moments],
 ) -> tuple[None, Cell]:
   """Computes the gradients for the arrays of the cell; no loss depends on the moments."""
-  learning, cell = saved
-  bounds = jnp.array(group.bounds)
-  targets = jnp.array([target for _, target in group.edges])
+  given, cell = saved
+  all_edges = edge_visits.edges_of(group, bundles)
 
   def visit_node(i: Index, to: Cell) -> Cell:
-    j = len(bounds) - 2 - i
-    x, to_nodes = row(cell.sources, j + group.first), to.nodes
-    r, to_x = relu(x), jnp.zeros_like(x)
-
-    def visit_edge(e: Index, carry: tuple[Array, ByEdge]) -> tuple[Array, ByEdge]:
-      to_r, by_edge = carry
-      data = row(cell.by_edge, e)
-      _, pull_back, _ = _edge_vjp(group, axis_name, data, r, learning)
-      to_data, more = pull_back(row(to_nodes, targets[e]))
-      return to_r + more, put(by_edge, to_data, e)
-
-    if cell.by_edge.weights:
-      start = to_x, to.by_edge
-      to_r, by_edge = lax.fori_loop(bounds[j], bounds[j + 1], visit_edge, start)
-      to_x = jnp.where(x > 0, to_r, 0)
-      to = to._replace(by_edge=by_edge)
+    j = group.num_sources - 1 - i
+    x, to_nodes = edge_visits.read(group, cell.sources, j), to.nodes
+    front = edge_visits.front(group, x)
+    r, by_edge = relu(front), list(to.by_edge)
+    to_front = to_r = jnp.zeros_like(front)
+    for b, edges in enumerate(all_edges):
+      source = edges.source(front, r)
+      visit_edge = _visit_backwards(group, axis_name, given, cell, b, edges, source, to_nodes)
+      start = edges.source(to_front, to_r), by_edge[b]
+      found, by_edge[b] = lax.fori_loop(edges.bounds[j], edges.bounds[j + 1], visit_edge, start)
+      to_front, to_r = (found, to_r) if edges.see_node else (to_front, found)
+    see_node = {edges.see_node for edges in all_edges}
+    if False in see_node:
+      to_r = jnp.where(front > 0, to_r, 0)
+      to_front = to_front + to_r if True in see_node else to_r
+    to, to_x = to._replace(by_edge=tuple(by_edge)), to_front
     if cell.by_source.weights:
-      pull_back = _shared_vjp(group, axis_name, row(cell.by_source, j), x)
-      to_data, more = pull_back(to_nodes[2:])
-      to_x = to_x + more
+      maps, pull_back = edge_visits.shared_vjp(group, axis_name, row(cell.by_source, j), x)
+      to_maps = edge_visits.take_parts(group, to_nodes, maps)
+      to_maps = jax.tree.map(lambda g: edge_visits.drop(g, given.drop, j), to_maps)
+      to_data, more = pull_back(to_maps)
+      to_x = to_x + more if group.split == 1 else more.at[: len(front)].add(to_x)
       to = to._replace(by_source=put(to.by_source, to_data, j))
+    to_x = edge_visits.unread(group, to_x)
     if cell.inputs is None:
       return to._replace(nodes=to_nodes.at[j + group.first].add(to_x))
     return to._replace(inputs=put(to.inputs, to_x, j + group.first))
 
   start = jax.tree.map(jnp.zeros_like, cell)._replace(nodes=gs[0])
-  return None, lax.fori_loop(0, group.num_sources, visit_node, start)  # `learning` learns nothing
+  return None, lax.fori_loop(0, group.num_sources, visit_node, start)  # nothing for `given`
+
+
+def _visit_backwards(
+  group: EdgeGroup,
+  axis_name: str | None,
+  given: Given,
+  cell: Cell,
+  b: int,
+  edges: edge_visits.Edges,
+  source: Float[Array, 'C H W B'],
+  to_nodes: Float[Array, 'S D h w B'],
+) -> Callable[[Index, tuple[Array, ByEdge]], tuple[Array, ByEdge]]:
+  """The body of the loop backwards over the edges of bundle b that leave a node."""
+  all_data, of_bundle = cell.by_edge[b], given.by_edge[b]
+
+  def visit_edge(e: Index, carry: tuple[Array, ByEdge]) -> tuple[Array, ByEdge]:
+    to_source, to_bundle = carry
+    data = row(all_data, e)
+
+    def compute() -> tuple[ByEdge, Array]:
+      for_edge = edge_visits.given_for_edge(given.learning, of_bundle, e)
+      _, pull_back, _ = edge_visits.edge_vjp(group, axis_name, data, source, for_edge)
+      g = edge_visits.front(group, row(to_nodes, edges.targets[e]))
+      return pull_back(edge_visits.drop(g, of_bundle.drop, e))
+
+    spare = lambda: jax.tree.map(jnp.zeros_like, (data, source))
+    to_data, more = edge_visits.if_active(of_bundle, e, compute, spare)
+    return to_source + more, put(to_bundle, to_data, e)
+
+  return visit_edge
 
 
 _run.defvjp(_forward, _backward)

@@ -10,17 +10,33 @@ Four ideas make it faster than a convolution of its own for each operation:
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
 from jax.nn import relu
 from jaxtyping import Array, Float, Int
 
+from stretchnas_jax.networks.forms import draws as draws_lib
+from stretchnas_jax.networks.forms import partial_channels
 from stretchnas_jax.networks.forms.batch_norm import BatchNorms
+from stretchnas_jax.networks.forms.edge_groups import AUXILIARY_SKIP, DROPPED_SKIP
 from stretchnas_jax.networks.forms.layouts import BatchLast, flat, split_parities
 from stretchnas_jax.networks.forms.pooling import pooled
 from stretchnas_jax.networks.forms.shifted_copies import Maps, depthwise
+
+
+class EdgeGiven(NamedTuple):
+  """The arguments of an edge that have no gradients.
+
+  Attributes:
+    learning: as for `shifted_copies.depthwise`.
+    draws: of its random map, or None.
+  """
+
+  learning: Float[Array, ''] | Int[Array, ''] | float
+  draws: draws_lib.Draws | None = None
+
 
 EdgeParams: TypeAlias = Mapping[str, Mapping[str, Float[Array, '...']]]
 """For each operation, `{'depthwise': [stages, C, k, k], 'pointwise': [stages, C, C]}`."""
@@ -106,6 +122,7 @@ def _between_stages(
 
 
 def _strided_skip(
+  name: str,
   kernel: Float[Array, '1 C D'],
   r: Float[Array, 'C H W B'],
   weight: Float[Array, ''],
@@ -116,25 +133,40 @@ def _strided_skip(
   z = jnp.concatenate([flat(even), flat(odd)])
   is_even = np.arange(kernel.shape[-1]) < kernel.shape[-1] // 2
   both = jnp.concatenate([kernel * is_even, kernel * ~is_even], 1)
-  a, b = _fold_batch_norm([z], both, ['skip_connect'], norms, weight)
+  a, b = _fold_batch_norm([z], both, [name], norms, weight)
   return (a[0] @ z + b[0]).reshape(-1, *even.shape[1:])
+
+
+def _random_map(
+  x: Float[Array, 'C H W B'],
+  weights: Mapping[str, Float[Array, '']],
+  stride: int,
+  draws: draws_lib.Draws,
+) -> Float[Array, 'C h w B']:
+  """The node itself with dropout, or noise, times its weight."""
+  if DROPPED_SKIP in weights:
+    factors = draws_lib.skip_factors(draws, (*x.shape[1:3], x.shape[0]))
+    return x * (weights[DROPPED_SKIP] * BatchLast.enter(factors)).astype(x.dtype)
+  height, width = x[0, ::stride, ::stride].shape[:2]
+  noise = draws_lib.noise(draws, (height, width, x.shape[0]))
+  return (weights['noise'] * BatchLast.enter(noise)).astype(x.dtype)
 
 
 def edge(
   params: EdgeParams,
   r: Float[Array, 'C H W B'],
   weights: Mapping[str, Float[Array, '']],
-  learning: Float[Array, ''] | Int[Array, ''] | float,
+  given: EdgeGiven,
   stride: int,
   norms: BatchNorms,
 ) -> Float[Array, 'C h w B']:
   """Returns the mixture of the operations that an edge does not share: those with parameters.
 
   Args:
-    params: the edge's parameters; `{'skip_connect': {'pointwise': [1, C, C]}}` too at stride 2.
-    r: the edge's source after ReLU.
+    params: the edge's parameters; at stride 2 `{'skip_connect': {'pointwise': [1, C, C]}}` too.
+    r: the edge's source after ReLU; for a skip connection with dropout, before.
     weights: for each operation its weight times the edge score, float32.
-    learning: as for `shifted_copies.depthwise`.
+    given: the arguments without gradients.
     stride: 1 or 2.
     norms: the statistics of this edge.
 
@@ -143,10 +175,12 @@ def edge(
   """
   maps = []
   if any('conv' in name for name in weights):
-    maps.append(_convolutions(params, r, weights, learning, stride, norms))
-  if 'skip_connect' in weights:
-    kernel = params['skip_connect']['pointwise']
-    maps.append(_strided_skip(kernel, r, weights['skip_connect'], norms))
+    maps.append(_convolutions(params, r, weights, given.learning, stride, norms))
+  for name in ('skip_connect', AUXILIARY_SKIP):
+    if name in weights:
+      maps.append(_strided_skip(name, params[name]['pointwise'], r, weights[name], norms))
+  if given.draws is not None:
+    maps.append(_random_map(r, weights, stride, given.draws))
   return functools.reduce(jnp.add, maps)
 
 
@@ -171,7 +205,7 @@ def shared(
   """
 
   def compute(name: str) -> Float[Array, 'C h w B']:
-    if name == 'skip_connect':
+    if '_pool_' not in name:
       return x
     return BatchLast.normalize(pooled(x, name, stride), name, norms)
 
@@ -180,3 +214,18 @@ def shared(
   # A product, not a sum over s: its gradients, sums over n, are products too and as fast.
   mixture = jnp.einsum('sn,sm->nm', columns, jnp.stack(maps).reshape(len(maps), -1))
   return mixture.reshape(-1, *maps[0].shape)
+
+
+def bypass(
+  x: Float[Array, 'C H W B'], weights: Float[Array, 'S'], stride: int, split: int
+) -> Float[Array, 'S D h w B']:
+  """Returns the channels that pass the edges of a node by, times their edge scores.
+
+  Args:
+    x: the node.
+    weights: an edge score for each node where an edge could end, float32.
+    stride: 1 or 2.
+    split: K; D is C - C / K.
+  """
+  rest = partial_channels.bypass(x, split, stride, BatchLast.channel_axis)
+  return weights.astype(x.dtype)[:, None, None, None, None] * rest
