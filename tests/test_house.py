@@ -182,6 +182,7 @@ CONFIGS = {
   'milenas_sc_cifar10': [('8',), ('12',), ('16',)],
   'milenas_sc_imagenet': [()],
   'own_parts': [()],
+  'pc_darts_cifar10': [(), ('sc',)],
 }
 
 
