@@ -248,7 +248,7 @@ def summary(genotype: Genotype) -> str:
     edges, concat = getattr(genotype, cell), getattr(genotype, f'{cell}_concat')
     nodes = []
     for node in dict.fromkeys(dst for _, _, dst in edges):
-      terms = [f'{_SHORT_NAMES.get(op, op)}({src})' for op, src, dst in edges if dst == node]
+      terms = [f'{SHORT_NAMES.get(op, op)}({src})' for op, src, dst in edges if dst == node]
       nodes.append(f'{node}={"+".join(terms)}')
     lines.append(
       f'{cell:6}  {"  ".join(nodes)}  out={",".join(map(str, concat))}'
@@ -257,7 +257,7 @@ def summary(genotype: Genotype) -> str:
   return '\n'.join(lines)
 
 
-_SHORT_NAMES = {
+SHORT_NAMES = {
   'max_pool_3x3': 'max',
   'avg_pool_3x3': 'avg',
   'skip_connect': 'skip',

@@ -18,7 +18,7 @@ TIED = 0.5
 GAP = 0.2
 """How far the decoded cell may fall behind the supernet, as a difference of accuracies."""
 
-_MOST_EDGES = 6  # changed edges that a line names
+_WIDTH = 88  # characters of a line of changes
 
 
 class Epoch(NamedTuple):
@@ -104,9 +104,18 @@ def listed(found: Sequence[Change], short: Mapping[str, str] | None = None) -> t
         words.append(f'-{place}')
       else:
         words.append(f'{place} {named(change.before)} > {named(change.after)}')
-    more = f', and {len(words) - _MOST_EDGES} more' if len(words) > _MOST_EDGES else ''
-    lines += [f'{cell:6} {", ".join(words[:_MOST_EDGES])}{more}'] if words else []
+    lines += [f'{cell:6} {_fitting(words)}'] if words else []
   return tuple(lines)
+
+
+def _fitting(words: Sequence[str]) -> str:
+  """Joins as many words as fit a line, and counts the others."""
+  for count in range(len(words), 1, -1):
+    left = len(words) - count
+    text = ', '.join(words[:count]) + (f', and {left} more' if left else '')
+    if len(text) <= _WIDTH:
+      return text
+  return words[0] + (f', and {len(words) - 1} more' if len(words) > 1 else '')
 
 
 def warnings(course: Sequence[Epoch]) -> dict[str, str]:
@@ -122,7 +131,7 @@ def warnings(course: Sequence[Epoch]) -> dict[str, str]:
     'still': _still(course),
     'ties': _ties(course[-1]),
     'penalty': _penalty(course),
-    'gap': _gap(course[-1]),
+    'gap': _gap(course),
   }
   return {kind: sentence for kind, sentence in found.items() if sentence}
 
@@ -180,7 +189,8 @@ def _penalty(course: Sequence[Epoch]) -> str:
   return f'r(beta) has left 0: it is {values[-1]:.3g}, and the best codes do not reach every node'
 
 
-def _gap(last: Epoch) -> str:
+def _gap(course: Sequence[Epoch]) -> str:
+  last = next((epoch for epoch in reversed(course) if epoch.cell_accuracy is not None), course[-1])
   if last.accuracy is None or last.cell_accuracy is None or 2 * last.epoch < last.epochs:
     return ''
   if last.accuracy - last.cell_accuracy < GAP:

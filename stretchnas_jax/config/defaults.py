@@ -164,6 +164,7 @@ SEARCH = {
   **_group('alpha', _adam('alpha')),
   **_group('beta', _adam('beta')),
   **_PROGRAM,
+  'log.cell_every': Field(5, 'epochs from test to test of the decoded cell; 0: none', whole(0)),
 }
 """The fields of a search, with the hyper-parameters of DARTS (Liu et al. 2018)."""
 

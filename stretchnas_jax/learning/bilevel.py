@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, ScalarLike
 
 from stretchnas_jax.cells import decoding as decoding_lib
@@ -24,7 +23,7 @@ from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.promotion import with_usual_promotion
 from stretchnas_jax.cells.relaxation import Relaxation
 from stretchnas_jax.data.batches.examples import Batch, Examples
-from stretchnas_jax.learning import losses, search_step
+from stretchnas_jax.learning import evaluation, search_step
 from stretchnas_jax.learning import penalties as penalties_lib
 from stretchnas_jax.learning.rules import (
   Pass,
@@ -70,7 +69,8 @@ class Search(NamedTuple):
     init: `init(key) -> state`.
     step: `step(state, batch, key, *, axis_name=None) -> state, metrics`, one step.
     evaluate: `evaluate(state, examples, valid, *, axis_name=None) -> sums` over the examples whose
-      `valid` is 1: loss, correct and count.
+      `valid` is 1: loss, correct and count. In place of `state.arch` it takes a
+      `evaluation.Mixture`.
     derive: `derive(state) -> Genotype`, on the host.
     decode: `decode(arch, step, control=()) -> genotype, notes`, the same with a sentence for each
       thing that was repaired or pruned.
@@ -179,7 +179,7 @@ def _functions(parts: SearchParts) -> Search:
     *,
     axis_name: str | None = None,
   ) -> dict[str, Float[Array, '']]:
-    return _evaluate(parts, state, examples, valid, axis_name)
+    return evaluation.evaluate(parts, state, examples, valid, axis_name)
 
   @with_usual_promotion
   def decode(
@@ -273,21 +273,3 @@ def _step(
   metrics['penalty'] = penalties_lib.invalid_topology(after.arch.beta, parts.table)
   batch_stats = settle(parts.net, state.batch_stats, after.batch_stats, state.step)
   return after._replace(step=after.step + 1, batch_stats=batch_stats), metrics
-
-
-def _evaluate(
-  parts: SearchParts,
-  state: SearchState,
-  examples: Examples,
-  valid: Float[AnyArray, ' B'],
-  axis_name: str | None,
-) -> dict[str, Float[Array, '']]:
-  """Returns the sums of one batch of an evaluation, over all devices."""
-  knobs = parts.knobs_at(state.step, state.control)
-  op_weights, edge_scores = parts.mixture(state.arch, knobs, state.control)
-  variables = {'params': state.params, 'batch_stats': state.batch_stats}
-  logits = parts.net.apply(
-    variables, examples.images, op_weights, edge_scores, **parts.network_inputs(knobs)
-  )
-  sums = losses.evaluation_sums(logits, examples.labels, valid)
-  return sums if axis_name is None else lax.psum(sums, axis_name)

@@ -9,8 +9,8 @@ import io
 import numbers
 import os
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tqdm
@@ -19,10 +19,24 @@ from stretchnas_jax.machine import output
 from stretchnas_jax.runs import json_files
 
 
-class Progress:
-  """The console: a bar on a terminal, one plain line an epoch elsewhere.
+class Row(NamedTuple):
+  """A row of the table of epochs.
 
-  On a terminal: `epoch 3/50 [######    ]  57%  loss 1.23  412 img/s  ETA 0:12:31`.
+  Attributes:
+    header: the names of its columns.
+    text: its numbers below them.
+    remarks: lines that follow.
+  """
+
+  header: str
+  text: str
+  remarks: Sequence[str] = ()
+
+
+class Progress:
+  """The console: a row an epoch, and on a terminal a bar below the rows.
+
+  The bar: `epoch 3/50 [######    ]  57%  loss 1.23  412 img/s  ETA 0:12:31`.
   """
 
   def __init__(
@@ -59,6 +73,7 @@ class Progress:
     self._rate = ''
     self._text = ''
     self._untimed = False  # whether a program was compiled in the time of the next update
+    self._has_header = False
     self._bar = None
     if enabled and self._stream.isatty() and not self._stream.has_no_columns():
       self._bar = tqdm.tqdm(
@@ -94,11 +109,13 @@ class Progress:
       self._untimed = self._untimed or steps_inside
     self._show(f'compiled {name} in {seconds:.1f} s')
 
-  def update(self, step: int, **scalars: Any) -> None:
+  def update(self, step: int, row: Row | None = None, **scalars: Any) -> None:
     """Shows the state after `step` steps; at the end of an epoch it is called once.
 
     Args:
       step: how many steps are done.
+      row: of the epoch that has ended; images a second and the time left are added. None: a plain
+        line, where there is no bar.
       **scalars: numbers or texts that are shown by name.
     """
     now, done = time.monotonic(), step - self._step
@@ -112,12 +129,25 @@ class Progress:
     self._mark = now
     self._text = '  '.join(f'{name} {_short(value)}' for name, value in scalars.items())
     epochs = step // self._per_epoch
+    if row is not None:
+      self._tell(row)
     if self._bar is not None:
       self._draw()
-    elif self._enabled and epochs > self._shown_epochs:
+    elif row is None and self._enabled and epochs > self._shown_epochs:
       parts = (self._epoch(), self._text, self._rate, self._left())
       self.message('  '.join(filter(None, parts)))
     self._shown_epochs = max(self._shown_epochs, epochs)
+
+  def _tell(self, row: Row) -> None:
+    """Shows a row, and the header before the first one."""
+    clock = ' {:>8} {:>9}'.format
+    if not self._has_header:
+      self.message(f'{row.header}{clock("img/s", "ETA")}')
+    self._has_header = True
+    rate, left = self._rate.removesuffix(' img/s'), self._left().removeprefix('ETA ')
+    self.message(f'{row.text}{clock(rate, left)}'.rstrip())
+    for remark in row.remarks:
+      self.message(remark)
 
   def message(self, text: str) -> None:
     """Writes a line of its own, above the bar."""

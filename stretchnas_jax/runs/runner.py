@@ -30,6 +30,7 @@ class Run:
     loop: its loop on the host.
     data: by part, the data that are on the devices.
     notes: sentences about the result, for its report.
+    course: of a search, the facts of its epochs so far, see `screen`.
   """
 
   def __init__(
@@ -52,7 +53,7 @@ class Run:
       on_epoch: see `prepare`.
     """
     self.task, self.plan, self.folder, self.programs = task, plan, folder, programs
-    self.checkpoints, self.data, self.notes = checkpoints, {}, ()
+    self.checkpoints, self.data, self.notes, self.course = checkpoints, {}, (), []
     self.loop = loop_lib.Loop(
       folder,
       checkpoints,
@@ -78,20 +79,21 @@ class Run:
     self.loop.progress.message(self.task.report(self, result))
     return result
 
-  def measure(self, part: str, state: Any) -> dict:
+  def measure(self, part: str, state: Any, program: str | None = None) -> dict:
     """Returns loss, accuracies and count over a part of the data.
 
     Args:
       part: 'val' or 'test'.
       state: of the run, on the devices.
+      program: the name of the evaluation; None for that of the part.
     """
-    feeds, settings = self.plan.feeds, self.plan.settings
-    feed, program = getattr(feeds, part), self.programs.evaluate[part]
+    feeds, settings, name = self.plan.feeds, self.plan.settings, program or part
+    feed, evaluate = getattr(feeds, part), self.programs.evaluate[name]
     if part not in self.data:
       train = feeds.train.data, self.data['train']
       self.data[part] = settings.devices.place(feed.data, *train)
-    with self.loop.compiling(program, f'the evaluation ({part})'):
-      return steps.measure(program, state, self.data[part], feed, settings.steps_per_call)
+    with self.loop.compiling(evaluate, f'the evaluation ({name})'):
+      return steps.measure(evaluate, state, self.data[part], feed, settings.steps_per_call)
 
 
 class _Runner(NamedTuple):

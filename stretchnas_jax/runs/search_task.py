@@ -18,7 +18,7 @@ from stretchnas_jax.data.batches import opening
 from stretchnas_jax.data.batches.examples import Batch
 from stretchnas_jax.learning.state import Arch
 from stretchnas_jax.networks import initializers, sizes
-from stretchnas_jax.runs import build, combinations, commands, history, steps
+from stretchnas_jax.runs import build, combinations, commands, history, screen, steps
 from stretchnas_jax.runs import plan as plan_lib
 from stretchnas_jax.runs.parts import Parts
 from stretchnas_jax.runs.runner import Run
@@ -86,8 +86,11 @@ def compile_programs(plan: Plan) -> Programs:
   search, devices = plan.objects.search, plan.settings.devices
   step = steps.compile_step(search.step, _batch_of, plan.feeds.train, devices)
   evaluate = steps.compile_evaluation(search.evaluate, plan.feeds.val, devices)
+  cell = steps.compile_evaluation(search.evaluate, plan.feeds.val, devices)
   return Programs(
-    initializers.compiled(functools.partial(first_position, search)), step, {'val': evaluate}
+    initializers.compiled(functools.partial(first_position, search)),
+    step,
+    {'val': evaluate, screen.CELL: cell},
   )
 
 
@@ -129,8 +132,9 @@ def _end_epoch(run: Run, state: Any, line: dict) -> tuple[dict, dict]:
   loop.lines[history.SCORES].append({**at, **scores})
   found, notes = search.decode(arch, line['step'], control)
   loop.lines['genotypes.jsonl'].append({**at, 'genotype': found.to_dict(), 'notes': notes})
-  loop.progress.message(genotype_lib.summary(found).replace('\n', ' | '))
-  return more, {'val': val['accuracy'], 'r': more['penalty']}
+  more |= screen.cell_accuracy(run, state, line['epoch'], found)
+  row = screen.search_row(run, line | more, found, (strength, edge_scores, arch.beta))
+  return more, {'val': val['accuracy'], 'r': more['penalty'], 'row': row}
 
 
 def _architecture_metrics(
@@ -201,6 +205,7 @@ def _report(run: Run, result: dict) -> str:
   return '\n'.join(
     [
       genotype_lib.summary(found),
+      *screen.last_words(run),
       f'validation accuracy {result["val_accuracy"]:.4f}; r(beta) {penalty:.3g}, {state}; {pruned}',
       f'{result["seconds"]:.0f} s; the cell is in {file}, drawn in cells.svg',
       f'train it: {train}',

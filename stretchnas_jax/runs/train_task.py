@@ -12,7 +12,7 @@ from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import genotype as genotype_lib
 from stretchnas_jax.learning import training as training_lib
 from stretchnas_jax.networks import initializers
-from stretchnas_jax.runs import commands, json_files, steps, train_plan
+from stretchnas_jax.runs import commands, json_files, screen, steps, train_plan
 from stretchnas_jax.runs.runner import Run
 from stretchnas_jax.runs.task import Plan, Programs, Task
 from stretchnas_jax.views import cells
@@ -143,7 +143,7 @@ def _end_epoch(run: Run, state: Any, line: dict) -> tuple[dict, dict]:
   if due and run.plan.feeds.test is not None:
     more |= _measure(run, 'test', state, names)
     shown['test'] = more['test_accuracy']
-  return more, shown
+  return more, {**shown, 'row': screen.training_row(line | more, train.epochs)}
 
 
 def _measured(plan: Plan) -> tuple[str, ...]:
