@@ -9,7 +9,7 @@ import pytest
 from stretchnas_jax.cells import decidedness, genotype, relaxation, search_course, topology
 from stretchnas_jax.cells.decidedness import CLEAR, EDGES, OPERATION, Choice, Judgement
 from stretchnas_jax.cells.search_course import Epoch
-from stretchnas_jax.cells.space import CELL_TYPES, darts_space
+from stretchnas_jax.cells.space import CELL_TYPES, darts_space, nas_bench_201
 
 SPACE = darts_space(3)
 TABLES = {
@@ -162,3 +162,20 @@ def test_a_line_is_crossed_once(count, last, words):
 def test_a_quiet_course_has_no_warning():
   assert search_course.warnings([]) == {} and search_course.crossed([]) == ()
   assert search_course.warnings(course(5)) == {}
+
+
+def test_a_space_with_one_input_and_one_type_of_cell_is_judged():
+  space = nas_bench_201()
+  table = topology.output_subsets(space.graph)
+  draw = np.random.default_rng(0)
+  strength = {'normal': draw.dirichlet(np.ones(space.num_operations), 6)}
+  beta = {'normal': draw.normal(size=table.mask.shape)}
+  kept = np.asarray(topology.select(beta['normal'], table))
+  edges = [edge for edge, stays in zip(space.graph.edges, kept) if stays]
+  reached = [(src, dst) for src, dst in edges if src == 0 or any(e[1] == src for e in edges)]
+  found = decidedness.judge(
+    space.graph.edges, space.primitives, table, strength, {'normal': np.ones(6)}, beta,
+    {'normal': [('nor_conv_3x3', *edge) for edge in reached]},
+  )  # fmt: skip
+  assert {choice.cell for choice in found.choices} == {'normal'}
+  assert len(found.of(OPERATION)) == len(reached)

@@ -101,7 +101,7 @@ def test_the_mixture_of_a_cell_computes_its_operations_alone():
   search, state = search_of(net)
   space = net.space
   cell, _ = scores_of(run_of(None), 0)
-  mixture = evaluation.mixture_of(space, cell)
+  mixture = evaluation.mixture_of(space, cell.to_dict())
   for kind in CELL_TYPES:
     assert mixture.op_weights[kind].sum() == len(getattr(cell, kind))
     for op, *ends in getattr(cell, kind):

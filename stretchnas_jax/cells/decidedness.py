@@ -13,7 +13,7 @@ from jaxtyping import Float
 from stretchnas_jax.cells import decoding, topology
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.graph import Edge
-from stretchnas_jax.cells.space import CELL_TYPES, CellEdge
+from stretchnas_jax.cells.space import CellEdge
 
 CLEAR = 0.1
 """The lead, in shares from 0 to 1, with which a choice counts as decided."""
@@ -117,8 +117,8 @@ def judge(
     The choices. Edges that were pruned, and their nodes, do not count.
   """
   found: list[Choice] = []
-  for cell in CELL_TYPES:
-    kept = [(str(op), int(src), int(dst)) for op, src, dst in cells[cell]]
+  for cell in strength:
+    kept = [(str(op), int(src), int(dst)) for op, src, dst in cells[cell] if op != 'none']
     shares = shares_of(strength[cell], primitives)
     found += _operations(cell, edges, primitives, shares, kept)
     chosen = {(src, dst) for _, src, dst in kept}
@@ -239,7 +239,8 @@ def _follow_codes(
   """Tells whether the edges of a cell are those of the most probable codes, after pruning."""
   best = np.where(table.mask, np.asarray(beta), -np.inf).argmax(1)
   codes = np.asarray(table.codes)[np.arange(len(best)), best].any(0)
-  pruned, _ = decoding.prune([('', *edge) for edge, stays in zip(edges, codes) if stays])
+  found = [('', *edge) for edge, stays in zip(edges, codes) if stays]
+  pruned, _ = decoding.prune(found, min(dst for _, dst in edges))
   return {(src, dst) for _, src, dst in pruned} == chosen
 
 
@@ -251,7 +252,8 @@ def _codes(
   chosen: set[Edge],
 ) -> list[Choice]:
   """Returns the choice of a code by each node of the decoded cell."""
-  found, reached = [], {0, 1} | {dst for _, dst in chosen}
+  inputs = range(min(dst for _, dst in edges))
+  found, reached = [], {*inputs, *(dst for _, dst in chosen)}
   probs = code_shares(beta, table)
   side, direction = (0, 'out of') if table.by == 'source' else (1, 'into')
   for codes, mask, row in zip(np.asarray(table.codes), np.asarray(table.mask), probs):

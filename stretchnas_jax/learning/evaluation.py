@@ -1,14 +1,14 @@
 """The evaluation of a search: of its supernet, or of one cell with the weights of the supernet."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
 from stretchnas_jax.cells.arrays import AnyArray
-from stretchnas_jax.cells.genotype import Genotype
-from stretchnas_jax.cells.space import CELL_TYPES, SearchSpace
+from stretchnas_jax.cells.space import SearchSpace
 from stretchnas_jax.data.batches.examples import Examples
 from stretchnas_jax.learning import losses
 from stretchnas_jax.learning.search_parts import SearchParts
@@ -27,18 +27,18 @@ class Mixture(NamedTuple):
   edge_scores: dict[str, Float[AnyArray, ' E']]
 
 
-def mixture_of(space: SearchSpace, cell: Genotype) -> Mixture:
+def mixture_of(space: SearchSpace, cell: Mapping[str, Any]) -> Mixture:
   """Returns the mixture that computes a decoded cell alone: its weights and scores are 0 or 1.
 
   Args:
     space: the search space.
-    cell: its edges and operations are those of the space.
+    cell: as `Genotype.to_dict` has it; its edges and operations are those of the space.
   """
   edges, names = list(space.graph.edges), list(space.primitives)
   weights, scores = {}, {}
-  for kind in CELL_TYPES:
+  for kind in space.cell_types:
     weights[kind] = np.zeros((len(edges), len(names)), np.float32)
-    for op, *ends in getattr(cell, kind):
+    for op, *ends in cell[kind]:
       weights[kind][edges.index(tuple(ends)), names.index(op)] = 1
     scores[kind] = weights[kind].max(1)
   return Mixture(weights, scores)

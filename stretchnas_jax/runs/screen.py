@@ -35,7 +35,7 @@ def cell_accuracy(run: Any, state: SearchState, epoch: int, cell: Genotype) -> d
   every = config.log.cell_every
   if not every or epoch % every:
     return {}
-  mixture = evaluation.mixture_of(run.plan.objects.net.space, cell)
+  mixture = evaluation.mixture_of(run.plan.objects.net.space, cell.to_dict())
   mixture = run.plan.settings.devices.replicate(mixture)
   return {'cell_accuracy': run.measure('val', state._replace(arch=mixture), CELL)['accuracy']}
 
