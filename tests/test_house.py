@@ -183,6 +183,15 @@ CONFIGS = {
   'milenas_sc_imagenet': [()],
   'own_parts': [()],
   'pc_darts_cifar10': [(), ('sc',)],
+  'own_method': [()],
+  'snas_cifar10': [(), ('sc',)],
+  'gdas_cifar10': [(), ('sc',)],
+  'fair_darts_cifar10': [(), ('sc',)],
+  'beta_darts_cifar10': [(), ('sc',)],
+  'proxyless_cifar10': [(), ('sc',)],
+  's1': [('first',), ('second',), ('sc',)],
+  's2': [('first',), ('sc',)],
+  's3': [('first',), ('sc',)],
 }
 
 
@@ -222,7 +231,7 @@ def test_every_search_config_is_valid_and_builds(name, args):
   )
   has_rows = config.topology.kind != 'none'
   assert (len(table.mask) > 0) == has_rows
-  assert ('none' in net.space.primitives) == config.space.with_none
+  assert ('none' in net.space.primitives) == (config.space.with_none or config.space.name == 's3')
 
 
 @pytest.mark.parametrize('name, arg', [('darts_cifar10', 'third'), ('milenas_sc_cifar10', '9')])

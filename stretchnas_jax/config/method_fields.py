@@ -9,7 +9,9 @@ SPACE = {
   'space.num_intermediate': Field(
     4, 'S, nodes of a cell between its inputs and its output', whole(1, 10)
   ),
-  'space.with_none': Field(False, 'whether none is among the operations, as in DARTS'),
+  'space.with_none': Field(
+    False, 'whether none is among the operations of the space darts, as in DARTS'
+  ),
 }
 
 METHOD = {

@@ -116,11 +116,6 @@ _REFUSALS = (
     ),
   ),
   _Refusal(
-    ('space',),
-    lambda c: c.space.with_none and c.space.name in ('s1', 's2', 's4'),
-    lambda c: f'space.with_none with space.name={c.space.name}: that space has no none',
-  ),
-  _Refusal(
     (),
     lambda c: c.search.warmup_epochs >= c.search.epochs,
     lambda c: (

@@ -1,0 +1,38 @@
+"""GDAS (Dong and Yang 2019) on CIFAR-10: each pass computes one sampled operation of each edge.
+
+The weights move first, then alpha, each with a draw of its own; T falls from 10 to 0.1 over 250
+epochs. A node keeps the two strongest pairs of edge and operation, which may share an edge. `sc`
+takes stretchable cells: without `none`, with the codes of beta decoded.
+
+Published test error: no figure of the paper could be checked. Users who trained its published cell
+report 2.89 +- 0.05 % (AutoDL-Projects, thread 57).
+
+Deviations from the authors' code, AutoDL-Projects: its forward pass adds the weights of operations
+that were not sampled as plain numbers, so that their alpha has a gradient without meaning; a later
+form of the code drops them, and so do we. Its convolutions have biases before batch norm, which
+takes them out again. It has batch norm and ReLU before the global mean, and none after pools.
+
+    python -m stretchnas_jax.search --config=gdas_cifar10 --workdir=runs/gdas
+"""
+
+from ml_collections import ConfigDict
+
+from stretchnas_jax import config as config_lib
+
+
+def get_config(cells: str = 'darts') -> ConfigDict:
+  """Returns the config of a search with GDAS, with `sc` over stretchable cells."""
+  if cells not in ('darts', 'sc'):
+    raise ValueError(f'the cells after the colon are {cells!r}; they must be darts or sc')
+  config = config_lib.search_config()
+  config.relaxation.update({'kind': 'gdas', 'temperature': 10.0, 'final_temperature': 0.1})
+  config.relaxation.annealing = 'linear'
+  config.rule.weights_first = True
+  config.model.num_layers = 6
+  config.search.update({'epochs': 250, 'batch_size': 256})
+  config.weights.update({'nesterov': True, 'weight_decay': 5e-4})
+  if cells == 'darts':
+    config.data.split = 'two_way'
+    config.space.with_none = True
+    config.topology.kind, config.decoding.kind = 'none', 'pairs'
+  return config

@@ -1,0 +1,37 @@
+"""ProxylessNAS' binary gates (Cai et al. 2019) on DARTS' space and CIFAR-10.
+
+Each pass draws one operation of each edge by its probability. Alpha gets the gradients of all
+probabilities, straight through, in every fifth step. It rests in the first quarter of the epochs,
+while sampled paths train. `sc` takes stretchable cells: without `none`, with the codes of beta.
+
+Published test error: none for this space; the paper has another space and another network.
+
+Deviations from the authors' code: the space is that of DARTS, and so are the epochs of a step, the
+optimizer and the learning rate of the weights. Gates are full, all operations of a sampled edge
+have a gradient; the form with two paths saves memory that one array of operations does not take.
+Warm-up and search are one cosine. An expected cost joins with penalty.cost, with the factor 0.2 in
+the code; it is relative to the cost at the start.
+
+    python -m stretchnas_jax.search --config=proxyless_cifar10 --workdir=runs/proxyless
+"""
+
+from ml_collections import ConfigDict
+
+from stretchnas_jax import config as config_lib
+
+
+def get_config(cells: str = 'darts') -> ConfigDict:
+  """Returns the config of a search with binary gates, with `sc` over stretchable cells."""
+  if cells not in ('darts', 'sc'):
+    raise ValueError(f'the cells after the colon are {cells!r}; they must be darts or sc')
+  config = config_lib.search_config()
+  config.relaxation.update({'kind': 'straight_through', 'noise': False})
+  config.search.update({'epochs': 160, 'arch_every': 5})
+  # 40 epochs, or the same share of a shorter search.
+  config.search.warmup_epochs = config.search.get_oneway_ref('epochs') // 4
+  config.alpha.update({'learning_rate': 1e-3, 'b1': 0.0, 'weight_decay': 0.0})
+  if cells == 'darts':
+    config.data.split = 'two_way'
+    config.space.with_none = True
+    config.topology.kind = 'none'
+  return config

@@ -1,0 +1,29 @@
+"""The spaces of RobustDARTS: their operations, and the weights of their search networks."""
+
+import numpy as np
+import pytest
+
+from stretchnas_jax.cells import spaces
+from stretchnas_jax.networks import sizes
+
+
+def test_each_edge_of_s1_has_two_operations_of_its_own():
+  own = spaces.s1()
+  for cell in ('normal', 'reduce'):
+    np.testing.assert_array_equal(own.allowed[cell].sum(1), 2)
+  name = lambda cell, edge: {
+    own.primitives[o] for o in np.flatnonzero(own.allowed[cell][own.graph.edges.index(edge)])
+  }
+  assert name('normal', (0, 2)) == {'skip_connect', 'dil_conv_3x3'}
+  assert name('normal', (4, 5)) == {'dil_conv_3x3', 'dil_conv_5x5'}
+  assert name('normal', (2, 3)) == {'skip_connect', 'dil_conv_3x3'}
+  assert name('reduce', (0, 2)) == {'max_pool_3x3', 'avg_pool_3x3'}
+  assert name('reduce', (1, 4)) == {'max_pool_3x3', 'sep_conv_3x3'}
+
+
+@pytest.mark.parametrize(
+  'make, weights', [(spaces.s1, 405_146), (spaces.s2, 665_466), (spaces.s3, 665_466)]
+)
+def test_the_search_networks_have_the_weights_of_the_authors(make, weights):
+  found = sizes.count_supernet_params(make(), channels=16, num_layers=8, num_classes=10)
+  assert found == weights
