@@ -61,6 +61,7 @@ setup(
     # jobs on a Slurm cluster; charts
     'experiments': ['submitit>=1.5', 'matplotlib>=3.9'],
     'nasbench': NASBENCH,
+    'docs': ['furo>=2024.8', 'myst-nb>=1.1', 'sphinx>=7.4'],
     'tf': ['tensorflow-cpu'],
   },
   entry_points={'console_scripts': ['stretchnas = stretchnas_jax.cli.app:main']},

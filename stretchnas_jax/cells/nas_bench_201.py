@@ -1,10 +1,7 @@
 """The table of NAS-Bench-201: true accuracies of cells, without a training (Dong & Yang 2020).
 
 Others have trained every cell of this search space. So a look-up takes microseconds, and tells how
-good the cell of a search is:
-
-    nas_bench_201.accuracy('|nor_conv_3x3~0|+|none~0|skip_connect~1|+|...|'), in percent
-    nas_bench_201.rank(...), of the 15,625 cells
+good the cell of a search is: `accuracy(cell)` in percent, and `rank(cell)` among the 15,625 cells.
 
 Every table says whose numbers it holds, see `load`.
 """
