@@ -2,6 +2,7 @@
 
 import importlib.util
 import itertools
+import json
 import pickle
 import sys
 import types
@@ -10,8 +11,9 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from stretchnas_jax.cells import nas_bench_201, nas_bench_table
+from stretchnas_jax.cells import genotype, nas_bench_201, nas_bench_table
 from stretchnas_jax.cells.nas_bench_201 import Cell
+from stretchnas_jax.views import cells as svg
 
 TEXT = '|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|'
 HAS_PACKAGE = importlib.util.find_spec('analognasbench') is not None
@@ -204,3 +206,15 @@ def test_a_wrong_row_of_a_users_table_is_named(tmp_path, text, fault):
 def test_a_table_that_is_not_there_is_named(tmp_path):
   with pytest.raises(ValueError, match='mine.csv is not a file; see docs/nas_bench_201.md'):
     nas_bench_201.load(tmp_path / 'mine.csv')
+
+
+def test_a_cell_goes_to_json_and_back_and_is_drawn():
+  cell = nas_bench_201.from_text(TEXT)
+  assert json.loads(genotype.to_json(cell)) == {'nas_bench_201': TEXT}
+  assert genotype.from_fields(cell.to_dict()) == cell
+  assert TEXT in genotype.summary(cell)
+  drawing = svg.svg(cell)
+  assert drawing.count('nor_conv') == 2 and 'reduction' not in drawing
+  assert svg.svg(Cell(('none',) * 6))
+  with pytest.raises(ValueError, match="an object of the field 'nas_bench_201', a text, alone"):
+    genotype.from_fields({'nas_bench_201': 3})

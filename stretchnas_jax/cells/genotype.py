@@ -1,6 +1,7 @@
 """Genotypes, the results of searches: two cells as lists of operations on edges."""
 
 import dataclasses
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, SupportsIndex
 
@@ -140,6 +141,18 @@ def derive(
   return Genotype(**fields), tuple(notes)
 
 
+def from_fields(fields: Any, operations: Sequence[str] = ()) -> AnyGenotype:
+  """Builds the result of a search from its JSON form; ValueError names a wrong field.
+
+  Args:
+    fields: of `Genotype.to_dict`, or of a cell of NAS-Bench-201.
+    operations: as for `Genotype.from_dict`.
+  """
+  if isinstance(fields, dict) and nas_bench_cells.KEY in fields:
+    return nas_bench_cells.from_dict(fields)
+  return Genotype.from_dict(fields, operations)
+
+
 def from_darts_text(text: str, operations: Sequence[str] = ()) -> Genotype:
   """Parses the `Genotype(normal=[('sep_conv_3x3', 1), ...], ...)` that papers and peers print.
 
@@ -236,13 +249,17 @@ def read_form(text: str, name: str | None = None, operations: Sequence[str] = ()
   return Reading(Genotype.from_dict(found.fields, operations), found.form, found.notes)
 
 
-def to_json(genotype: Genotype) -> str:
+def to_json(genotype: AnyGenotype) -> str:
   """Returns the native form, for any number of edges, with an edge a line."""
+  if isinstance(genotype, nas_bench_cells.Cell):
+    return json.dumps(genotype.to_dict()) + '\n'
   return genotype_text.write_json(vars(genotype))
 
 
-def summary(genotype: Genotype) -> str:
-  """Returns two lines for a log: a cell each, with the terms of its nodes, depth and width."""
+def summary(genotype: AnyGenotype) -> str:
+  """Returns a line of a log for each cell: terms of its nodes, depth and width, or its text."""
+  if isinstance(genotype, nas_bench_cells.Cell):
+    return f'cell    {nas_bench_cells.to_text(genotype)}'
   lines = []
   for cell in space_lib.CELL_TYPES:
     edges, concat = getattr(genotype, cell), getattr(genotype, f'{cell}_concat')

@@ -8,6 +8,7 @@ edges carries one of five operations, so that there are 15,625 cells. The field 
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from stretchnas_jax.cells import space as space_lib
 from stretchnas_jax.cells.graph import Edge
@@ -20,6 +21,9 @@ EDGES: tuple[Edge, ...] = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 """The six edges `(src, dst)`, in the order of the text."""
 
 NUM_CELLS = len(OPERATIONS) ** len(EDGES)
+
+KEY = 'nas_bench_201'
+"""The name of the text in the JSON form of a cell."""
 
 _EXAMPLE = '|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_3x3~2|'
 _NODE = re.compile(r'\|(?:[^|~]+~[0-9]\|)+')
@@ -50,6 +54,16 @@ class Cell:
           f'the operation {name[:40]!r} is not in NAS-Bench-201; '
           f'{space_lib.meant(name, OPERATIONS)}'
         )
+
+  @property
+  def edges(self) -> tuple[CellEdge, ...]:
+    """Returns the edges `(operation, src, dst)` that carry an operation other than `none`."""
+    pairs = zip(self.operations, EDGES)
+    return tuple((name, src, dst) for name, (src, dst) in pairs if name != 'none')
+
+  def to_dict(self) -> dict[str, str]:
+    """Returns the content of the JSON form: the text under the name of the space."""
+    return {KEY: to_text(self)}
 
   @property
   def code(self) -> int:
@@ -136,6 +150,17 @@ def decoded(edges: Iterable[CellEdge]) -> tuple[Cell, tuple[str, ...]]:
   cell = from_edges(edges)
   note = 'no path leads from the input to the output: the network is constant'
   return cell, () if cell.has_path else (note,)
+
+
+def from_dict(fields: Any) -> Cell:
+  """Returns the cell of a JSON form; ValueError where it is no such form.
+
+  Args:
+    fields: a dict with the text of a cell under the name `nas_bench_201`, and nothing else.
+  """
+  if not isinstance(fields, dict) or set(fields) != {KEY} or not isinstance(fields[KEY], str):
+    raise ValueError(f'a cell of NAS-Bench-201 is an object of the field {KEY!r}, a text, alone')
+  return from_text(fields[KEY])
 
 
 def to_text(cell: Cell) -> str:

@@ -6,7 +6,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.cells import nas_bench_cells
+from stretchnas_jax.cells.genotype import AnyGenotype
 from stretchnas_jax.views import cell_layout
 from stretchnas_jax.views.boxes import Bezier, Box, Node
 
@@ -88,11 +89,11 @@ class Picture(NamedTuple):
   labels: list[Label]
 
 
-def picture(genotype: Genotype, title: str | None = None) -> Picture:
+def picture(genotype: AnyGenotype, title: str | None = None) -> Picture:
   """Builds the picture of a genotype: the normal cell above the reduction cell.
 
   Args:
-    genotype: the two cells.
+    genotype: the two cells, or one of NAS-Bench-201.
     title: a line above both, or None.
 
   Returns:
@@ -105,6 +106,10 @@ def picture(genotype: Genotype, title: str | None = None) -> Picture:
     top += _HEADING + 4
   right = 2 * _MARGIN + max((_text_width(h.text, h.size) for h in headings), default=0)
   parts = Picture(right, top, headings, [], [], [])
+  if isinstance(genotype, nas_bench_cells.Cell):
+    output = nas_bench_cells.EDGES[-1][1]
+    concat = (output,) if any(target == output for _, _, target in genotype.edges) else ()
+    return _with_cell(parts, 'cell of NAS-Bench-201', genotype.edges, concat, ('k-1',))
   parts = _with_cell(parts, 'normal cell', genotype.normal, genotype.normal_concat)
   return _with_cell(parts, 'reduction cell', genotype.reduce, genotype.reduce_concat)
 
@@ -120,11 +125,23 @@ def arrow_head(x: float, y: float) -> list[tuple[float, float]]:
 
 
 def _with_cell(
-  parts: Picture, name: str, edges: Sequence[tuple[str, int, int]], concat: Sequence[int]
+  parts: Picture,
+  name: str,
+  edges: Sequence[tuple[str, int, int]],
+  concat: Sequence[int],
+  inputs: Sequence[str] = ('k-2', 'k-1'),
 ) -> Picture:
-  """Returns a picture with one more cell below everything else; extends the lists of `parts`."""
+  """Returns a picture with one more cell below everything else; extends the lists of `parts`.
+
+  Args:
+    parts: the picture so far.
+    name: the heading.
+    edges: `(operation, src, dst)`.
+    concat: the nodes that the output holds.
+    inputs: the indices of the inputs, nodes 0 and so on.
+  """
   parts.headings.append(Heading(_MARGIN, parts.height + 10, name, _TITLE_SIZE))
-  layout = _cell_layout(edges, concat)
+  layout = _cell_layout(edges, concat, len(inputs))
   top = parts.height + _HEADING - _MARGIN
   names = [operation for operation, _, _ in edges]
   # Grey lines come first, so that coloured ones lie above them.
@@ -136,25 +153,26 @@ def _with_cell(
     box.y += top
   for node, box in layout.nodes.items():
     unused = node not in concat and not box.after
-    parts.nodes.append(_drawn_node(node, box, unused))
+    parts.nodes.append(_drawn_node(node, box, unused, inputs))
   for i, box in sorted(layout.labels.items()):
     parts.labels.append(Label(box, names[i], _colour_of(names[i])))
   return parts._replace(width=max(parts.width, layout.width), height=top + layout.height)
 
 
 def _cell_layout(
-  edges: Sequence[tuple[str, int, int]], concat: Sequence[int]
+  edges: Sequence[tuple[str, int, int]], concat: Sequence[int], num_inputs: int
 ) -> cell_layout.Layout:
   """Lays out the edges of a cell, and after them the links from `concat` to the output."""
   links: list[tuple[Node, Node]] = [(source, target) for _, source, target in edges]
   links += [(node, _OUTPUT) for node in concat]
   inner = {node for _, source, target in edges for node in (source, target)}
-  nodes: list[Node] = [*sorted({0, 1} | inner), _OUTPUT]
+  nodes: list[Node] = [*sorted({*range(num_inputs)} | inner), _OUTPUT]
+  wide = {*range(num_inputs), _OUTPUT}
   label_widths: list[float | None] = [_text_width(name, FONT_SIZE) + 8 for name, _, _ in edges]
   label_widths += [None] * len(concat)
   return cell_layout.lay_out(
     links,
-    {node: (40.0 if node in (0, 1, _OUTPUT) else 28.0, 28.0) for node in nodes},
+    {node: (40.0 if node in wide else 28.0, 28.0) for node in nodes},
     label_widths,
     label_height=_LABEL_HEIGHT,
     margin=_MARGIN,
@@ -166,12 +184,12 @@ def _moved_down(pieces: list[Bezier], distance: float) -> list[Bezier]:
   return [[(x, y + distance) for x, y in piece] for piece in pieces]
 
 
-def _drawn_node(node: Node, box: Box, unused: bool) -> DrawnNode:
+def _drawn_node(node: Node, box: Box, unused: bool, inputs: Sequence[str]) -> DrawnNode:
   """Returns the look of a node; one whose output nothing uses is dashed."""
   if node == _OUTPUT:
     return DrawnNode(box, _FILLS['output'], False, 'c', 'k')
-  if node in (0, 1):
-    return DrawnNode(box, _FILLS['input'], unused, 'c', f'k-{2 - node}')
+  if isinstance(node, int) and node < len(inputs):
+    return DrawnNode(box, _FILLS['input'], unused, 'c', inputs[node])
   return DrawnNode(box, _FILLS['node'], unused, str(node), '')
 
 

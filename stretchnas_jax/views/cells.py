@@ -3,25 +3,25 @@
 import os
 import pathlib
 
-from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.cells.genotype import AnyGenotype
 from stretchnas_jax.machine import files
 from stretchnas_jax.views.cell_picture import picture
 from stretchnas_jax.views.png import to_png
 from stretchnas_jax.views.svg import to_svg
 
 
-def svg(genotype: Genotype, title: str | None = None) -> str:
+def svg(genotype: AnyGenotype, title: str | None = None) -> str:
   """Returns both cells as a self-contained SVG document.
 
   Args:
-    genotype: the two cells; equal genotypes give the same bytes.
+    genotype: the two cells, or one of NAS-Bench-201; equal genotypes give the same bytes.
     title: a line above both cells, or None.
   """
   return to_svg(picture(genotype, title))
 
 
 def png(
-  genotype: Genotype, path: str | pathlib.Path, title: str | None = None, scale: int = 2
+  genotype: AnyGenotype, path: str | pathlib.Path, title: str | None = None, scale: int = 2
 ) -> None:
   """Writes both cells as a PNG file.
 
