@@ -153,10 +153,10 @@ def decoded(edges: Iterable[CellEdge]) -> tuple[Cell, tuple[str, ...]]:
 
 
 def from_dict(fields: Any) -> Cell:
-  """Returns the cell of a JSON form; ValueError where it is no such form.
+  """Returns the cell of a JSON form, or raises ValueError.
 
   Args:
-    fields: a dict with the text of a cell under the name `nas_bench_201`, and nothing else.
+    fields: a dict with one item, the text of a cell under the name `nas_bench_201`.
   """
   if not isinstance(fields, dict) or set(fields) != {KEY} or not isinstance(fields[KEY], str):
     raise ValueError(f'a cell of NAS-Bench-201 is an object of the field {KEY!r}, a text, alone')
