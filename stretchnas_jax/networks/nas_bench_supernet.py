@@ -43,6 +43,9 @@ class NasBenchSupernet(nn.Module):
     dtype: the type of the computation. Parameters, statistics, weights and logits are float32.
     axis_name: the parallel axis over which batch statistics are taken, or None.
     batch_norm: the rule of running averages, as for `Supernet`.
+    auxiliary_skip: False; this network has none.
+    sparse: not used; every operation is computed.
+    final_norm: False; the macro network has its own before the mean.
     partial_channels: K. Operations see the first C / K channels of a node. The others go past them,
       times the edge score, and each node's channels are shuffled (PC-DARTS, Xu et al. 2020).
   """
@@ -59,6 +62,9 @@ class NasBenchSupernet(nn.Module):
   axis_name: str | None = None
   batch_norm: str = 'corrected'
   partial_channels: int = 1
+  auxiliary_skip: bool = False
+  sparse: bool = False
+  final_norm: bool = False
 
   def __post_init__(self) -> None:
     checks.check_size('channels', self.channels)
@@ -66,6 +72,8 @@ class NasBenchSupernet(nn.Module):
     checks.check_size('num_classes', self.num_classes)
     checks.check_size('partial_channels', self.partial_channels)
     checks.check_choice('stem', self.stem, ('cifar',))
+    if self.auxiliary_skip or self.final_norm:
+      raise ValueError('the network of NAS-Bench-201 has no auxiliary_skip and no final_norm')
     checks.check_choice('form', self.form, ('auto', *FORMS))
     checks.check_choice('batch_norm', self.batch_norm, batch_norm_lib.RULES)
     if self.channels % self.partial_channels:

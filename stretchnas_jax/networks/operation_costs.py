@@ -22,6 +22,7 @@ from stretchnas_jax.networks import costs, operations, own_operations
 from stretchnas_jax.networks.fixed_cell import FixedCell
 from stretchnas_jax.networks.layers import Style
 from stretchnas_jax.networks.network import FixedNetwork
+from stretchnas_jax.networks.search_network import SearchNetwork
 from stretchnas_jax.networks.supernet import Supernet
 
 COSTS = ('macs', 'params')
@@ -64,7 +65,7 @@ class _Layer(NamedTuple):
 
 
 def operation_costs(
-  net: Supernet, image_shape: tuple[int, ...], kind: str = 'macs'
+  net: SearchNetwork, image_shape: tuple[int, ...], kind: str = 'macs'
 ) -> OperationCosts:
   """Reads off the costs of all operations of a search network, as a fixed cell would have them.
 
@@ -76,6 +77,8 @@ def operation_costs(
   Returns:
     The costs.
   """
+  if not isinstance(net, Supernet):
+    raise ValueError('a penalty or a budget of costs needs the space of DARTS, not NAS-Bench-201')
   graph = net.space.graph
   nodes = tuple(range(2, graph.num_nodes))
   edges = [(_POOL, 0, node) for node in nodes]

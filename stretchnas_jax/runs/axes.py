@@ -10,13 +10,14 @@ from stretchnas_jax.cells.decoding import Decoding
 from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.learning import bilevel, penalties, timetable
 from stretchnas_jax.networks import operation_costs
-from stretchnas_jax.networks.supernet import Supernet
+from stretchnas_jax.networks.search_network import SearchNetwork
 
 SPACES = {
   'darts': lambda c: space.darts_space(c.num_intermediate, with_none=c.with_none),
   's1': lambda c: spaces.s1(),
   's2': lambda c: spaces.s2(c.num_intermediate),
   's3': lambda c: spaces.s3(c.num_intermediate),
+  'nas_bench_201': lambda c: space.nas_bench_201(with_none=c.with_none),
   's4': lambda c: spaces.s4(c.num_intermediate),
 }
 
@@ -101,7 +102,10 @@ def decoding_of(config: ConfigDict) -> Decoding | dict[str, Decoding] | None:
 
 
 def penalties_of(
-  config: ConfigDict, net: Supernet, table: topology.TopologyTable, image_shape: tuple[int, ...]
+  config: ConfigDict,
+  net: SearchNetwork,
+  table: topology.TopologyTable,
+  image_shape: tuple[int, ...],
 ) -> tuple[penalties.Penalty, ...]:
   """Builds the penalties of a config beside r(beta).
 
@@ -129,7 +133,10 @@ def penalties_of(
 
 
 def expected_share(
-  config: ConfigDict, net: Supernet, table: topology.TopologyTable, image_shape: tuple[int, ...]
+  config: ConfigDict,
+  net: SearchNetwork,
+  table: topology.TopologyTable,
+  image_shape: tuple[int, ...],
 ) -> Callable[..., Any]:
   """Returns the expected cost of a mixture as a multiple of that without any preference.
 
@@ -146,7 +153,7 @@ def expected_share(
 
 
 def edge_probabilities(
-  config: ConfigDict, net: Supernet, table: topology.TopologyTable
+  config: ConfigDict, net: SearchNetwork, table: topology.TopologyTable
 ) -> Callable[..., Any]:
   """Returns the function from merged scores to the probability that an edge is in the cell.
 

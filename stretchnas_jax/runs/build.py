@@ -17,7 +17,13 @@ from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.data.datasets import encoded, loading, splits
 from stretchnas_jax.learning import bilevel, optimizers, training
 from stretchnas_jax.machine import parallel
-from stretchnas_jax.networks import network, running_averages, stems_and_heads, supernet
+from stretchnas_jax.networks import (
+  network,
+  running_averages,
+  search_network,
+  stems_and_heads,
+  supernet,
+)
 from stretchnas_jax.networks import sizes as sizes_lib
 from stretchnas_jax.runs import axes
 from stretchnas_jax.runs.parts import Parts
@@ -68,7 +74,7 @@ class SearchObjects(NamedTuple):
     search: the search as pure functions.
   """
 
-  net: supernet.Supernet
+  net: search_network.SearchNetwork
   table: topology.TopologyTable
   search: bilevel.Search
 
@@ -109,7 +115,7 @@ def search_objects(
   parts = parts or Parts()
   cells = parts.space or axes.SPACES[config.space.name](config.space)
   mixing = parts.relaxation or axes.relaxation_of(config, cells)
-  net = supernet.Supernet(
+  net = search_network.network_class(cells)(
     cells,
     config.model.channels,
     config.model.num_layers,
