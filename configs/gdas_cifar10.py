@@ -10,7 +10,7 @@ report 2.89 +- 0.05 % (AutoDL-Projects, thread 57).
 Deviations from the authors' code, AutoDL-Projects: its forward pass adds the weights of operations
 that were not sampled as plain numbers, so that their alpha has a gradient without meaning; a later
 form of the code drops them, and so do we. Its convolutions have biases before batch norm, which
-takes them out again. It has batch norm and ReLU before the global mean, and none after pools.
+takes them out again. Its pools have no batch norm; ours do.
 
     python -m stretchnas_jax.search --config=gdas_cifar10 --workdir=runs/gdas
 """
@@ -28,7 +28,7 @@ def get_config(cells: str = 'darts') -> ConfigDict:
   config.relaxation.update({'kind': 'gdas', 'temperature': 10.0, 'final_temperature': 0.1})
   config.relaxation.annealing = 'linear'
   config.rule.weights_first = True
-  config.model.num_layers = 6
+  config.model.num_layers, config.model.final_norm = 6, True
   config.search.update({'epochs': 250, 'batch_size': 256})
   config.weights.update({'nesterov': True, 'weight_decay': 5e-4})
   if cells == 'darts':

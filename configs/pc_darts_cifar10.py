@@ -26,7 +26,9 @@ def get_config(cells: str = 'darts') -> ConfigDict:
     raise ValueError(f'the cells after the colon are {cells!r}; they must be darts or sc')
   config = config_lib.search_config()
   config.model.partial_channels = 4
-  config.search.update({'batch_size': 256, 'warmup_epochs': 15})
+  config.search.batch_size = 256
+  # 15 epochs, or the same share of a shorter search.
+  config.search.warmup_epochs = config.search.get_oneway_ref('epochs') * 3 // 10
   config.weights.update({'learning_rate': 0.1, 'final_learning_rate': 0.0, 'schedule_by': 'epoch'})
   config.alpha.learning_rate = config.beta.learning_rate = 6e-4
   if cells == 'darts':

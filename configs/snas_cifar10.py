@@ -29,7 +29,7 @@ def get_config(cells: str = 'darts') -> ConfigDict:
   config.rule.kind = 'one_level'
   config.relaxation.update({'kind': 'gumbel', 'init_mean': 1.0, 'init_scale': 0.01})
   config.relaxation.update({'final_temperature': 0.03, 'annealing': 'linear_beyond'})
-  config.penalty.cost_logarithm = 1.5e-3
+  config.penalty.cost_logarithm, config.model.edge_drop = 1.5e-3, 0.3
   config.search.epochs = 150
   config.weights.schedule_by = 'epoch'
   config.alpha.clip_norm = 10.0

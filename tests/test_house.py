@@ -192,6 +192,8 @@ CONFIGS = {
   's1': [('first',), ('second',), ('sc',)],
   's2': [('first',), ('sc',)],
   's3': [('first',), ('sc',)],
+  's4': [('first',), ('sc',)],
+  'darts_minus_cifar10': [(), ('sc',)],
 }
 
 

@@ -22,7 +22,8 @@ def test_each_edge_of_s1_has_two_operations_of_its_own():
 
 
 @pytest.mark.parametrize(
-  'make, weights', [(spaces.s1, 405_146), (spaces.s2, 665_466), (spaces.s3, 665_466)]
+  'make, weights',
+  [(spaces.s1, 405_146), (spaces.s2, 665_466), (spaces.s3, 665_466), (spaces.s4, 624_506)],
 )
 def test_the_search_networks_have_the_weights_of_the_authors(make, weights):
   found = sizes.count_supernet_params(make(), channels=16, num_layers=8, num_classes=10)

@@ -1,6 +1,6 @@
 """The fields of a search that choose a method: a group for each axis, see docs/methods.md."""
 
-from stretchnas_jax.config.field import Field, above, at_least, whole
+from stretchnas_jax.config.field import Field, above, at_least, below, whole
 
 _RATE = above(0)
 
@@ -26,6 +26,9 @@ METHOD = {
   ),
   'model.final_norm': Field(
     False, 'batch norm and ReLU before the global mean of the supernet, as in DOTS and GDAS'
+  ),
+  'model.edge_drop': Field(
+    0.0, 'probability with which an image loses an edge of the supernet in training', below(1)
   ),
   'topology.kind': Field('output_subsets', 'which edges a cell may keep; see the topology tables'),
   'topology.k': Field(2, 'edges per node; used by k_subsets and none', whole(1)),

@@ -196,6 +196,8 @@ def knobs_of(
   if config.model.auxiliary_skip and config.model.auxiliary_annealing != 'constant':
     annealed = timetable.ANNEALINGS[config.model.auxiliary_annealing]
     found['auxiliary_skip'] = annealed(1.0, 0.0, epochs)
+  if config.model.edge_drop:
+    found['edge_drop'] = timetable.constant(config.model.edge_drop, 0.0, epochs)
   of_config = timetable.knobs(
     found, steps_per_epoch, config.search.warmup_epochs, config.search.arch_every
   )

@@ -116,6 +116,14 @@ _REFUSALS = (
     ),
   ),
   _Refusal(
+    ('space',),
+    lambda c: c.model.auxiliary_skip and c.space.name == 's4',
+    lambda c: (
+      'model.auxiliary_skip with space.name=s4: the auxiliary skip relieves a skip connection among '
+      'the operations, and this space has none'
+    ),
+  ),
+  _Refusal(
     (),
     lambda c: c.search.warmup_epochs >= c.search.epochs,
     lambda c: (
