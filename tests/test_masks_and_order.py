@@ -8,9 +8,10 @@ import optax
 import pytest
 from helpers import POOL_SPACE, pool_search, random_batch, random_state
 
-from stretchnas_jax.cells import graph, relaxation, space, topology
+from stretchnas_jax.cells import graph, relaxation, relaxations, space, topology
 from stretchnas_jax.learning import bilevel, optimizers
 from stretchnas_jax.learning.rules import weighted_sum
+from stretchnas_jax.machine import parallel
 
 EDGES, OPERATIONS = 5, 2
 MASK = np.ones((EDGES, OPERATIONS), bool)
@@ -161,6 +162,24 @@ def test_a_resting_architecture_costs_no_pass(key, unroll, first):
     jax.effects_barrier()
     counts.append(len(passes) // 2)  # two cell types
   assert counts == [1, 3]
+
+
+@pytest.mark.parametrize('unroll, backend', [(False, 'shard_map'), (True, 'pmap')])
+def test_devices_rest_and_move_together(key, unroll, backend):
+  """A gradient of alpha is a mean over devices, inside a branch that all of them take."""
+  rule = bilevel.first_order()._replace(weights_first=unroll)
+  search = pool_search(
+    rule, relaxation=relaxations.gdas(), knobs=lambda step: {'moves_arch': step % 2}, unroll=unroll
+  )
+  first, found = random_state(search), []
+  for chosen, devices in (('single', jax.devices()[:1]), (backend, jax.devices())):
+    step = parallel.data_parallel(search.step, backend=chosen, devices=devices)
+    state = parallel.replicate(jax.tree.map(jnp.array, first), chosen, devices)
+    for i in range(2):
+      state, metrics = step(state, random_batch(jax.random.key(i)), key)
+    found.append(jax.device_get((state, metrics)))
+  chex.assert_trees_all_close(*found, atol=2e-4, rtol=2e-3)
+  assert abs(found[0][0].arch.alpha['reduce'] - first.arch.alpha['reduce']).max() > 1e-5
 
 
 # ---- order ---------------------------------------------------------------------------------------

@@ -100,6 +100,7 @@ def test_operations_that_are_not_allowed_have_no_part_in_a_penalty(make, relaxed
   'kind, first, last, epochs, values',
   [
     ('linear_beyond', 1.0, 0.03, 150, {0: 1.0, 75: 0.515, 149: 0.0364667}),  # SNAS
+    ('linear_beyond', 1.0, 0.0, 50, {0: 1.0, 49: 0.02}),  # DARTS-
     ('linear', 10.0, 0.1, 250, {0: 10.0, 125: 10 - 9.9 * 125 / 249, 249: 0.1}),  # GDAS
     ('exponential', 10.0, 0.02, 20, {0: 10.0, 1: 7.2102, 10: 0.3797, 19: 0.02}),  # DOTS
     ('constant', 0.5, 9.0, 10, {0: 0.5, 9: 0.5}),

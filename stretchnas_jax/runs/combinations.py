@@ -119,8 +119,8 @@ _REFUSALS = (
     ('space',),
     lambda c: c.model.auxiliary_skip and c.space.name == 's4',
     lambda c: (
-      'model.auxiliary_skip with space.name=s4: the auxiliary skip relieves a skip connection among '
-      'the operations, and this space has none'
+      'model.auxiliary_skip with space.name=s4: the auxiliary skip relieves a skip connection '
+      'among the operations, and this space has none'
     ),
   ),
   _Refusal(
