@@ -27,7 +27,7 @@ def later(monkeypatch):
   def search_config() -> ConfigDict:
     config = before()
     config.relaxation.later = 1.0
-    config.budget = ConfigDict({'params': 0.0})
+    config.imagined = ConfigDict({'params': 0.0})
     return config
 
   monkeypatch.setattr(config_lib, 'search_config', search_config)
@@ -42,7 +42,7 @@ def with_later_fields(config: ConfigDict, **fields: float) -> ConfigDict:
   config = config.copy_and_resolve_references()
   with config.unlocked():
     config.relaxation.later = fields.get('later', 1.0)
-    config.budget = ConfigDict({'params': 0.0})
+    config.imagined = ConfigDict({'params': 0.0})
   return config
 
 

@@ -105,9 +105,10 @@ def parse(
   rest = _parse_flags(values, words, loaded, defaults)
   found: dict[str, Any] = {option.name: values[option.name].value for option in options}
   if 'workdir' in found:
-    if not found['workdir']:
+    if found['workdir']:
+      found['workdir'] = pathlib.Path(found['workdir'])
+    elif not found.get('dry-run'):
       raise ValueError('--workdir=DIR is required')
-    found['workdir'] = pathlib.Path(found['workdir'])
   if config:
     found['config'] = values['config'].value
     found['overrides'] = config_flags.override_values(values)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, config_dict
 
+from stretchnas_jax.config.decision_fields import DECISIONS
 from stretchnas_jax.config.field import Field, above, at_least, below, interval, size, whole
 from stretchnas_jax.config.method_fields import METHOD, SPACE
 
@@ -152,6 +153,7 @@ SEARCH = {
   'model.remat': Field(False, 'less memory, slower steps'),
   **METHOD,
   'search.epochs': Field(50, 'passes over the training part', whole(1)),
+  **DECISIONS,
   'search.batch_size': Field(64, _BATCH, whole(1)),
   'search.steps_per_call': _CALL,
   'search.unroll': Field(False, 'faster steps, longer compilation'),

@@ -1,7 +1,7 @@
 """A field of a config: its default, its meaning, and the check of its values."""
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from stretchnas_jax.config import names as names_lib
@@ -89,6 +89,11 @@ def interval() -> Check:
     return all(map(math.isfinite, value)) and value[0] < value[1]
 
   return Check(passes, 'two numbers, the smaller one first')
+
+
+def dicts() -> Check:
+  """Returns the check for a list of dicts."""
+  return Check(lambda value: all(isinstance(one, Mapping) for one in value), 'a list of dicts')
 
 
 def _is_pair(value: Any) -> bool:

@@ -30,6 +30,9 @@ METHOD = {
   'model.edge_drop': Field(
     0.0, 'probability with which an image loses an edge of the supernet in training', below(1)
   ),
+  'model.skip_dropout': Field(
+    0.0, "dropout of skip connections: P-DARTS' rate, which falls by epoch; 0: none", below(1)
+  ),
   'topology.kind': Field('output_subsets', 'which edges a cell may keep; see the topology tables'),
   'topology.k': Field(2, 'edges per node; used by k_subsets and none', whole(1)),
   'topology.by': Field(
@@ -37,6 +40,9 @@ METHOD = {
   ),
   'topology.include_empty': Field(True, 'whether output_subsets holds the empty subset'),
   'topology.penalty_weight': Field(10.0, 'lambda of Eq. 15, the weight of r(beta)', at_least(0)),
+  'topology.annealed': Field(
+    False, 'whether the temperature of the relaxation divides beta too, as in DOTS'
+  ),
   'relaxation.kind': Field('softmax', 'makes weights of operations from alpha'),
   'relaxation.temperature': Field(1.0, 'of the relaxation, at the start', _RATE),
   'relaxation.final_temperature': Field(1.0, 'at the end; unused by a constant one', _RATE),

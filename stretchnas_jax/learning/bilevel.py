@@ -38,7 +38,7 @@ from stretchnas_jax.learning.rules import (
 )
 from stretchnas_jax.learning.search_parts import Scores, SearchParts, StepInputs, Weights
 from stretchnas_jax.learning.second_order import virtual_step
-from stretchnas_jax.learning.state import Arch, Context, SearchState
+from stretchnas_jax.learning.state import AVERAGES_START, Arch, Context, SearchState
 from stretchnas_jax.networks import initializers
 from stretchnas_jax.networks.running_averages import settle
 from stretchnas_jax.networks.search_network import SearchNetwork
@@ -271,5 +271,7 @@ def _step(
   run = search_step.unrolled_step if unrolled else search_step.scanned_step
   after, metrics = run(step_parts, state, batch)
   metrics['penalty'] = penalties_lib.invalid_topology(after.arch.beta, parts.table)
-  batch_stats = settle(parts.net, state.batch_stats, after.batch_stats, state.step)
+  start = dict(state.control).get(AVERAGES_START)
+  averaged = state.step if start is None else state.step - start
+  batch_stats = settle(parts.net, state.batch_stats, after.batch_stats, averaged)
   return after._replace(step=after.step + 1, batch_stats=batch_stats), metrics

@@ -19,7 +19,7 @@ from stretchnas_jax.learning import losses
 from stretchnas_jax.learning import penalties as penalties_lib
 from stretchnas_jax.learning.rules import Rule
 from stretchnas_jax.learning.search_step import Optimizers
-from stretchnas_jax.learning.state import Arch
+from stretchnas_jax.learning.state import PHASE_START, Arch
 from stretchnas_jax.networks.search_network import SearchNetwork
 
 Weights = dict[str, Float[Array, '*L E O']]
@@ -85,7 +85,7 @@ class SearchParts(NamedTuple):
     """Returns the knobs at a step.
 
     Args:
-      step: the number of the step.
+      step: the number of the step. The knobs of a phase count from its beginning.
       control: its scalars stand beside the knobs, or take their places.
 
     Returns:
@@ -94,8 +94,9 @@ class SearchParts(NamedTuple):
     Raises:
       ValueError: the knobs are no named scalars.
     """
-    step = jnp.asarray(step, jnp.int32)
-    knobs = self.knobs(step)
+    step, decided = jnp.asarray(step, jnp.int32), dict(control)
+    start = decided.get(PHASE_START)
+    knobs = self.knobs(step if start is None else step - start)
     if not isinstance(knobs, Mapping):
       raise ValueError(f'knobs returns a {type(knobs).__name__}; it must be a dict of scalars')
     if 'step' in knobs:
@@ -104,7 +105,7 @@ class SearchParts(NamedTuple):
       if jnp.shape(value) != ():
         shape = list(jnp.shape(value))
         raise ValueError(f'the knob {name} has the shape {shape}; it must be a scalar')
-    decided = {name: value for name, value in dict(control).items() if name != 'allowed'}
+    decided = {name: value for name, value in decided.items() if name != 'allowed'}
     return {**knobs, **decided, 'step': step}
 
   def allowed(self, cell: str, control: PyTree) -> Bool[AnyArray, 'E O'] | None:

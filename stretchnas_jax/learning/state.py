@@ -7,6 +7,12 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from stretchnas_jax.cells.relaxation import Knobs
 
+PHASE_START = 'phase_start'
+"""In the control, the number of steps before the present phase. Knobs count from there."""
+
+AVERAGES_START = 'averages_start'
+"""In the control, the number of steps before the running averages were new."""
+
 
 class Arch(NamedTuple):
   """The architecture parameters of each cell type; they are no linen parameters.

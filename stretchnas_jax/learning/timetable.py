@@ -57,6 +57,25 @@ def exponential(first: float, last: float, epochs: int) -> ByEpoch:
   return lambda epoch: first * (last / first) ** (epoch / max(epochs - 1, 1))
 
 
+def skip_dropout(rate: float, warmup_epochs: int, epochs: int) -> ByEpoch:
+  """Returns P-DARTS' rate of the dropout of skip connections (Chen et al. 2019, their code).
+
+  While alpha rests it is `rate * (E - 1 - e) / E`. Then it is `rate` again, and falls by a factor
+  of `exp(-0.2)` after each epoch.
+
+  Args:
+    rate: the highest rate.
+    warmup_epochs: in which alpha rests.
+    epochs: E.
+  """
+
+  def at(epoch: Int[Array, '']) -> ScalarLike:
+    resting = (epochs - 1 - epoch) / epochs
+    return rate * jnp.where(epoch < warmup_epochs, resting, jnp.exp(-0.2 * (epoch - warmup_epochs)))
+
+  return at
+
+
 ANNEALINGS = {
   'constant': constant,
   'linear': linear,

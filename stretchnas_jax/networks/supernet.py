@@ -127,7 +127,7 @@ class Supernet(nn.Module):
     """
     layers = plan_layers(self.channels, self.num_layers, self.stem)
     cells = self._cell_inputs(layers, op_weights, edge_scores)
-    cells = self._with_knobs(cells, knobs or {}, key, len(images), train)
+    cells = self._with_knobs(cells, knobs or {}, key, images, train)
     form = self._form()
     layout = FORMS[form].layout
     build = nn.remat(SearchCell, static_argnums=(_TRAIN,)) if self.remat else SearchCell
@@ -198,7 +198,7 @@ class Supernet(nn.Module):
     cells: list[CellInputs],
     knobs: Mapping[str, ScalarLike],
     key: PRNGKeyArray | None,
-    batch: int,
+    images: Float[AnyArray, 'B H W c'],
     train: bool,
   ) -> list[CellInputs]:
     """Adds to the inputs of cells the parts that knobs decide."""
@@ -213,7 +213,7 @@ class Supernet(nn.Module):
     if not rates and 'noise' not in self.space.primitives:
       return cells
     for_drop, for_maps = jax.random.split(jax.random.key(0) if key is None else key)
-    positions = self._positions(batch)
+    positions = self._positions(len(images))
     if 'edge_drop' in rates:
       shape = len(cells), len(self.space.graph.edges)
       rate = jnp.asarray(rates['edge_drop'])

@@ -1,6 +1,6 @@
 """The members of each axis of a search by name, made from the group of the axis in a config."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ _RELAXATIONS = {
   ),
   'dirichlet': lambda c, init, names: relaxations.dirichlet(init),
   'groups': lambda c, init, names: relaxations.groups(
-    _with_and_without_weights(names), c.temperature, c.balance, init
+    groups_of(names), c.temperature, c.balance, init
   ),
 }
 
@@ -198,6 +198,11 @@ def knobs_of(
     found['auxiliary_skip'] = annealed(1.0, 0.0, epochs)
   if config.model.edge_drop:
     found['edge_drop'] = timetable.constant(config.model.edge_drop, 0.0, epochs)
+  if config.topology.annealed:
+    annealed = timetable.ANNEALINGS[fields.annealing]
+    found['topology_temperature'] = annealed(fields.temperature, fields.final_temperature, epochs)
+  if rate := config.model.skip_dropout:
+    found['skip_dropout'] = timetable.skip_dropout(rate, config.search.warmup_epochs, epochs)
   of_config = timetable.knobs(
     found, steps_per_epoch, config.search.warmup_epochs, config.search.arch_every
   )
@@ -206,7 +211,7 @@ def knobs_of(
   return lambda step: {**of_config(step), **own(step)}
 
 
-def _with_and_without_weights(names: tuple[str, ...]) -> list[list[int]]:
+def groups_of(names: Sequence[str]) -> list[list[int]]:
   """Returns the places of the operations without weights, and of all others: DOTS' groups."""
   free = [o for o, name in enumerate(names) if name in space.WITHOUT_WEIGHTS]
   return [free, [o for o in range(len(names)) if o not in free]]

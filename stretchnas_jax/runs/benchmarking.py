@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.data.batches import opening
-from stretchnas_jax.runs import build, find_cell, timing
+from stretchnas_jax.runs import build, find_cell, search_borders, timing
 from stretchnas_jax.runs.parts import Parts
 from stretchnas_jax.runs.search_task import SEARCH
 from stretchnas_jax.runs.task import Plan, Task
@@ -92,8 +92,11 @@ def report(
     profile: a folder for a trace, or None.
     evaluation: True to time evaluations too.
   """
-  with contextlib.closing(subject.plan.feeds):
-    found = timing.time_run(subject.task, subject.plan, times, profile, evaluation)
+  with contextlib.closing(subject.plan):
+    plan, later = subject.plan, []
+    if len(plan.phases) > 1:
+      later = list(search_borders.assumed_plans(plan))
+    found = timing.time_run(subject.task, plan, times, profile, evaluation, later)
   params, hours = found.pop('params'), found.pop('seconds') / 3600
   for names in _NAMES.values():
     found |= dict.fromkeys(names)

@@ -13,6 +13,7 @@ import optax
 
 from stretchnas_jax.cells import genotype as genotype_lib
 from stretchnas_jax.cells import topology
+from stretchnas_jax.cells.space import SearchSpace
 from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.data.datasets import encoded, loading, splits
 from stretchnas_jax.learning import bilevel, optimizers, training
@@ -25,7 +26,7 @@ from stretchnas_jax.networks import (
   supernet,
 )
 from stretchnas_jax.networks import sizes as sizes_lib
-from stretchnas_jax.runs import axes
+from stretchnas_jax.runs import axes, budgets
 from stretchnas_jax.runs.parts import Parts
 
 SCHEDULES = {
@@ -93,6 +94,16 @@ class TrainObjects(NamedTuple):
   sizes: sizes_lib.Sizes
 
 
+def search_space(config: ConfigDict, parts: Parts) -> SearchSpace:
+  """Builds the search space of a config.
+
+  Args:
+    config: a checked search config.
+    parts: the researcher's own objects.
+  """
+  return parts.space or axes.SPACES[config.space.name](config.space)
+
+
 def search_objects(
   config: ConfigDict,
   parts: Parts | None = None,
@@ -101,6 +112,7 @@ def search_objects(
   image_shape: tuple[int, ...],
   num_steps: int,
   steps_per_epoch: int = 1,
+  phase_steps: int | None = None,
 ) -> SearchObjects:
   """Builds the objects of a search.
 
@@ -111,9 +123,10 @@ def search_objects(
     image_shape: `(H, W, C)`.
     num_steps: of the whole search, for the schedule of the learning rate.
     steps_per_epoch: for a schedule by epoch.
+    phase_steps: of a phase, for its other timetables; None for `num_steps`.
   """
   parts = parts or Parts()
-  cells = parts.space or axes.SPACES[config.space.name](config.space)
+  cells = search_space(config, parts)
   mixing = parts.relaxation or axes.relaxation_of(config, cells)
   net = search_network.network_class(cells)(
     cells,
@@ -148,8 +161,12 @@ def search_objects(
     or _search_weights_tx(config.weights, **schedule, clip_norm=None),
     penalty_weight=config.topology.penalty_weight,
     relaxation=mixing,
-    penalties=(*parts.penalties, *axes.penalties_of(config, net, table, tuple(image_shape))),
-    knobs=axes.knobs_of(config, parts.knobs, **schedule),
+    penalties=(
+      *parts.penalties,
+      *axes.penalties_of(config, net, table, tuple(image_shape)),
+      *budgets.penalties_of(config, net, table, tuple(image_shape)),
+    ),
+    knobs=axes.knobs_of(config, parts.knobs, phase_steps or num_steps, steps_per_epoch),
     image_shape=tuple(image_shape),
     unroll=config.search.unroll,
     decoding=parts.decoding or axes.decoding_of(config),

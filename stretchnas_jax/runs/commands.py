@@ -16,7 +16,7 @@ from stretchnas_jax.config import ConfigDict, files
 from stretchnas_jax.data.batches import opening
 from stretchnas_jax.machine import parallel
 from stretchnas_jax.networks import sizes
-from stretchnas_jax.runs import parts as parts_lib
+from stretchnas_jax.runs import trust as trust_lib
 from stretchnas_jax.runs.parts import Parts
 
 # The data sets whose training has a config of another name.
@@ -91,7 +91,7 @@ def trust(parts: Parts) -> dict[str, bool]:
   Args:
     parts: own objects of the run.
   """
-  needed = parts.source is not None and not parts_lib.is_trusted(parts.source)
+  needed = parts.source is not None and not trust_lib.is_trusted(parts.source.digest)
   return {'trust': True} if needed else {}
 
 

@@ -3,8 +3,8 @@
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,44 +13,14 @@ from jaxtyping import PyTree
 from stretchnas_jax.machine import parallel, stopping
 from stretchnas_jax.runs import checkpoint, finite, json_files, metrics, steps
 from stretchnas_jax.runs import workdir as workdir_lib
+from stretchnas_jax.runs.settings import Settings
 
 # A call is cut short where its steps would last longer: a request to stop waits for its end.
 _SECONDS_PER_CALL = 5.0
 
 OnEpoch = Callable[[dict, Any], Any]
 _EndEpoch = Callable[[Any, dict], tuple[dict, dict]]
-
-
-class Settings(NamedTuple):
-  """How a run goes along.
-
-  Attributes:
-    epochs: of the whole run.
-    steps_per_epoch: one pass over the training images.
-    batch_size: over all devices.
-    steps_per_call: steps that run at most before the host looks at the result.
-    every_steps: steps between checkpoints; 0 saves after every epoch.
-    devices: where the steps run.
-    tensorboard: writes event files too.
-  """
-
-  epochs: int
-  steps_per_epoch: int
-  batch_size: int
-  steps_per_call: int
-  every_steps: int
-  devices: parallel.Devices
-  tensorboard: bool = False
-
-  @property
-  def num_steps(self) -> int:
-    """Steps of the whole run."""
-    return self.steps_per_epoch * self.epochs
-
-  @property
-  def longest_call(self) -> int:
-    """Steps that one call runs at most."""
-    return min(self.steps_per_call, self.steps_per_epoch)
+_Like = Callable[[int, dict], PyTree]
 
 
 class Loop:
@@ -62,6 +32,8 @@ class Loop:
     seconds: that steps and evaluations took, before a resumption too.
     progress: the console.
     lines: by name, the files of JSON lines.
+    facts: of the present phase, which each checkpoint keeps; JSON can hold them.
+    finished: whether the run is to end here, before its last step, as one that is done.
   """
 
   def __init__(
@@ -91,10 +63,21 @@ class Loop:
     self.lines = {name: folder.lines(name) for name in line_files}
     self.step, self.position, self.seconds, self._epoch_seconds = 0, None, 0.0, 0.0
     self._last, self._step_seconds, self._request = None, None, stopping.Request()
+    self._epochs, self.facts, self.finished = settings.places, {}, False
 
-  def restore(self, position: steps.Position) -> None:
-    """Starts from the newest checkpoint, or from `position`; cuts away later lines."""
-    restored = self.checkpoints.restore_latest(position, self.identity | self._also)
+  def restore(self, position: steps.Position, like: _Like | None = None) -> dict:
+    """Starts from the newest checkpoint, or from `position`; cuts away later lines.
+
+    Args:
+      position: before the first step.
+      like: from the step and the meta of a checkpoint to a position of the same leaves; None where
+        all positions of the run have the leaves of the first one.
+
+    Returns:
+      The meta of that checkpoint; empty where there is none.
+    """
+    identity = self.identity | self._also
+    restored = self.checkpoints.restore_latest(like or position, identity)
     self.step, position, meta = restored or (0, position, {})
     self.position = self.settings.devices.replicate(position)
     self.seconds, self._last = meta.get('seconds', 0.0), meta.get('last')
@@ -105,6 +88,7 @@ class Loop:
     self._writers = [metrics.JsonLines(self.lines['metrics.jsonl'])]
     if self.settings.tensorboard and self.folder.writes:
       self._writers.append(metrics.TensorBoard(self.folder.path / 'tensorboard', self.step))
+    return meta
 
   def _check_lines(self, checksums: dict) -> None:
     """Says which files of lines have changed, and which epochs have left no line.
@@ -118,20 +102,32 @@ class Loop:
           '%s is not as this run wrote it; the result comes from the checkpoint',
           self.lines[name].path,
         )
-    path, epochs = self.lines['metrics.jsonl'].path, self.step // self.settings.steps_per_epoch
+    path, epochs = self.lines['metrics.jsonl'].path, self.epochs_done
     known = {line.get('epoch') for line in json_files.read_lines(path)}
     if gaps := [epoch for epoch in range(1, epochs + 1) if epoch not in known]:
       logging.warning('%s lacks epochs %s of those that are done', path, gaps)
       if self._last is None and self.step == self.settings.num_steps and gaps[-1] == epochs:
         raise workdir_lib.Refused(f'{path} lacks the last epoch of a run that is done; put it back')
 
-  def run(self, work: steps.Work, end_epoch: _EndEpoch) -> bool:
+  @property
+  def epochs_done(self) -> int:
+    """The number of whole epochs so far."""
+    return self._epochs.done(self.step)
+
+  def run(
+    self,
+    work: steps.Work,
+    end_epoch: _EndEpoch,
+    borders: Mapping[int, Callable[[], steps.Work]] | None = None,
+  ) -> bool:
     """Runs to the end; returns False where `on_epoch` stopped the run.
 
     Args:
-      work: the steps.
+      work: the steps of the present phase.
       end_epoch: `(state, line) -> (more, shown)`: measures at the end of an epoch. `line` is the
         epoch's line of metrics so far, `more` joins it, and the console shows `shown`.
+      borders: by the number of steps before a phase, a function that begins the phase. It puts a
+        new position into the loop, and returns the steps of the phase.
 
     Raises:
       stopping.Stopped: a signal asked for it; the state is saved.
@@ -141,15 +137,17 @@ class Loop:
     """
     settings = self.settings
     self.progress = metrics.Progress(
-      settings.num_steps, settings.steps_per_epoch, settings.batch_size, start_step=self.step,
+      settings.num_steps, self._epochs, settings.batch_size, start_step=self.step,
       enabled=self.folder.writes,
     )  # fmt: skip
     if self.step:
       self.progress.message(f'resumed at step {self.step} of {settings.num_steps}')
     stopped = False
     with stopping.requests(shared=jax.process_count() > 1) as self._request, self.progress:
-      while self.step < settings.num_steps and not stopped:
+      while self.step < settings.num_steps and not stopped and not self.finished:
         self._stop_if_asked()
+        if begin := (borders or {}).get(self.step):
+          work = begin()
         stopped = self.advance(work, end_epoch)
       self.checkpoints.wait()  # from here on a stop loses nothing
     for writer in self._writers:
@@ -166,9 +164,8 @@ class Loop:
 
   def advance(self, work: steps.Work, end_epoch: _EndEpoch) -> bool:
     """Runs steps up to the next call, checkpoint or epoch's end; True where the run is to stop."""
-    per_epoch = self.settings.steps_per_epoch
-    epoch, done = divmod(self.step, per_epoch)
-    count, first = self._count(done), not work.program.called
+    epoch, done, per_epoch = self._epochs.place(self.step)
+    count, first = self._count(done, per_epoch), not work.program.called
     begin = time.perf_counter()
     chunk = work.feed.chunk(epoch, done, count, self.settings.longest_call)
     with self.compiling(work.program, 'the step', steps_inside=True):
@@ -182,7 +179,7 @@ class Loop:
     finite.check('train_loss', loss, f'{self._after(done)} to {self.step}')
     self.seconds += seconds
     self._epoch_seconds += seconds
-    line = None if self.step % per_epoch else self._end_epoch(end_epoch)
+    line = self._end_epoch(end_epoch, per_epoch) if done + count == per_epoch else None
     if line is None:
       self.progress.update(self.step, loss=loss)
     if self._saves_here():
@@ -197,7 +194,7 @@ class Loop:
     enough = bool(self.on_epoch(dict(line), self.position.state))
     if jax.process_count() > 1:
       enough = bool(parallel.largest(int(enough)))
-    if not enough or self.step == self.settings.num_steps:
+    if not enough or self.finished or self.step == self.settings.num_steps:
       return False
     self.progress.message(
       f'stopped by on_epoch after epoch {line["epoch"]}; the same call goes on from there'
@@ -206,7 +203,7 @@ class Loop:
 
   def _saves_here(self) -> bool:
     every = self.settings.every_steps
-    return not self.step % self.settings.steps_per_epoch or bool(every and not self.step % every)
+    return not self._epochs.place(self.step)[1] or bool(every and not self.step % every)
 
   def compiling(
     self, program: Any, name: str, steps_inside: bool = False
@@ -236,22 +233,22 @@ class Loop:
     """The line of the last epoch, also from before this start."""
     return self._last or json_files.read_lines(self.lines['metrics.jsonl'].path)[-1]
 
-  def _count(self, done: int) -> int:
+  def _count(self, done: int, per_epoch: int) -> int:
     """Returns the number of steps of the next call."""
     settings, known = self.settings, self._step_seconds
-    count = min(settings.steps_per_call, settings.steps_per_epoch - done)
+    count = min(settings.steps_per_call, per_epoch - done)
     if settings.every_steps:
       count = min(count, settings.every_steps - self.step % settings.every_steps)
     return min(count, max(1, int(_SECONDS_PER_CALL / known)) if known else 1)
 
-  def _end_epoch(self, end_epoch: _EndEpoch) -> dict:
+  def _end_epoch(self, end_epoch: _EndEpoch, per_epoch: int) -> dict:
     """Measures, writes and returns the line of the epoch; the sums start from zero again."""
     begin, settings = time.perf_counter(), self.settings
     sums = settings.devices.fetch(self.position.sums)
-    line = {'step': self.step, 'epoch': self.step // settings.steps_per_epoch}
-    line |= {name: float(total) / settings.steps_per_epoch for name, total in sums.items()}
+    line = {'step': self.step, 'epoch': self.epochs_done}
+    line |= {name: float(total) / per_epoch for name, total in sums.items()}
     more, shown = end_epoch(self.position.state, line)
-    images = settings.steps_per_epoch * settings.batch_size
+    images = per_epoch * settings.batch_size
     clock = {
       'seconds': self._epoch_seconds,
       'images_per_second': images / self._epoch_seconds,
@@ -272,8 +269,8 @@ class Loop:
 
   def _after(self, done: int) -> int:
     """Returns the step after the first `done` steps of the present epoch."""
-    per_epoch = self.settings.steps_per_epoch
-    return (self.step - 1) // per_epoch * per_epoch + done + 1
+    before = self.step - 1
+    return before - self._epochs.place(before)[1] + done + 1
 
   def _save(self) -> None:
     finite.check_tree(self.position, str(self.step))
@@ -282,6 +279,7 @@ class Loop:
       'identity': self.identity,
       'lines': {name: lines.checksum() for name, lines in self.lines.items()},
       'last': json_files.plain(self._last),
+      **self.facts,
     }
     self.checkpoints.save(self.step, self.position, {**clock, **kept})
 

@@ -17,6 +17,7 @@ import tqdm
 
 from stretchnas_jax.machine import output
 from stretchnas_jax.runs import json_files
+from stretchnas_jax.runs.settings import Epochs, Span
 
 
 class Row(NamedTuple):
@@ -42,7 +43,7 @@ class Progress:
   def __init__(
     self,
     total_steps: int,
-    steps_per_epoch: int,
+    steps_per_epoch: int | Epochs,
     images_per_step: int,
     start_step: int = 0,
     enabled: bool = True,
@@ -52,19 +53,21 @@ class Progress:
 
     Args:
       total_steps: of the whole run.
-      steps_per_epoch: how many steps an epoch has.
+      steps_per_epoch: how many steps an epoch has; or the epochs, where they differ.
       images_per_step: the batch size.
       start_step: how many steps a run that resumes has done.
       enabled: whether anything is written.
       stream: where to; by default stderr.
     """
     self._total = total_steps
-    self._per_epoch = steps_per_epoch
+    if isinstance(steps_per_epoch, int):
+      steps_per_epoch = Epochs([Span(-(-total_steps // steps_per_epoch), steps_per_epoch)])
+    self._epochs = steps_per_epoch
     self._images = images_per_step
     self._stream = output.errors() if stream is None else output.best_effort(stream)
     self._enabled = enabled
     self._step = start_step
-    self._shown_epochs = start_step // steps_per_epoch
+    self._shown_epochs = self._epochs.done(start_step)
     # Steps and their seconds in this process, without compilation, from which the rest is guessed.
     self._timed_seconds = 0.0
     self._timed_steps = 0
@@ -128,7 +131,7 @@ class Progress:
     self._step = step
     self._mark = now
     self._text = '  '.join(f'{name} {_short(value)}' for name, value in scalars.items())
-    epochs = step // self._per_epoch
+    epochs = self._epochs.done(step)
     if row is not None:
       self._tell(row)
     if self._bar is not None:
@@ -179,9 +182,7 @@ class Progress:
 
   def _epoch(self) -> str:
     """Returns the number of the epoch under way, or of the one that has just ended."""
-    epochs = -(-self._total // self._per_epoch)
-    under_way = -(-self._step // self._per_epoch)
-    return f'epoch {min(max(under_way, 1), epochs)}/{epochs}'
+    return f'epoch {self._epochs.under_way(self._step)}/{len(self._epochs)}'
 
   def _left(self) -> str:
     """Returns the time that the remaining steps will take; '' while it is unknown."""

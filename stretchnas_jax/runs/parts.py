@@ -8,7 +8,6 @@ That text is a program. It runs only on a machine whose user has run it before, 
 says `trust=True`: the folder of a stranger runs nothing.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import importlib.abc
@@ -24,8 +23,8 @@ from stretchnas_jax.cells import space as space_lib
 from stretchnas_jax.cells import topology as topology_lib
 from stretchnas_jax.config import ConfigDict, files
 from stretchnas_jax.config import names as names_lib
-from stretchnas_jax.machine import disk_cache
 from stretchnas_jax.runs import json_files
+from stretchnas_jax.runs import trust as trust_lib
 from stretchnas_jax.runs import workdir as workdir_lib
 
 SOURCE, NAMES = 'parts.py', 'parts.json'
@@ -66,6 +65,8 @@ class Parts:
       returns one.
     alpha_tx: the same for alpha.
     beta_tx: the same for beta.
+    phases: dicts in place of `config.search.phases`, see `runs.phases`. They may hold functions.
+    monitors: values `learning.monitors.Monitor`, which decide at the end of each epoch.
     data: the images, see `data.datasets.arrays.from_arrays`, or a `Dataset`.
     source: the config file that made these objects, or None.
   """
@@ -81,6 +82,8 @@ class Parts:
   weights_tx: Any = None
   alpha_tx: Any = None
   beta_tx: Any = None
+  phases: tuple = ()
+  monitors: tuple = ()
   data: Any = None
   source: 'Source | None' = None
 
@@ -123,6 +126,10 @@ class Parts:
         found[name] = sorted(value)
       elif name == 'penalties' and value:
         found[name] = [_name_of(penalty) for penalty in value]
+      elif name == 'monitors' and value:
+        found[name] = [_name_of(monitor.end_epoch) for monitor in value]
+      elif name == 'phases' and value:
+        found[name] = [_plain(phase) for phase in value]
       elif name == 'data' and value is not None:
         found[name] = 'given'
       elif value is not None and value != ():
@@ -146,7 +153,7 @@ class Parts:
         logging.warning('%s was made by another text of its config file; the new one counts', path)
       folder.write_text(SOURCE, self.source.text)
       kept['config'] = self.source.config
-      _trust(self.source)
+      trust_lib.trust(self.source.digest)
     folder.write_json(NAMES, kept)
 
 
@@ -192,8 +199,8 @@ def of_run(
     )
   source = Source((path / SOURCE).read_text('utf-8'), kept.get('config', {}))
   if trust:
-    _trust(source)
-  elif not is_trusted(source):
+    trust_lib.trust(source.digest)
+  elif not trust_lib.is_trusted(source.digest):
     raise ValueError(
       f'{path} has objects of its own ({needed}). The program {path / SOURCE} makes them, and it '
       'never ran on this machine: read it, then give --trust once, in Python trust=True, or else '
@@ -266,22 +273,12 @@ def _names() -> list[str]:
   return [field.name for field in dataclasses.fields(Parts) if field.name != 'source']
 
 
-def _trusted_file(source: Source) -> pathlib.Path:
-  base = disk_cache.own_folder(disk_cache.default_folder())
-  return disk_cache.own_folder(base / 'trusted') / source.digest
-
-
-def _trust(source: Source) -> None:
-  """Remembers that the user of this machine ran a program; a fault of the disk does not matter."""
-  with contextlib.suppress(OSError, RuntimeError):
-    _trusted_file(source).touch()
-
-
-def is_trusted(source: Source) -> bool:
-  """Tells if the user of this machine has run a program before."""
-  with contextlib.suppress(OSError, RuntimeError):
-    return disk_cache.is_own(_trusted_file(source).stat())
-  return False
+def _plain(phase: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns a phase as JSON holds it: its functions and objects have their names."""
+  names = {name: _name_of(value) for name, value in phase.get('parts', {}).items()}
+  own = {'parts': names} if names else {}
+  own |= {'begin': _name_of(phase['begin'])} if phase.get('begin') else {}
+  return {name: value for name, value in phase.items() if name not in ('begin', 'parts')} | own
 
 
 def _name_of(value: Any) -> str:

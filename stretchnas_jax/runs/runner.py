@@ -13,11 +13,11 @@ from stretchnas_jax.runs import checkpoint, identity, json_files, resuming, step
 from stretchnas_jax.runs import loop as loop_lib
 from stretchnas_jax.runs import plan as plan_lib
 from stretchnas_jax.runs import seeds as seeds_lib
-from stretchnas_jax.runs import task as task_lib
 from stretchnas_jax.runs import workdir as workdir_lib
 from stretchnas_jax.runs.loop import OnEpoch
 from stretchnas_jax.runs.parts import Parts
 from stretchnas_jax.runs.task import FREE, Plan, Programs, Start, Task
+from stretchnas_jax.runs.walk import Walk
 
 
 class Run:
@@ -25,10 +25,8 @@ class Run:
 
   Attributes:
     plan: what it needs.
-    programs: its compiled parts.
     folder: where it works.
     loop: its loop on the host.
-    data: by part, the data that are on the devices.
     notes: sentences about the result, for its report.
     course: of a search, the facts of its epochs so far, see `screen`.
   """
@@ -52,8 +50,9 @@ class Run:
       programs: the compiled parts, perhaps those of another seed.
       on_epoch: see `prepare`.
     """
-    self.task, self.plan, self.folder, self.programs = task, plan, folder, programs
-    self.checkpoints, self.data, self.notes, self.course = checkpoints, {}, (), []
+    self.task, self.plan, self.folder = task, plan, folder
+    self.checkpoints, self.notes, self.course = checkpoints, (), []
+    self._walk = Walk(task, plan, programs)
     self.loop = loop_lib.Loop(
       folder,
       checkpoints,
@@ -64,13 +63,17 @@ class Run:
       also=resuming.old_identity_of(folder),
     )
 
+  @property
+  def now(self) -> Plan:
+    """The plan of the phase at work; of a run of one phase, its plan."""
+    return self._walk.stage.plan
+
   def go(self) -> dict | None:
     """Runs to the end; returns the result, or None where `on_epoch` stopped the run."""
-    position, work = task_lib.begin(self.plan, self.programs)
-    self.loop.restore(position)
+    work = self._walk.restore(self.loop)
     self.task.begin(self)
-    self.data['train'] = work.data
-    if not self.loop.run(work, functools.partial(self.task.end_epoch, self)):
+    end_epoch, borders = functools.partial(self.task.end_epoch, self), self._walk.borders(self.loop)
+    if not self.loop.run(work, end_epoch, borders):
       return None
     result = self.task.result(self)
     self.checkpoints.close()
@@ -87,13 +90,13 @@ class Run:
       state: of the run, on the devices.
       program: the name of the evaluation; None for that of the part.
     """
-    feeds, settings, name = self.plan.feeds, self.plan.settings, program or part
-    feed, evaluate = getattr(feeds, part), self.programs.evaluate[name]
-    if part not in self.data:
-      train = feeds.train.data, self.data['train']
-      self.data[part] = settings.devices.place(feed.data, *train)
+    feeds, settings, data = self.now.feeds, self.plan.settings, self._walk.data
+    feed, name = getattr(feeds, part), program or part
+    evaluate = self._walk.stage.programs.evaluate[name]
+    if part not in data:
+      data[part] = settings.devices.place(feed.data, feeds.train.data, data['train'])
     with self.loop.compiling(evaluate, f'the evaluation ({name})'):
-      return steps.measure(evaluate, state, self.data[part], feed, settings.steps_per_call)
+      return steps.measure(evaluate, state, data[part], feed, settings.steps_per_call)
 
 
 class _Runner(NamedTuple):
@@ -129,7 +132,7 @@ class _Runner(NamedTuple):
     """
     plan = self._plan(config)
     with contextlib.ExitStack() as until_work:
-      until_work.enter_context(contextlib.closing(plan.feeds))
+      until_work.enter_context(contextlib.closing(plan))
       identity.check_processes(plan.fields, identity.facts_of(plan.feeds.fingerprint))
       folder = until_work.enter_context(self._open(path, plan))
       if folder.finished:
@@ -156,7 +159,7 @@ class _Runner(NamedTuple):
     # A folder of several runs may get other seeds; the folder of one run may not.
     known = known and 'seeds' in json_files.read_object(path / 'config.json')
     with contextlib.ExitStack() as until_work:
-      until_work.enter_context(contextlib.closing(first.feeds))
+      until_work.enter_context(contextlib.closing(first))
       free = (*FREE, 'seeds') if known else FREE
       identity.check_processes(fields, identity.facts_of(first.feeds.fingerprint))
       folder = until_work.enter_context(self._open_fields(path, fields, free, first))
@@ -169,7 +172,7 @@ class _Runner(NamedTuple):
     self, first: Plan, folder: workdir_lib.Workdir, seeds: Sequence[int]
   ) -> dict | None:
     results, programs = [], self.task.compile(first)
-    with folder, contextlib.closing(first.feeds):
+    with folder, contextlib.closing(first):
       for seed in seeds:
         plan = first if seed == seeds[0] else None
         result = self._run_seed(first, folder, seed, plan, programs)
@@ -204,7 +207,7 @@ class _Runner(NamedTuple):
         output.say(f'seed {seed}')
       with faults.checking():
         plan = plan or self._plan(config)
-      with contextlib.closing(plan.feeds):
+      with contextlib.closing(plan):
         # The images may have changed while the seeds before were at work.
         identity.check(inner.path, facts, identity.facts_of(plan.feeds.fingerprint))
         resuming.check_folder(plan, inner)
@@ -217,7 +220,7 @@ class _Runner(NamedTuple):
     if folder.writes:
       output.say(self.task.describe(plan))
     saved = checkpoint.Checkpoints(folder.path / 'checkpoints', plan.config.checkpoint.keep)
-    with folder, contextlib.closing(plan.feeds), saved:
+    with folder, contextlib.closing(plan), saved:
       plan.parts.keep(folder, plan.settings.steps_per_epoch)
       programs = programs or self.task.compile(plan)
       return Run(self.task, plan, folder, saved, programs, self.on_epoch).go()

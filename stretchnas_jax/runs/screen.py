@@ -35,7 +35,7 @@ def cell_accuracy(run: Any, state: SearchState, epoch: int, cell: Genotype) -> d
   every = config.log.cell_every
   if not every or epoch % every:
     return {}
-  mixture = evaluation.mixture_of(run.plan.objects.net.space, cell.to_dict())
+  mixture = evaluation.mixture_of(run.now.objects.net.space, cell.to_dict())
   mixture = run.plan.settings.devices.replicate(mixture)
   return {'cell_accuracy': run.measure('val', state._replace(arch=mixture), CELL)['accuracy']}
 
@@ -51,7 +51,7 @@ def search_row(
     cell: the decoded cell.
     scores: by cell type, strengths of operations, edge scores, and beta.
   """
-  objects = run.plan.objects
+  objects = run.now.objects
   space, cell_edges = objects.net.space, cell.to_dict()
   found = decidedness.judge(space.graph.edges, space.primitives, objects.table, *scores, cell_edges)
   epochs, before = run.plan.settings.epochs, _course(run, line['epoch'])

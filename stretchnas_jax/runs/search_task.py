@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Float
 
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import genotype as genotype_lib
@@ -16,16 +16,27 @@ from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.data.batches import opening
 from stretchnas_jax.data.batches.examples import Batch
+from stretchnas_jax.learning import monitors
 from stretchnas_jax.learning.state import Arch
 from stretchnas_jax.networks import initializers, sizes
-from stretchnas_jax.runs import build, combinations, commands, history, screen, steps
+from stretchnas_jax.runs import (
+  build,
+  combinations,
+  commands,
+  history,
+  monitoring,
+  screen,
+  search_borders,
+  search_phases,
+  steps,
+)
+from stretchnas_jax.runs import phases as phases_lib
 from stretchnas_jax.runs import plan as plan_lib
 from stretchnas_jax.runs.parts import Parts
 from stretchnas_jax.runs.runner import Run
-from stretchnas_jax.runs.task import Plan, Programs, Task, fields_of
+from stretchnas_jax.runs.settings import Span
+from stretchnas_jax.runs.task import Phases, Plan, Programs, Task, fields_of
 from stretchnas_jax.views import cells
-
-SUMS = ('train_loss', 'train_accuracy', 'penalty')
 
 
 def plan_search(config: ConfigDict, parts: Parts | None = None) -> Plan:
@@ -43,23 +54,39 @@ def plan_search(config: ConfigDict, parts: Parts | None = None) -> Plan:
   plan_lib.check_devices('search.batch_size', config.search.batch_size, config.parallel.backend)
   plan_lib.check_form(config.model.form)
   plan_lib.check_even(config.model.channels, 'in a search')
-  combinations.check(config, parts)
-  feeds = opening.open_search(config, parts.data)
-  settings = plan_lib.settings_of(config, config.search, feeds.train.steps_per_epoch)
-  objects = build.search_objects(
-    config,
-    parts,
-    num_classes=len(feeds.class_names),
-    image_shape=feeds.image_shape,
-    num_steps=settings.num_steps,
-    steps_per_epoch=settings.steps_per_epoch,
-  )
-  return Plan(config, fields_of(config, parts), feeds, settings, objects, parts)
+  phases = phases_lib.read(config, parts.phases)
+  if len(phases) == 1:
+    combinations.check(phases[0].config, parts)
+  for phase in phases if len(phases) > 1 else ():
+    _check_phase(phase, parts)
+  feeds = opening.open_searches([phase.config for phase in phases], parts.data)
+  settings = plan_lib.settings_of(config, config.search, feeds[0].train.steps_per_epoch)
+  if len(phases) > 1:
+    lengths = [Span(p.epochs, own.train.steps_per_epoch) for p, own in zip(phases, feeds)]
+    settings = settings._replace(spans=tuple(lengths))
+  plan = Plan(config, fields_of(config, parts), feeds[0], settings, None, parts)
+  plan = plan._replace(phases=phases, phase_feeds=tuple(feeds))
+  plan = plan._replace(objects=search_phases.plan_of(plan, 0, {}).objects)
+  search_borders.check_borders(plan)
+  return plan
+
+
+def _check_phase(phase: phases_lib.Phase, parts: Parts) -> None:
+  """Raises ValueError where a field of a phase cannot work."""
+  try:
+    config_lib.validate(phase.config, config_lib.search_config(), build.CHOICES)
+    plan_lib.check_form(phase.config.model.form)
+    plan_lib.check_even(phase.config.model.channels, 'in a search')
+    config = phase.config.copy_and_resolve_references()
+    config.search.warmup_epochs = 0  # alpha and beta may rest for a whole phase
+    combinations.check(config, parts)
+  except ValueError as error:
+    raise ValueError(f'config.search.phases[{phase.number}]: {error}') from error
 
 
 def describe_plan(plan: Plan) -> str:
   """Returns a few lines about a planned search, for a person."""
-  config, settings, net = plan.config, plan.settings, plan.objects.net
+  config, settings, net = plan.phases[0].config, plan.settings, plan.objects.net
   graph, operations = net.space.graph, len(net.space.primitives)
   codes = int(plan.objects.table.mask.sum())
   topology = 'of your own' if plan.parts.topology is not None else config.topology.kind
@@ -76,6 +103,8 @@ def describe_plan(plan: Plan) -> str:
     f'{config.weights.schedule_by}',
     f'devices   {settings.devices.describe()}',
   ]
+  if len(plan.phases) > 1:
+    lines += search_phases.lines(plan)
   if own := [name for name in plan.parts.names() if name != 'data']:
     lines.append(f'own       {", ".join(own)}')
   return '\n'.join(lines)
@@ -83,25 +112,19 @@ def describe_plan(plan: Plan) -> str:
 
 def compile_programs(plan: Plan) -> Programs:
   """Returns the compiled parts of a search; those of one seed serve every other."""
+  programs = _programs_of(plan)
+  programs.others[search_phases.recipe(plan, 0, {})] = plan.objects, programs
+  return programs
+
+
+def _programs_of(plan: Plan) -> Programs:
+  """Returns the compiled parts of one phase."""
   search, devices = plan.objects.search, plan.settings.devices
   step = steps.compile_step(search.step, _batch_of, plan.feeds.train, devices)
   evaluate = steps.compile_evaluation(search.evaluate, plan.feeds.val, devices)
   cell = steps.compile_evaluation(search.evaluate, plan.feeds.val, devices)
-  return Programs(
-    initializers.compiled(functools.partial(first_position, search)),
-    step,
-    {'val': evaluate, screen.CELL: cell},
-  )
-
-
-def first_position(search: Any, key: PRNGKeyArray) -> steps.Position:
-  """Returns the position before the first step.
-
-  Args:
-    search: a `bilevel.Search`.
-    key: of the initial values.
-  """
-  return steps.Position(search.init(key), steps.zero_sums(SUMS))
+  first = initializers.compiled(search_phases.first(plan))
+  return Programs(first, step, {'val': evaluate, screen.CELL: cell}, {})
 
 
 def _batch_of(fields: dict) -> Batch:
@@ -120,17 +143,26 @@ def _begin(run: Run) -> None:
 
 def _end_epoch(run: Run, state: Any, line: dict) -> tuple[dict, dict]:
   """Validates, derives the cell and writes it down."""
-  search, loop = run.plan.objects.search, run.loop
+  objects, loop = run.now.objects, run.loop
+  search = objects.search
   val = run.measure('val', state)
   arch, control = run.plan.settings.devices.fetch((state.arch, state.control))
   more = {'val_loss': val['loss'], 'val_accuracy': val['accuracy']}
   op_weights, edge_scores = search.mixture(arch, line['step'], control)
-  more |= _architecture_metrics(run.plan.objects, arch, op_weights)
+  more |= _architecture_metrics(objects, arch, op_weights)
   strength = search.strength(arch, line['step'], control)
-  scores = history.scores_line(arch, run.plan.objects.table, op_weights, edge_scores, strength)
+  scores = history.scores_line(arch, objects.table, op_weights, edge_scores, strength)
   at = {'step': line['step'], 'epoch': line['epoch']}
   loop.lines[history.SCORES].append({**at, **scores})
   found, notes = search.decode(arch, line['step'], control)
+  shape, mixture = run.now.feeds.image_shape, (op_weights, edge_scores)
+  more |= monitoring.costs_of(objects, run.now.config, shape, mixture, found)
+  if objects.monitors:
+    control = monitors.decide(objects.monitors, arch, control, line | more, found)
+    found, notes = search.decode(arch, line['step'], control)
+    state = state._replace(control=run.plan.settings.devices.replicate(control))
+    loop.position = loop.position._replace(state=state)
+    loop.finished = monitors.has_stopped(control)
   loop.lines['genotypes.jsonl'].append({**at, 'genotype': found.to_dict(), 'notes': notes})
   more |= screen.cell_accuracy(run, state, line['epoch'], found)
   row = screen.search_row(run, line | more, found, (strength, edge_scores, arch.beta))
@@ -138,7 +170,7 @@ def _end_epoch(run: Run, state: Any, line: dict) -> tuple[dict, dict]:
 
 
 def _architecture_metrics(
-  objects: build.SearchObjects, arch: Arch, op_weights: dict[str, Float[AnyArray, '*L E O']]
+  objects: monitoring.PhaseObjects, arch: Arch, op_weights: dict[str, Float[AnyArray, '*L E O']]
 ) -> dict[str, float]:
   """Returns how far alpha and beta have decided, and the weight of `none` where it may be chosen.
 
@@ -177,7 +209,7 @@ def _result(run: Run) -> dict:
   """Writes the cell and its drawing; returns the content of `result.json`."""
   loop, state = run.loop, run.loop.position.state
   arch, control = run.plan.settings.devices.fetch((state.arch, state.control))
-  found, notes = run.plan.objects.search.decode(arch, loop.step, control)
+  found, notes = run.now.objects.search.decode(arch, loop.step, control)
   run.notes = notes
   for note in notes:
     logging.warning('%s', note)
@@ -185,10 +217,12 @@ def _result(run: Run) -> dict:
   run.folder.write_text('cells.svg', cells.svg(found))
   return {
     'val_accuracy': loop.last['val_accuracy'],
-    'epochs': run.plan.settings.epochs,
+    'epochs': loop.epochs_done,
     'seconds': loop.seconds,
     'seed': run.plan.config.seed,
-    'supernet_params': sum(x.size for x in jax.tree.leaves(state.params)),
+    'supernet_params': sizes.count_net_params(run.plan.objects.net, run.plan.feeds.image_shape)
+    if len(run.plan.phases) > 1
+    else sum(x.size for x in jax.tree.leaves(state.params)),
     'penalty': loop.last['penalty'],
     'genotype': found.to_dict(),
   }
@@ -229,4 +263,12 @@ SEARCH = Task(
   end_epoch=_end_epoch,
   result=_result,
   report=_report,
+  first=search_phases.first,
+  has_ended=lambda state: monitors.has_stopped(state.control),
+  phases=Phases(
+    stage=functools.partial(search_phases.stage, _programs_of),
+    decide=search_borders.decide,
+    cross=search_borders.cross,
+    describe=search_phases.describe,
+  ),
 )

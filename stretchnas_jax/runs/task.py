@@ -46,6 +46,8 @@ class Plan(NamedTuple):
     objects: the network and the functions that train it, see `build`.
     parts: the researcher's own objects; `Parts()` where there are none.
     start: the weights and scores with which the run begins; None for new ones.
+    phases: those of a search, see `phases.Phase`; empty for a training.
+    phase_feeds: the data of each phase; those of the first are `feeds`.
   """
 
   config: ConfigDict
@@ -55,6 +57,13 @@ class Plan(NamedTuple):
   objects: Any
   parts: Parts
   start: Start | None = None
+  phases: tuple = ()
+  phase_feeds: tuple[feeds_lib.Feeds, ...] = ()
+
+  def close(self) -> None:
+    """Closes all data."""
+    for feeds in {id(feeds): feeds for feeds in (self.feeds, *self.phase_feeds)}.values():
+      feeds.close()
 
 
 def fields_of(config: ConfigDict, parts: Parts) -> dict:
@@ -75,11 +84,53 @@ class Programs(NamedTuple):
     init: gives the position before the first step.
     step: `(position, data, batch, key) -> position`.
     evaluate: by part of the data, `(state, data, part, valid) -> sums`.
+    others: programs of later phases, by a text that says what they are made of. It is filled as
+      phases begin, and serves all seeds.
   """
 
   init: Callable[[PRNGKeyArray], steps.Position]
   step: parallel.Program
   evaluate: Mapping[str, parallel.Program]
+  others: dict[str, Any]
+
+
+class Stage(NamedTuple):
+  """A phase at work.
+
+  Attributes:
+    number: of the phase, from 0.
+    plan: of the phase: its config, its data and its objects.
+    programs: its compiled parts.
+    facts: what was decided when it began; each of its checkpoints keeps it as JSON.
+  """
+
+  number: int
+  plan: Plan
+  programs: Programs
+  facts: dict = {}
+
+
+class Phases(NamedTuple):
+  """How a task goes from phase to phase.
+
+  Attributes:
+    stage: `(plan, programs, number, facts) -> Stage`; `plan` and `programs` are of the run.
+    decide: `(stage, number, state) -> facts`, with which phase `number` begins after a stage.
+    cross: `(before, after, state, key) -> state`, the first state of a phase, by a pure function of
+      the last one of the phase before.
+    describe: gives a line about a stage, for a person.
+  """
+
+  stage: Callable[[Plan, Programs, int, dict], Stage]
+  decide: Callable[[Stage, int, Any], dict]
+  cross: Callable[[Stage, Stage, Any, PRNGKeyArray], Any]
+  describe: Callable[[Stage], str]
+
+
+def _never(state: Any) -> bool:
+  """Tells of a state that it does not end the run."""
+  del state
+  return False
 
 
 class Task(NamedTuple):
@@ -100,6 +151,9 @@ class Task(NamedTuple):
       what the console shows.
     result: gives the content of `result.json` for a `runner.Run` at its end.
     report: `(run, result) -> str`, the last words of a run.
+    first: from a plan to the function that gives the position before the first step for a key.
+    has_ended: tells of a state, on the devices, whether the run ends there as one that is done.
+    phases: how it goes from phase to phase; None for a task of one phase.
   """
 
   kind: str
@@ -115,21 +169,40 @@ class Task(NamedTuple):
   end_epoch: Callable[[Any, Any, dict], tuple[dict, dict]]
   result: Callable[[Any], dict]
   report: Callable[[Any, dict], str]
+  first: Callable[[Plan], Callable[[PRNGKeyArray], steps.Position]]
+  has_ended: Callable[[Any], bool] = _never
+  phases: Phases | None = None
+
+
+def keys_of(plan: Plan) -> tuple[PRNGKeyArray, PRNGKeyArray]:
+  """Returns the keys of the initial values and of the steps of a run."""
+  init_key, step_key = jax.random.split(jax.random.key(plan.config.seed))
+  return init_key, step_key
+
+
+def first_position(plan: Plan, programs: Programs) -> steps.Position:
+  """Returns the position before the first step.
+
+  Args:
+    plan: of the run.
+    programs: the compiled parts of the same task.
+  """
+  position = programs.init(keys_of(plan)[0])
+  if plan.start is not None and plan.start.apply is not None:
+    position = plan.start.apply(position)
+  return position
 
 
 def begin(plan: Plan, programs: Programs) -> tuple[steps.Position, steps.Work]:
   """Returns the position before the first step, and the steps with their data on the devices.
 
-  A run and a benchmark both begin here.
+  A benchmark begins here.
 
   Args:
     plan: of the run.
     programs: the compiled parts of the same task.
   """
   devices, feed = plan.settings.devices, plan.feeds.train
-  init_key, step_key = jax.random.split(jax.random.key(plan.config.seed))
-  position = programs.init(init_key)
-  if plan.start is not None and plan.start.apply is not None:
-    position = plan.start.apply(position)
-  data, key = devices.replicate(feed.data), devices.replicate(step_key)
+  position = first_position(plan, programs)
+  data, key = devices.replicate(feed.data), devices.replicate(keys_of(plan)[1])
   return position, steps.Work(feed, programs.step, data, key)

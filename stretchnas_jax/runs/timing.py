@@ -4,7 +4,7 @@ import logging
 import pathlib
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from jaxtyping import PyTree
 from stretchnas_jax.machine import measure, parallel
 from stretchnas_jax.runs import steps
 from stretchnas_jax.runs import task as task_lib
+from stretchnas_jax.runs.settings import Span
 from stretchnas_jax.runs.task import Plan, Task
 
 # A call of fewer steps would be timed with the host's work for it, which a run does once for many.
@@ -128,12 +129,20 @@ class Timer:
     return time.perf_counter() - begin
 
 
+def _seconds_of_steps(found: dict[str, Any], span: Span) -> float:
+  """Returns the seconds of the compilation and of all steps of a phase."""
+  steps_of_phase = span.epochs * span.steps_per_epoch
+  compiling = found['compile_seconds'] + found['trace_seconds']
+  return compiling + steps_of_phase * found['median_step_seconds']
+
+
 def time_run(
   task: Task,
   plan: Plan,
   times: int,
   profile: pathlib.Path | str | None = None,
   evaluation: bool = True,
+  later: Sequence[Plan] = (),
 ) -> dict[str, Any]:
   """Takes all figures of a run.
 
@@ -143,6 +152,7 @@ def time_run(
     times: how often the time of a step is taken.
     profile: a folder for a trace of one more call, or None.
     evaluation: times evaluations too; else the whole run is reckoned without them.
+    later: the plans of the later phases, whose steps take other times.
 
   Returns:
     The result of `Timer.time_steps`, `evaluation_seconds` of all passes of the run (or None), the
@@ -154,8 +164,10 @@ def time_run(
     with measure.trace(profile):
       timer.run(found['steps_per_measurement'])
     logging.info('traces: %s', ', '.join(map(str, measure.traces(profile))))
-  whole = found['compile_seconds'] + found['trace_seconds']
-  whole += plan.settings.num_steps * found['median_step_seconds']
+  spans = plan.settings.all_spans
+  whole = _seconds_of_steps(found, spans[0])
+  for one, span in zip(later, spans[1:]):
+    whole += _seconds_of_steps(Timer(task, one).time_steps(times), span)
   found['evaluation_seconds'] = 0.0 if evaluation else None
   for part, passes in task.evaluations(plan).items() if evaluation else ():
     first, one = timer.time_evaluation(part, times)

@@ -1,6 +1,7 @@
 """A training of a fixed cell as a `Task`: its plan, its programs, its epoch ends, its result."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -62,13 +63,14 @@ def train_task(genotype: genotype_lib.Genotype, target_params: float | int | Non
     end_epoch=_end_epoch,
     result=_result,
     report=_report,
+    first=_first,
   )  # fmt: skip
 
 
 def compile_programs(plan: Plan) -> Programs:
   """Returns the compiled parts of a training; those of one seed serve every other."""
   training, feeds, devices = plan.objects.training, plan.feeds, plan.settings.devices
-  first = functools.partial(first_position, training, keep_best=feeds.val is not None)
+  first = _first(plan)
   return Programs(
     initializers.compiled(lambda key: first(key)),
     steps.compile_step(training.step, lambda fields: fields['train'], feeds.train, devices),
@@ -77,7 +79,14 @@ def compile_programs(plan: Plan) -> Programs:
       for part in ('val', 'test')
       if (feed := getattr(feeds, part)) is not None
     },
+    others={},
   )
+
+
+def _first(plan: Plan) -> Callable[[PRNGKeyArray], steps.Position]:
+  """Returns the function that gives the position before the first step."""
+  keep_best = plan.feeds.val is not None
+  return functools.partial(first_position, plan.objects.training, keep_best=keep_best)
 
 
 def first_position(

@@ -21,9 +21,18 @@ from stretchnas_jax.learning import bilevel
 from stretchnas_jax.learning.state import Arch
 from stretchnas_jax.machine import devices, parallel, start
 from stretchnas_jax.networks import supernet
-from stretchnas_jax.runs import build, checkpoint, json_files, search_task, steps, train_task
+from stretchnas_jax.runs import (
+  build,
+  checkpoint,
+  json_files,
+  search_phases,
+  steps,
+  train_task,
+  walk,
+)
 from stretchnas_jax.runs import identity as identity_lib
 from stretchnas_jax.runs import parts as parts_lib
+from stretchnas_jax.runs import phases as phases_lib
 from stretchnas_jax.runs import workdir as workdir_lib
 from stretchnas_jax.runs.parts import Parts
 from stretchnas_jax.runs.task import FREE
@@ -191,7 +200,7 @@ def read_run(
   with checkpoint.Checkpoints(path / 'checkpoints', read_only=True) as saved:
     meta = _own_meta(path, saved, values)
     steps_per_epoch = parts_lib.steps_per_epoch(path)
-    kind, config, objects, init = _rebuild(values, meta['identity'], own, steps_per_epoch)
+    kind, config, objects, init = _rebuild(values, meta, own, steps_per_epoch)
     like = jax.eval_shape(init, jax.random.key(0))
     restored = saved.restore_latest(like, meta['identity'])
   if restored is None:
@@ -228,10 +237,10 @@ def _own_meta(path: pathlib.Path, saved: checkpoint.Checkpoints, values: dict) -
 
 
 def _rebuild(
-  values: dict, identity: dict, own: Parts, steps_per_epoch: int
+  values: dict, meta: dict, own: Parts, steps_per_epoch: int
 ) -> tuple[str, ConfigDict, Any, Callable[..., steps.Position]]:
   """Returns kind, config, objects and initial position of a run, from its config.json."""
-  values = dict(values)
+  values, identity = dict(values), meta['identity']
   cell = values.pop('genotype', None)
   values.pop('parts', None)
   values.pop('start_from', None)
@@ -243,11 +252,10 @@ def _rebuild(
     'image_shape': tuple(identity['image_shape']),
   }
   if kind == 'search':
-    num_steps = config.search.epochs * steps_per_epoch
-    objects = build.search_objects(
-      config, own, num_steps=num_steps, steps_per_epoch=steps_per_epoch, **shapes
-    )
-    return kind, config, objects, functools.partial(search_task.first_position, objects.search)
+    number, facts = walk.decided(meta)
+    phase = phases_lib.read(config, own.phases)[number]
+    objects = search_phases.objects_of(phase, own, facts, steps_per_epoch=steps_per_epoch, **shapes)
+    return kind, config, objects, functools.partial(search_phases.first_position, objects)
   genotype = genotype_lib.Genotype.from_dict(cell, tuple(own.operations or ()))
   objects = build.train_objects(config, genotype, own, steps_per_epoch=steps_per_epoch, **shapes)
   keep_best = config.data.holdout > 0 or 'val' in identity.get('evaluations', ())

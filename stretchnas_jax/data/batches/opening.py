@@ -4,7 +4,7 @@
 how. The images may be in memory or stay on disk; the feeds are used in the same way.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stretchnas_jax.config import ConfigDict
@@ -40,20 +40,43 @@ def open_search(config: ConfigDict, data: Data | None = None) -> feeds.Feeds:
   Raises:
     ValueError, OSError: names the mistake in one sentence.
   """
-  dataset = load_dataset(config.data, data)
+  return open_searches([config], data)[0]
+
+
+def open_searches(configs: Sequence[ConfigDict], data: Data | None = None) -> list[feeds.Feeds]:
+  """Opens the feeds of the phases of a search, over one and the same data set.
+
+  Args:
+    configs: of the phases. They differ in `data.split` alone, as far as the data go.
+    data: as for `open_search`.
+
+  Returns:
+    The feeds of each config; those of equal splits are one object.
+
+  Raises:
+    ValueError, OSError: names the mistake in one sentence.
+  """
+  first, found = configs[0], {}
+  dataset = load_dataset(first.data, data)
   fingerprint = dataset.fingerprint()
   dataset, num_validation = dataset.with_validation_in_training()
-  parts = splits.search_parts(
-    dataset.train_labels,
-    split=config.data.split,
-    fraction=config.data.fraction,
-    seed=config.seed,
-    num_validation=num_validation,
-  )
-  sizes = {name: len(part) for name, part in parts.fields(config.data.split).items()}
-  _check_batch('search.batch_size', config.search.batch_size, sizes)
-  supply = _supply(config, config.search.batch_size, dataset)
-  return feeds.search_feeds(supply, parts, config.data.split)._replace(fingerprint=fingerprint)
+  supply = None
+  for config in configs:
+    if config.data.split in found:
+      continue
+    parts = splits.search_parts(
+      dataset.train_labels,
+      split=config.data.split,
+      fraction=first.data.fraction,
+      seed=first.seed,
+      num_validation=num_validation,
+    )
+    sizes = {name: len(part) for name, part in parts.fields(config.data.split).items()}
+    _check_batch('search.batch_size', first.search.batch_size, sizes)
+    supply = supply or _supply(first, first.search.batch_size, dataset)
+    made = feeds.search_feeds(supply, parts, config.data.split)
+    found[config.data.split] = made._replace(fingerprint=fingerprint)
+  return [found[config.data.split] for config in configs]
 
 
 def open_training(config: ConfigDict, data: Data | None = None) -> feeds.Feeds:

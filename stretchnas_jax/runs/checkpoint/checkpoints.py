@@ -158,7 +158,8 @@ class Checkpoints:
 
     Args:
       like: a state of the same structure, shapes and dtypes, made of arrays or ShapeDtypeStructs;
-        the restored leaves are placed on devices as these are.
+        the restored leaves are placed on devices as these are. Or a function `(step, meta)` that
+        returns one, where the checkpoints of a run differ.
       identity: values that must equal those of `meta['identity']`, as far as both have them.
 
     Returns:

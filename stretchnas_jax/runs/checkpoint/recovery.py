@@ -86,7 +86,7 @@ class Recovery:
     Args:
       step: of the checkpoint.
       like: a state of the same structure, shapes and dtypes, made of arrays or ShapeDtypeStructs;
-        the restored leaves go where these are.
+        the restored leaves go where these are. Or a function `(step, meta)` that returns one.
       identity: the values in which the checkpoint must agree.
 
     Raises:
@@ -94,9 +94,10 @@ class Recovery:
       Exception: orbax cannot read it.
     """
     content = self.description(step)
+    integrity.check_own(step, content, identity)
+    like = like(step, content['meta']) if callable(like) else like
     wanted = leaves_lib.flatten(like)
     targets = {path: leaves_lib.abstract(leaf) for path, leaf in wanted.items()}
-    integrity.check_own(step, content, identity)
     integrity.check_alike(step, content['leaves'], like)
     arrays = self._store.read_arrays(step, targets)
     integrity.check_leaves(

@@ -1,0 +1,249 @@
+"""Monitors: what a search decides on the host, at the end of each epoch.
+
+A monitor reads alpha, beta, the epoch's line of metrics and the decoded cell, and returns a new
+control. Its whole state is in the control, which every checkpoint holds. So a search that is
+resumed decides as one that never stopped.
+
+A control is a dict: `allowed` holds a bool `[E, O]` for each cell type; `stop` ends the search
+there, as one that is done; any other entry is a scalar, and a knob of its name.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from stretchnas_jax.cells.arrays import AnyArray
+from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.cells.space import CELL_TYPES, SearchSpace
+from stretchnas_jax.learning import pruning
+from stretchnas_jax.learning.state import Arch
+
+Control = dict[str, Any]
+"""Arrays that monitors and the borders of phases have decided, by name."""
+
+Strength = Callable[..., Mapping[str, Float[AnyArray, 'E O']]]
+"""`strength(arch, step, control)`: by cell type, the numbers by which operations are ranked."""
+
+
+class Monitor(NamedTuple):
+  """A decision on the host, at the end of each epoch.
+
+  Attributes:
+    init: `init(space) -> control`, the entries that it adds to a new search.
+    end_epoch: `end_epoch(arch, control, line, genotype) -> control`. It gets NumPy arrays, and
+      returns a control of the same entries, shapes and types.
+  """
+
+  init: Callable[[SearchSpace], Mapping[str, Any]]
+  end_epoch: Callable[[Arch, Control, Mapping[str, Any], Genotype], Mapping[str, Any]]
+
+
+def first_control(monitors: Sequence[Monitor], space: SearchSpace) -> Control:
+  """Returns the control of a new search; `()` would be the one without monitors.
+
+  Args:
+    monitors: of the search.
+    space: its search space.
+  """
+  found: Control = {}
+  for monitor in monitors:
+    found |= _as_arrays(monitor.init(space))
+  return found
+
+
+def decide(
+  monitors: Sequence[Monitor],
+  arch: Arch,
+  control: Control,
+  line: Mapping[str, Any],
+  genotype: Genotype,
+) -> Control:
+  """Returns the control after an epoch: each monitor sees the decisions of those before it.
+
+  Args:
+    monitors: of the search.
+    arch: alpha and beta, on the host.
+    control: before this end of an epoch.
+    line: of metrics.
+    genotype: the decoded cell.
+
+  Raises:
+    ValueError: a monitor returns other entries than it was given.
+  """
+  for monitor in monitors:
+    after = {**control, **_as_arrays(monitor.end_epoch(arch, dict(control), line, genotype))}
+    _check_alike(monitor, control, after)
+    if bool(control.get('stop', False)):
+      after['stop'] = control['stop']
+    control = after
+  return control
+
+
+def has_stopped(control: Any) -> bool:
+  """Tells whether a control ends the search."""
+  return isinstance(control, Mapping) and bool(np.asarray(control.get('stop', False)))
+
+
+# ---- early stopping ------------------------------------------------------------------------------
+
+
+def skips(count: int, min_epochs: int = 0) -> Monitor:
+  """Builds DARTS+'s first rule: stop where the normal cell has many skip connections.
+
+  Liang et al. 2019 stop at the first epoch whose normal cell has at least two. Others wait for some
+  epochs first.
+
+  Args:
+    count: so many skip connections stop the search.
+    min_epochs: before the end of this epoch it does not stop.
+
+  Returns:
+    The monitor.
+  """
+
+  def end_epoch(arch: Arch, control: Control, line: Mapping[str, Any], cell: Genotype) -> Control:
+    del arch
+    found = sum(op == 'skip_connect' for op, _, _ in cell.normal)
+    return {**control, 'stop': np.bool_(line['epoch'] >= min_epochs and found >= count)}
+
+  return Monitor(lambda space: {'stop': np.bool_(False)}, end_epoch)
+
+
+def same_ranking(epochs: int, strength: Strength, parametric: Sequence[int]) -> Monitor:
+  """Builds DARTS+'s second rule: stop where the ranking of operations has become stable.
+
+  The ranking is that of the operations with weights, on every edge of the normal cell. It is kept
+  as a checksum of 32 bits.
+
+  Args:
+    epochs: so many epochs without a change stop the search.
+    strength: ranks the operations.
+    parametric: the places of the operations that have weights.
+
+  Returns:
+    The monitor.
+  """
+
+  def end_epoch(arch: Arch, control: Control, line: Mapping[str, Any], cell: Genotype) -> Control:
+    del cell
+    ranks = strength(arch, line['step'], control)['normal']
+    ranking = pruning.ranking_checksum(ranks, parametric)
+    unchanged = int(control['unchanged_epochs']) + 1 if ranking == int(control['ranking']) else 0
+    return {
+      **control,
+      'ranking': np.int32(ranking),
+      'unchanged_epochs': np.int32(unchanged),
+      'stop': np.bool_(unchanged >= epochs),
+    }
+
+  # No ranking has this number.
+  none_yet = {'ranking': np.int32(-1), 'unchanged_epochs': np.int32(0), 'stop': np.bool_(False)}
+  return Monitor(lambda space: none_yet, end_epoch)
+
+
+# ---- budgets and pruning -------------------------------------------------------------------------
+
+
+def prune(
+  rule: pruning.Pruning, strength: Strength, primitives: Sequence[str], cost: str = 'macs'
+) -> Monitor:
+  """Builds gradual pruning under a cost, an idea of GOLD-NAS (Bi et al. 2020).
+
+  After each epoch the weakest operations fall for ever. If few fall, the weight of the expected
+  cost grows, by a step that grows too. The search stops where the cell costs no more than a floor.
+
+  Args:
+    rule: how many fall, and when.
+    strength: the gates.
+    primitives: the names of the operations.
+    cost: the metric that is compared with the floor.
+
+  Returns:
+    The monitor. Its control has `allowed`, `cost_multiplier`, `cost_step` and `stop`.
+  """
+  candidates = np.array([name != 'none' for name in primitives])
+
+  def init(space: SearchSpace) -> Control:
+    shape = (len(space.graph.edges), space.num_operations)
+    return {
+      'allowed': {c: np.broadcast_to(candidates, shape).copy() for c in CELL_TYPES},
+      'cost_multiplier': np.float32(0),
+      'cost_step': np.float32(rule.step),
+      'stop': np.bool_(False),
+    }
+
+  def end_epoch(arch: Arch, control: Control, line: Mapping[str, Any], cell: Genotype) -> Control:
+    del cell
+    gates = strength(arch, line['step'], control)
+    allowed, fell = pruning.pruned(rule, gates, control['allowed'])
+    multiplier, step = float(control['cost_multiplier']), float(control['cost_step'])
+    multiplier, step = pruning.next_weight(rule, fell, multiplier, step)
+    return {
+      **control,
+      'allowed': allowed,
+      'cost_multiplier': np.float32(multiplier),
+      'cost_step': np.float32(step),
+      'stop': np.bool_(bool(rule.floor) and line[cost] <= rule.floor),
+    }
+
+  return Monitor(init, end_epoch)
+
+
+def budget(target: float | int, gain: float, cost: str, most: float) -> Monitor:
+  """Builds the controller of a budget: it moves the weight of the expected cost.
+
+  The weight grows by `gain` times the logarithm of expected cost over target, after each epoch. It
+  is a multiplier, and has either sign: a cell that costs too little is drawn up.
+
+  Args:
+    target: the wanted cost.
+    gain: of the controller.
+    cost: 'params' or 'macs'. The line of metrics has `expected_params` or `expected_macs`.
+    most: the largest weight, in either direction.
+
+  Returns:
+    The monitor. Its control has `params_multiplier` or `macs_multiplier`.
+  """
+  name = f'{cost}_multiplier'
+
+  def end_epoch(arch: Arch, control: Control, line: Mapping[str, Any], cell: Genotype) -> Control:
+    del arch, cell
+    moved = float(control[name]) + gain * float(np.log(line[f'expected_{cost}'] / target))
+    return {**control, name: np.float32(np.clip(moved, -most, most))}
+
+  return Monitor(lambda space: {name: np.float32(0)}, end_epoch)
+
+
+def _as_arrays(control: Mapping[str, Any]) -> Control:
+  """Returns a control whose entries are arrays; a mask stays a dict by cell type."""
+  if not isinstance(control, Mapping):
+    raise ValueError(f'a monitor returns a {type(control).__name__}; it must be a dict')
+  return {
+    name: {c: np.asarray(mask, bool) for c, mask in value.items()}
+    if name == 'allowed'
+    else np.asarray(value)
+    for name, value in control.items()
+  }
+
+
+def _check_alike(monitor: Monitor, before: Control, after: Control) -> None:
+  """Raises ValueError where a monitor changes names, shapes or types of the control."""
+  name = getattr(monitor.end_epoch, '__qualname__', 'end_epoch')
+  if extra := sorted(after.keys() - before.keys()):
+    raise ValueError(f'the monitor {name} adds {extra[0]!r}; its init must return that entry too')
+  for entry, value in before.items():
+    for old, new in _pairs(value, after[entry]):
+      if old.shape != new.shape or old.dtype != new.dtype:
+        raise ValueError(
+          f'the monitor {name} returns {entry} as {new.dtype}{list(new.shape)}; it must stay '
+          f'{old.dtype}{list(old.shape)}'
+        )
+
+
+def _pairs(before: Any, after: Any) -> list[tuple[AnyArray, AnyArray]]:
+  """Returns the arrays of an entry before and after."""
+  if not isinstance(before, Mapping):
+    return [(np.asarray(before), np.asarray(after))]
+  return [(np.asarray(before[c]), np.asarray(after[c])) for c in before]

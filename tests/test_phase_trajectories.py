@@ -1,0 +1,141 @@
+"""A few steps of methods in phases, against a plain loop in float64 from their equations."""
+
+import jax
+import numpy as np
+import plain_search
+from helpers import ROOT, load_config, random_batch, with_fields
+from plain_search import CELLS, Method, PlainSearch
+
+from stretchnas_jax.cells import graph, space
+from stretchnas_jax.networks import operation_costs
+from stretchnas_jax.runs import phases, search_phases
+from stretchnas_jax.runs.parts import Parts
+
+# Without convolutions on edges, whose ReLUs would multiply what rounding does in 32 bits.
+SPACE = space.SearchSpace(graph.CellGraph(2), ('none', 'max_pool_3x3', 'skip_connect'))
+SHAPE, PER_EPOCH = (8, 8, 1), 2
+
+
+def objects_of(config, number=0, facts=None):
+  """Returns the objects of a phase of a config, for three classes."""
+  phase = phases.read(config)[number]
+  return search_phases.objects_of(
+    phase, Parts(space=SPACE), facts or {}, num_classes=3, image_shape=SHAPE,
+    steps_per_epoch=PER_EPOCH,
+  )  # fmt: skip
+
+
+def walk(found, state, plain, key, steps, first=0):
+  """Makes steps of a search and of its plain loop; returns the last state."""
+  step = jax.jit(found.search.step)
+  for number in range(first, first + steps):
+    batch = random_batch(jax.random.fold_in(key, 100 + number), shared=True)
+    state, metrics = step(state, batch, key)
+    with jax.enable_x64(True):
+      plain.step = number
+      expected = plain.run(batch, key)
+    np.testing.assert_allclose(metrics['train_loss'], expected, rtol=2e-4)
+  return state
+
+
+def assert_alpha(state, plain, start):
+  """Asserts that alpha has moved as in the plain loop."""
+  for cell in CELLS:
+    moved = np.asarray(state.arch.alpha[cell]) - np.asarray(start[cell])
+    by_hand = plain.alpha[cell] - np.float64(start[cell])
+    np.testing.assert_allclose(moved, by_hand, atol=2e-2 * abs(moved).max())
+    assert abs(moved).max() > 1e-4
+
+
+def plain_loop(found, method, state, epochs):
+  """Returns the plain loop that begins at a state."""
+  with jax.enable_x64(True):
+    return PlainSearch(found.net, method, state.params, state.arch.alpha, epochs, PER_EPOCH)
+
+
+def masked_gates(masks, alpha, key, t, cell):
+  w = np.where(masks[cell], 1 / (1 + np.exp(-alpha)), 0.0)
+  return w, lambda g: g * w * (1 - w)
+
+
+def test_gradual_pruning_steps_as_its_equations(key):
+  """One level; the gates that fell are 0; the share of the expected cost pulls at the others."""
+  config = load_config(ROOT / 'configs' / 'gradual_pruning_cifar10.py')
+  config.model.update({'channels': 2, 'num_layers': 3, 'form': 'merged'})
+  config.search.epochs = 4
+  found = objects_of(config)
+  masks = {c: np.asarray(found.control['allowed'][c]).copy() for c in CELLS}
+  masks['normal'][0, 2] = masks['reduce'][3, 1] = False
+  control = {**found.control, 'allowed': masks, 'cost_multiplier': np.float32(0.3)}
+  state = found.search.init(key)._replace(control=control)
+  costs = operation_costs.operation_costs(found.net, SHAPE, 'macs')
+  tables = {c: costs.tables[c].sum(0) for c in CELLS}
+  even = costs.base + sum(table.sum() / 3 for table in tables.values())
+
+  def pull(alpha, epoch, epochs):
+    gates = {c: np.where(masks[c], 1 / (1 + np.exp(-alpha[c])), 0.0) for c in CELLS}
+    return {c: 0.3 * tables[c] / even * gates[c] * (1 - gates[c]) for c in CELLS}
+
+  class Masked(PlainSearch):
+    """Gates of both cell types have masks of their own."""
+
+    def passed(self, *args):
+      order = iter(CELLS)
+      relax = lambda alpha, key, t: masked_gates(masks, alpha, key, t, next(order))
+      self.method = self.method._replace(relax=relax)
+      return super().passed(*args)
+
+  method = Method(order='together', penalty=pull, alpha_rate=6e-3)
+  with jax.enable_x64(True):
+    plain = Masked(found.net, method, state.params, state.arch.alpha, 4, PER_EPOCH)
+  start = jax.device_get(state.arch.alpha)
+  state = walk(found, state, plain, key, 5)
+  assert_alpha(state, plain, start)
+
+
+def test_p_darts_steps_as_its_equations_through_two_phases(key):
+  """The second phase has a new, deeper network, new logits, and the strongest operations."""
+  config = load_config(ROOT / 'configs' / 'p_darts_cifar10.py')
+  given = [
+    {**phase, 'model.num_layers': 1 + i, 'model.skip_dropout': 0.0, 'epochs': 2}
+    for i, phase in enumerate(config.search.phases[:2])
+  ]
+  given[1]['keep'] = 2
+  with_fields(config, {
+    'search.epochs': 4, 'search.warmup_epochs': 1, 'search.phases': tuple(given),
+    'model.channels': 2, 'model.form': 'merged', 'weights.final_learning_rate': 0.001,
+  })  # fmt: skip
+  method = Method(alpha_rate=6e-4, alpha_clip=5.0, rests=lambda epoch, place: epoch % 2 == 0)
+  found = objects_of(config)
+  state = found.search.init(key)._replace(control=found.control)
+  start, plain = jax.device_get(state.arch.alpha), plain_loop(found, method, state, 2)
+  state = walk(found, state, plain, key, 4)
+  assert_alpha(state, plain, start)
+  masks = {c: plain.alpha[c] > plain.alpha[c].min(-1, keepdims=True) for c in CELLS}
+  facts = {'allowed': {c: masks[c].astype(int).tolist() for c in CELLS}}
+  found = objects_of(config, 1, facts)
+  fresh = found.search.init(jax.random.key(1))
+  control = {**found.control, 'phase_start': np.int32(4), 'averages_start': np.int32(4)}
+  state = fresh._replace(step=state.step, control=control)
+  start = jax.device_get(state.arch.alpha)
+
+  class Masked(PlainSearch):
+    """Only the operations that stay compete."""
+
+    def passed(self, *args):
+      order = iter(CELLS)
+      relax = lambda alpha, key, t: plain_search.plain(
+        np.where(masks[next(order)], alpha, -np.inf), key, t
+      )
+      self.method = self.method._replace(relax=relax)
+      return super().passed(*args)
+
+    def move_weights(self, gradients):
+      self.step -= 4  # the curve of the learning rate begins again
+      super().move_weights(gradients)
+      self.step += 4
+
+  with jax.enable_x64(True):
+    plain = Masked(found.net, method, state.params, state.arch.alpha, 2, PER_EPOCH)
+  state = walk(found, state, plain, key, 4, first=4)
+  assert_alpha(state, plain, start)

@@ -1,0 +1,150 @@
+"""Searches in phases: lengths, fields, what goes on, what is new, and stops at any place."""
+
+import helpers
+import numpy as np
+import phase_runs
+import pytest
+
+from stretchnas_jax import run_search
+from stretchnas_jax.learning import pruning
+from stretchnas_jax.runs import axes, json_files, phases, search_task, trained
+
+OWN = {'space': helpers.POOL_SPACE}
+RUNS = phase_runs.Runs(OWN)
+DEEPER = (
+  {'epochs': 2},
+  {'epochs': 1, 'model.num_layers': 2, 'keep': 1, 'new': ('weights', 'alpha', 'schedule')},
+  {'epochs': 1, 'model.num_layers': 2, 'rule.kind': 'one_level', 'new': ('momentum', 'beta')},
+)
+
+
+def tiny(given, epochs=4, **fields):
+  """Returns a tiny search with phases."""
+  return helpers.tiny_search(**{'search.epochs': epochs, 'search.phases': given} | fields)
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+  """Returns the folder of a finished search of three phases."""
+  path = tmp_path_factory.mktemp('whole') / 'run'
+  RUNS.search(tiny(DEEPER), path)
+  return path
+
+
+def test_lengths_are_in_proportion_and_every_phase_has_an_epoch():
+  assert phases.scaled([25, 25, 25], 75) == [25, 25, 25]
+  assert phases.scaled([30, 20, 20], 7) == [3, 2, 2]
+  assert phases.scaled([48, 1, 1], 3) == [1, 1, 1]
+  assert phases.scaled([1, 1, 48], 4) == [1, 1, 2]
+  with pytest.raises(ValueError, match='search.epochs is 2; it must be at least 3'):
+    phases.scaled([1, 1, 1], 2)
+
+
+def test_a_curve_of_the_learning_rate_goes_on_until_a_phase_begins_it_again():
+  given = ({'epochs': 2}, {'epochs': 3}, {'epochs': 4, 'new': ('schedule',)}, {'epochs': 1})
+  found = phases.read(tiny(given, 10))
+  assert [phase.schedule for phase in found] == [(5, 0), (5, 2), (5, 0), (5, 4)]
+  assert [phase.first_epoch for phase in found] == [0, 2, 5, 9]
+  assert [phase.config.search.epochs for phase in found] == [2, 3, 4, 1]
+
+
+@pytest.mark.parametrize(
+  'given, words',
+  [
+    ([{'epochs': 1, 'modl.num_layers': 2}], r"\[0\] has the field 'modl.num_layers'.*did you mean"),
+    ([{'epochs': 1}, {'epochs': 1, 'kep': 2}], r"\[1\] has 'kep'; did you mean"),
+    ([{'epochs': 0}], r'has epochs=0; it must be a whole number'),
+    ([{'epochs': 1}, {'epochs': 1, 'new': 'alpha'}], "has new='alpha'; it must hold names of"),
+    ([{'epochs': 1}, {'epochs': 1, 'seed': 1}], r"has 'seed'"),
+    ([{'epochs': 1}, {'epochs': 1, 'search.batch_size': 8}], 'which is of the whole search'),
+    ([{'epochs': 1, 'new': ('alpha',)}], 'is the first phase, where all is new'),
+    ([{'epochs': 1}, {'epochs': 1, 'model.num_layers': 2}], "name 'weights' in `new`"),
+    ([{'epochs': 1}, {'epochs': 1, 'model.num_layers': 'x'}], 'a field that does not fit'),
+    ([{'epochs': 1}, {'epochs': 1, 'model.channels': 3}], r'phases\[1\].*must be even'),
+  ],
+)
+def test_mistakes_in_phases_are_named_before_any_work(tmp_path, given, words):
+  with pytest.raises(ValueError, match=words):
+    run_search(tiny(given), tmp_path / 'run', parts=OWN)
+  assert not (tmp_path / 'run').exists()
+
+
+def test_two_equal_phases_are_one_phase_bit_for_bit(tmp_path):
+  RUNS.search(tiny((), 2), tmp_path / 'one')
+  RUNS.search(tiny(({'epochs': 1}, {'epochs': 1}), 2), tmp_path / 'two')
+  RUNS.assert_same_ends(tmp_path / 'one', tmp_path / 'two')
+  one, two = (json_files.read_object(tmp_path / name / 'result.json') for name in ('one', 'two'))
+  assert {**one, 'seconds': 0} == {**two, 'seconds': 0}
+
+
+def test_phases_change_depth_operations_and_rule(whole):
+  result = json_files.read_object(whole / 'result.json')
+  lines = json_files.read_lines(whole / 'metrics.jsonl')
+  assert result['epochs'] == 4 and [line['epoch'] for line in lines] == [1, 2, 3, 4]
+  saved = trained.read_run(whole, parts=OWN)
+  assert saved.objects.net.num_layers == 2
+  allowed = saved.objects.net.space.allowed
+  assert all((mask.sum(1) == 1).all() for mask in allowed.values())
+  # The operations that stay are the strongest of the last cell of the first phase.
+  arch_of = json_files.read_lines(whole / 'genotypes.jsonl')[1]['genotype']
+  names = helpers.POOL_SPACE.primitives
+  for op, src, dst in arch_of['normal']:
+    edge = helpers.POOL_SPACE.graph.edges.index((src, dst))
+    assert allowed['normal'][edge, names.index(op)]
+
+
+@pytest.mark.parametrize('epoch', [1, 2, 3])
+def test_a_stop_inside_a_phase_or_at_its_border_changes_nothing(whole, tmp_path, epoch):
+  RUNS.search(tiny(DEEPER), tmp_path / 'run', on_epoch=lambda line, state: line['epoch'] == epoch)
+  assert RUNS.leaves(tmp_path / 'run')[0] == epoch * RUNS.leaves(whole)[0] // 4
+  RUNS.search(tiny(DEEPER), tmp_path / 'run')
+  RUNS.assert_same_ends(whole, tmp_path / 'run')
+
+
+def test_a_kill_between_checkpoints_of_a_phase_changes_nothing(whole, tmp_path):
+  """A run that was killed has the checkpoint of a step inside the second phase as its newest."""
+  config = tiny(DEEPER, **{'checkpoint.every_steps': 2, 'checkpoint.keep': 50})
+  RUNS.search(config, tmp_path / 'run')
+  RUNS.assert_same_ends(whole, tmp_path / 'run')
+  per_epoch = RUNS.leaves(whole)[0] // 4
+  for step in range(3 * per_epoch - 1, 2 * per_epoch, -1):
+    if (tmp_path / 'run' / 'checkpoints' / str(step)).is_dir():
+      break
+  RUNS.kill_after(tmp_path / 'run', step)
+  RUNS.search(config, tmp_path / 'run')
+  RUNS.assert_same_ends(whole, tmp_path / 'run')
+
+
+def test_equal_phases_share_their_programs(tmp_path, monkeypatch):
+  made = []
+  compile_step = search_task.steps.compile_step
+  monkeypatch.setattr(
+    search_task.steps, 'compile_step', lambda *args: made.append(compile_step(*args)) or made[-1]
+  )
+  again = {'epochs': 1, 'new': ('weights', 'alpha')}
+  other = {'epochs': 1, 'rule.kind': 'first_order'}
+  run_search(tiny(({'epochs': 1}, again, other, again)), tmp_path / 'run', (0, 1), parts=OWN)
+  assert len(made) == 2
+
+
+def test_the_strongest_operations_stay():
+  """P-DARTS' stages: of 8 operations 5 stay, then 3; `none` falls before the last one."""
+  names = ('none', *'abcdefg')
+  rising = np.arange(8.0)[None]
+  five = pruning.strongest(rising, np.ones((1, 8), bool), 5, names)
+  assert np.flatnonzero(five[0]).tolist() == [3, 4, 5, 6, 7]
+  three = pruning.strongest(rising, five, 3, names)
+  assert np.flatnonzero(three[0]).tolist() == [5, 6, 7]
+  falling = -rising
+  five = pruning.strongest(falling, np.ones((1, 8), bool), 5, names)
+  assert np.flatnonzero(five[0]).tolist() == [0, 1, 2, 3, 4]
+  assert np.flatnonzero(pruning.strongest(falling, five, 1, names)[0]).tolist() == [1]
+
+
+def test_one_operation_of_each_group_stays():
+  names = ('none', 'max_pool_3x3', 'skip_connect', 'sep_conv_3x3', 'dil_conv_3x3')
+  groups = axes.groups_of(names)
+  assert groups == [[0, 1, 2], [3, 4]]
+  strength = np.array([[0.1, 0.2, 0.7, 0.4, 0.6], [0.5, 0.3, 0.2, 0.9, 0.1]])
+  kept = pruning.strongest_of_groups(strength, np.ones((2, 5), bool), groups)
+  assert np.argwhere(kept).tolist() == [[0, 2], [0, 4], [1, 0], [1, 3]]
