@@ -210,11 +210,16 @@ def test_a_table_that_is_not_there_is_named(tmp_path):
 
 def test_a_cell_goes_to_json_and_back_and_is_drawn():
   cell = nas_bench_201.from_text(TEXT)
-  assert json.loads(genotype.to_json(cell)) == {'nas_bench_201': TEXT}
+  found = json.loads(genotype.to_json(cell))
+  assert found['nas_bench_201'] == TEXT and len(found) == 2
+  assert found['normal'] == [list(edge) for edge in cell.edges] and len(cell.edges) == 4
   assert genotype.from_fields(cell.to_dict()) == cell
   assert TEXT in genotype.summary(cell)
   drawing = svg.svg(cell)
   assert drawing.count('nor_conv') == 2 and 'reduction' not in drawing
   assert svg.svg(Cell(('none',) * 6))
-  with pytest.raises(ValueError, match="an object of the field 'nas_bench_201', a text, alone"):
+  assert genotype.from_fields({'nas_bench_201': TEXT}) == cell
+  with pytest.raises(ValueError, match="has the field 'nas_bench_201', a text"):
     genotype.from_fields({'nas_bench_201': 3})
+  with pytest.raises(ValueError, match='the edges in normal are not those of the cell'):
+    genotype.from_fields({'nas_bench_201': TEXT, 'normal': []})

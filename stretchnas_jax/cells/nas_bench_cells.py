@@ -61,9 +61,9 @@ class Cell:
     pairs = zip(self.operations, EDGES)
     return tuple((name, src, dst) for name, (src, dst) in pairs if name != 'none')
 
-  def to_dict(self) -> dict[str, str]:
-    """Returns the content of the JSON form: the text under the name of the space."""
-    return {KEY: to_text(self)}
+  def to_dict(self) -> dict[str, Any]:
+    """Returns the content of the JSON form: the text under the name of the space, and the edges."""
+    return {KEY: to_text(self), 'normal': [list(edge) for edge in self.edges]}
 
   @property
   def code(self) -> int:
@@ -156,11 +156,16 @@ def from_dict(fields: Any) -> Cell:
   """Returns the cell of a JSON form, or raises ValueError.
 
   Args:
-    fields: a dict with one item, the text of a cell under the name `nas_bench_201`.
+    fields: a dict with the text of a cell under the name `nas_bench_201`, and perhaps with its
+      edges under the name `normal`.
   """
-  if not isinstance(fields, dict) or set(fields) != {KEY} or not isinstance(fields[KEY], str):
-    raise ValueError(f'a cell of NAS-Bench-201 is an object of the field {KEY!r}, a text, alone')
-  return from_text(fields[KEY])
+  known = isinstance(fields, dict) and isinstance(fields.get(KEY), str)
+  if not known or not set(fields) <= {KEY, 'normal'}:
+    raise ValueError(f'a cell of NAS-Bench-201 has the field {KEY!r}, a text, and perhaps normal')
+  cell = from_text(fields[KEY])
+  if fields.get('normal', cell.to_dict()['normal']) != cell.to_dict()['normal']:
+    raise ValueError(f'the edges in normal are not those of the cell {fields[KEY]}')
+  return cell
 
 
 def to_text(cell: Cell) -> str:

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, PyTree
 from stretchnas_jax.cells import topology
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.graph import Edge
-from stretchnas_jax.cells.space import CELL_TYPES, SearchSpace
+from stretchnas_jax.cells.space import SearchSpace
 from stretchnas_jax.learning.state import Arch
 from stretchnas_jax.machine.faults import Fault
 from stretchnas_jax.runs import json_files, workdir
@@ -110,15 +110,15 @@ def scores_line(
   """
   masks = np.asarray(table.mask)
   line = {
-    'alpha': {c: jax.tree.map(_exact, arch.alpha[c]) for c in CELL_TYPES},
+    'alpha': {c: jax.tree.map(_exact, arch.alpha[c]) for c in arch.alpha},
     'beta': {
       c: [_exact(row[mask]) for row, mask in zip(np.asarray(arch.beta[c]), masks)]
-      for c in CELL_TYPES
+      for c in arch.alpha
     },
-    'op_weights': {c: _rounded(op_weights[c]) for c in CELL_TYPES},
-    'edge_scores': {c: _rounded(edge_scores[c]) for c in CELL_TYPES},
+    'op_weights': {c: _rounded(op_weights[c]) for c in arch.alpha},
+    'edge_scores': {c: _rounded(edge_scores[c]) for c in arch.alpha},
   }
-  ranks = {c: _rounded(strength[c]) for c in CELL_TYPES}
+  ranks = {c: _rounded(strength[c]) for c in arch.alpha}
   return line if ranks == line['op_weights'] else {**line, 'strength': ranks}
 
 
@@ -191,15 +191,16 @@ def _with_scores(
   chosen = [scores[epoch] for epoch in epochs]
   if not chosen:
     return bare._replace(facts=facts)
+  types = tuple(chosen[0]['alpha'])
   ranks = [{'strength': line['op_weights'], **line} for line in chosen]
 
   def stacked(lines: Sequence[dict], name: str) -> dict[str, Float[np.ndarray, 'n ...']]:
-    return {c: np.stack([np.array(line[name][c], float) for line in lines]) for c in CELL_TYPES}
+    return {c: np.stack([np.array(line[name][c], float) for line in lines]) for c in lines[0][name]}
 
   return bare._replace(
     facts=facts,
-    alpha={c: _stacked_tree([line['alpha'][c] for line in chosen]) for c in CELL_TYPES},
-    beta={c: _stacked_beta([line['beta'][c] for line in chosen], facts.table) for c in CELL_TYPES},
+    alpha={c: _stacked_tree([line['alpha'][c] for line in chosen]) for c in types},
+    beta={c: _stacked_beta([line['beta'][c] for line in chosen], facts.table) for c in types},
     op_weights=stacked(chosen, 'op_weights'),
     strength=stacked(ranks, 'strength'),
     edge_scores=stacked(chosen, 'edge_scores'),

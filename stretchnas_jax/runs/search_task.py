@@ -231,7 +231,7 @@ def _result(run: Run) -> dict:
 def _report(run: Run, result: dict) -> str:
   """Returns the last words of a search."""
   path = run.folder.path
-  found = genotype_lib.Genotype.from_dict(result['genotype'], run.plan.objects.net.space.primitives)
+  found = genotype_lib.from_fields(result['genotype'], run.plan.objects.net.space.primitives)
   train = commands.train_command(run.plan.config, path, found, run.plan.parts)
   file = path / 'genotype.json'
   penalty, pruned = result['penalty'], '; '.join(run.notes) or 'nothing was pruned'
