@@ -5,7 +5,7 @@ import pathlib
 import types
 from collections.abc import Callable
 
-from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.cells.genotype import AnyGenotype
 from stretchnas_jax.cli import app
 from stretchnas_jax.machine import files
 from stretchnas_jax.runs import find_cell, outputs
@@ -40,7 +40,7 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
   return work
 
 
-def _marked_svg(cell: Genotype, title: str | None) -> bytes:
+def _marked_svg(cell: AnyGenotype, title: str | None) -> bytes:
   """Returns the drawing, with the mark by which a later start knows it."""
   text = f'{cells.svg(cell, title=title)}<!-- {outputs.MARK} -->\n'
   return outputs.marked(text.encode())

@@ -205,21 +205,18 @@ class Reading(NamedTuple):
     notes: sentences on what that form leaves open, or says beyond a genotype.
   """
 
-  genotype: Genotype
+  genotype: AnyGenotype
   form: str
   notes: tuple[str, ...]
 
 
-def read(text: str, name: str | None = None, operations: Sequence[str] = ()) -> Genotype:
-  """Reads a genotype in any form that programs print; see `read_form`.
+def read(text: str, name: str | None = None, operations: Sequence[str] = ()) -> AnyGenotype:
+  """Returns the genotype of a text in any form that programs print.
 
   Args:
     text: the text.
-    name: of one cell, where the text has several.
+    name: as for `read_form`, which says more.
     operations: names allowed beside the known ones, `space.OPERATIONS`.
-
-  Returns:
-    The genotype.
 
   Raises:
     ValueError: the text holds no genotype, or several of different names.
@@ -231,8 +228,8 @@ def read_form(text: str, name: str | None = None, operations: Sequence[str] = ()
   """Reads a genotype in any form that programs print, and says which form it is.
 
   The forms are those of DARTS, PC-DARTS, P-DARTS, pt.darts, SNAS, FairDARTS, AutoDL-Projects, NNI,
-  NASLib and NAS-Bench-301, and the native JSON. The text may have comments, quotation marks of any
-  kind, and other text around it. Of a log, the last genotype is read. Nothing is ever evaluated.
+  NASLib, NAS-Bench-201 and -301, and the native JSON. The text may have comments, quotation marks
+  of any kind, and other text around it. Of a log, the last one is read. Nothing is ever evaluated.
 
   Args:
     text: the text.
@@ -245,6 +242,8 @@ def read_form(text: str, name: str | None = None, operations: Sequence[str] = ()
   Raises:
     ValueError: the text holds no genotype, or several of different names.
   """
+  if (cell := nas_bench_cells.last_in(text)) is not None:
+    return Reading(cell, 'NAS-Bench-201', ())
   found = genotype_reading.find(text, name, operations)
   return Reading(Genotype.from_dict(found.fields, operations), found.form, found.notes)
 

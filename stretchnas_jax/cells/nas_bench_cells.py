@@ -5,6 +5,7 @@ edges carries one of five operations, so that there are 15,625 cells. The field 
 `|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_3x3~2|`.
 """
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator
@@ -27,6 +28,7 @@ KEY = 'nas_bench_201'
 
 _EXAMPLE = '|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_3x3~2|'
 _NODE = re.compile(r'\|(?:[^|~]+~[0-9]\|)+')
+_ANYWHERE = re.compile(r'\|\w+~0\|\+\|\w+~\d\|\w+~\d\|\+\|\w+~\d\|\w+~\d\|\w+~\d\|')
 _TERM = re.compile(r'([^|~]+)~([0-9])\|')
 
 
@@ -120,6 +122,19 @@ def from_text(text: str) -> Cell:
       raise ValueError(f'{text[:120]!r}: node {node} must have each source once: {sources}')
     found |= {(int(source), node): name for name, source in terms}
   return Cell(tuple(found[edge] for edge in EDGES))
+
+
+def last_in(text: str) -> Cell | None:
+  """Returns the last cell that stands anywhere in a text, for example in a log; None without any.
+
+  Args:
+    text: any text.
+  """
+  found = None
+  for match in _ANYWHERE.finditer(text):
+    with contextlib.suppress(ValueError):
+      found = from_text(match.group())
+  return found
 
 
 def from_edges(edges: Iterable[CellEdge]) -> Cell:

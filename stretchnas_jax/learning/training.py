@@ -14,8 +14,8 @@ from stretchnas_jax.cells.promotion import with_usual_promotion
 from stretchnas_jax.data.batches.examples import Examples
 from stretchnas_jax.learning import losses
 from stretchnas_jax.networks import initializers
-from stretchnas_jax.networks.network import FixedNetwork
 from stretchnas_jax.networks.running_averages import settle
+from stretchnas_jax.networks.trained_network import TrainedNetwork
 
 TOP5_CLASSES = 11
 """The fewest classes for which the top-5 accuracy is counted."""
@@ -55,7 +55,7 @@ class Training(NamedTuple):
 class _Recipe(NamedTuple):
   """The arguments of `make_training`."""
 
-  net: FixedNetwork
+  net: TrainedNetwork
   tx: optax.GradientTransformation
   image_shape: tuple[int, ...]
   auxiliary_weight: float
@@ -66,7 +66,7 @@ class _Recipe(NamedTuple):
 
 
 def make_training(
-  net: FixedNetwork,
+  net: TrainedNetwork,
   tx: optax.GradientTransformation,
   *,
   image_shape: tuple[int, ...],

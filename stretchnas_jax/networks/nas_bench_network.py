@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.nas_bench_cells import EDGES, Cell
 from stretchnas_jax.cells.promotion import with_usual_promotion
-from stretchnas_jax.networks import checks, nas_bench_macro
+from stretchnas_jax.networks import checks, nas_bench_macro, own_operations
 from stretchnas_jax.networks.forms import batch_norm
 from stretchnas_jax.networks.forms.layouts import BatchLast, ChannelsLast, FeatureMap
 from stretchnas_jax.networks.layers import Identity, Pool, Style
@@ -60,10 +60,13 @@ class NasBenchNetwork(nn.Module):
   """The macro network of NAS-Bench-201 with one cell at all places.
 
   Attributes:
-    cell: the operations of the cell.
+    genotype: the cell.
     channels: C of the first stage; 16 in the benchmark.
-    num_cells: N, the cells of each of the three stages; 5 in the benchmark.
+    num_layers: N, the cells of each of the three stages; 5 in the benchmark.
     num_classes: the number of classes.
+    stem: 'cifar'; the macro network has one stem.
+    auxiliary: False; there is no auxiliary head.
+    operations: None; a cell has operations of NAS-Bench-201 alone.
     dtype: the type of the computation. Parameters, batch statistics and logits are float32.
     axis_name: the parallel axis over which batch statistics are taken, or None.
     form: 'plain' (over `[B, H, W, C]`), 'planes' (over `[C, H, W, B]`), or 'auto': the faster one
@@ -71,21 +74,25 @@ class NasBenchNetwork(nn.Module):
     batch_norm: as for `Supernet`.
   """
 
-  cell: Cell
+  genotype: Cell
   channels: int
-  num_cells: int
+  num_layers: int
   num_classes: int
+  stem: str = 'cifar'
+  auxiliary: bool = False
+  operations: own_operations.OwnOperations | None = None
   dtype: DTypeLike = jnp.float32
   axis_name: str | None = None
   form: str = 'auto'
   batch_norm: str = 'corrected'
 
-  operations = None
-
   def __post_init__(self) -> None:
     checks.check_size('channels', self.channels)
-    checks.check_size('num_cells', self.num_cells)
+    checks.check_size('num_layers', self.num_layers)
     checks.check_size('num_classes', self.num_classes)
+    checks.check_choice('stem', self.stem, ('cifar',))
+    if self.auxiliary or self.operations:
+      raise ValueError('a network of NAS-Bench-201 has no auxiliary head and no own operations')
     checks.check_choice('form', self.form, ('auto', *FORMS))
     checks.check_choice('batch_norm', self.batch_norm, batch_norm.RULES)
     super().__post_init__()
@@ -117,9 +124,9 @@ class NasBenchNetwork(nn.Module):
     style = Style(self.dtype, self.axis_name, FORMS[form], self.batch_norm)
 
     def apply_cell(place: int, channels: int, x: FeatureMap) -> FeatureMap:
-      return NasBenchCell(self.cell, channels, style, name=f'cell_{place}')(x, train)
+      return NasBenchCell(self.genotype, channels, style, name=f'cell_{place}')(x, train)
 
     images = jnp.asarray(images, self.dtype)
     return nas_bench_macro.apply(
-      images, self.channels, self.num_cells, self.num_classes, train, style, apply_cell
+      images, self.channels, self.num_layers, self.num_classes, train, style, apply_cell
     )

@@ -57,7 +57,7 @@ def settle(net: _Network, before: PyTree, after: PyTree, step: Int[Array, ''] | 
 def _own_module(net: _Network) -> Callable[[Sequence[str]], bool]:
   """Returns a function that tells of the names on a path if they lead into an own operation."""
   operations = tuple(net.operations or ())
-  if not operations:
+  if not operations or isinstance(net, NasBenchSupernet | NasBenchNetwork):
     return lambda names: False
   if isinstance(net, Supernet):
     pattern = '|'.join(map(re.escape, operations))

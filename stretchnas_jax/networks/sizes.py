@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 import flax.linen as nn
 
-from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.cells.genotype import AnyGenotype
 from stretchnas_jax.cells.space import SearchSpace
-from stretchnas_jax.networks import costs, stems_and_heads
-from stretchnas_jax.networks.network import FixedNetwork
+from stretchnas_jax.networks import costs, stems_and_heads, trained_network
 from stretchnas_jax.networks.own_operations import OwnOperations
 from stretchnas_jax.networks.supernet import Supernet
 
@@ -40,7 +39,7 @@ class Sizes(NamedTuple):
 
 
 def measure(
-  genotype: Genotype,
+  genotype: AnyGenotype,
   channels: int,
   num_layers: int,
   num_classes: int,
@@ -70,7 +69,7 @@ def measure(
 
 @functools.lru_cache(maxsize=1024)
 def _measure(
-  genotype: Genotype,
+  genotype: AnyGenotype,
   channels: int,
   num_layers: int,
   num_classes: int,
@@ -80,7 +79,7 @@ def _measure(
   own: tuple[tuple[str, Callable[[int, int], nn.Module]], ...],
 ) -> Sizes:
   # The form does not matter for the counts; this one is traced sooner.
-  net = FixedNetwork(
+  net = trained_network.network_class(genotype)(
     genotype, channels, num_layers, num_classes, stem, auxiliary, dict(own), form='plain'
   )
   found = costs.trace_costs(net, image_shape)
@@ -88,7 +87,7 @@ def _measure(
 
 
 def count_params(
-  genotype: Genotype,
+  genotype: AnyGenotype,
   *,
   channels: int,
   num_layers: int,
@@ -116,7 +115,7 @@ def count_params(
 
 
 def count_macs(
-  genotype: Genotype,
+  genotype: AnyGenotype,
   *,
   channels: int,
   num_layers: int,
@@ -144,7 +143,7 @@ def count_macs(
 
 
 def count_flops_ptflops(
-  genotype: Genotype,
+  genotype: AnyGenotype,
   *,
   channels: int,
   num_layers: int,
@@ -175,7 +174,7 @@ def count_flops_ptflops(
 
 
 def channels_for(
-  genotype: Genotype,
+  genotype: AnyGenotype,
   target_params: float | int,
   *,
   num_layers: int,

@@ -19,11 +19,11 @@ from stretchnas_jax.data.datasets import encoded, loading, splits
 from stretchnas_jax.learning import bilevel, optimizers, training
 from stretchnas_jax.machine import parallel
 from stretchnas_jax.networks import (
-  network,
   running_averages,
   search_network,
   stems_and_heads,
   supernet,
+  trained_network,
 )
 from stretchnas_jax.networks import sizes as sizes_lib
 from stretchnas_jax.runs import axes, budgets
@@ -89,7 +89,7 @@ class TrainObjects(NamedTuple):
     sizes: of the network, without the auxiliary head.
   """
 
-  net: network.FixedNetwork
+  net: trained_network.TrainedNetwork
   training: training.Training
   sizes: sizes_lib.Sizes
 
@@ -178,7 +178,7 @@ def search_objects(
 
 def train_objects(
   config: ConfigDict,
-  genotype: genotype_lib.Genotype,
+  genotype: genotype_lib.AnyGenotype,
   parts: Parts | None = None,
   *,
   num_classes: int,
@@ -200,7 +200,7 @@ def train_objects(
   """
   parts = parts or Parts()
   model, weights, epochs = config.model, config.weights, config.train.epochs
-  net = network.FixedNetwork(
+  net = trained_network.network_class(genotype)(
     genotype,
     model.channels,
     model.num_layers,
@@ -276,7 +276,9 @@ def _own_tx(own: Any, num_steps: int) -> optax.GradientTransformation | None:
   return own(num_steps)
 
 
-def _measured_sizes(net: network.FixedNetwork, image_shape: tuple[int, ...]) -> sizes_lib.Sizes:
+def _measured_sizes(
+  net: trained_network.TrainedNetwork, image_shape: tuple[int, ...]
+) -> sizes_lib.Sizes:
   """Returns the sizes without the auxiliary head; names an image that the network cannot take."""
   measure = lambda auxiliary: sizes_lib.measure(
     net.genotype, net.channels, net.num_layers, net.num_classes, net.stem, auxiliary, image_shape,

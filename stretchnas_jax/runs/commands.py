@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from stretchnas_jax import config as config_lib
-from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.cells.genotype import AnyGenotype
+from stretchnas_jax.cells.nas_bench_cells import Cell
 from stretchnas_jax.config import ConfigDict, files
 from stretchnas_jax.data.batches import opening
 from stretchnas_jax.machine import parallel
@@ -62,7 +63,7 @@ def _python() -> str:
 
 
 def train_command(
-  config: ConfigDict, path: pathlib.Path, genotype: Genotype, parts: Parts | None = None
+  config: ConfigDict, path: pathlib.Path, genotype: AnyGenotype, parts: Parts | None = None
 ) -> str:
   """Returns the command that trains the cell of a search on its images.
 
@@ -96,7 +97,7 @@ def trust(parts: Parts) -> dict[str, bool]:
 
 
 def train_fields(
-  config: ConfigDict, genotype: Genotype, parts: Parts | None = None
+  config: ConfigDict, genotype: AnyGenotype, parts: Parts | None = None
 ) -> tuple[str, dict[str, Any]]:
   """Returns the config of a training after a search: its name, and the fields that differ.
 
@@ -120,10 +121,12 @@ def train_fields(
   train.update_from_flattened_dict(fields)
   with contextlib.suppress(ValueError, OSError):  # the command itself says what is wrong
     fields |= _needed_fields(train, genotype, parts or Parts())
+  if isinstance(genotype, Cell):
+    fields |= {'model.auxiliary': False, 'train.drop_path': 0.0}  # that network has neither
   return name, fields
 
 
-def _needed_fields(train: ConfigDict, genotype: Genotype, parts: Parts) -> dict[str, Any]:
+def _needed_fields(train: ConfigDict, genotype: AnyGenotype, parts: Parts) -> dict[str, Any]:
   """Returns fields without which a training on these images cannot run."""
   fields: dict[str, Any] = {}
   size = train.data.image_size
@@ -172,7 +175,7 @@ def _silent() -> Iterator[None]:
 
 
 def _without_head(
-  train: ConfigDict, genotype: Genotype, size: Any, parts: Parts
+  train: ConfigDict, genotype: AnyGenotype, size: Any, parts: Parts
 ) -> dict[str, bool]:
   """Returns the field that leaves out the auxiliary head where images are too small for it."""
   height, width = (size, size) if isinstance(size, int) else size

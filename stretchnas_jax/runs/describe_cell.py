@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from stretchnas_jax.cells import genotype as genotype_lib
+from stretchnas_jax.cells import nas_bench_201
 from stretchnas_jax.networks import sizes
 from stretchnas_jax.networks.own_operations import OwnOperations
 
@@ -22,7 +23,7 @@ _FIGURES = {
 
 
 def describe(
-  genotype: genotype_lib.Genotype,
+  genotype: genotype_lib.AnyGenotype,
   *,
   channels: int,
   layers: int,
@@ -44,18 +45,35 @@ def describe(
     published: the published figures of the cells, an entry of `zoo.PUBLISHED`, or None.
     operations: your own operations among those of the cells.
   """
-  blocks = [
-    _size_lines(genotype, channels, layers, classes, stem, image_shape, operations),
-    _cell_lines('normal', genotype.normal, genotype.normal_concat),
-    _cell_lines('reduction', genotype.reduce, genotype.reduce_concat),
-  ]
+  blocks = [_size_lines(genotype, channels, layers, classes, stem, image_shape, operations)]
+  if isinstance(genotype, nas_bench_201.Cell):
+    blocks.append(_table_lines(genotype))
+  else:
+    blocks.append(_cell_lines('normal', genotype.normal, genotype.normal_concat))
+    blocks.append(_cell_lines('reduction', genotype.reduce, genotype.reduce_concat))
   if published:
     blocks.append(_published_lines(published))
   return '\n\n'.join('\n'.join(lines) for lines in blocks)
 
 
+def _table_lines(cell: nas_bench_201.Cell) -> list[str]:
+  """Returns the text of a cell of NAS-Bench-201, and its accuracy in the table of the extra."""
+  lines = [f'cell {nas_bench_201.to_text(cell)}']
+  try:
+    table = nas_bench_201.load()
+  except ValueError as error:  # the extra is not there
+    return [*lines, str(error)]
+  rank, regret = nas_bench_201.rank(cell), nas_bench_201.regret(cell)
+  return [
+    *lines,
+    f'accuracy {nas_bench_201.accuracy(cell):.2f} %, rank {rank:,} of {table.num_cells:,}, '
+    f'{regret:.2f} points below the best cell',
+    f'({table.source})',
+  ]
+
+
 def _size_lines(
-  genotype: genotype_lib.Genotype,
+  genotype: genotype_lib.AnyGenotype,
   channels: int,
   layers: int,
   classes: int,
@@ -73,7 +91,9 @@ def _size_lines(
     'operations': operations,
   }
   params = f'{sizes.count_params(genotype, **network):,}'
-  if layers > 1:  # one cell leaves too few pixels for the auxiliary head
+  if layers > 1 and isinstance(
+    genotype, genotype_lib.Genotype
+  ):  # one cell leaves too few pixels for the auxiliary head
     try:
       with_head = sizes.count_params(genotype, **network, auxiliary=True)
       params += f', {with_head:,} with the auxiliary head'

@@ -15,7 +15,7 @@ from stretchnas_jax.runs.search_task import SEARCH
 from stretchnas_jax.runs.train_task import train_task
 
 Work = Callable[[], dict | None]
-Cell = genotype_lib.Genotype | str | pathlib.Path
+Cell = genotype_lib.AnyGenotype | str | pathlib.Path
 
 
 def run_search(
@@ -160,7 +160,7 @@ def prepare_train(
     start_from: the folder of another run.
   """
   parts = parts or Parts()
-  if not isinstance(genotype, genotype_lib.Genotype):
+  if not isinstance(genotype, genotype_lib.AnyGenotype):
     parts = _with_operations(parts, genotype, trust)
     genotype = find_cell.genotype_from(genotype, tuple(parts.operations or ()))
   task = train_task(genotype, target_params)

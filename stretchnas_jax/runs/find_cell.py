@@ -58,7 +58,7 @@ def own_operations(
 
 def genotype_from(
   name_or_path: str | os.PathLike[str], operations: Sequence[str] = ()
-) -> genotype.Genotype:
+) -> genotype.AnyGenotype:
   """Returns the genotype with a name; logs the form of a text that was read.
 
   Args:
@@ -147,7 +147,7 @@ def _not_found(text: str) -> str:
   return f'{shown} is neither a file nor a cell of the zoo; {hint or known}'
 
 
-def _from_rule(text: str) -> genotype.Genotype:
+def _from_rule(text: str) -> genotype.AnyGenotype:
   """Returns the genotype of a text with a rule: a random cell, or the best."""
   if text.startswith(_RANDOM):
     seed = _whole_number(text.removeprefix(_RANDOM), 'the seed', text)
@@ -159,7 +159,7 @@ def _from_rule(text: str) -> genotype.Genotype:
 
 def _read_file(
   path: pathlib.Path, operations: Sequence[str], name: str | None = None
-) -> genotype.Genotype:
+) -> genotype.AnyGenotype:
   """Returns the genotype of a file, in any form.
 
   Args:
@@ -186,7 +186,7 @@ def _read_file(
   return found
 
 
-def _check_result(path: pathlib.Path, found: genotype.Genotype) -> None:
+def _check_result(path: pathlib.Path, found: genotype.AnyGenotype) -> None:
   """Raises ValueError where the cell of a finished run is not that of its result."""
   result = path.with_name('result.json')
   if path.name != 'genotype.json' or not result.is_file():
@@ -211,7 +211,7 @@ def _decoded(data: bytes, start: bytes) -> str:
   return data.decode(encoding if is_wide else 'utf-8', errors='replace')
 
 
-def _said(where: str, found: genotype.Reading) -> genotype.Genotype:
+def _said(where: str, found: genotype.Reading) -> genotype.AnyGenotype:
   """Logs the form of a genotype that was read, if it is not ours; returns the genotype.
 
   Args:
@@ -224,7 +224,7 @@ def _said(where: str, found: genotype.Reading) -> genotype.Genotype:
   return found.genotype
 
 
-def _random_operations(text: str) -> genotype.Genotype:
+def _random_operations(text: str) -> genotype.AnyGenotype:
   """Returns the genotype of `random_ops:CELL:SEED`."""
   cell, _, seed = text.removeprefix(_RANDOM_OPERATIONS).rpartition(':')
   if not cell:
@@ -253,7 +253,7 @@ def _validation_accuracy(path: pathlib.Path) -> float:
     return float(accuracy)
 
 
-def _after_epoch(folder: pathlib.Path, epoch: int) -> genotype.Genotype:
+def _after_epoch(folder: pathlib.Path, epoch: int) -> genotype.AnyGenotype:
   """Returns the cell that the search in a folder derived after an epoch, counted from 1."""
   path = folder / 'genotypes.jsonl'
   if not path.is_file():
@@ -265,7 +265,7 @@ def _after_epoch(folder: pathlib.Path, epoch: int) -> genotype.Genotype:
   try:
     if not isinstance(history[epoch], dict):
       raise ValueError('the line holds no genotype')
-    return genotype.Genotype.from_dict(history[epoch], parts_lib.operation_names(folder))
+    return genotype.from_fields(history[epoch], parts_lib.operation_names(folder))
   except ValueError as error:
     raise ValueError(f'{path}, epoch {epoch}: {error}') from error
 

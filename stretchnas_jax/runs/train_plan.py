@@ -18,7 +18,7 @@ def plan_train(
   config: ConfigDict,
   parts: Parts | None = None,
   *,
-  genotype: genotype_lib.Genotype,
+  genotype: genotype_lib.AnyGenotype,
   target_params: float | int | None = None,
 ) -> Plan:
   """Checks a config, loads its data and builds its objects.
@@ -94,7 +94,7 @@ def describe_plan(plan: Plan) -> str:
 
 def with_size(
   config: ConfigDict,
-  genotype: genotype_lib.Genotype,
+  genotype: genotype_lib.AnyGenotype,
   feeds: Any,
   target_params: float | int,
   parts: Parts | None = None,

@@ -37,7 +37,9 @@ class Best(NamedTuple):
   step: Any
 
 
-def train_task(genotype: genotype_lib.Genotype, target_params: float | int | None = None) -> Task:
+def train_task(
+  genotype: genotype_lib.AnyGenotype, target_params: float | int | None = None
+) -> Task:
   """Returns the training of a cell as a task.
 
   Args:
