@@ -217,13 +217,19 @@ def test_both_sides_count_the_same_arithmetic():
   assert 4 * forward < found < 5 * forward
 
 
-def test_lean_and_plain_are_the_same_function():
+def test_the_yardstick_has_the_weights_of_pc_darts():
+  net, _ = yardstick().networks.supernet(16, 8, 4, partial=4)
+  assert sum(p.numel() for p in net.parameters()) == 299_578
+
+
+@pytest.mark.parametrize('partial', [1, 2])
+def test_lean_and_plain_are_the_same_function(partial):
   """The same step from the same start: with `none` multiplied out, and without it."""
   darts = yardstick()
   losses = []
   for words in ([], ['--lean']):
     size = ['--channels=4', '--layers=2', '--nodes=2', '--batch=4', '--image-size=8']
-    args = darts.parse(['search', *size, *words])
+    args = darts.parse(['search', *size, *words, f'--partial={partial}'])
     darts.torch.manual_seed(0)
     _, step = darts.make_step(args)
     losses.append([step().item() for _ in range(3)])

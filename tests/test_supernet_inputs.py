@@ -181,3 +181,22 @@ def test_operations_without_weight_are_left_out(form):
       same = dense if e in rows else first
       np.testing.assert_allclose(sparse[name]['var'][e], same[name]['var'][e], rtol=1e-5)
   np.testing.assert_array_equal(sparse['dil_conv_3x3']['mean'], first['dil_conv_3x3']['mean'])
+
+
+def test_operations_are_left_out_on_all_devices_alike():
+  of = space.SearchSpace(graph.CellGraph(1), ('skip_connect', 'dil_conv_3x3'))
+  net = supernet.Supernet(of, 2, 1, 3, form='planes', sparse=True)
+  x = images(4, 4, 4, 1)
+  variables = first_variables(net, x)
+  chosen = {'reduce': np.eye(2, dtype=np.float32), 'normal': np.eye(2, dtype=np.float32)}
+
+  def part(net, x):
+    run = functools.partial(net.apply, variables, train=True, mutable=['batch_stats'])
+    return run(x, chosen)
+
+  one, averages = jax.jit(functools.partial(part, net))(x)
+  on_four = jax.pmap(functools.partial(part, net.clone(axis_name='data')), 'data')
+  four, averages_on_four = on_four(x.reshape(4, 1, 4, 4, 1))
+  np.testing.assert_allclose(four.reshape(one.shape), one, rtol=1e-4, atol=1e-5)
+  first = jax.tree.map(lambda leaf: leaf[0], averages_on_four)
+  assert reference.furthest(first, averages) < 1e-5

@@ -11,19 +11,20 @@ from stretchnas_jax.networks import initializers, supernet, widening
 
 NAMES = ('max_pool_3x3', 'skip_connect', 'sep_conv_3x3', 'dil_conv_3x3')
 SHAPE = (2, 8, 8, 3)
+EDGES = 2  # Both have stride 2: the one cell is a reduction cell of 12 channels.
 
 
 def small(allowed=None):
-  return space.SearchSpace(graph.CellGraph(2), NAMES, allowed)
+  return space.SearchSpace(graph.CellGraph(1), NAMES, allowed)
 
 
 def network(k, allowed=None):
-  return supernet.Supernet(small(allowed), 12, 3, 3, partial_channels=k)
+  return supernet.Supernet(small(allowed), 6, 1, 3, partial_channels=k)
 
 
 def without(operation):
   """All operations but one on the first edge."""
-  mask = np.ones((5, len(NAMES)), bool)
+  mask = np.ones((EDGES, len(NAMES)), bool)
   mask[0, NAMES.index(operation)] = False
   return dict.fromkeys(space.CELL_TYPES, mask)
 
@@ -35,7 +36,7 @@ def passed_on(before, after, seed=3):
 
 
 def test_the_next_network_gets_all_its_variables():
-  before, after = network(6), network(4, without('sep_conv_3x3'))
+  before, after = network(6), network(3, without('sep_conv_3x3'))
   variables, found = passed_on(before, after)
   expected = initializers.trace_shapes(after, np.zeros(SHAPE, np.float32))
   shapes = lambda tree: jax.tree.map(lambda leaf: leaf.shape, dict(tree))
@@ -49,14 +50,14 @@ def test_the_next_network_gets_all_its_variables():
 
 
 def test_old_channels_keep_their_weights_and_new_ones_are_copies():
-  before, after = network(6), network(4)
+  before, after = network(6), network(3)
   variables, found = passed_on(before, after)
   old, new = (tree['params']['cell_0'] for tree in (variables, found))
   depthwise, wide = old['sep_conv_3x3_depthwise'], new['sep_conv_3x3_depthwise']
   np.testing.assert_array_equal(wide[:, :, :2], depthwise)
   pointwise, matrix = old['sep_conv_3x3_pointwise'], new['sep_conv_3x3_pointwise']
   np.testing.assert_array_equal(matrix[:, :, :2, :2], pointwise)
-  for n in range(5):
+  for n in range(EDGES):
     for stage in range(2):
       copied = [c for c in range(2) if np.array_equal(wide[n, stage, 2], depthwise[n, stage, c])]
       assert copied
@@ -67,28 +68,27 @@ def test_old_channels_keep_their_weights_and_new_ones_are_copies():
 
 
 def test_averages_follow_the_channels_of_their_convolution():
-  before, after = network(6), network(4)
+  before, after = network(6), network(3)
   variables = first_variables(before, np.zeros(SHAPE, np.float32))
   passage = widening.pass_on(before, after, jax.random.key(3))
   # Averages that tell the columns of the matrix: the sum of each.
-  norms = dict(variables['batch_stats']['cell_1']['norms'])
-  matrix = variables['params']['cell_1']['dil_conv_3x3_pointwise'][:, 0]
+  norms = dict(variables['batch_stats']['cell_0']['norms'])
+  matrix = variables['params']['cell_0']['dil_conv_3x3_pointwise'][:, 0]
   norms['dil_conv_3x3'] = {'mean': matrix[:, 0], 'var': matrix[:, 1]}
-  stats = {**variables['batch_stats'], 'cell_1': {'norms': norms}}
-  wide = passage.batch_stats(stats)['cell_1']['norms']['dil_conv_3x3']
-  columns = passage.params(variables['params'])['cell_1']['dil_conv_3x3_pointwise'][:, 0]
+  stats = {**variables['batch_stats'], 'cell_0': {'norms': norms}}
+  wide = passage.batch_stats(stats)['cell_0']['norms']['dil_conv_3x3']
+  columns = passage.params(variables['params'])['cell_0']['dil_conv_3x3_pointwise'][:, 0]
   np.testing.assert_array_equal(wide['mean'], columns[:, 0])
   np.testing.assert_array_equal(wide['var'], columns[:, 1])
 
 
 def test_halves_of_a_strided_skip_stay_apart():
   variables, found = passed_on(network(6), network(3))
-  old, new = (tree['params']['cell_1']['skip_connect'][0, 0] for tree in (variables, found))
-  assert old.shape == (4, 4) and new.shape == (8, 8)
-  np.testing.assert_array_equal(new[:4][:, [0, 1, 4, 5]], old)
-  for column in (2, 3, 6, 7):
-    half = (0, 1) if column < 4 else (2, 3)
-    assert any(np.array_equal(new[:4, column], old[:, d]) for d in half)
+  old, new = (tree['params']['cell_0']['skip_connect'][0, 0] for tree in (variables, found))
+  assert old.shape == (2, 2) and new.shape == (4, 4)
+  np.testing.assert_array_equal(new[:2][:, [0, 2]], old)
+  for column, from_half in ((1, 0), (3, 1)):
+    np.testing.assert_array_equal(new[:2, column], old[:, from_half])
 
 
 def test_fewer_operations_at_equal_width_change_no_output_where_they_had_no_weight():

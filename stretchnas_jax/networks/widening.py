@@ -19,7 +19,7 @@ from stretchnas_jax.networks.cell_plan import CellPlan, is_convolution
 from stretchnas_jax.networks.layer_plan import plan_layers
 from stretchnas_jax.networks.supernet import Supernet
 
-_Channels = Int[Array, 'n stages D']
+_Channels = Int[np.ndarray, 'n stages D']
 
 
 class Passage(NamedTuple):
@@ -46,7 +46,7 @@ def pass_on(before: Supernet, after: Supernet, key: PRNGKeyArray) -> Passage:
   Args:
     before: the network so far.
     after: the next one.
-    key: of the choice of channels.
+    key: of the choice of channels, which is made on the host.
 
   Returns:
     The passage, the same for parameters, momentum and running averages.
@@ -54,13 +54,13 @@ def pass_on(before: Supernet, after: Supernet, key: PRNGKeyArray) -> Passage:
   Raises:
     ValueError: the next network needs weights that the network so far does not have.
   """
-  cells = {}
+  seed, cells = np.asarray(jax.random.key_data(key)).tolist(), {}
   for i, layer in enumerate(plan_layers(after.channels, after.num_layers, after.stem)):
     plans = [
       CellPlan(net.space, layer.reduction, net.auxiliary_skip, net.partial_channels)
       for net in (before, after)
     ]
-    cells[f'cell_{i}'] = _Cell(plans[0], plans[1], layer.channels, jax.random.fold_in(key, i))
+    cells[f'cell_{i}'] = _Cell(plans[0], plans[1], layer.channels, (*seed, i))
   if not _fits(before, after) or not all(cell.fits for cell in cells.values()):
     raise ValueError(
       'the next network has weights that the network so far does not have; it may only lose '
@@ -90,7 +90,7 @@ class _Cell(NamedTuple):
   before: CellPlan
   after: CellPlan
   channels: int
-  key: PRNGKeyArray
+  seed: tuple[int, ...]
 
   @property
   def fits(self) -> bool:
@@ -140,18 +140,17 @@ class _Cell(NamedTuple):
     """For each channel the old channel that it copies; of inputs (0) or of outputs (1)."""
     old, new = (self.channels // plan.partial_channels for plan in (self.before, self.after))
     shape = len(self.after.row_keys(operation)), 2 if operation.startswith('sep') else 1
-    key = jax.random.fold_in(self.key, zlib.crc32(f'{operation}/{side}'.encode()) >> 1)
+    chance = np.random.default_rng([*self.seed, zlib.crc32(f'{operation}/{side}'.encode())])
     if is_convolution(operation) or '_pool_' in operation or side == 0:
-      return _copies(key, shape, old, new)
+      return _copies(chance, shape, old, new)
     # The first half of a factorized reduction sees even pixels, the second half odd ones.
-    even, odd = jax.random.split(key)
-    parts = [_copies(even, shape, old // 2, new // 2)]
-    parts.append(_copies(odd, shape, old - old // 2, new - new // 2) + old // 2)
-    return jnp.concatenate(parts, -1)
+    even = _copies(chance, shape, old // 2, new // 2)
+    odd = _copies(chance, shape, old - old // 2, new - new // 2) + old // 2
+    return np.concatenate([even, odd], -1)
 
 
-def _copies(key: PRNGKeyArray, shape: tuple[int, int], old: int, new: int) -> _Channels:
+def _copies(chance: np.random.Generator, shape: tuple[int, int], old: int, new: int) -> _Channels:
   """All old channels, then new ones that each copy an old one."""
-  drawn = jax.random.randint(key, (*shape, new - old), 0, old)
-  kept = jnp.broadcast_to(jnp.arange(old, dtype=drawn.dtype), (*shape, old))
-  return jnp.concatenate([kept, drawn], -1)
+  drawn = chance.integers(old, size=(*shape, new - old))
+  kept = np.broadcast_to(np.arange(old), (*shape, old))
+  return np.concatenate([kept, drawn], -1)
