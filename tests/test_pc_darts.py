@@ -21,7 +21,7 @@ EPOCHS, PER_EPOCH, WARMUP = 4, 2, 1
 
 def config_of(cells='darts'):
   config = load_config(ROOT / 'configs' / 'pc_darts_cifar10.py', cells)
-  config.model.update({'channels': 4, 'num_layers': 3, 'form': 'merged'})
+  config.model.update({'channels': 4, 'num_layers': 1, 'form': 'merged'})
   config.search.update({'epochs': EPOCHS, 'warmup_epochs': WARMUP})
   return config
 
