@@ -5,21 +5,20 @@ A search may drop operations while it runs, and with partial channels give the o
 at random.
 """
 
-import zlib
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.networks.cell_plan import CellPlan, is_convolution
 from stretchnas_jax.networks.layer_plan import plan_layers
 from stretchnas_jax.networks.supernet import Supernet
 
-_Channels = Int[np.ndarray, 'n stages D']
+_Channels = Int[Array, 'n stages D']
 
 
 class Passage(NamedTuple):
@@ -46,7 +45,7 @@ def pass_on(before: Supernet, after: Supernet, key: PRNGKeyArray) -> Passage:
   Args:
     before: the network so far.
     after: the next one.
-    key: of the choice of channels, which is made on the host.
+    key: of the choice of channels.
 
   Returns:
     The passage, the same for parameters, momentum and running averages.
@@ -54,13 +53,13 @@ def pass_on(before: Supernet, after: Supernet, key: PRNGKeyArray) -> Passage:
   Raises:
     ValueError: the next network needs weights that the network so far does not have.
   """
-  seed, cells = np.asarray(jax.random.key_data(key)).tolist(), {}
+  cells = {}
   for i, layer in enumerate(plan_layers(after.channels, after.num_layers, after.stem)):
     plans = [
       CellPlan(net.space, layer.reduction, net.auxiliary_skip, net.partial_channels)
       for net in (before, after)
     ]
-    cells[f'cell_{i}'] = _Cell(plans[0], plans[1], layer.channels, (*seed, i))
+    cells[f'cell_{i}'] = _Cell(plans[0], plans[1], layer.channels, jax.random.fold_in(key, i))
   if not _fits(before, after) or not all(cell.fits for cell in cells.values()):
     raise ValueError(
       'the next network has weights that the network so far does not have; it may only lose '
@@ -90,7 +89,7 @@ class _Cell(NamedTuple):
   before: CellPlan
   after: CellPlan
   channels: int
-  seed: tuple[int, ...]
+  key: PRNGKeyArray
 
   @property
   def fits(self) -> bool:
@@ -140,17 +139,21 @@ class _Cell(NamedTuple):
     """For each channel the old channel that it copies; of inputs (0) or of outputs (1)."""
     old, new = (self.channels // plan.partial_channels for plan in (self.before, self.after))
     shape = len(self.after.row_keys(operation)), 2 if operation.startswith('sep') else 1
-    chance = np.random.default_rng([*self.seed, zlib.crc32(f'{operation}/{side}'.encode())])
+    names, wide = sorted(self.after.operations), new - old
+    # One draw serves all operations, so that one generator is compiled.
+    drawn = jax.random.uniform(self.key, (len(names), 2, len(self.after.edges), 2, wide))
+    drawn = drawn[names.index(operation), side, : shape[0], : shape[1]]
     if is_convolution(operation) or '_pool_' in operation or side == 0:
-      return _copies(chance, shape, old, new)
+      return _copies(drawn, old)
     # The first half of a factorized reduction sees even pixels, the second half odd ones.
-    even = _copies(chance, shape, old // 2, new // 2)
-    odd = _copies(chance, shape, old - old // 2, new - new // 2) + old // 2
-    return np.concatenate([even, odd], -1)
+    half = new // 2 - old // 2
+    even = _copies(drawn[..., :half], old // 2)
+    odd = _copies(drawn[..., half:], old - old // 2) + old // 2
+    return jnp.concatenate([even, odd], -1)
 
 
-def _copies(chance: np.random.Generator, shape: tuple[int, int], old: int, new: int) -> _Channels:
-  """All old channels, then new ones that each copy an old one."""
-  drawn = chance.integers(old, size=(*shape, new - old))
-  kept = np.broadcast_to(np.arange(old), (*shape, old))
-  return np.concatenate([kept, drawn], -1)
+def _copies(drawn: Float[Array, 'n stages d'], old: int) -> _Channels:
+  """All old channels, then for each draw in 0 .. 1 the old channel that a new one copies."""
+  copied = jnp.minimum((drawn * old).astype(jnp.int32), old - 1)
+  kept = jnp.broadcast_to(jnp.arange(old, dtype=jnp.int32), (*drawn.shape[:2], old))
+  return jnp.concatenate([kept, copied], -1)
