@@ -104,7 +104,7 @@ def test_fewer_operations_at_equal_width_change_no_output_where_they_had_no_weig
 
 
 @pytest.mark.parametrize(
-  'before, after', [(network(4), network(6)), (network(4, without('sep_conv_3x3')), network(4))]
+  'before, after', [(network(3), network(6)), (network(3, FEWER), network(3))]
 )
 def test_networks_that_do_not_follow_one_another_are_refused(before, after):
   with pytest.raises(ValueError, match='may only lose operations'):
