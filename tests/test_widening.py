@@ -103,6 +103,9 @@ def test_fewer_operations_at_equal_width_change_no_output_where_they_had_no_weig
   np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+FEWER = without('sep_conv_3x3')
+
+
 @pytest.mark.parametrize(
   'before, after', [(network(3), network(6)), (network(3, FEWER), network(3))]
 )
