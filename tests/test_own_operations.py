@@ -54,6 +54,26 @@ def test_a_supernet_mixes_an_own_operation_in_on_every_edge(form):
   assert all(float(abs(g).max()) > 0 for g in jax.tree.leaves(gradients['cell_0']['own_0_2']))
 
 
+def test_an_own_operation_sees_a_part_of_the_channels_and_stands_where_it_is_allowed():
+  allowed = np.ones((5, 2), bool)
+  allowed[1] = False, True
+  masked = space.SearchSpace(
+    SPACE.graph, SPACE.primitives, dict.fromkeys(space.CELL_TYPES, allowed)
+  )
+  net = supernet.Supernet(masked, 4, 1, 3, operations={'own': Gate}, partial_channels=2)
+  x = images(4, 8, 8, 3)
+  variables = first_variables(net, x)
+  params = variables['params']['cell_0']
+  assert params['own_0_2']['Conv_0']['kernel'].shape == (1, 1, 4, 4) and 'own_1_2' not in params
+
+  def run(form):
+    options = {'train': True, 'mutable': ['batch_stats']}
+    return jax.jit(lambda: net.clone(form=form).apply(variables, x, **options)[0])()
+
+  merged, planes = map(run, ('merged', 'planes'))
+  np.testing.assert_allclose(planes, merged, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize('form', ['plain', 'planes'])
 def test_a_found_cell_with_an_own_operation_can_be_trained(form):
   net = network.FixedNetwork(CELL, 4, 2, 3, operations={'own': Gate}, form=form)
