@@ -25,7 +25,17 @@ LEVELS = [
   {'commands'},
   {'sweeps'},
 ]
-COMMANDS = {'search', 'train', 'describe', 'draw', 'benchmark', 'export', 'check_data'}
+COMMANDS = {
+  'search',
+  'train',
+  'describe',
+  'draw',
+  'benchmark',
+  'export',
+  'check_data',
+  'what_if',
+  'explain',
+}
 
 
 def imports(path):

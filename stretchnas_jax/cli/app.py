@@ -31,6 +31,8 @@ COMMANDS = {
   'describe': 'shows the cost and the content of a cell',
   'draw': 'draws a cell as SVG or PNG',
   'runs': 'lists all runs below a folder',
+  'what-if': 'decodes a search by every other rule',
+  'explain': 'tells the history of one edge of a search',
   'check-data': 'looks at a folder of images before a run',
 }
 

@@ -1,0 +1,255 @@
+"""The same search, decoded by every other rule.
+
+A search has one result, but its scores allow many. Where all rules give nearly the same cell, the
+search has decided. Nothing is trained here, and the sizes come from a few traces.
+"""
+
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stretchnas_jax.cells import decodings, genotype, topology
+from stretchnas_jax.cells.decoding import Decoding
+from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.cells.space import CELL_TYPES, SearchSpace
+from stretchnas_jax.networks import quick_sizes
+from stretchnas_jax.runs import parts as parts_lib
+from stretchnas_jax.runs import run_shape
+from stretchnas_jax.runs import scores as scores_lib
+from stretchnas_jax.runs.run_shape import Shape
+from stretchnas_jax.runs.scores import Scores
+from stretchnas_jax.views import tables
+
+_SHARES = (0.5, 0.75, 0.9)  # thresholds, as parts of the strongest product of a cell
+_SKIPS = (0, 1, 2)
+_MOST_EPOCHS = 8  # in a table for a person
+
+
+class Row(NamedTuple):
+  """One decoding.
+
+  Attributes:
+    rule: its name.
+    epoch: whose scores were decoded.
+    cell: the decoded cells.
+    notes: sentences on repaired and pruned edges.
+    params: of a network of this cell, or None where its shape is not known.
+    macs: multiply-adds for an image, likewise.
+    accuracy: of the cell with the weights of the supernet, or None.
+  """
+
+  rule: str
+  epoch: int
+  cell: Genotype
+  notes: tuple[str, ...]
+  params: int | None = None
+  macs: int | None = None
+  accuracy: float | None = None
+
+
+class Answer(NamedTuple):
+  """All decodings of a search; the first one is its own.
+
+  Attributes:
+    path: the folder of the search.
+    rows: the decodings.
+    shape: of the network whose sizes are in the rows; None where it is not known.
+    notes: sentences on what is missing.
+  """
+
+  path: pathlib.Path
+  rows: tuple[Row, ...]
+  shape: Shape | None
+  notes: tuple[str, ...]
+
+  def changed(self, row: Row) -> int:
+    """Returns the number of edges on which a cell differs from the search's own."""
+    return changed_edges(self.rows[0].cell, row.cell)
+
+
+def ask(run: pathlib.Path | str, trust: bool = False) -> Answer:
+  """Decodes a search by every rule.
+
+  Args:
+    run: the folder of the search: finished, at work, stopped, damaged, or of version 0.1.
+    trust: run the program of the search's own parts.
+
+  Raises:
+    ValueError, OSError: the folder holds neither scores nor cells.
+  """
+  found = scores_lib.load(run, trust)
+  notes = [found.note] if found.note else []
+  rows = list(_own(found))
+  if found.has_scores:
+    rows[1:1] = _by_rules(found, notes)
+  if not rows:
+    raise ValueError(f'{found.path} holds no cell that can be read')
+  try:
+    shape = run_shape.read(found.path)
+    operations = None
+    if parts_lib.operation_names(found.path):
+      operations = parts_lib.of_run(found.path, trust=trust).operations
+  except (ValueError, OSError) as error:
+    return Answer(found.path, tuple(rows), None, (*notes, f'without sizes: {error}'))
+  cells = list(dict.fromkeys(row.cell for row in rows))
+  sizes = dict(zip(cells, quick_sizes.measure_many(cells, *shape, operations=operations)))
+  rows = [row._replace(params=sizes[row.cell].params, macs=sizes[row.cell].macs) for row in rows]
+  return Answer(found.path, tuple(rows), shape, tuple(notes))
+
+
+def changed_edges(first: Genotype, second: Genotype) -> int:
+  """Counts the edges `(src, dst)` of both cell types whose operations differ.
+
+  Args:
+    first: two cells.
+    second: two other cells.
+  """
+  return sum(
+    len({edge for edge in a.keys() | b.keys() if a.get(edge) != b.get(edge)})
+    for a, b in ((_by_edge(first, cell), _by_edge(second, cell)) for cell in CELL_TYPES)
+  )
+
+
+def _by_edge(genotype: Genotype, cell: str) -> dict[tuple[int, int], list[str]]:
+  found: dict[tuple[int, int], list[str]] = {}
+  for op, src, dst in getattr(genotype, cell):
+    found[src, dst] = sorted([*found.get((src, dst), ()), op])
+  return found
+
+
+# ---- rules ---------------------------------------------------------------------------------------
+
+
+def _own(found: Scores) -> Iterator[Row]:
+  """Yields the cell of the last epoch, and those of earlier epochs from the newest, as kept."""
+  later, history = None, found.history
+  for i in reversed(range(len(history.genotypes))):
+    cell = scores_lib.genotype_of(found.path, history.genotypes[i])
+    epoch = int(history.epochs[i])
+    if cell is not None and cell != later:
+      yield Row('as it was' if later is None else 'as it was, earlier', epoch, cell, ())
+      later = cell
+
+
+def _by_rules(found: Scores, notes: list[str]) -> list[Row]:
+  """Returns the decodings of the last epoch; adds a note where there can be none."""
+  try:
+    space = found.space()
+  except ValueError as error:
+    notes.append(str(error))
+    return []
+  strength = {cell: found.strength(cell) for cell in CELL_TYPES}
+  scores = {cell: found.edge_scores(cell) for cell in CELL_TYPES}
+  beta = {cell: found.beta(cell) for cell in CELL_TYPES}
+  rows, epoch = [], int(found.history.epochs[-1])
+  for name, table, rule in _rules(found, space):
+    try:
+      cell, remarks = genotype.derive(
+        space, table, strength, beta, decoding=rule, edge_scores=scores
+      )
+    except ValueError as error:
+      notes.append(f'{name}: {error}')
+      continue
+    rows.append(Row(name, epoch, cell, remarks))
+  return rows
+
+
+_Rule = Decoding | Mapping[str, Decoding] | None
+
+
+def _rules(
+  found: Scores, space: SearchSpace
+) -> Iterator[tuple[str, topology.TopologyTable, _Rule]]:
+  """Yields the name of each rule, the table that it reads, and the rule."""
+  table = found.facts.table
+  if table.has_rows:
+    yield 'most probable codes', table, None
+    for k, own in _of_size(table):
+      yield f'most probable codes of {k} {"edge" if k == 1 else "edges"}', own, None
+  for by, side in (('target', 'in'), ('source', 'out')):
+    for k in (1, 2, 3):
+      if k < space.graph.num_nodes - 1:
+        rule = decodings.strongest_edges(k, by)
+        yield f'{k} strongest {side}-{"edge" if k == 1 else "edges"} of a node', table, rule
+  yield '2 strongest pairs of edge and operation', table, decodings.pairs(2)
+  for most in _SKIPS:
+    yield f'2 in-edges, at most {most} skips in a cell', table, decodings.capped(most)
+  for share in _SHARES:
+    rules = {cell: decodings.threshold(share * _largest(found, cell)) for cell in CELL_TYPES}
+    yield f'2 in-edges, from {share:.0%} of the strongest on', table, rules
+  yield 'all edges where none is not strongest', table, decodings.all_edges()
+
+
+def _of_size(table: topology.TopologyTable) -> Iterator[tuple[int, topology.TopologyTable]]:
+  """Yields tables with the codes of k edges alone; a row without any has no edge then."""
+  counts = np.where(table.mask, np.asarray(table.codes).sum(2), -1)
+  sizes = sorted({int(size) for size in counts[table.mask]} - {0})
+  for k in sizes if len(sizes) > 1 else ():
+    mask = counts == k
+    if mask.any(1).sum() > 1:
+      codes = np.asarray(table.codes) * mask[:, :, None]
+      mask[:, 0] |= ~mask.any(1)
+      yield k, table._replace(codes=codes, mask=mask)
+
+
+def _largest(found: Scores, cell: str) -> float:
+  """Returns the largest product of strength and score that a decoded operation may have."""
+  real = [name != 'none' for name in found.facts.primitives]
+  return float((found.strength(cell)[:, real] * found.edge_scores(cell)[:, None]).max())
+
+
+# ---- for a person and for programs ---------------------------------------------------------------
+
+
+def text(answer: Answer) -> str:
+  """Returns the decodings as a table for a terminal."""
+  own = [row for row in answer.rows if not row.rule.endswith('earlier')]
+  earlier = [row for row in answer.rows if row.rule.endswith('earlier')]
+  header = ['rule', 'epoch', 'edges', 'changed', 'skips', 'params', 'MACs']
+  measured = any(row.accuracy is not None for row in answer.rows)
+  lines = [
+    tables.text(
+      [*header, 'accuracy'] if measured else header,
+      [
+        [row.rule, row.epoch, *_counts(answer, row), row.params, row.macs]
+        + ([row.accuracy] if measured else [])
+        for row in [*own, *earlier[:_MOST_EPOCHS]]
+      ],
+    )
+  ]
+  if len(earlier) > _MOST_EPOCHS:
+    lines.append(f'and {len(earlier) - _MOST_EPOCHS} earlier cells, which --json lists')
+  if answer.shape is not None:
+    shape = answer.shape
+    lines.append(f'sizes with {shape.num_layers} cells and C {shape.channels}, as in the search')
+  return '\n'.join([*lines, *answer.notes])
+
+
+def to_dict(answer: Answer) -> dict[str, Any]:
+  """Returns the decodings as JSON holds them."""
+  names = ('edges', 'changed', 'skips')
+  return {
+    'run': str(answer.path),
+    'sizes_of': None if answer.shape is None else answer.shape._asdict(),
+    'rows': [
+      {
+        'rule': row.rule,
+        'epoch': row.epoch,
+        **dict(zip(names, _counts(answer, row))),
+        'params': row.params,
+        'macs': row.macs,
+        'accuracy': row.accuracy,
+        'genotype': row.cell.to_dict(),
+        'notes': list(row.notes),
+      }
+      for row in answer.rows
+    ],
+    'notes': list(answer.notes),
+  }
+
+
+def _counts(answer: Answer, row: Row) -> Sequence[int]:
+  edges = [*row.cell.normal, *row.cell.reduce]
+  return len(edges), answer.changed(row), sum(op == 'skip_connect' for op, _, _ in edges)
