@@ -57,7 +57,7 @@ class Supernet(NamedTuple):
 
   def mixture_of(self, cell: Genotype) -> Mixture:
     """Returns the mixture that computes a cell alone."""
-    return evaluation.mixture_of(self.saved.objects.net.space, cell)
+    return evaluation.mixture_of(self.saved.objects.net.space, cell.to_dict())
 
   def mixture(self) -> Mixture:
     """Returns the operation weights and edge scores of the whole supernet."""
