@@ -160,6 +160,7 @@ def _end_epoch(run: Run, state: Any, line: dict) -> tuple[dict, dict]:
   if objects.monitors:
     control = monitors.decide(objects.monitors, arch, control, line | more, found)
     found, notes = search.decode(arch, line['step'], control)
+    more |= monitoring.costs_of(objects, run.now.config, shape, mixture, found)
     state = state._replace(control=run.plan.settings.devices.replicate(control))
     loop.position = loop.position._replace(state=state)
     loop.finished = monitors.has_stopped(control)
