@@ -1,8 +1,10 @@
 """A few steps of methods in phases, against a plain loop in float64 from their equations."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import plain_search
+import reference
 from helpers import ROOT, load_config, random_batch, with_fields
 from plain_search import CELLS, Method, PlainSearch
 
@@ -16,11 +18,11 @@ SPACE = space.SearchSpace(graph.CellGraph(2), ('none', 'max_pool_3x3', 'skip_con
 SHAPE, PER_EPOCH = (8, 8, 1), 2
 
 
-def objects_of(config, number=0, facts=None):
+def objects_of(config, number=0, facts=None, of=SPACE):
   """Returns the objects of a phase of a config, for three classes."""
   phase = phases.read(config)[number]
   return search_phases.objects_of(
-    phase, Parts(space=SPACE), facts or {}, num_classes=3, image_shape=SHAPE,
+    phase, Parts(space=of), facts or {}, num_classes=3, image_shape=SHAPE,
     steps_per_epoch=PER_EPOCH,
   )  # fmt: skip
 
@@ -139,3 +141,93 @@ def test_p_darts_steps_as_its_equations_through_two_phases(key):
     plain = Masked(found.net, method, state.params, state.arch.alpha, 2, PER_EPOCH)
   state = walk(found, state, plain, key, 4, first=4)
   assert_alpha(state, plain, start)
+
+
+class PlainDots(PlainSearch):
+  """The last phase of DOTS: a balance between two operations of an edge, and pairs of in-edges."""
+
+  def __init__(self, found, state, winners, temperature, epochs):
+    super().__init__(
+      found.net, Method(order='together', b1=0.9), state.params, {}, epochs, PER_EPOCH
+    )
+    self.winners, self.heat = winners, temperature
+    self.codes, self.mask = np.float64(found.table.codes), np.asarray(found.table.mask)
+    balance = {c: np.float64(state.arch.alpha[c]['balance']) for c in CELLS}
+    self.arch = {'balance': balance, 'beta': jax.tree.map(np.float64, state.arch.beta)}
+    self.moments = [jax.tree.map(np.zeros_like, self.arch) for _ in range(2)]
+
+    def loss(params, weights, scores, images, labels):
+      logits = reference.supernet(found.net, params, images, weights, scores)
+      return -jax.nn.log_softmax(logits)[jnp.arange(len(labels)), labels].mean()
+
+    self.gradients = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))
+
+  def passed(self, examples, key, draw):
+    t, softmax = self.heat(self.step // PER_EPOCH), plain_search.softmax
+    balance = {c: softmax(self.arch['balance'][c] / (1e-3 * t)) for c in CELLS}
+    probs = {c: softmax(np.where(self.mask, self.arch['beta'][c] / t, -np.inf)) for c in CELLS}
+    weights = {c: np.einsum('eg,ego->eo', balance[c], self.winners[c]) for c in CELLS}
+    scores = {c: np.einsum('rk,rke->e', probs[c], self.codes) for c in CELLS}
+    value, (to_params, to_weights, to_scores) = self.gradients(
+      self.params, weights, scores, np.float64(examples.images), examples.labels
+    )
+    to_balance = {
+      c: plain_search.through_softmax(
+        balance[c], np.einsum('eo,ego->eg', np.asarray(to_weights[c]), self.winners[c])
+      ) / (1e-3 * t)
+      for c in CELLS
+    }  # fmt: skip
+    to_beta = {
+      c: plain_search.through_softmax(
+        probs[c], np.einsum('rke,e->rk', self.codes, np.asarray(to_scores[c]))
+      ) / t
+      for c in CELLS
+    }  # fmt: skip
+    to_arch = {'balance': to_balance, 'beta': to_beta}
+    return float(value), jax.tree.map(np.asarray, to_params), to_arch
+
+  def move_alpha(self, gradients):
+    self.moves += 1
+    g = jax.tree.map(lambda g, x: g + 1e-3 * x, gradients, self.arch)
+    mean, square = self.moments
+    mean = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, mean, g)
+    square = jax.tree.map(lambda s, g: 0.999 * s + 0.001 * g**2, square, g)
+    self.moments, n = [mean, square], self.moves
+
+    def moved(x, m, s):
+      return x - 3e-4 * (m / (1 - 0.9**n)) / (np.sqrt(s / (1 - 0.999**n)) + 1e-8)
+
+    self.arch = jax.tree.map(moved, self.arch, mean, square)
+
+
+def test_the_last_phase_of_dots_steps_as_its_equations(key):
+  config = load_config(ROOT / 'configs' / 'dots_cifar10.py')
+  with_fields(config, {
+    'search.epochs': 6, 'model.channels': 2, 'model.num_layers': 3, 'model.form': 'merged',
+    'model.final_norm': False,
+  })  # fmt: skip
+  names = ('none', 'max_pool_3x3', 'skip_connect', 'dil_conv_3x3')
+  of = space.SearchSpace(graph.CellGraph(3), names)
+  edges = len(of.graph.edges)
+  winners = {c: np.zeros((edges, 2, 4)) for c in CELLS}
+  for i, c in enumerate(CELLS):
+    winners[c][np.arange(edges), 0, 1 + (np.arange(edges) + i) % 2] = 1
+    winners[c][:, 1, 3] = 1
+  facts = {'allowed': {c: winners[c].sum(1).astype(int).tolist() for c in CELLS}}
+  found = objects_of(config, 2, facts, of)
+  state = found.search.init(key)
+  control = {**found.control, 'phase_start': np.int32(0)}
+  state = start = state._replace(control=control)
+  heat = lambda epoch: 10 * (0.02 / 10) ** epoch  # of two epochs
+  with jax.enable_x64(True):
+    plain = PlainDots(found, state, winners, heat, 6)
+  state = walk(found, state, plain, key, 4)
+  for c in CELLS:
+    for moved, first, by_hand in (
+      (state.arch.alpha[c]['balance'], start.arch.alpha[c]['balance'], plain.arch['balance'][c]),
+      (state.arch.beta[c], start.arch.beta[c], plain.arch['beta'][c]),
+    ):
+      moved, by_hand = np.asarray(moved) - first, by_hand - np.float64(first)
+      real = slice(None) if moved.shape == (edges, 2) else found.table.mask
+      np.testing.assert_allclose(moved[real], by_hand[real], atol=3e-2 * abs(moved[real]).max())
+      assert abs(moved[real]).max() > 1e-4

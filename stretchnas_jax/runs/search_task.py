@@ -58,7 +58,7 @@ def plan_search(config: ConfigDict, parts: Parts | None = None) -> Plan:
   if len(phases) == 1:
     combinations.check(phases[0].config, parts)
   for phase in phases if len(phases) > 1 else ():
-    _check_phase(phase, parts)
+    _check_phase(phase, parts, phase is phases[-1])
   feeds = opening.open_searches([phase.config for phase in phases], parts.data)
   settings = plan_lib.settings_of(config, config.search, feeds[0].train.steps_per_epoch)
   if len(phases) > 1:
@@ -71,7 +71,7 @@ def plan_search(config: ConfigDict, parts: Parts | None = None) -> Plan:
   return plan
 
 
-def _check_phase(phase: phases_lib.Phase, parts: Parts) -> None:
+def _check_phase(phase: phases_lib.Phase, parts: Parts, last: bool) -> None:
   """Raises ValueError where a field of a phase cannot work."""
   try:
     config_lib.validate(phase.config, config_lib.search_config(), build.CHOICES)
@@ -79,6 +79,8 @@ def _check_phase(phase: phases_lib.Phase, parts: Parts) -> None:
     plan_lib.check_even(phase.config.model.channels, 'in a search')
     config = phase.config.copy_and_resolve_references()
     config.search.warmup_epochs = 0  # alpha and beta may rest for a whole phase
+    if not last:
+      config.relaxation.balance = True  # the cell is decoded from a later phase
     combinations.check(config, parts)
   except ValueError as error:
     raise ValueError(f'config.search.phases[{phase.number}]: {error}') from error
