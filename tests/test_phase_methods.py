@@ -14,7 +14,7 @@ from stretchnas_jax.networks import sizes
 from stretchnas_jax.runs import axes, json_files, search_phases, search_task
 
 SMALL = space.SearchSpace(
-  graph.CellGraph(2), ('none', 'max_pool_3x3', 'skip_connect', 'dil_conv_3x3', 'sep_conv_3x3')
+  graph.CellGraph(2), ('none', 'max_pool_3x3', 'skip_connect', 'dil_conv_3x3')
 )
 DIGITS = {
   'data.name': 'digits', 'data.image_size': 8, 'data.crop_padding': 1, 'data.fraction': 0.05,
