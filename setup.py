@@ -34,7 +34,7 @@ setup(
   packages=find_packages(include=['stretchnas_jax', 'stretchnas_jax.*'])
   + ['stretchnas_jax.configs'],
   package_dir={'stretchnas_jax.configs': 'configs'},
-  package_data={'stretchnas_jax': ['cells/*.json', 'py.typed']},
+  package_data={'stretchnas_jax': ['cells/*.json', 'views/report.*', 'py.typed']},
   install_requires=[
     'absl-py>=2.1',
     'chex>=0.1.92',

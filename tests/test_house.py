@@ -35,6 +35,7 @@ COMMANDS = {
   'check_data',
   'what_if',
   'explain',
+  'report',
 }
 
 

@@ -30,6 +30,7 @@ COMMANDS = {
   'benchmark': 'times a search or a training on this machine',
   'describe': 'shows the cost and the content of a cell',
   'draw': 'draws a cell as SVG or PNG',
+  'report': 'writes a page about a run',
   'runs': 'lists all runs below a folder',
   'what-if': 'decodes a search by every other rule',
   'explain': 'tells the history of one edge of a search',

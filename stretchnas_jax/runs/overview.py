@@ -139,7 +139,7 @@ def below(folder: pathlib.Path | str) -> list[Overview]:
   top = workdir_lib.absolute(folder)
   if not top.is_dir():
     raise FileNotFoundError(f'{top} is not a folder')
-  return [read(path) for path in sorted(_runs_in(top)) if not _has_seeds(path)]
+  return [read(path) for path in sorted(_runs_in(top)) if not has_seeds(path)]
 
 
 def each_of(path: pathlib.Path | str) -> list[pathlib.Path]:
@@ -149,7 +149,7 @@ def each_of(path: pathlib.Path | str) -> list[pathlib.Path]:
     path: the folder.
   """
   path = workdir_lib.absolute(path)
-  if not _has_seeds(path):
+  if not has_seeds(path):
     return [path]
   return [child for child in sorted(path.glob('seed_*'), key=_by_number) if is_run(child)]
 
@@ -165,7 +165,8 @@ def _runs_in(top: pathlib.Path) -> Iterator[pathlib.Path]:
       yield pathlib.Path(folder)
 
 
-def _has_seeds(path: pathlib.Path) -> bool:
+def has_seeds(path: pathlib.Path) -> bool:
+  """Returns whether a folder is that of several seeds of one run."""
   return is_run(path) and isinstance(_object(path / 'config.json', []).get('seeds'), list)
 
 

@@ -1,6 +1,7 @@
 """Writes a picture of cells as SVG text."""
 
 import unicodedata
+from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
 from stretchnas_jax.views.boxes import Bezier, Box
@@ -18,7 +19,7 @@ from stretchnas_jax.views.cell_picture import (
 
 def to_svg(picture: Picture) -> str:
   """Returns a picture as a self-contained SVG document; equal pictures give equal bytes."""
-  width, height = _number(picture.width), _number(picture.height)
+  width, height = number(picture.width), number(picture.height)
   lines = [
     f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
     f'viewBox="0 0 {width} {height}" font-family="Helvetica, Arial, sans-serif">',
@@ -39,11 +40,15 @@ def printable(text: str) -> str:
 
 def _curve(curve: Curve) -> str:
   """Returns the path of an edge and its arrow head."""
-  start, end = curve.pieces[0][0], curve.pieces[-1][-1]
-  path = f'M{_point(*start)}' + ''.join(_piece(piece) for piece in curve.pieces)
-  head = ' '.join(f'{_number(x)},{_number(y)}' for x, y in arrow_head(*end))
-  stroke = f'stroke="{curve.colour}" stroke-width="{_number(curve.width)}"'
+  end, path = curve.pieces[-1][-1], path_of(curve.pieces)
+  head = ' '.join(f'{number(x)},{number(y)}' for x, y in arrow_head(*end))
+  stroke = f'stroke="{curve.colour}" stroke-width="{number(curve.width)}"'
   return f'<path d="{path}" fill="none" {stroke}/><polygon points="{head}" fill="{curve.colour}"/>'
+
+
+def path_of(pieces: Sequence[Bezier]) -> str:
+  """Returns the path data of a curve."""
+  return f'M{_point(*pieces[0][0])}' + ''.join(_piece(piece) for piece in pieces)
 
 
 def _piece(piece: Bezier) -> str:
@@ -75,8 +80,8 @@ def _heading(heading: Heading) -> str:
 
 def _box(box: Box, fill: str, attributes: str = '') -> str:
   """Returns the rectangle of a box."""
-  x, y = _number(box.x - box.width / 2), _number(box.y - box.height / 2)
-  size = f'width="{_number(box.width)}" height="{_number(box.height)}"'
+  x, y = number(box.x - box.width / 2), number(box.y - box.height / 2)
+  size = f'width="{number(box.width)}" height="{number(box.height)}"'
   return f'<rect x="{x}" y="{y}" {size} fill="{fill}"{attributes}/>'
 
 
@@ -94,16 +99,16 @@ def _text(
   """Returns a text whose middle has the height `y`; `more` is markup after the text."""
   # The baseline is set by hand, because not all viewers understand `dominant-baseline`.
   return (
-    f'<text x="{_number(x)}" y="{_number(y + 0.35 * size)}" font-size="{size}" fill="{colour}" '
+    f'<text x="{number(x)}" y="{number(y + 0.35 * size)}" font-size="{size}" fill="{colour}" '
     f'text-anchor="{anchor}" font-style="{style}">{escape(printable(text))}{more}</text>'
   )
 
 
 def _point(x: float, y: float) -> str:
   """Returns the coordinates of a point."""
-  return f'{_number(x)} {_number(y)}'
+  return f'{number(x)} {number(y)}'
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
   """Returns a coordinate with at most one decimal."""
   return f'{value:.1f}'.removesuffix('.0')

@@ -1,0 +1,54 @@
+"""Heat maps of scores as inline SVG; the script of the page changes their shades."""
+
+from collections.abc import Sequence
+
+from stretchnas_jax.views.tables import escaped
+
+_ROW, _TOP, _LEFT = 17, 22, 74
+
+
+def svg(
+  name: str,
+  title: str,
+  rows: Sequence[str],
+  columns: Sequence[str],
+  shades: Sequence[Sequence[float | None]],
+  kept: Sequence[Sequence[bool]],
+  width: int = 46,
+  labels: Sequence[Sequence[str]] | None = None,
+) -> str:
+  """Returns a heat map; a stronger colour is a larger score.
+
+  Args:
+    name: of the map, for the script.
+    title: in words, for readers of the screen.
+    rows: names of the rows.
+    columns: names of the columns; empty for none.
+    shades: of each box a number from 0 to 1; None for no box.
+    kept: the boxes with a frame: the choices of the decoding.
+    width: of a box, in pixels.
+    labels: the names of boxes, which a pointer shows.
+  """
+  count = max(map(len, shades), default=0)
+  top = _TOP if columns else 4
+  whole = _LEFT + width * count + 4, top + _ROW * len(rows) + 4
+  parts = [
+    f'<svg class="heat" id="heat-{escaped(name)}" viewBox="0 0 {whole[0]} {whole[1]}" '
+    f'width="{whole[0]}" height="{whole[1]}" role="img" aria-label="{escaped(title)}">'
+  ]
+  for k, column in enumerate(columns):
+    x = _LEFT + width * (k + 0.5)
+    parts.append(f'<text x="{x:.0f}" y="15" text-anchor="middle">{escaped(column)}</text>')
+  for r, row in enumerate(rows):
+    y = top + _ROW * r
+    parts.append(f'<text x="{_LEFT - 6}" y="{y + 12}" text-anchor="end">{escaped(row)}</text>')
+    for k, shade in enumerate(shades[r]):
+      if shade is None:
+        continue
+      frame = ' kept' if kept[r][k] else ''
+      label = f'<title>{escaped(labels[r][k])}</title>' if labels else ''
+      parts.append(
+        f'<rect class="box{frame}" x="{_LEFT + width * k + 1}" y="{y + 1}" width="{width - 2}" '
+        f'height="{_ROW - 2}" fill-opacity="{shade:.3f}">{label}</rect>'
+      )
+  return ''.join([*parts, '</svg>'])
