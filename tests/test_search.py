@@ -54,7 +54,7 @@ def test_a_search_leaves_what_it_promises(finished):
   path, result = finished
   names = {
     'config.json', 'run.json', 'metrics.jsonl', 'genotypes.jsonl', 'genotype.json', 'result.json',
-    'cells.svg', 'checkpoints', 'scores.jsonl', 'space.json',
+    'cells.svg', 'checkpoints', 'scores.jsonl', 'space.json', 'report.html',
   }  # fmt: skip
   assert names <= {p.name for p in path.iterdir()}
   assert result == json.loads((path / 'result.json').read_text())

@@ -23,8 +23,8 @@ _MARKS = re.compile(_BLANK.replace(b'0' * 8, b'([0-9a-f]{8})'))
 # Files that a run keeps in its folder. Other names there are free.
 _OF_A_RUN = {
   'config.json', 'run.json', 'result.json', 'metrics.jsonl', 'genotypes.jsonl', 'genotype.json',
-  'cells.svg', 'report.html', 'confusion.json', 'parts.py', 'parts.json', 'identity.json', 'checkpoints',
-  'checkpoints.json', 'scores.jsonl', 'space.json',
+  'cells.svg', 'report.html', 'confusion.json', 'parts.py', 'parts.json', 'identity.json',
+  'checkpoints', 'checkpoints.json', 'scores.jsonl', 'space.json',
 }  # fmt: skip
 
 

@@ -79,6 +79,7 @@ class Run:
     self.checkpoints.close()
     # Last of all: this file marks the run as done.
     self.folder.write_json('result.json', result)
+    _write_page(self.folder, self.loop.seconds)
     self.loop.progress.message(self.task.report(self, result))
     return result
 
@@ -97,6 +98,13 @@ class Run:
       data[part] = settings.devices.place(feed.data, feeds.train.data, data['train'])
     with self.loop.compiling(evaluate, f'the evaluation ({name})'):
       return steps.measure(evaluate, state, data[part], feed, settings.steps_per_call)
+
+
+def _write_page(folder: workdir_lib.Workdir, seconds: float = 0.0) -> None:
+  from stretchnas_jax.runs import report  # here, since a page of a training needs its runner
+
+  if folder.writes:
+    report.at_the_end(folder.path, seconds)
 
 
 class _Runner(NamedTuple):
@@ -181,6 +189,7 @@ class _Runner(NamedTuple):
         results.append(result)
       summary = seeds_lib.summary(seeds, results, self.task.shared_fields)
       folder.write_json('result.json', summary)
+      _write_page(folder)
     if folder.writes:
       output.say(seeds_lib.report(folder.path, summary))
     return summary

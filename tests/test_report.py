@@ -1,0 +1,252 @@
+"""The page of a run: its content in every state, hostile names, and a real browser."""
+
+import html
+import json
+import re
+import shutil
+import time
+
+import pytest
+from browser import PROGRAM, Browser
+from helpers import ROOT, tiny_search
+from report_runs import write_search, write_seeds, write_training
+
+import stretchnas_jax
+from stretchnas_jax import report as command
+from stretchnas_jax.runs import outputs, report, report_confusion
+from stretchnas_jax.views import line_chart, page
+
+HOSTILE = ('<script>alert(1)</script>', '"><img src=http://x.invalid/a>', 'a\x1b[31m\x00b',
+           '\u202egnp.exe', 'שלום', "'&quot;</title>", '{{7*7}}')  # fmt: skip
+
+
+def page_of(path):
+  text = report.write(path).read_text()
+  assert outputs.is_marked(path / 'report.html')
+  return text
+
+
+def words_of(text):
+  return ' '.join(html.unescape(re.sub(r'<[^>]+>', ' ', text.split('<main')[1])).split())
+
+
+def test_a_search_says_what_ran_how_good_how_certain_and_how_to_repeat_it(tmp_path):
+  words = words_of(page_of(write_search(tmp_path / 'run', classes=('cat', 'dog'))))
+  for wanted in (
+    'Method digits', 'Data digits', 'Validation accuracy 85.00%', 'Choices decided', 'Near ties',
+    'Epochs 12 of 12', 'stretchnas search --config=digits', 'search.epochs 12 50', 'jax 0.10.2',
+    'abc123', 'cat 10', 'dog 11', '123,456 weights', 'decided', 'topology output_subsets',
+    'the median lead of an operation is', 'All choices of the decoding',
+  ):  # fmt: skip
+    assert wanted in words, wanted
+
+
+def test_the_page_loads_nothing_and_its_policy_allows_nothing(tmp_path):
+  text = page_of(write_search(tmp_path / 'run'))
+  (policy,) = re.findall(r'Content-Security-Policy" content="([^"]+)"', text)
+  assert policy.startswith("default-src 'none'") and 'unsafe' not in policy
+  assert not re.findall(r'(?:src|href)="(?!#|data:)', text)
+  assert 'style="' not in text and '@import' not in text and 'url(' not in text
+  assert not re.findall(r'\son\w+=', text.split('<script')[0])
+
+
+def test_sizes_and_times_stay_small(tmp_path):
+  text = page_of(write_search(tmp_path / 'fifty', 50, nodes=6))
+  assert len(text.encode()) < 2_000_000
+  long = write_search(tmp_path / 'long', 200, nodes=4)
+  begin = time.process_time()
+  page_of(long)
+  assert time.process_time() - begin < 5
+
+
+@pytest.mark.parametrize('kind', ['output_subsets', 'input_pairs', 'none'])
+def test_the_last_epoch_stands_on_the_page_without_a_script(tmp_path, kind):
+  path = write_search(tmp_path / 'run', 6, kind=kind)
+  text, cell = page_of(path), json.loads((path / 'genotype.json').read_text())
+  for name in ('normal', 'reduce'):
+    drawing = text.split(f'id="graph-{name}"')[1].split('</svg>')[0]
+    kept = [part for part in re.findall(r'class="edge ([a-z ]+)"', drawing) if part != 'gone']
+    assert len(kept) == len(cell[name])
+  assert 'id="slider" hidden' in text and ('id="heat-beta-normal"' in text) == (kind != 'none')
+  data = json.loads(re.findall(r'id="page-data">(.*?)</script>', text)[0])
+  assert data['epochs'] == list(range(1, 7)) and len(data['lines']) == 6
+  assert sum(map(bool, data['cells']['normal']['kept'][-1])) == len(cell['normal'])
+
+
+@pytest.mark.parametrize('done', [0, 1, 4])
+def test_a_search_that_is_not_finished_says_so(tmp_path, done):
+  words = words_of(page_of(write_search(tmp_path / 'run', done=done, finished=False)))
+  text = (tmp_path / 'run' / 'report.html').read_text()
+  assert f'not finished, {done} of 12 epochs are done' in text
+  assert ('No epoch is done yet' in words) == (done == 0)
+
+
+@pytest.mark.parametrize(
+  'file', ['config.json', 'run.json', 'result.json', 'metrics.jsonl', 'genotypes.jsonl',
+           'scores.jsonl', 'space.json', 'identity.json'],
+)  # fmt: skip
+@pytest.mark.parametrize('content', [b'{"a"', b'[]', b'{}', b'\xff\xfe\n\x00\n'])
+def test_a_damaged_run_still_has_a_page(tmp_path, file, content):
+  path = write_search(tmp_path / 'run', 3)
+  (path / file).write_bytes(content)
+  text = page_of(path)
+  assert '</html>' in text and 'How to repeat it' in text
+
+
+@pytest.mark.parametrize('make', [write_search, write_training])
+def test_hostile_names_are_plain_text(tmp_path, make):
+  path = make(tmp_path / '<b>run&', classes=HOSTILE)
+  text = page_of(path)
+  assert '<script>alert' not in text and '<img src=http' not in text and '<b>run' not in text
+  assert text.count('<script') == 2 and text.count('</title>') == text.count('<title>')
+  assert not set(text) & {'\x1b', '\x00', '\u202e'}
+  assert '&lt;script&gt;alert(1)' in text and 'שלום' in text
+
+
+def test_runs_of_version_0_1_have_a_page(tmp_path):
+  shutil.copytree(ROOT / 'tests' / 'fixtures' / 'runs_0_1', tmp_path / 'old')
+  search = words_of(page_of(tmp_path / 'old' / 'search'))
+  assert 'topology output_subsets' in search
+  assert 'from Python' in words_of(page_of(tmp_path / 'old' / 'train'))
+
+
+def test_a_training_shows_its_confused_classes_and_worst_images(tmp_path):
+  path = write_training(tmp_path / 'run', classes=('cat', 'dog', 'fox'))
+  text = page_of(path)
+  words = words_of(text)
+  for wanted in ('Test accuracy 97.00%', '3 images of cat were taken for fox', '34,567',
+                 'cat, taken for fox (93%)', '3 of 93 images are wrong'):  # fmt: skip
+    assert wanted in words, wanted
+  assert text.count('src="data:image/png;base64,') == 3
+  for content in ('{}', '{"step": 6}', '{'):
+    (path / 'confusion.json').write_text(content)
+    assert 'is not known here' in words_of(page_of(path))
+
+
+def test_several_seeds_have_means_intervals_and_the_agreement_of_their_cells(tmp_path):
+  words = words_of(page_of(write_seeds(tmp_path / 'trainings', write_training)))
+  assert 'Test accuracy, mean 98.00%' in words and '95 % interval 95.52% to 100.48%' in words
+  assert 'normal cell: 3 of 3 edges are in all 3 cells, 3 of them with the same' in words
+  words = words_of(page_of(write_seeds(tmp_path / 'searches', write_search, 2)))
+  assert 'Range 85.00% to 85.00%' in words and 'edges are in all 2 cells' in words
+
+
+def test_the_command_writes_where_it_is_told(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  run = write_search(tmp_path / 'run', 2)
+  (tmp_path / 'mine.html').write_text('mine')
+  with pytest.raises(ValueError, match='this program did not write'):
+    report.checked(run, 'mine.html')
+  with pytest.raises(FileNotFoundError, match='is not a run'):
+    report.checked(tmp_path)
+  for _ in range(2):
+    monkeypatch.setattr('sys.argv', ['stretchnas report', str(run), '--out=x.html'])
+    command.main()
+  assert '</html>' in (tmp_path / 'x.html').read_text()
+
+
+def test_a_page_that_cannot_be_written_ends_no_run(tmp_path, monkeypatch, caplog):
+  monkeypatch.setattr(report, 'html_of', lambda path: 1 / 0)
+  report.at_the_end(write_search(tmp_path / 'run', 2), 1.0)
+  assert 'report.html was not written: division by zero' in caplog.text
+
+
+def test_a_real_search_ends_with_its_page(tmp_path):
+  stretchnas_jax.run_search(tiny_search(**{'search.epochs': 1}), tmp_path)
+  words = words_of((tmp_path / 'report.html').read_text())
+  assert 'Epochs 1 of 1' in words and 'started from Python' in words
+
+
+def test_the_confusion_of_a_kept_training_says_why_it_is_not_known(tmp_path, caplog):
+  run = write_training(tmp_path / 'run')
+  (run / 'confusion.json').unlink()
+  assert not report_confusion.is_known(run)
+  report.write(run, images=10)
+  assert 'which classes are confused is not known' in caplog.text
+
+
+def test_charts_leave_out_what_is_not_a_number():
+  assert line_chart.svg('x', {'a': []}) == ''
+  text = line_chart.svg('x', {'a': [(1, float('nan')), (2, 3.0)], 'b': [(1, 3.0), (2, 3.0)]})
+  assert 'nan' not in text and '<circle' in text
+  assert page.items([]) == '' and page.facts([('a', None)]) == ''
+
+
+# ---- in a browser --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def browser(tmp_path_factory):
+  if PROGRAM is None:
+    pytest.skip('no Chromium is installed')
+  with Browser(tmp_path_factory.mktemp('browser')) as found:
+    yield found
+
+
+def test_the_slider_redraws_the_cell_with_the_keyboard(tmp_path, browser):
+  path = write_search(tmp_path / 'run', 8, nodes=4, classes=HOSTILE)
+  page_of(path)
+  browser.open(path / 'report.html')
+  assert browser.complaints() == []
+  graph = 'document.getElementById("graph-normal").outerHTML'
+  heat = 'document.getElementById("heat-alpha-normal").outerHTML'
+  assert not browser.value('document.getElementById("slider").hidden')
+  last = browser.value(graph), browser.value(heat)
+  browser.value('document.getElementById("epoch").focus()')
+  for key in ('Home', 'ArrowRight'):
+    browser.ask('Input.dispatchKeyEvent', type='keyDown', key=key, code=key,
+                windowsVirtualKeyCode={'Home': 36, 'ArrowRight': 39}[key])  # fmt: skip
+  assert browser.value('document.getElementById("number").textContent') == '2'
+  assert 'validation accuracy' in browser.value('document.getElementById("line").textContent')
+  assert (browser.value(graph), browser.value(heat)) != last
+  browser.value('epoch.value = 7; epoch.dispatchEvent(new Event("input"))')
+  assert browser.value('document.getElementById("number").textContent') == '8'
+  kept = 'document.querySelectorAll("#graph-normal g.edge:not(.gone)").length'
+  cell = json.loads((path / 'genotype.json').read_text())
+  assert browser.value(kept) == len(cell['normal'])
+  assert browser.complaints() == []
+
+
+@pytest.mark.parametrize('make', [write_search, write_training])
+@pytest.mark.parametrize('width', [375, 800, 1400])
+def test_the_page_is_never_wider_than_the_window(tmp_path, browser, make, width):
+  path = make(tmp_path / 'run', classes=HOSTILE)
+  page_of(path)
+  browser.resize(width)
+  browser.open(path / 'report.html')
+  assert browser.value('document.documentElement.scrollWidth') <= width
+  assert browser.complaints() == []
+  unnamed = '[...document.querySelectorAll("svg, img, input")].filter(e => !e.ariaLabel && !e.alt'
+  assert browser.value(f'{unnamed} && !(e.labels && e.labels.length)).length') == 0
+
+
+_CONTRAST = """[...document.querySelectorAll('p, dt, dd, th, td, li, summary, code, a')].map(e => {
+  const parts = c => c.match(/[\\d.]+/g).map(Number);
+  const light = c => { const [r, g, b] = parts(c).map(v => { v /= 255;
+    return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  let back = e; let colour = 'rgba(0, 0, 0, 0)';
+  while (back && colour === 'rgba(0, 0, 0, 0)') {
+    colour = getComputedStyle(back).backgroundColor; back = back.parentElement; }
+  const [one, other] = [light(getComputedStyle(e).color), light(colour)];
+  return (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05); })"""
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_texts_have_enough_contrast(tmp_path, browser, scheme):
+  path = write_search(tmp_path / 'run', 4)
+  page_of(path)
+  features = [{'name': 'prefers-color-scheme', 'value': scheme}]
+  browser.ask('Emulation.setEmulatedMedia', features=features)
+  browser.open(path / 'report.html')
+  assert min(browser.value(_CONTRAST)) >= 4.5
+
+
+def test_without_a_script_the_last_epoch_is_shown(tmp_path, browser):
+  path = write_search(tmp_path / 'run', 4)
+  page_of(path)
+  browser.ask('Emulation.setScriptExecutionDisabled', value=True)
+  browser.open(path / 'report.html')
+  shown = browser.ask('Page.captureScreenshot', format='png')['data']
+  browser.ask('Emulation.setScriptExecutionDisabled', value=False)
+  assert len(shown) > 10_000
