@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from stretchnas_jax.views.tables import escaped
 
-_ROW, _TOP, _LEFT = 17, 22, 74
+_ROW, _TOP = 17, 22
 
 
 def svg(
@@ -14,7 +14,7 @@ def svg(
   columns: Sequence[str],
   shades: Sequence[Sequence[float | None]],
   kept: Sequence[Sequence[bool]],
-  width: int = 46,
+  width: int = 42,
   labels: Sequence[Sequence[str]] | None = None,
 ) -> str:
   """Returns a heat map; a stronger colour is a larger score.
@@ -31,24 +31,25 @@ def svg(
   """
   count = max(map(len, shades), default=0)
   top = _TOP if columns else 4
-  whole = _LEFT + width * count + 4, top + _ROW * len(rows) + 4
+  left = 12 + 8 * max(map(len, rows), default=0)
+  whole = left + width * count + 4, top + _ROW * len(rows) + 4
   parts = [
     f'<svg class="heat" id="heat-{escaped(name)}" viewBox="0 0 {whole[0]} {whole[1]}" '
     f'width="{whole[0]}" height="{whole[1]}" role="img" aria-label="{escaped(title)}">'
   ]
   for k, column in enumerate(columns):
-    x = _LEFT + width * (k + 0.5)
+    x = left + width * (k + 0.5)
     parts.append(f'<text x="{x:.0f}" y="15" text-anchor="middle">{escaped(column)}</text>')
   for r, row in enumerate(rows):
     y = top + _ROW * r
-    parts.append(f'<text x="{_LEFT - 6}" y="{y + 12}" text-anchor="end">{escaped(row)}</text>')
+    parts.append(f'<text x="{left - 6}" y="{y + 12}" text-anchor="end">{escaped(row)}</text>')
     for k, shade in enumerate(shades[r]):
       if shade is None:
         continue
       frame = ' kept' if kept[r][k] else ''
       label = f'<title>{escaped(labels[r][k])}</title>' if labels else ''
       parts.append(
-        f'<rect class="box{frame}" x="{_LEFT + width * k + 1}" y="{y + 1}" width="{width - 2}" '
+        f'<rect class="box{frame}" x="{left + width * k + 1}" y="{y + 1}" width="{width - 2}" '
         f'height="{_ROW - 2}" fill-opacity="{shade:.3f}">{label}</rect>'
       )
   return ''.join([*parts, '</svg>'])

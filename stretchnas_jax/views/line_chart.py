@@ -102,7 +102,8 @@ def _axes(frame: Frame, percent: bool) -> list[str]:
   for k in range(round((frame.y[1] - frame.y[0]) / step) + 1):
     y = frame.y[0] + k * step
     _, down = frame.at(frame.x[0], y)
-    text = f'{100 * y:.4g}%' if percent else f'{y:.4g}'
+    digits = max(0, -math.floor(math.log10(step * (100 if percent else 1)) + 1e-9))
+    text = f'{100 * y:.{digits}f}%' if percent else f'{y:.{digits}f}'
     parts.append(f'<line class="rule" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{down:.1f}" '
                  f'y2="{down:.1f}"/><text x="{_LEFT - 6}" y="{down + 4:.1f}" '
                  f'text-anchor="end">{escaped(text)}</text>')  # fmt: skip
