@@ -51,9 +51,9 @@ def test_the_page_loads_nothing_and_its_policy_allows_nothing(tmp_path):
 
 
 def test_sizes_and_times_stay_small(tmp_path):
-  text = page_of(write_search(tmp_path / 'fifty', 50, nodes=6))
+  text = page_of(write_search(tmp_path / 'fifty', 50, nodes=5))
   assert len(text.encode()) < 2_000_000
-  long = write_search(tmp_path / 'long', 200, nodes=4)
+  long = write_search(tmp_path / 'long', 200, nodes=3)
   begin = time.process_time()
   page_of(long)
   assert time.process_time() - begin < 5
