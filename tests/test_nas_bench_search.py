@@ -1,5 +1,6 @@
 """Topology and searches in the space of NAS-Bench-201."""
 
+import importlib.util
 import itertools
 
 import jax
@@ -7,14 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import tiny_search, tiny_training
 
-from stretchnas_jax.cells import nas_bench_201, relaxation, space, topology
+import stretchnas_jax as snas
+from stretchnas_jax.cells import genotype, nas_bench_201, relaxation, space, topology
 from stretchnas_jax.cells.nas_bench_201 import EDGES, Cell
+from stretchnas_jax.config import files
 from stretchnas_jax.data.batches.examples import Batch, Examples
 from stretchnas_jax.learning import bilevel
 from stretchnas_jax.networks.nas_bench_supernet import NasBenchSupernet
+from stretchnas_jax.runs import build, find_cell, json_files
 
 SPACE = space.nas_bench_201()
+CONFIG = files.load_module(files.named()['nas_bench_201'])
 
 
 def images(seed=0):
@@ -116,3 +122,41 @@ def test_a_cell_is_made_of_edges():
     nas_bench_201.from_edges([*edges, ('skip_connect', 1, 3)])
   with pytest.raises(ValueError, match='3->4'):
     nas_bench_201.from_edges([('skip_connect', 3, 4)])
+
+
+@pytest.mark.parametrize('method', CONFIG.names())
+def test_every_method_of_the_config_decodes_a_cell(method):
+  config = CONFIG.get_config(method)
+  config.model.update({'channels': 8, 'num_layers': 1})
+  objects = build.search_objects(
+    config, num_classes=3, image_shape=(8, 8, 3), num_steps=4, steps_per_epoch=2
+  )
+  assert objects.table.has_rows == (method.endswith('_sc') or method == 'pc_darts')
+  assert ('none' in objects.net.space.primitives) == (not method.endswith('_sc'))
+  state = jax.eval_shape(objects.search.init, jax.random.key(0))
+  draw = lambda shape: np.random.default_rng(0).normal(size=shape.shape).astype(np.float32)
+  arch = jax.tree.map(draw, state.arch)
+  cell, _ = objects.search.decode(arch, 0)
+  assert isinstance(cell, Cell)
+  assert len(cell.edges) == 6 or method.endswith('_sc') or 'none' in cell.operations
+
+
+def test_a_run_in_this_space_is_described_and_trained(tmp_path):
+  config = tiny_search()
+  config.space.name, config.model.num_layers = 'nas_bench_201', 1
+  config.search.epochs = 1
+  result = snas.run_search(config, tmp_path / 'run')
+  cell = genotype.from_fields(result['genotype'])
+  assert isinstance(cell, Cell) and find_cell.genotype_from(tmp_path / 'run') == cell
+  (line,) = json_files.read_lines(tmp_path / 'run' / 'genotypes.jsonl')
+  assert genotype.from_fields(line['genotype']) == cell
+  if importlib.util.find_spec('analognasbench'):
+    assert line['table_rank'] == nas_bench_201.rank(cell)
+  assert snas.load_history(tmp_path / 'run').op_weights['normal'].shape == (1, 6, 4)
+  training = tiny_training()
+  training.model.update({'auxiliary': False, 'num_layers': 1})
+  training.train.update({'epochs': 1, 'drop_path': 0.0})
+  trained = snas.run_train(training, tmp_path / 'trained', cell)
+  assert trained['genotype'] == cell.to_dict()
+  apply_fn, variables, info = snas.load_trained(tmp_path / 'trained')
+  assert apply_fn(variables, np.zeros((2, *info['image_shape']), np.uint8)).shape == (2, 10)

@@ -32,6 +32,7 @@ from stretchnas_jax.runs import (
 )
 from stretchnas_jax.runs import phases as phases_lib
 from stretchnas_jax.runs import plan as plan_lib
+from stretchnas_jax.runs.looked_up import looked_up
 from stretchnas_jax.runs.parts import Parts
 from stretchnas_jax.runs.runner import Run
 from stretchnas_jax.runs.settings import Span
@@ -166,7 +167,8 @@ def _end_epoch(run: Run, state: Any, line: dict) -> tuple[dict, dict]:
     state = state._replace(control=run.plan.settings.devices.replicate(control))
     loop.position = loop.position._replace(state=state)
     loop.finished = monitors.has_stopped(control)
-  loop.lines['genotypes.jsonl'].append({**at, 'genotype': found.to_dict(), 'notes': notes})
+  cell = {'genotype': found.to_dict(), 'notes': notes, **looked_up(found)}
+  loop.lines['genotypes.jsonl'].append({**at, **cell})
   more |= screen.cell_accuracy(run, state, line['epoch'], found)
   row = screen.search_row(run, line | more, found, (strength, edge_scores, arch.beta))
   return more, {'val': val['accuracy'], 'r': more['penalty'], 'row': row}
