@@ -1,7 +1,7 @@
 """A method in the space of NAS-Bench-201 (Dong & Yang 2020), where true accuracies are known.
 
 The argument is the method: `darts_first`, `darts_second`, `milenas`, `pc_darts`, `snas`, `gdas`,
-`beta_darts` or `proxyless`; with `_sc` at its end over stretchable cells, which drop edges by their
+`beta_darts`, `proxyless` or `darts_plus`; with `_sc` at its end over stretchable cells, which drop edges by their
 codes and need no `none`. `darts_sc` and `milenas_sc` are those of the paper. Five cells a stage and
 16 channels, as in the benchmark. With the extra `nasbench`, `genotypes.jsonl` has the accuracy and
 the rank of every epoch's cell.
@@ -26,6 +26,7 @@ METHODS = {
   'gdas': ('gdas_cifar10', 'darts'),
   'beta_darts': ('beta_darts_cifar10', 'darts'),
   'proxyless': ('proxyless_cifar10', 'darts'),
+  'darts_plus': ('darts_plus_cifar10', 'darts'),
 }
 ONLY_SC, NEVER_SC = ('darts',), ('darts_first', 'darts_second')
 

@@ -63,6 +63,11 @@ class Cell:
     pairs = zip(self.operations, EDGES)
     return tuple((name, src, dst) for name, (src, dst) in pairs if name != 'none')
 
+  @property
+  def normal(self) -> tuple[CellEdge, ...]:
+    """Returns the edges: the only type of cell is the normal one."""
+    return self.edges
+
   def to_dict(self) -> dict[str, Any]:
     """Returns the content of the JSON form: the text under the name of the space, and the edges."""
     return {KEY: to_text(self), 'normal': [list(edge) for edge in self.edges]}

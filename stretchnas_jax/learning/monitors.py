@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from stretchnas_jax.cells.arrays import AnyArray
-from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.cells.genotype import AnyGenotype
 from stretchnas_jax.cells.space import CELL_TYPES, SearchSpace
 from stretchnas_jax.learning import pruning
 from stretchnas_jax.learning.state import Arch
@@ -37,7 +37,7 @@ class Monitor(NamedTuple):
   """
 
   init: Callable[[SearchSpace], Mapping[str, Any]]
-  end_epoch: Callable[[Arch, Control, Mapping[str, Any], Genotype], Mapping[str, Any]]
+  end_epoch: Callable[[Arch, Control, Mapping[str, Any], AnyGenotype], Mapping[str, Any]]
 
 
 def first_control(monitors: Sequence[Monitor], space: SearchSpace) -> Control:
@@ -58,7 +58,7 @@ def decide(
   arch: Arch,
   control: Control,
   line: Mapping[str, Any],
-  genotype: Genotype,
+  genotype: AnyGenotype,
 ) -> Control:
   """Returns the control after an epoch: each monitor sees the decisions of those before it.
 
@@ -103,7 +103,9 @@ def skips(count: int, min_epochs: int = 0) -> Monitor:
     The monitor.
   """
 
-  def end_epoch(arch: Arch, control: Control, line: Mapping[str, Any], cell: Genotype) -> Control:
+  def end_epoch(
+    arch: Arch, control: Control, line: Mapping[str, Any], cell: AnyGenotype
+  ) -> Control:
     del arch
     found = sum(op == 'skip_connect' for op, _, _ in cell.normal)
     return {**control, 'stop': np.bool_(line['epoch'] >= min_epochs and found >= count)}
@@ -126,7 +128,9 @@ def same_ranking(epochs: int, strength: Strength, parametric: Sequence[int]) -> 
     The monitor.
   """
 
-  def end_epoch(arch: Arch, control: Control, line: Mapping[str, Any], cell: Genotype) -> Control:
+  def end_epoch(
+    arch: Arch, control: Control, line: Mapping[str, Any], cell: AnyGenotype
+  ) -> Control:
     del cell
     ranks = strength(arch, line['step'], control)['normal']
     ranking = pruning.ranking_checksum(ranks, parametric)
@@ -174,7 +178,9 @@ def prune(
       'stop': np.bool_(False),
     }
 
-  def end_epoch(arch: Arch, control: Control, line: Mapping[str, Any], cell: Genotype) -> Control:
+  def end_epoch(
+    arch: Arch, control: Control, line: Mapping[str, Any], cell: AnyGenotype
+  ) -> Control:
     del cell
     gates = strength(arch, line['step'], control)
     allowed, fell = pruning.pruned(rule, gates, control['allowed'])
@@ -208,7 +214,9 @@ def budget(target: float | int, gain: float, cost: str, most: float) -> Monitor:
   """
   name = f'{cost}_multiplier'
 
-  def end_epoch(arch: Arch, control: Control, line: Mapping[str, Any], cell: Genotype) -> Control:
+  def end_epoch(
+    arch: Arch, control: Control, line: Mapping[str, Any], cell: AnyGenotype
+  ) -> Control:
     del arch, cell
     moved = float(control[name]) + gain * float(np.log(line[f'expected_{cost}'] / target))
     return {**control, name: np.float32(np.clip(moved, -most, most))}

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stretchnas_jax.cells import space, topology
-from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.cells.genotype import AnyGenotype
 from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.learning import bilevel, monitors, pruning
 from stretchnas_jax.learning.monitors import Monitor
@@ -62,7 +62,7 @@ def costs_of(
   config: ConfigDict,
   image_shape: tuple[int, ...],
   mixture: tuple[Any, Any],
-  cell: Genotype,
+  cell: AnyGenotype,
 ) -> dict[str, float]:
   """Returns the expected and the decoded costs that matter, for the line of an epoch.
 

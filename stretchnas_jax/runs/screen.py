@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stretchnas_jax.cells import decidedness, genotype, search_course
-from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.cells.genotype import AnyGenotype
 from stretchnas_jax.cells.search_course import Epoch
 from stretchnas_jax.learning import evaluation
 from stretchnas_jax.learning.state import SearchState
@@ -19,7 +19,7 @@ _Arrays = Mapping[str, Any]
 _COLUMNS = '{:>9} {:>11} {:>8} {:>9} {:>8} {:>8}  {:11}'.format
 
 
-def cell_accuracy(run: Any, state: SearchState, epoch: int, cell: Genotype) -> dict[str, float]:
+def cell_accuracy(run: Any, state: SearchState, epoch: int, cell: AnyGenotype) -> dict[str, float]:
   """Measures the decoded cell with the weights of the supernet, in the epochs where it is due.
 
   Args:
@@ -41,7 +41,7 @@ def cell_accuracy(run: Any, state: SearchState, epoch: int, cell: Genotype) -> d
 
 
 def search_row(
-  run: Any, line: dict, cell: Genotype, scores: tuple[_Arrays, _Arrays, _Arrays]
+  run: Any, line: dict, cell: AnyGenotype, scores: tuple[_Arrays, _Arrays, _Arrays]
 ) -> Row:
   """Returns the row of an epoch of a search, and keeps the facts about the epoch.
 
