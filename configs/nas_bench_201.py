@@ -1,10 +1,10 @@
 """A method in the space of NAS-Bench-201 (Dong & Yang 2020), where true accuracies are known.
 
 The argument is the method: `darts_first`, `darts_second`, `milenas`, `pc_darts`, `snas`, `gdas`,
-`beta_darts`, `proxyless` or `darts_plus`; with `_sc` at its end over stretchable cells, which drop edges by their
-codes and need no `none`. `darts_sc` and `milenas_sc` are those of the paper. Five cells a stage and
-16 channels, as in the benchmark. With the extra `nasbench`, `genotypes.jsonl` has the accuracy and
-the rank of every epoch's cell.
+`beta_darts`, `proxyless` or `darts_plus`; with `_sc` at its end over stretchable cells, which drop
+edges by their codes and need no `none`. `darts_sc` and `milenas_sc` are those of the paper. Five
+cells a stage and 16 channels, as in the benchmark. With the extra `nasbench`, `genotypes.jsonl` has
+the accuracy and the rank of every epoch's cell.
 
 Deviations: every method without stretchable cells keeps the strongest operation of each of the six
 edges, `none` included, as NAS-Bench-201 does. SNAS has no cost penalty here.
