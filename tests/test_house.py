@@ -210,6 +210,7 @@ CONFIGS = {
   's3': [('first',), ('sc',)],
   's4': [('first',), ('sc',)],
   'darts_minus_cifar10': [(), ('sc',)],
+  'nas_bench_201': [('darts_first',), ('milenas_sc',), ('pc_darts_sc',)],
 }
 
 
