@@ -90,7 +90,7 @@ def moves_arch(
 ) -> Float[Array, '']:
   """Returns 1 where alpha and beta move, else 0.
 
-  They rest for some epochs. Then they move in every n-th step of an epoch, the n-th one first.
+  They rest for some epochs. Then they move in every n-th step, counted from the first one.
 
   Args:
     step: the number of the step.
@@ -98,8 +98,8 @@ def moves_arch(
     warmup_epochs: how long they rest.
     every: n.
   """
-  epoch, place = step // steps_per_epoch, step % steps_per_epoch
-  return ((epoch >= warmup_epochs) & ((place + 1) % every == 0)).astype(jnp.float32)
+  begun = step // steps_per_epoch >= warmup_epochs
+  return (begun & ((step + 1) % every == 0)).astype(jnp.float32)
 
 
 def knobs(
