@@ -6,11 +6,10 @@ while sampled paths train. `sc` takes stretchable cells: without `none`, with th
 
 Published test error: none for this space; the paper has another space and another network.
 
-Deviations from the authors' code: the space is that of DARTS, and so are the epochs of a step, the
-optimizer and the learning rate of the weights. Gates are full, all operations of a sampled edge
-have a gradient; the form with two paths saves memory that one array of operations does not take.
-Warm-up and search are one cosine. An expected cost joins with penalty.cost, with the factor 0.2 in
-the code; it is relative to the cost at the start.
+Deviations from the authors' code: the space is that of DARTS, and so are the optimizer and the
+learning rate of the weights. Every operation of an edge gives alpha a gradient; the code also has a
+form with two paths, which saves memory. Warm-up and search share one cosine. An expected cost joins
+with penalty.cost, whose factor in the code is 0.2.
 
     python -m stretchnas_jax.search --config=proxyless_cifar10 --workdir=runs/proxyless
 """

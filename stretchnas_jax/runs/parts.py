@@ -60,7 +60,7 @@ class Parts:
     rule: an update rule, see `learning.rules`.
     penalties: functions `(arch, op_weights, edge_scores, knobs) -> scalar`.
     knobs: `step -> {name: scalar}`, traced.
-    decoding: how a cell is read off, see `cells.decoding`.
+    decoding: how a cell is read off, see `cells.decoding`; or one rule for each cell type.
     weights_tx: an optax transformation of the weights, or a function of the number of steps that
       returns one.
     alpha_tx: the same for alpha.
@@ -78,7 +78,7 @@ class Parts:
   rule: Any = None
   penalties: tuple = ()
   knobs: Callable | None = None
-  decoding: Callable | None = None
+  decoding: Any = None
   weights_tx: Any = None
   alpha_tx: Any = None
   beta_tx: Any = None
