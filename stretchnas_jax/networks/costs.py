@@ -99,7 +99,7 @@ def _total(params: int, found: Sequence[_Cost]) -> Costs:
   return Costs(params, sum(cost.macs for cost in found), sum(cost.further for cost in found))
 
 
-def _layer_cost(module: nn.Module, x: Array, y: PyTree[Array]) -> _Cost:
+def _layer_cost(module: nn.Module, x: Array, y: PyTree) -> _Cost:
   """Counts as the counter behind the published tables does.
 
   Its further operations are twice the outputs of a batch norm, outputs of a ReLU, inputs of a pool,

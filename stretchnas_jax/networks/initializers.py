@@ -85,7 +85,7 @@ def _use(source: _Source) -> Generator[None, None, None]:
     _source.reset(token)
 
 
-def init(net: nn.Module, key: PRNGKeyArray, *args: Any) -> Mapping[str, PyTree[Array]]:
+def init(net: nn.Module, key: PRNGKeyArray, *args: Any) -> Mapping[str, PyTree]:
   """Returns the variables of a network, as `net.init(key, *args)`, but from one random draw.
 
   Args:
@@ -107,7 +107,7 @@ def init(net: nn.Module, key: PRNGKeyArray, *args: Any) -> Mapping[str, PyTree[A
     return net.init(init_key, *args)
 
 
-def trace_shapes(net: nn.Module, *args: Any) -> Mapping[str, PyTree[jax.ShapeDtypeStruct]]:
+def trace_shapes(net: nn.Module, *args: Any) -> Mapping[str, PyTree]:
   """Returns the shapes of a network's variables; nothing is drawn or computed.
 
   It takes less time than `jax.eval_shape(net.init, ...)`, which traces a draw for each parameter.
@@ -172,7 +172,7 @@ def _initialize(
 
 def _list_requests(
   net: nn.Module, key: PRNGKeyArray, *args: Any
-) -> tuple[PyTree[jax.ShapeDtypeStruct], list[_Request]]:
+) -> tuple[PyTree, list[_Request]]:
   """Lists the shapes of a network's variables, and the pieces for which it asks."""
   listing = _Listing()
   with _use(listing):

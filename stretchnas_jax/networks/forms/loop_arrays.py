@@ -226,12 +226,12 @@ def _spread(
   return jnp.zeros(shape).at[places].set(values)
 
 
-def _take(tree: PyTree[AnyArray], rows: Int[np.ndarray, 'n']) -> PyTree[Array]:
+def _take(tree: PyTree, rows: Int[np.ndarray, 'n']) -> PyTree:
   """Returns some rows of every array."""
   return jax.tree.map(lambda a: jnp.asarray(a)[rows], tree)
 
 
-def row(tree: PyTree[Array], i: Index) -> PyTree[Array]:
+def row(tree: PyTree, i: Index) -> PyTree:
   """Returns row i of every array.
 
   Args:
@@ -241,7 +241,7 @@ def row(tree: PyTree[Array], i: Index) -> PyTree[Array]:
   return jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, i, keepdims=False), tree)
 
 
-def put(tree: PyTree[Array], values: PyTree[Array], i: Index) -> PyTree[Array]:
+def put(tree: PyTree, values: PyTree, i: Index) -> PyTree:
   """Returns the arrays with row i replaced.
 
   Args:

@@ -65,8 +65,8 @@ def _tap_sums(
 
 
 def _in_halves(
-  function: Callable[[PyTree[Array]], PyTree[Array]], arrays: PyTree[Float[Array, 'C ...']]
-) -> PyTree[Float[Array, 'C ...']]:
+  function: Callable[[PyTree], PyTree], arrays: PyTree
+) -> PyTree:
   """Applies a function to half of the channels at a time, in a loop.
 
   XLA would fuse the neighbours of a sum of shifted copies into it, and then not vectorise it; it
