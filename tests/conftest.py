@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import enforced_annotations
 import jax
 import jaxtyping
 import pytest
@@ -16,14 +17,18 @@ from jax.experimental.compilation_cache import compilation_cache
 from jaxtyping import install_import_hook
 
 # Checks shapes, dtypes and types of every annotated call; must precede the package's first import.
+enforced_annotations.install()
 install_import_hook('stretchnas_jax', 'beartype.beartype')
 
 jax.config.update('jax_num_cpu_devices', 4)  # before any backend call
 # Each program runs once or twice here, so the time to compile it counts most.
 jax.config.update('jax_disable_most_optimizations', True)
 if jax.__version_info__ < (0, 11):  # XLA of later versions refuses this flag
-  # Halves the time to compile. XLA reads its flags at the first backend call.
-  os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_cpu_use_fusion_emitters=false'
+  # Halves the time to compile, and leaves each program in one part. XLA reads its flags at the
+  # first backend call.
+  os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + (
+    ' --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1'
+  )
 
 settings.register_profile('stretchnas', deadline=None, max_examples=40, derandomize=True)
 settings.load_profile('stretchnas')
@@ -53,7 +58,7 @@ def pytest_collection_finish() -> None:
   """Tells the garbage collector to pass over all that the imports have made."""
   gc.collect()
   gc.freeze()
-  gc.set_threshold(20_000, 10, 10)  # A trace makes many objects, most of which stay in use.
+  gc.set_threshold(50_000, 10, 10)  # A trace makes many objects, most of which stay in use.
 
 
 @pytest.fixture
@@ -70,6 +75,15 @@ def no_programs(tmp_path: Path) -> Iterator[None]:
   yield
   compilation_cache.reset_cache()
   jax.config.update('jax_compilation_cache_dir', kept)
+
+
+@pytest.fixture(scope='module')
+def shared_programs() -> Iterator[None]:
+  """Compiles the programs of equal runs in this process once."""
+  import shared_programs  # It imports the package, which must follow the hook above.
+
+  with shared_programs.compiled_once():
+    yield
 
 
 @pytest.fixture
