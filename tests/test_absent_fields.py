@@ -4,15 +4,17 @@ import json
 import shutil
 
 import pytest
-from helpers import POOL_SPACE, tiny_search, without_clock
+from helpers import SKIP_SPACE, tiny_search, without_clock
 from ml_collections import ConfigDict
 
 import stretchnas_jax
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.runs import fields, search_task
 
-OWN = {'space': POOL_SPACE}  # it compiles fast
+OWN = {'space': SKIP_SPACE}  # it compiles fast
 FIXTURES = __file__.replace('test_absent_fields.py', 'fixtures/runs_0_1')
+
+pytestmark = pytest.mark.usefixtures('shared_programs')
 
 
 def stop(line, state):

@@ -148,7 +148,7 @@ def test_the_fingerprint_of_arrays_is_that_of_plain_loops():
 
 
 def test_a_run_whose_data_moved_goes_on_and_one_whose_data_changed_does_not(images, tmp_path):
-  own = {'space': helpers.POOL_SPACE}
+  own = {'space': helpers.SKIP_SPACE}
   run_search(config_of(images), tmp_path / 'run', parts=own, on_epoch=lambda line, _: True)
   moved = tmp_path / 'other'
   images.rename(moved)
@@ -163,7 +163,7 @@ def test_a_run_whose_data_moved_goes_on_and_one_whose_data_changed_does_not(imag
 
 
 def test_all_seeds_of_a_folder_have_the_same_data(images, tmp_path):
-  own = {'space': helpers.POOL_SPACE}
+  own = {'space': helpers.SKIP_SPACE}
   config = config_of(images, **{'search.epochs': 1})
 
   def change(line, state):

@@ -23,6 +23,7 @@ from stretchnas_jax.cells import genotype, graph, space, topology
 from stretchnas_jax.runs import entry_points, find_cell, parts
 from stretchnas_jax.runs.parts import Parts
 
+pytestmark = pytest.mark.usefixtures('shared_programs')
 CONFIG = ROOT / 'configs' / 'own_parts.py'
 FIELDS = {
   'data.fraction': 0.2, 'model.channels': 2, 'model.num_layers': 1, 'model.form': 'merged',

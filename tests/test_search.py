@@ -26,6 +26,8 @@ from stretchnas_jax.runs import (
 
 ROOT = pathlib.Path(__file__).parents[1]
 
+pytestmark = pytest.mark.usefixtures('shared_programs')
+
 
 def last_state(path, config):
   programs = search_task.compile_programs(search_task.plan_search(config))

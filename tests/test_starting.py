@@ -12,7 +12,9 @@ import pytest
 from stretchnas_jax import run_search, run_train
 from stretchnas_jax.runs import checkpoint, fields, json_files, loop, trained, workdir
 
-OWN = {'space': helpers.POOL_SPACE}
+OWN = {'space': helpers.SKIP_SPACE}
+
+pytestmark = pytest.mark.usefixtures('shared_programs')
 
 
 @pytest.fixture(scope='module')
