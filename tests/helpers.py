@@ -148,6 +148,8 @@ def random_batch(
 
 POOL_SPACE = space.SearchSpace(graph.CellGraph(2), ('max_pool_3x3', 'skip_connect'))
 POOL_SHAPE = (5, 2)  # edges, operations
+# Of the same shape; the gradients of pools take longest to compile.
+SKIP_SPACE = space.SearchSpace(graph.CellGraph(2), ('none', 'skip_connect'))
 
 
 def pool_supernet(of: space.SearchSpace = POOL_SPACE) -> supernet.Supernet:

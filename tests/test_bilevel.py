@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import POOL_SPACE, pool_search, pool_supernet, quadratic, random_batch
+from helpers import SKIP_SPACE, pool_search, pool_supernet, quadratic, random_batch
 
 from stretchnas_jax.cells import topology
 from stretchnas_jax.data.batches.examples import Batch, Examples
@@ -70,12 +70,12 @@ FACTORS = {  # of the training and the validation loss
 }
 
 
-TABLE = topology.output_subsets(POOL_SPACE.graph)
+TABLE = topology.output_subsets(SKIP_SPACE.graph)
 
 
 def make(rule, **options):
   return pool_search(
-    rule, **{'penalty_weight': 10.0, 'arch_tx': optimizers.arch_tx(0.01)} | options
+    rule, of=SKIP_SPACE, **{'penalty_weight': 10.0, 'arch_tx': optimizers.arch_tx(0.01)} | options
   )
 
 
@@ -88,7 +88,7 @@ def first_state():
 @jax.jit
 @functools.partial(jax.value_and_grad, argnums=(0, 1), has_aux=True)
 def network_loss(params, arch, batch_stats, examples):
-  logits, updated = pool_supernet().apply(
+  logits, updated = pool_supernet(SKIP_SPACE).apply(
     {'params': params, 'batch_stats': batch_stats}, examples.images,
     {c: jax.nn.softmax(arch.alpha[c]) for c in arch.alpha},
     {c: topology.edge_scores(arch.beta[c], TABLE) for c in arch.beta},

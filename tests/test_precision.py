@@ -6,7 +6,7 @@ import re
 import jax
 import jax.numpy as jnp
 import pytest
-from helpers import TINY_CELL, random_batch, tiny_search
+from helpers import SKIP_SPACE, TINY_CELL, random_batch, tiny_search
 
 import stretchnas_jax as snas
 from stretchnas_jax import config as config_lib
@@ -57,15 +57,15 @@ def test_every_product_of_a_training_has_the_precision(key, precision):
 
 
 def test_a_run_keeps_its_precision(tmp_path):
-  config = tiny_search(**{'model.precision': 'highest'})
-  snas.run_search(config, tmp_path / 'run', on_epoch=lambda line, state: True)
+  config, own = tiny_search(**{'model.precision': 'highest'}), {'space': SKIP_SPACE}
+  snas.run_search(config, tmp_path / 'run', parts=own, on_epoch=lambda line, state: True)
   assert json.loads((tmp_path / 'run/config.json').read_text())['model']['precision'] == 'highest'
   assert json.loads((tmp_path / 'run/run.json').read_text())['precision'] == (
     'highest, float32 on cpu'
   )
   with pytest.raises(ValueError, match='model.precision="highest", now "default"'):
-    snas.run_search(tiny_search(), tmp_path / 'run')
-  apply_fn, variables, info = snas.load_trained(tmp_path / 'run')
+    snas.run_search(tiny_search(), tmp_path / 'run', parts=own)
+  apply_fn, variables, info = snas.load_trained(tmp_path / 'run', parts=own)
   images = jnp.zeros((2, *info['image_shape']))
   assert set(precisions_of(apply_fn, variables, images)) == {('HIGHEST', 'HIGHEST')}
 

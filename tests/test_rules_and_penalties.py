@@ -1,15 +1,17 @@
 """A search takes your own penalties, rules and topology tables."""
 
+import functools
+
+import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import (
   POOL_SHAPE,
-  POOL_SPACE,
+  SKIP_SPACE,
   abstract_step,
   assert_same_states,
-  pool_search,
   random_batch,
   random_state,
 )
@@ -17,6 +19,8 @@ from helpers import (
 from stretchnas_jax.cells import space, topology
 from stretchnas_jax.learning import bilevel
 from stretchnas_jax.learning.state import Arch
+
+skip_search = functools.partial(helpers.pool_search, of=SKIP_SPACE)
 
 # ---- penalties -----------------------------------------------------------------------------------
 
@@ -55,12 +59,12 @@ def plain_penalty(alpha, beta, table, step):
 
 @pytest.mark.parametrize('unroll', [False, True], ids=['scanned', 'unrolled'])
 def test_a_penalty_moves_alpha_and_beta_by_its_gradient_once(key, unroll):
-  rng, table = np.random.default_rng(0), topology.output_subsets(POOL_SPACE.graph)
+  rng, table = np.random.default_rng(0), topology.output_subsets(SKIP_SPACE.graph)
   alpha = {c: rng.normal(size=POOL_SHAPE).astype(np.float32) for c in space.CELL_TYPES}
   beta = {c: rng.normal(size=table.mask.shape).astype(np.float32) for c in space.CELL_TYPES}
   moved = []
   for penalties in ((), (own_penalty,)):
-    search = pool_search(bilevel.mixed(), penalties=penalties, unroll=unroll)
+    search = skip_search(bilevel.mixed(), penalties=penalties, unroll=unroll)
     state = random_state(search)._replace(step=jnp.int32(1), arch=Arch(alpha, beta))
     after, _ = jax.jit(search.step)(state, random_batch(key), key)
     moved.append(after)
@@ -79,7 +83,7 @@ def test_a_penalty_that_is_no_scalar_is_named():
 
   words = r'the penalty of_each_edge returns float32 of the shape \[5\]; it must be a floating'
   with pytest.raises(ValueError, match=words):
-    abstract_step(pool_search(penalties=(of_each_edge,)))
+    abstract_step(skip_search(penalties=(of_each_edge,)))
 
 
 # ---- rules ---------------------------------------------------------------------------------------
@@ -98,7 +102,7 @@ def test_a_wrapped_rule_is_the_rule_and_the_wrapping(key):
     inner._replace(passes=lambda *args: [one._replace(for_alpha=2.0, for_beta=2.0)
                                          for one in inner.passes(*args)]),
   ):  # fmt: skip
-    search = pool_search(rule)
+    search = skip_search(rule)
     states.append(jax.jit(search.step)(random_state(search), batch, key)[0])
   assert_same_states(*states[:2], atol=1e-5)
   assert_same_states(*states[1:], atol=1e-5)
@@ -141,17 +145,17 @@ def with_alpha(change):
 )  # fmt: skip
 def test_a_wrong_rule_is_named(rule, words):
   with pytest.raises(ValueError, match=words):
-    abstract_step(pool_search(rule))
+    abstract_step(skip_search(rule))
 
 
 def test_a_rule_of_a_wrong_type_is_named(unchecked):
   with pytest.raises(ValueError, match='the rule is a int; it must be a Rule or a function'):
-    pool_search(3)
+    skip_search(3)
 
 
 def test_gradients_of_a_wrong_type_are_named(unchecked):
   with pytest.raises(ValueError, match='the rule returns a tuple; it must be an Arch'):
-    abstract_step(pool_search(lambda *args: tuple(zeros(*args))))
+    abstract_step(skip_search(lambda *args: tuple(zeros(*args))))
 
 
 # ---- tables --------------------------------------------------------------------------------------
@@ -169,4 +173,4 @@ def test_gradients_of_a_wrong_type_are_named(unchecked):
 )
 def test_a_table_that_does_not_fit_is_named(change, words):
   with pytest.raises(ValueError, match=words):
-    pool_search(table=lambda graph: topology.output_subsets(graph)._replace(**change))
+    skip_search(table=lambda graph: topology.output_subsets(graph)._replace(**change))

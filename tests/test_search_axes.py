@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from helpers import (
   POOL_SHAPE,
+  SKIP_SPACE,
   abstract_step,
   assert_same_states,
   pool_search,
@@ -20,6 +21,8 @@ from stretchnas_jax.cells import relaxation, topology
 from stretchnas_jax.learning import bilevel, optimizers
 from stretchnas_jax.learning.state import Arch
 
+skip_search = functools.partial(pool_search, of=SKIP_SPACE)
+
 # ---- knobs ---------------------------------------------------------------------------------------
 
 
@@ -28,7 +31,7 @@ def annealed(step):
 
 
 def test_a_temperature_follows_the_step_without_another_compilation(key):
-  search = pool_search(knobs=annealed)
+  search = skip_search(knobs=annealed)
   chex.clear_trace_counter()
   step = jax.jit(chex.assert_max_traces(search.step, n=1))
   state = first = random_state(search)
@@ -36,7 +39,7 @@ def test_a_temperature_follows_the_step_without_another_compilation(key):
     before = state
     state, _ = step(state, random_batch(key), key)
   # The third step is that of a search with the temperature of step 2.
-  fixed = pool_search(relaxation=relaxation.softmax(2.0 / 3))
+  fixed = skip_search(relaxation=relaxation.softmax(2.0 / 3))
   expected, _ = jax.jit(fixed.step)(before, random_batch(key), key)
   assert_same_states(state, expected)
   op_weights, _ = search.mixture(first.arch, 9)
@@ -69,7 +72,7 @@ def test_relaxation_rule_and_penalties_see_the_step_and_the_knobs(key):
     see('penalty', knobs)
     return knobs['strength'] * op_weights['normal'].sum()
 
-  search = pool_search(
+  search = skip_search(
     bilevel.Rule(gradients),
     relaxation=softmax._replace(weights=weights, mean=mean),
     penalties=(penalty,),
@@ -90,7 +93,7 @@ def test_relaxation_rule_and_penalties_see_the_step_and_the_knobs(key):
 )
 def test_wrong_knobs_are_named(knobs, words):
   with pytest.raises(ValueError, match=words):
-    abstract_step(pool_search(knobs=knobs))
+    abstract_step(skip_search(knobs=knobs))
 
 
 # ---- relaxations ---------------------------------------------------------------------------------
@@ -110,7 +113,7 @@ def drawing(record):
 def keys_of_two_steps(rule, batch, key, **options):
   """Returns the keys of each of two steps, and the state after them."""
   record = []
-  search = pool_search(rule, relaxation=drawing(record), **options)
+  search = skip_search(rule, relaxation=drawing(record), **options)
   state, step, keys = random_state(search), jax.jit(search.step), []
   for _ in range(2):
     state, _ = jax.block_until_ready(step(state, batch, key))
@@ -152,7 +155,7 @@ def test_evaluation_and_decoding_do_not_draw(key):
   def weights(alpha, key, knobs):
     raise AssertionError('an evaluation draws')
 
-  search = pool_search(relaxation=relaxation.softmax()._replace(weights=weights))
+  search = skip_search(relaxation=relaxation.softmax()._replace(weights=weights))
   state, batch = random_state(search), random_batch(key)
   sums = jax.jit(search.evaluate)(state, batch.train, jnp.ones(8))
   assert int(sums['count']) == 8 and np.isfinite(sums['loss'])
@@ -193,7 +196,7 @@ def test_alpha_may_be_any_tree(key):
 
   mean = lambda alpha, knobs: jax.nn.sigmoid(alpha['groups']) * jax.nn.softmax(alpha['inner'][0])
   own = relaxation.Relaxation(init, lambda alpha, key, knobs: mean(alpha, knobs), mean, mean)
-  search = pool_search(bilevel.mixed(), relaxation=own, arch_tx=optimizers.arch_tx())
+  search = skip_search(bilevel.mixed(), relaxation=own, arch_tx=optimizers.arch_tx())
   state = random_state(search)
   after, _ = jax.jit(search.step)(state, random_batch(key), key)
   chex.assert_trees_all_equal_shapes(after, state)
@@ -204,7 +207,7 @@ def test_alpha_may_be_any_tree(key):
 @pytest.mark.parametrize('field', ['weights', 'mean'])
 def test_a_relaxation_of_the_wrong_shape_is_named(field, key):
   wrong = relaxation.softmax()._replace(**{field: lambda *args: jnp.ones((5, 3))})
-  search = pool_search(relaxation=wrong)
+  search = skip_search(relaxation=wrong)
   with pytest.raises(
     ValueError, match=rf'relaxation.{field} returns \[5, 3\]; it must be \[5, 2\]'
   ):
