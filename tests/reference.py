@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 
 
 def batch_norm(x):
@@ -187,10 +187,11 @@ def supernet(net, params, images, op_weights, edge_scores, options=PLAIN):
 
 def furthest(a: PyTree, b: PyTree) -> float:
   """The largest distance between two leaves, relative to the norm of the tree's largest leaf."""
-  scale = max(float(jnp.linalg.norm(x.ravel())) for x in jax.tree.leaves(b))
+  a, b = (jax.tree.map(lambda x: np.asarray(x, np.float64), tree) for tree in (a, b))
+  scale = max(float(np.linalg.norm(x)) for x in map(np.ravel, jax.tree.leaves(b)))
 
-  def distance(x: Array, y: Array) -> float:
-    difference, norm = float(jnp.linalg.norm((x - y).ravel())), float(jnp.linalg.norm(y.ravel()))
+  def distance(x: np.ndarray, y: np.ndarray) -> float:
+    difference, norm = float(np.linalg.norm((x - y).ravel())), float(np.linalg.norm(y.ravel()))
     return difference / max(norm, 1e-3 * scale)
 
   return max(jax.tree.leaves(jax.tree.map(distance, a, b)))

@@ -10,7 +10,7 @@ import pytest
 from small_networks import SMALL, first_variables, images, paths, train
 
 from stretchnas_jax.cells import genotype, zoo
-from stretchnas_jax.networks import network, stems_and_heads
+from stretchnas_jax.networks import initializers, network, stems_and_heads
 
 # ---- the network's shape -------------------------------------------------------------------------
 
@@ -26,7 +26,7 @@ def cell_outputs(net, shape):
     return y
 
   with nn.intercept_methods(watch):
-    jax.eval_shape(net.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32))
+    initializers.trace_shapes(net, jax.ShapeDtypeStruct(shape, jnp.float32))
   return found
 
 
@@ -67,7 +67,7 @@ def test_published_cells_make_a_training_step(name, stem, form):
   net = network.FixedNetwork(zoo.GENOTYPES[name], 4, 3, 10, stem, form=form)
   x = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
   key = jax.random.key(0)
-  variables = jax.eval_shape(net.init, key, x)
+  variables = dict(initializers.trace_shapes(net, x))
 
   def loss(params, x):
     logits, new = train(net, variables | {'params': params}, x, 0.2, key)

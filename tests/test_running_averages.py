@@ -8,6 +8,7 @@ import optax
 import pytest
 from helpers import TINY_CELL, random_batch
 from jax import lax
+from small_networks import first_variables
 
 import stretchnas_jax as snas
 from stretchnas_jax.cells import graph, space, topology
@@ -20,7 +21,7 @@ FEW = ('skip_connect', 'sep_conv_3x3', 'dil_conv_3x3', 'max_pool_3x3')
 
 def moved(net, images, *args):
   """Returns the running averages after one batch, by path."""
-  variables = net.init(jax.random.key(0), jnp.asarray(images))
+  variables = first_variables(net, images)
   apply = lambda v: net.apply(v, jnp.asarray(images), *args, train=True, mutable=['batch_stats'])
   stats = jax.jit(apply)(variables)[1]['batch_stats']
   return {jax.tree_util.keystr(path): np.asarray(x) for path, x in jax.tree.leaves_with_path(stats)}
@@ -75,7 +76,7 @@ def test_variances_of_a_supernet_are_over_n_minus_one(form):
 def test_the_stem_keeps_the_variance_over_n_minus_one():
   net = snas.FixedNetwork(TINY_CELL, 2, 1, 3)
   images = np.random.default_rng(1).normal(size=(BATCH, 8, 8, 3)).astype(np.float32)
-  variables = net.init(jax.random.key(0), images)
+  variables = first_variables(net, images)
   kernel = variables['params']['stem']['conv']['kernel']
   x = lax.conv_general_dilated(
     images, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=('NHWC', 'HWIO', 'NHWC')
@@ -88,10 +89,12 @@ def test_the_stem_keeps_the_variance_over_n_minus_one():
 def test_the_count_is_that_of_the_batch_over_all_devices():
   net = snas.FixedNetwork(TINY_CELL, 2, 1, 3, form='plain')
   images = np.random.default_rng(2).normal(size=(4, 8, 8, 3)).astype(np.float32)
-  variables = net.init(jax.random.key(0), images)
+  variables = first_variables(net, images)
   apply = lambda net, x: net.apply(variables, x, train=True, mutable=['batch_stats'])[1]
   split = jax.vmap(lambda x: apply(net.clone(axis_name='i'), x), axis_name='i')
-  whole, spread = apply(net, images), split(images.reshape(2, 2, 8, 8, 3))
+  # Compiled, as one by one the operations take longer.
+  whole = jax.jit(lambda x: apply(net, x))(images)
+  spread = jax.jit(split)(images.reshape(2, 2, 8, 8, 3))
   jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y[0], rtol=1e-5), whole, spread)
 
 
@@ -108,13 +111,14 @@ def test_averages_of_a_training_are_weighted_means_of_its_batches(key):
   """With a rate of 0 the weights stay, so that each batch has the same moments in a plain pass."""
   net = snas.FixedNetwork(TINY_CELL, 2, 1, 3)
   training = snas.make_training(net, optax.sgd(0.0), image_shape=(8, 8, 3))
-  state, step = training.init(key), jax.jit(training.step)
+  state, step = jax.jit(training.init)(key), jax.jit(training.step)
+  first_averages = state.batch_stats
+  apply = jax.jit(lambda v, images: net.apply(v, images, train=True, mutable=['batch_stats'])[1])
   moments = {"['stem']['norm']['mean']": [], "['cell_0']['enter_1']['norm']['var']": []}
   found = {path: [] for path in moments}
   for t in range(4):
     images = (t + 1) * jax.random.normal(jax.random.key(t), (BATCH, 8, 8, 3)) + t
-    variables = {'params': state.params, 'batch_stats': training.init(key).batch_stats}
-    updated = net.apply(variables, images, train=True, mutable=['batch_stats'])[1]
+    updated = apply({'params': state.params, 'batch_stats': first_averages}, images)
     fresh = paths(updated['batch_stats'])
     for path, values in moments.items():
       first = 1.0 if path.endswith("['var']") else 0.0
@@ -153,7 +157,8 @@ def test_averages_of_own_operations_keep_their_own_rule(key):
       net, topology.output_subsets(net.space.graph), bilevel.one_level(),
       weights_tx=optax.sgd(0.0), arch_tx=optax.sgd(0.0), image_shape=(8, 8, 1),
     )  # fmt: skip
-    return paths(jax.jit(search.step)(search.init(key), random_batch(key), key)[0].batch_stats)
+    state = jax.jit(search.init)(key)
+    return paths(jax.jit(search.step)(state, random_batch(key), key)[0].batch_stats)
 
   found, plain = averages_after_a_step(net), averages_after_a_step(net.clone(batch_norm='plain'))
   own = [path for path in found if 'halving_' in path]
@@ -169,7 +174,8 @@ def test_own_operations_of_a_fixed_network_are_known_by_their_edges():
   net = snas.FixedNetwork(
     snas.Genotype(cell, (2,), cell, (2,)), 2, 2, 3, operations={'halving': Halving}
   )
-  before = net.init(jax.random.key(0), jnp.zeros((2, 8, 8, 3)))['batch_stats']
+  images = np.zeros((2, 8, 8, 3), np.float32)
+  before = jax.tree.map(jnp.asarray, first_variables(net, images)['batch_stats'])
   after = jax.tree.map(lambda x: x + 0.1, before)
   for path, x in paths(settle(net, before, after, 0)).items():
     expected = 0.1 if "['edge_0']" in path else 1.0

@@ -23,13 +23,15 @@ def small(nodes, names=FEW):
 
 def network_case(net, image_shape, dtype=jnp.float32, batch=4):
   """(variables, images, operation weights, edge scores) of a network."""
-  images = jax.random.normal(jax.random.key(1), (batch, *image_shape), dtype)
+  rng = np.random.default_rng(1)
+  images = jnp.asarray(rng.normal(size=(batch, *image_shape)), dtype)
   variables = first_variables(net, images, dtype=dtype)
-  keys = iter(jax.random.split(jax.random.key(2), 4))
-  shape = len(net.space.graph.edges), len(net.space.primitives)
-  cells = supernet.CELL_TYPES
-  op_weights = {c: jax.nn.softmax(jax.random.normal(next(keys), shape, dtype)) for c in cells}
-  scores = {c: jax.random.uniform(next(keys), shape[:1], dtype, 0.2, 1.2) for c in cells}
+  edges, operations = len(net.space.graph.edges), len(net.space.primitives)
+  # Drawn by NumPy, so that no draw compiles.
+  op_weights = {
+    c: jnp.asarray(rng.dirichlet(np.ones(operations), edges), dtype) for c in supernet.CELL_TYPES
+  }
+  scores = {c: jnp.asarray(rng.uniform(0.2, 1.2, edges), dtype) for c in supernet.CELL_TYPES}
   return variables, images, op_weights, scores
 
 
@@ -47,8 +49,9 @@ def loss_and_gradients(apply, params, images, op_weights, scores):
 def test_networks_equal_the_reference(x64):
   with jax.enable_x64(x64):
     dtype = jnp.float64 if x64 else jnp.float32
-    # In float32, which is the weaker test, fewer edges. Each has one kind of convolution.
-    names = FEW[:3] + FEW[4:] if x64 else FEW[:4]
+    # In float32, which is the weaker test, fewer edges and no pool. Each has one kind of
+    # convolution. `test_edge_groups` has every operation in float32.
+    names = FEW[:3] + FEW[4:] if x64 else FEW[2:4]
     net = supernet.Supernet(small(2 if x64 else 1, names), 4, 3, 3, dtype=dtype)
     variables, *args = network_case(net, (12, 12, 1), dtype, batch=5)
     case = variables['params'], *args
