@@ -6,30 +6,26 @@ import pathlib
 import re
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 
 import jax
 import numpy as np
 import pytest
-from helpers import load_config, tiny_training, without_clock, write_classes
+from helpers import load_config, tiny_training, without_clock
 
 import stretchnas_jax
 from stretchnas_jax import config as config_lib
 from stretchnas_jax import sizes, train
 from stretchnas_jax.cells import genotype
 from stretchnas_jax.cli import app
-from stretchnas_jax.data.datasets import splits
 from stretchnas_jax.learning import training
-from stretchnas_jax.machine import parallel, stopping
+from stretchnas_jax.machine import stopping
 from stretchnas_jax.runs import (
   evaluation,
   json_files,
   loop,
   runner,
-  seeds,
-  steps,
   train_plan,
   train_task,
   trained,
@@ -37,6 +33,8 @@ from stretchnas_jax.runs import (
 )
 
 ROOT = pathlib.Path(__file__).parents[1]
+
+pytestmark = pytest.mark.usefixtures('shared_programs')
 EDGES = (('dil_conv_3x3', 0, 2), ('skip_connect', 1, 2), ('max_pool_3x3', 2, 3))
 CELL = genotype.Genotype(EDGES, (2, 3), EDGES[:2], (2,))
 OTHER = genotype.Genotype(EDGES, (2, 3), EDGES[1:2], (2,))
@@ -183,65 +181,6 @@ def test_a_finished_training_is_left_alone(finished, capsys):
   assert (path / 'result.json').stat().st_mtime_ns == before
 
 
-def run_steps(backend, dtype='float32'):
-  """State and sums after three steps of the second epoch, where drop path is at work."""
-  config = tiny_training(**{'parallel.backend': backend, 'model.dtype': dtype})
-  plan = train_plan.plan_train(config, genotype=CELL)
-  programs = train_task.compile_programs(plan)
-  position = programs.init(jax.random.key(0))
-  position = position._replace(state=position.state._replace(step=jax.numpy.int32(3)))
-  position = parallel.replicate(position, backend)
-  data = parallel.replicate(plan.feeds.train.data, backend)
-  chunk = plan.feeds.train.chunk(1, 0, 3, 5)
-  work = steps.Work(plan.feeds.train, programs.step, data, jax.random.key(1))
-  position = work.advance(position, chunk, 3)
-  return jax.tree.map(np.asarray, position)
-
-
-@pytest.fixture(scope='module')
-def on_one_device():
-  return run_steps('single')
-
-
-@pytest.mark.parametrize('backend', ['pmap', 'shard_map'])
-def test_four_devices_learn_what_one_learns(backend, on_one_device):
-  assert jax.device_count() == 4
-  after = run_steps(backend)
-  jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=2e-5), on_one_device, after)
-
-
-def test_bfloat16_learns_nearly_the_same_and_keeps_float32(on_one_device):
-  after = run_steps('single', 'bfloat16')
-  assert {x.dtype for x in jax.tree.leaves(after.state.params)} == {np.dtype('float32')}
-  loss, expected = after.sums['train_loss'], on_one_device.sums['train_loss']
-  assert loss != expected and loss == pytest.approx(expected, rel=0.03)
-
-
-def test_several_seeds_are_one_result_and_can_go_on(tmp_path, capsys):
-  config = tiny_training(**{'train.epochs': 1, 'data.holdout': 0.0, 'data.fraction': 0.1})
-  first = stretchnas_jax.run_train(config, tmp_path / 'run', CELL, seeds=(0,))
-  assert first['n'] == 1 and first['test_accuracy_std'] is None
-  result = stretchnas_jax.run_train(config, tmp_path / 'run', CELL, seeds=(0, 3))
-  assert result == json.loads((tmp_path / 'run' / 'result.json').read_text())
-  assert 'seed_0 holds a finished training' in capsys.readouterr().out
-  single = [json.loads((tmp_path / f'run/seed_{i}/result.json').read_text()) for i in (0, 3)]
-  assert result['runs'] == single and [run['seed'] for run in single] == [0, 3]
-  accuracy = [run['test_accuracy'] for run in single]
-  assert (result['test_accuracy'], result['n']) == (statistics.fmean(accuracy), 2)
-  assert result['test_accuracy_std'] == statistics.stdev(accuracy)
-  assert result['test_error_percent'] == pytest.approx(100 - 100 * result['test_accuracy'])
-  alone = stretchnas_jax.run_train(
-    tiny_training(**{**flat(config), 'seed': 3}), tmp_path / 'alone', CELL
-  )
-  assert alone['test_accuracy'] == accuracy[1]
-  with pytest.raises(ValueError, match='holds several runs; name one of them: seed_0, seed_3'):
-    stretchnas_jax.load_trained(tmp_path / 'run')
-  with pytest.raises(ValueError, match='seed'):
-    stretchnas_jax.run_train(config, tmp_path / 'run', CELL)
-  with pytest.raises(ValueError, match='seed'):
-    stretchnas_jax.run_train(config, tmp_path / 'alone', CELL, seeds=(0,))
-
-
 def flat(config):
   return config_lib.flatten(config)
 
@@ -346,88 +285,3 @@ def test_errors_are_a_sentence_and_exit_code_2(finished, tmp_path, capsys, field
   path.write_text(text_of[cell])
   said, code = start(words_of(tiny_training(**fields), finished[0], path), capsys)
   assert code == 2 and re.match(f'error: .*{text}', said), said
-
-
-def test_data_without_test_images_need_a_holdout_and_keep_their_classes(tmp_path, monkeypatch):
-  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-  write_classes(tmp_path / 'two', ['a', 'b'])
-  write_classes(tmp_path / 'three', ['a', 'b', 'c'])
-  fields = {
-    'data.name': 'folder', 'data.path': str(tmp_path / 'two'), 'data.fraction': 1.0,
-    'train.batch_size': 4, 'train.epochs': 1,
-  }  # fmt: skip
-  with pytest.raises(ValueError, match='folder has no test images: set config.data.holdout'):
-    train_plan.plan_train(tiny_training(**fields, **{'data.holdout': 0.0}), genotype=CELL)
-  result = stretchnas_jax.run_train(tiny_training(**fields), tmp_path / 'run', CELL)
-  assert result['test_accuracy'] is None and 0 <= result['last_val_accuracy'] <= 1
-  other = tiny_training(**{**fields, 'data.path': str(tmp_path / 'three')})
-  with pytest.raises(ValueError, match='folder has 3 classes; the run was made with 2'):
-    evaluation.prepare_evaluation(tmp_path / 'run', other)
-  (tmp_path / 'run' / 'result.json').unlink()  # as if it had been stopped
-  write_classes(tmp_path / 'two', ['c'])
-  with pytest.raises(ValueError, match='the classes are a, b, c, and were a, b'):
-    stretchnas_jax.run_train(tiny_training(**fields), tmp_path / 'run', CELL)
-
-
-def test_the_top_5_accuracy_of_many_classes(tmp_path, monkeypatch, capsys):
-  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-  names = [f'class_{i:02}' for i in range(12)]
-  for part in 'train', 'test':
-    write_classes(tmp_path / 'images' / part, names)
-  fields = {
-    'data.name': 'folder', 'data.path': str(tmp_path / 'images'), 'data.fraction': 1.0,
-    'train.batch_size': 24, 'train.epochs': 1,
-  }  # fmt: skip
-  config = tiny_training(**fields)
-  summary = stretchnas_jax.run_train(config, tmp_path / 'runs', CELL, seeds=(0,))
-  (result,), run = summary['runs'], tmp_path / 'runs' / 'seed_0'
-  files = [(name, path) for name in names for path in (tmp_path / 'images/test' / name).iterdir()]
-  loaded = stretchnas_jax.load_trained(run)
-  found = stretchnas_jax.predict(loaded, [path for _, path in files], top=5)
-  right = np.mean([name in five for (name, _), five in zip(files, found.classes)])
-  assert {len(set(five)) for five in found.classes} == {5} and 0 < right < 1
-  assert result['test_top5_accuracy'] == summary['test_top5_accuracy'] == pytest.approx(right)
-  assert result['test_top5_error_percent'] == pytest.approx(100 - 100 * right)
-  (line,) = json_files.read_lines(run / 'metrics.jsonl')
-  assert line['val_top5_accuracy'] >= line['val_accuracy']
-  capsys.readouterr()
-  evaluation.prepare_evaluation(run)()
-  assert json.loads(capsys.readouterr().out)['test_top5_accuracy'] == result['test_top5_accuracy']
-  with pytest.raises(ValueError, match='top is 13; there are 12 classes'):
-    stretchnas_jax.predict(loaded, [], top=13)
-
-
-@pytest.mark.parametrize('text', ['', '0,,1', '0,x', '-1', '1,1', '0.5'])
-def test_wrong_seeds_are_named(text):
-  with pytest.raises(ValueError, match='--seeds is'):
-    seeds.parse(text)
-
-
-# ---- feeds ---------------------------------------------------------------------------------------
-
-
-def test_chunks_of_an_epoch_are_one_order_however_they_are_cut():
-  feed = train_plan.plan_train(tiny_training(), genotype=CELL).feeds.train
-  whole = feed.chunk(1, 0, 3, 3)['train']
-  assert len(np.unique(whole)) == 3 * 64
-  parts = [feed.chunk(1, start, 1, 4)['train'] for start in range(3)]
-  assert all(part.shape == (4, 64) and not part[1:].any() for part in parts)
-  np.testing.assert_array_equal(whole, [part[0] for part in parts])
-  assert (feed.chunk(0, 0, 3, 3)['train'] != whole).any()
-
-
-@pytest.mark.parametrize('length', [1, 2, 50])
-def test_an_evaluation_has_every_image_once_in_chunks_of_one_shape(length):
-  val = train_plan.plan_train(tiny_training(), genotype=CELL).feeds.val
-  chunks = list(val.chunks(length))
-  assert len({part.shape for part, _ in chunks}) == 1 and chunks[0][0].shape[0] <= length
-  rows = np.concatenate([part[valid > 0] for part, valid in chunks])
-  assert len(rows) == val.count == len(np.unique(rows)) == 86
-
-
-def test_what_trains_and_what_is_held_out_are_disjoint_and_balanced():
-  labels = np.repeat(np.arange(4), 50)
-  train_part, val = splits.hold_out(labels, fraction=0.5, holdout=0.2)
-  assert (len(train_part), len(val)) == (80, 20) and not set(train_part) & set(val)
-  assert np.bincount(labels[val]).tolist() == [5] * 4
-  assert np.bincount(labels[train_part]).tolist() == [20] * 4
