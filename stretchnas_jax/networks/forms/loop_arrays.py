@@ -15,7 +15,6 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PyTree
 
-from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.networks.forms import partial_channels
 from stretchnas_jax.networks.forms.batch_norm import Averages
 from stretchnas_jax.networks.forms.draws import Draws
