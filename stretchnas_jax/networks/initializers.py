@@ -170,9 +170,7 @@ def _initialize(
   return jax.random.uniform(key, shape, dtype, -1.0, 1.0) * bound
 
 
-def _list_requests(
-  net: nn.Module, key: PRNGKeyArray, *args: Any
-) -> tuple[PyTree, list[_Request]]:
+def _list_requests(net: nn.Module, key: PRNGKeyArray, *args: Any) -> tuple[PyTree, list[_Request]]:
   """Lists the shapes of a network's variables, and the pieces for which it asks."""
   listing = _Listing()
   with _use(listing):

@@ -64,9 +64,7 @@ def _tap_sums(
   return jnp.stack(lax.reduce(tuple(terms), tuple(zeros), add, (1, 2, 3)), -1)
 
 
-def _in_halves(
-  function: Callable[[PyTree], PyTree], arrays: PyTree
-) -> PyTree:
+def _in_halves(function: Callable[[PyTree], PyTree], arrays: PyTree) -> PyTree:
   """Applies a function to half of the channels at a time, in a loop.
 
   XLA would fuse the neighbours of a sum of shifted copies into it, and then not vectorise it; it
