@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from typing import Any
 
 PROGRAM = shutil.which('chromium') or shutil.which('google-chrome')
@@ -20,13 +21,14 @@ class Browser:
       f'--user-data-dir={folder}', '--disable-dev-shm-usage', '--hide-scrollbars',
     ]  # fmt: skip
 
-    def arrange() -> None:  # Chromium reads from descriptor 3 and writes to 4
-      one, other = os.dup(to_browser), os.dup(from_browser)
-      os.dup2(one, 3)
-      os.dup2(other, 4)
-
+    # Chromium reads from descriptor 3 and writes to 4.
+    begin = (
+      'import os, sys; one, other = (os.dup(int(n)) for n in sys.argv[1:3]); '
+      'os.dup2(one, 3); os.dup2(other, 4); os.execv(sys.argv[3], sys.argv[3:])'
+    )
+    words = [sys.executable, '-I', '-c', begin, str(to_browser), str(from_browser), PROGRAM, *flags]
     self._process = subprocess.Popen(
-      [PROGRAM, *flags], close_fds=False, preexec_fn=arrange,
+      words, pass_fds=(to_browser, from_browser),
       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     os.close(to_browser)

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import time
+import types
 
 import pytest
 from browser import PROGRAM, Browser
@@ -139,9 +140,9 @@ def test_the_command_writes_where_it_is_told(tmp_path, monkeypatch):
     report.checked(run, 'mine.html')
   with pytest.raises(FileNotFoundError, match='is not a run'):
     report.checked(tmp_path)
+  args = types.SimpleNamespace(run=str(run), out='x.html', force=False, images=0, trust=False)
   for _ in range(2):
-    monkeypatch.setattr('sys.argv', ['stretchnas report', str(run), '--out=x.html'])
-    command.main()
+    command.prepare(args)()
   assert '</html>' in (tmp_path / 'x.html').read_text()
 
 

@@ -11,7 +11,9 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 34, 34
 _TICKS = 5
 _GLYPH = 7.2  # pixels of a letter in the legend, roughly
 
-Points = Sequence[tuple[float, float]]
+Number = float | int
+Points = Sequence[tuple[Number, Number]]
+_Band = Sequence[tuple[Number, Number, Number]]
 
 
 class Frame(NamedTuple):
@@ -22,10 +24,10 @@ class Frame(NamedTuple):
     y: the lowest and the highest value.
   """
 
-  x: tuple[float, float]
-  y: tuple[float, float]
+  x: tuple[Number, Number]
+  y: tuple[Number, Number]
 
-  def at(self, x: float, y: float) -> tuple[float, float]:
+  def at(self, x: Number, y: Number) -> tuple[Number, Number]:
     """Returns the pixels of a point.
 
     Args:
@@ -41,7 +43,7 @@ class Frame(NamedTuple):
 def svg(
   title: str,
   series: Mapping[str, Points],
-  bands: Mapping[str, Sequence[tuple[float, float, float]]] | None = None,
+  bands: Mapping[str, _Band] | None = None,
   percent: bool = False,
 ) -> str:
   """Returns a chart with a legend; '' where no series has a point.
@@ -75,11 +77,11 @@ def svg(
   return ''.join([*parts, '</svg>'])
 
 
-def _finite(value: float | None) -> bool:
+def _finite(value: Number | None) -> bool:
   return value is not None and math.isfinite(value)
 
 
-def _range(values: Sequence[float], percent: bool) -> tuple[float, float]:
+def _range(values: Sequence[Number], percent: bool) -> tuple[Number, Number]:
   """Returns round ends of an axis around all values."""
   low, high = min(values), max(values)
   if percent and low >= 0 and high <= 1:
@@ -90,10 +92,10 @@ def _range(values: Sequence[float], percent: bool) -> tuple[float, float]:
   return step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9)
 
 
-def _step(length: float) -> float:
+def _step(length: Number) -> float:
   """Returns 1, 2 or 5 times a power of ten: the distance of the marks on an axis."""
   rough = length / _TICKS
-  power = 10 ** math.floor(math.log10(rough))
+  power = 10.0 ** math.floor(math.log10(rough))
   return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
 
 
@@ -125,7 +127,7 @@ def _curve(frame: Frame, i: int, points: Points) -> str:
   return f'<polyline class="curve s{i}" points="{path}"/>'
 
 
-def _band(frame: Frame, i: int, band: Sequence[tuple[float, float, float]]) -> str:
+def _band(frame: Frame, i: int, band: _Band) -> str:
   above = [frame.at(x, high) for x, _, high in band]
   below = [frame.at(x, low) for x, low, _ in reversed(band)]
   path = ' '.join(f'{x:.1f},{y:.1f}' for x, y in above + below)
