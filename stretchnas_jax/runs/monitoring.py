@@ -99,8 +99,8 @@ def _of_config(objects: SearchObjects, config: ConfigDict) -> list[Monitor]:
   strength, found = mean_strength(objects.search), []
   if fields.skips:
     found.append(monitors.skips(fields.skips, fields.min_epochs))
-  if fields.same_ranking:
-    parametric = [o for o, name in enumerate(names) if name not in space.WITHOUT_WEIGHTS]
+  parametric = [o for o, name in enumerate(names) if name not in space.WITHOUT_WEIGHTS]
+  if fields.same_ranking and parametric:
     found.append(monitors.same_ranking(fields.same_ranking, strength, parametric))
   if fields.prune:
     rule = pruning.Pruning(
