@@ -9,10 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from stretchnas_jax.cells.genotype import Genotype
 from stretchnas_jax.cells.relaxation import Knobs
+from stretchnas_jax.cells.space import CELL_TYPES
 from stretchnas_jax.cells.topology import TopologyTable
 from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.learning.penalties import Penalty
@@ -72,10 +74,23 @@ def penalties_of(
     net: the search network.
     table: the topology table.
     image_shape: `(H, W, C)`.
+
+  Raises:
+    ValueError: a network without any operation costs more than the budget.
   """
   if not (config.budget.params or config.budget.macs):
     return ()
   expected = expected_costs(config, net, table, image_shape)
+  nothing = dict.fromkeys(CELL_TYPES, np.zeros((len(net.space.graph.edges), 1)))
+  scores = dict.fromkeys(CELL_TYPES, np.zeros(len(net.space.graph.edges), np.float32))
+  for cost, of in expected.items():
+    target, least = config.budget[cost], float(of(nothing, scores))
+    if target and target <= least:
+      raise ValueError(
+        f'config.budget.{cost} is {target:g}; a network of {_layers(config)} cells with C '
+        f'{_channels(config)} has {least:g} without any operation: give more, or take fewer '
+        'cells or channels'
+      )
   return tuple(
     _penalty(name_of_weight(cost), expected[cost], config.budget[cost], config.budget.gain)
     for cost in expected
