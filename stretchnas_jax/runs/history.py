@@ -217,9 +217,16 @@ def _stacked_tree(values: Sequence[Any]) -> PyTree:
 def _stacked_beta(
   values: Sequence[Any], table: topology.TopologyTable
 ) -> Float[np.ndarray, 'n R K']:
-  """Puts the logits of the real codes back into their places."""
+  """Puts the logits of the real codes back into their places.
+
+  A phase with another topology than the last one has no logits of these codes: they are 0 there.
+  """
   beta = np.full((len(values), *table.mask.shape), -np.inf, np.float32)
+  codes = table.mask.sum(1).tolist()
   for one, rows in zip(beta, values):
+    if rows is not values[-1] and list(map(len, rows)) != codes:
+      one[table.mask] = 0.0
+      continue
     for row, mask, logits in zip(one, table.mask, rows, strict=True):
       row[mask] = logits
   return beta

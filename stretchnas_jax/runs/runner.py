@@ -72,8 +72,8 @@ class Run:
     """Runs to the end; returns the result, or None where `on_epoch` stopped the run."""
     work = self._walk.restore(self.loop)
     self.task.begin(self)
-    end_epoch, borders = functools.partial(self.task.end_epoch, self), self._walk.borders(self.loop)
-    if not self.loop.run(work, end_epoch, borders):
+    borders = self._walk.borders(self.loop, functools.partial(self.task.begin, self))
+    if not self.loop.run(work, functools.partial(self.task.end_epoch, self), borders):
       return None
     result = self.task.result(self)
     self.checkpoints.close()

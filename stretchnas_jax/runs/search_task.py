@@ -140,7 +140,7 @@ def _evaluations(plan: Plan) -> dict[str, int]:
 
 def _begin(run: Run) -> None:
   """Writes what the scores of all epochs belong to."""
-  objects = run.plan.objects
+  objects = run.now.objects
   run.folder.write_json(history.SPACE, history.facts_line(objects.net.space, objects.table))
 
 

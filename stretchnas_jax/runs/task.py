@@ -146,7 +146,7 @@ class Task(NamedTuple):
     describe: gives a few lines about a plan, for a person.
     compile: gives the `Programs` of a plan; the programs of one seed serve every other.
     evaluations: `plan -> {part of the data: how often a whole run measures it}`.
-    begin: called with a `runner.Run` before its first step.
+    begin: called with a `runner.Run` before its first step, and when a phase has begun.
     end_epoch: `(run, state, line) -> (more, shown)`: what joins an epoch's line of metrics, and
       what the console shows.
     result: gives the content of `result.json` for a `runner.Run` at its end.

@@ -56,16 +56,19 @@ class Walk:
     loop.finished = self._task.has_ended(loop.position.state)
     return self._work()
 
-  def borders(self, loop: loop_lib.Loop) -> Mapping[int, Callable[[], steps.Work]]:
+  def borders(
+    self, loop: loop_lib.Loop, begun: Callable[[], None]
+  ) -> Mapping[int, Callable[[], steps.Work]]:
     """Returns, by the number of steps before a phase, a function that begins the phase.
 
     Args:
       loop: of the run.
+      begun: called when a phase has begun; the task writes there what belongs to the phase.
     """
-    cross = functools.partial(self._cross, loop)
+    cross = functools.partial(self._cross, loop, begun)
     return dict.fromkeys(self._starts[1:], cross)
 
-  def _cross(self, loop: loop_lib.Loop) -> steps.Work:
+  def _cross(self, loop: loop_lib.Loop, begun: Callable[[], None]) -> steps.Work:
     """Begins the phase after the present one; returns its steps."""
     before, devices = self.stage, self._plan.settings.devices
     position = devices.fetch(loop.position)
@@ -76,6 +79,7 @@ class Walk:
     loop.position = devices.replicate(position._replace(state=state))
     loop.facts = self._facts()
     loop.progress.message(phases.describe(self.stage))
+    begun()
     return self._work()
 
   def _take_up(self, number: int, facts: dict) -> None:
