@@ -24,7 +24,8 @@ class Browser:
     # Chromium reads from descriptor 3 and writes to 4.
     begin = (
       'import os, sys; one, other = (os.dup(int(n)) for n in sys.argv[1:3]); '
-      'os.dup2(one, 3); os.dup2(other, 4); os.execv(sys.argv[3], sys.argv[3:])'
+      'os.dup2(one, 3); os.dup2(other, 4); [os.set_inheritable(n, True) for n in (3, 4)]; '
+      'os.execv(sys.argv[3], sys.argv[3:])'
     )
     words = [sys.executable, '-I', '-c', begin, str(to_browser), str(from_browser), PROGRAM, *flags]
     self._process = subprocess.Popen(
