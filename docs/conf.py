@@ -29,7 +29,10 @@ napoleon_use_ivar = True
 napoleon_attr_annotations = False
 
 _HERE = pathlib.Path(__file__).parent
-_COMMANDS = ('search', 'train', 'describe', 'draw', 'check_data', 'benchmark', 'export')
+_COMMANDS = (
+  'search', 'train', 'describe', 'draw', 'check_data', 'benchmark', 'export', 'runs', 'compare',
+  'what_if', 'explain',
+)  # fmt: skip
 
 
 def _config_page() -> str:

@@ -32,6 +32,7 @@ COMMANDS = {
   'draw': 'draws a cell as SVG or PNG',
   'report': 'writes a page about a run',
   'runs': 'lists all runs below a folder',
+  'compare': 'compares runs: accuracies, cells and scores',
   'what-if': 'decodes a search by every other rule',
   'explain': 'tells the history of one edge of a search',
   'check-data': 'looks at a folder of images before a run',

@@ -111,7 +111,7 @@ def explain(found: Scores, cells: Sequence[str], edge: tuple[int, int]) -> tuple
       f'the search has no edge {edge[0]}->{edge[1]}; its edges lead from {least}->{edges[0][1]} to '
       f'{edges[-1][0]}->{most}'
     )
-  return tuple(_explained(found, cell, edge) for cell in cells)
+  return tuple(_explained(found, cell, edge) for cell in cells if cell in found.cells)
 
 
 def measured(

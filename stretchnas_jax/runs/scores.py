@@ -47,6 +47,11 @@ class Scores(NamedTuple):
     """Returns whether there are scores of at least one epoch."""
     return self.history.facts is not None and bool(self.history.strength)
 
+  @property
+  def cells(self) -> tuple[str, ...]:
+    """Returns the cell types that have scores."""
+    return tuple(cell for cell in CELL_TYPES if cell in self.history.strength)
+
   def space(self) -> SearchSpace:
     """Returns the search space.
 
@@ -165,4 +170,4 @@ def _of_checkpoint(path: pathlib.Path, found: History | None, trust: bool) -> Hi
 
 def _only(values: Mapping[str, Float[AnyArray, '...']]) -> dict[str, Float[np.ndarray, '...']]:
   """Returns arrays with an axis of one epoch."""
-  return {cell: np.asarray(values[cell])[None] for cell in CELL_TYPES}
+  return {cell: np.asarray(values[cell])[None] for cell in values}

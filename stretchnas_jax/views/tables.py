@@ -82,3 +82,33 @@ def _width(text: str) -> int:
 def _padded(text: str, width: int, right: bool) -> str:
   space = ' ' * (width - _width(text))
   return space + text if right else text + space
+
+
+_STYLE = """
+:root{color-scheme:light dark}
+body{font:16px/1.5 system-ui,sans-serif;margin:1rem auto;max-width:60rem;padding:0 1rem}
+section{overflow-x:auto}
+table{border-collapse:collapse}
+th,td{border-bottom:1px solid #8888;padding:.2rem .6rem;text-align:left;vertical-align:top}
+td.number{text-align:right;font-variant-numeric:tabular-nums}
+summary{overflow-wrap:anywhere}
+svg{max-width:100%;height:auto}
+@media print{details{display:block}}
+"""
+
+
+def document(title: str, body: str) -> str:
+  """Returns a page that loads nothing from elsewhere and runs no program.
+
+  Args:
+    title: of the page; it is no markup.
+    body: HTML.
+  """
+  policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+  return (
+    '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+    f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+    '<meta name="viewport" content="width=device-width,initial-scale=1">'
+    f'<title>{escaped(title)}</title><style>{_STYLE}</style></head>\n'
+    f'<body><h1>{escaped(title)}</h1>\n{body}\n</body></html>\n'
+  )
