@@ -63,6 +63,8 @@ setup(
     'nasbench': NASBENCH,
     'docs': ['furo>=2024.8', 'myst-nb>=1.1', 'sphinx>=7.4'],
     'tf': ['tensorflow-cpu'],
+    'onnx': ['onnx>=1.16', 'onnxruntime>=1.18'],
+    'torch': ['torch>=2.4'],  # to check exports for it
   },
   entry_points={'console_scripts': ['stretchnas = stretchnas_jax.cli.app:main']},
 )

@@ -1,6 +1,6 @@
-"""Exports a trained network: `python -m stretchnas_jax.export WORKDIR --out=model.stablehlo`.
+"""Exports a trained network: `python -m stretchnas_jax.export RUN --out=model.stablehlo`.
 
-The file holds StableHLO with the weights inside; `jax.export.deserialize` reads it with jax alone.
+StableHLO has the weights inside, and `jax.export.deserialize` reads it with jax alone.
 """
 
 import logging
@@ -9,13 +9,16 @@ from collections.abc import Callable
 
 from stretchnas_jax.cli import app
 from stretchnas_jax.cli.command_line import TRUST
-from stretchnas_jax.runs import export, trained
+from stretchnas_jax.runs import export, export_forms, trained
 from stretchnas_jax.runs.export import export_trained
 
 __all__ = ['OPTIONS', 'export_trained', 'main', 'prepare']
 
 OPTIONS = (
   app.Option('out', 'model.stablehlo', 'the file to write'),
+  app.Option(
+    'to', None, 'stablehlo, torch, onnx, safetensors or dot; else the ending of --out tells it'
+  ),
   app.Option('best', False, 'the weights of the best epoch; needs data.holdout in the training'),
   app.Option('force', False, 'replaces files that no export wrote'),
   TRUST,
@@ -24,13 +27,23 @@ OPTIONS = (
 
 def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
   """Checks the run and the path; returns the function that exports."""
-  export.check_path(args.out, args.force)
-  trained.read_run(args.workdir, args.best, trust=args.trust)
+  to = export_forms.form_of(args.out, args.to)
+  if to == 'stablehlo':
+    export.check_path(args.out, args.force)
+  else:
+    export_forms.check_paths(args.out, to, args.force)
+  if to != 'dot':
+    trained.read_run(args.workdir, args.best, trust=args.trust)
 
   def work() -> None:
     """Writes the files."""
-    export_trained(args.workdir, args.out, best=args.best, trust=args.trust, force=args.force)
-    logging.info('wrote %s', args.out)
+    given = {'best': args.best, 'trust': args.trust, 'force': args.force}
+    if to == 'stablehlo':
+      export_trained(args.workdir, args.out, **given)
+      remark = export.PROMISE
+    else:
+      remark = export_forms.export_as(args.workdir, args.out, to, **given)
+    logging.info('wrote %s%s', args.out, f'; {remark}' if remark else '')
 
   return work
 

@@ -23,6 +23,9 @@ from stretchnas_jax.runs import json_files, outputs, trained
 from stretchnas_jax.runs.parts import Parts
 
 _PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
+PROMISE = 'JAX promises to read it for six months from now'
+"""For how long an export can be read, as JAX documents it (`jax.export`, compatibility)."""
+
 # The form of the network on a CPU, and elsewhere by the kind of the run.
 _CPU_FORM, _OTHER_FORMS = 'planes', {'search': 'merged', 'train': 'plain'}
 
