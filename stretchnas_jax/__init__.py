@@ -48,6 +48,22 @@ def __getattr__(name):
   raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
+def _drawn(genotype):
+  from stretchnas_jax.views import cells
+
+  return cells.svg(genotype)
+
+
+def _as_page(table):
+  from stretchnas_jax.views import notebooks
+
+  return notebooks.table_page(table)
+
+
+# Notebooks show these as a drawing and as a table. The room of cells knows no views.
+Genotype._repr_svg_ = _drawn  # pyrefly: ignore[missing-attribute]
+topology.TopologyTable._repr_html_ = _as_page  # pyrefly: ignore[missing-attribute]
+
 __all__ = [
   'Arch',
   'Batch',
