@@ -40,7 +40,7 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
     given = {'best': args.best, 'trust': args.trust, 'force': args.force}
     if to == 'stablehlo':
       export_trained(args.workdir, args.out, **given)
-      remark = export.PROMISE
+      remark = f'JAX promises to read it until {export.readable_until()}'
     else:
       remark = export_forms.export_as(args.workdir, args.out, to, **given)
     logging.info('wrote %s%s', args.out, f'; {remark}' if remark else '')

@@ -5,6 +5,7 @@ it. A JSON file beside it names the classes and describes the images. It also ho
 the program, by which a later export knows both files.
 """
 
+import datetime
 import functools
 import hashlib
 import json
@@ -23,8 +24,7 @@ from stretchnas_jax.runs import json_files, outputs, trained
 from stretchnas_jax.runs.parts import Parts
 
 _PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
-PROMISE = 'JAX promises to read it for six months from now'
-"""For how long an export can be read, as JAX documents it (`jax.export`, compatibility)."""
+_PROMISED_DAYS = 180  # JAX documents six months of backward compatibility for exports
 
 # The form of the network on a CPU, and elsewhere by the kind of the run.
 _CPU_FORM, _OTHER_FORMS = 'planes', {'search': 'merged', 'train': 'plain'}
@@ -44,7 +44,7 @@ def export_trained(
 
   The program maps uint8 images `[B, H, W, C]`, for any B, to float32 logits `[B, num_classes]`. It
   normalises the images itself. A file with the same name and the ending .json holds `class_names`,
-  `image_shape`, `genotype` and `platforms`.
+  `image_shape`, `genotype`, `platforms` and `readable_until`.
 
   Args:
     workdir: the folder of a training or a search, finished or not.
@@ -78,6 +78,7 @@ def export_trained(
     'image_shape': info['image_shape'],
     'genotype': info['genotype'].to_dict(),
     'platforms': list(platforms),
+    'readable_until': readable_until(),
     'sha256': hashlib.sha256(content).hexdigest(),
     'about': outputs.MARK,
   }
@@ -85,6 +86,11 @@ def export_trained(
   check_path(path, force)  # somebody may have written there meanwhile
   files.replace(path, content)
   files.replace(path.with_suffix('.json'), described)
+
+
+def readable_until() -> str:
+  """Returns the day until which JAX promises to read an export of today, as 2030-01-31."""
+  return str(datetime.date.today() + datetime.timedelta(days=_PROMISED_DAYS))
 
 
 def check_path(path: str | pathlib.Path, force: bool = False) -> pathlib.Path:
