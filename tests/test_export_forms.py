@@ -53,7 +53,7 @@ def torch_files(found):
 
 CASES = [
   (TINY_CELL, 'cifar'), (IRREGULAR, 'cifar'), (IRREGULAR, 'imagenet'),
-  *((cell, 'cifar') for cell in zoo.GENOTYPES.values()),
+  *((cell, 'cifar') for cell in list(zoo.GENOTYPES.values())[::6]),
 ]  # fmt: skip
 
 
