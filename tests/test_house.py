@@ -36,6 +36,7 @@ COMMANDS = {
   'what_if',
   'explain',
   'report',
+  'compare',
 }
 
 
