@@ -101,7 +101,7 @@ def document(title: str, body: str) -> str:
   """Returns a page that loads nothing from elsewhere and runs no program.
 
   Args:
-    title: of the page; it is no markup.
+    title: of the page, as plain text.
     body: HTML.
   """
   policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
