@@ -4,7 +4,7 @@ A run is started, killed (kill -9) and started again, five times, until it may e
 then be, bit for bit, those of a run that was never stopped: metrics without the clock, genotypes,
 and the checksums of all leaves of the last state. The first kill comes before the first checkpoint.
 The third comes while the run restores one, the others anywhere. A signal asks half of the runs to
-stop, too. The same command goes on after the last run that has ended.
+stop, too. The same command goes on after the last whole run.
 """
 
 import argparse
@@ -177,7 +177,7 @@ def stop_run(
   rng: np.random.Generator,
   moments: Moments,
 ) -> dict[str, Any]:
-  """Stops a run some times, and lets it end.
+  """Stops a run some times, and lets it end; returns the same as `kill_run`.
 
   Args:
     program: the program.
@@ -185,15 +185,14 @@ def stop_run(
     plan: of each stop the name of its moment, and the signal.
     rng: the source of chance.
     moments: the usual lengths of moments.
-
-  Returns: as for `kill_run`.
   """
   stops = [_stop(program, path, *one, rng.random(), moments) for one in plan]
   code = program.finish(path)
   left = left_by(path) if (path / 'result.json').exists() else {}
   different = [name for name, value in program.left.items() if left.get(name) != value]
   expected = [-number if number == signal.SIGKILL else 128 + number for _, number in plan]
-  codes = [one['code'] for one in stops]
+  # A shell shows the end by a signal as 128 and its number, whether a handler was there or not.
+  codes = [128 - c if c < 0 and c != -signal.SIGKILL else c for c in (s['code'] for s in stops)]
   # A run whose last step is done ends as if nobody had asked it to stop.
   expected = [e if one['code'] or not one['finished'] else 0 for e, one in zip(expected, stops)]
   good = not different and codes == expected and not code
