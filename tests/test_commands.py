@@ -121,7 +121,8 @@ def test_own_images_and_operations_from_python_are_named_in_a_call(tmp_path):
 def documented_commands():
   """All commands of these programs in the README and in the docstrings of configs."""
   known = '|'.join(PROGRAMS)
-  for path in (ROOT / 'README.md', *sorted((ROOT / 'configs').glob('*.py'))):
+  pages = ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))
+  for path in (*pages, *sorted((ROOT / 'configs').glob('*.py'))):
     text = path.read_text('utf-8').replace('\\\n', ' ')
     for found in re.findall(rf'^ *(python -m stretchnas_jax\.(?:{known}) .*)$', text, re.MULTILINE):
       yield pytest.param(found.split(' # ')[0].rstrip(' &'), id=f'{path.name}-{found[25:60]}')

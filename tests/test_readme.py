@@ -1,18 +1,25 @@
-"""The Python code in the README runs."""
+"""The Python code in the README, and on the pages of whole examples, runs."""
 
 import pathlib
 import re
 
 import pytest
 
-TEXT = (pathlib.Path(__file__).parents[1] / 'README.md').read_text('utf-8')
-BLOCKS = re.findall(r'```python\n(.*?)```', TEXT, re.DOTALL)
+ROOT = pathlib.Path(__file__).parents[1]
+PAGES = ('README.md', 'docs/python.md', 'docs/training.md')
+BLOCKS = [
+  pytest.param(page, block, id=f'{page}-{i}')
+  for page in PAGES
+  for i, block in enumerate(
+    re.findall(r'```python\n(.*?)```', (ROOT / page).read_text('utf-8'), re.DOTALL)
+  )
+]
 
 
-def test_the_readme_has_python_code():
-  assert len(BLOCKS) >= 3
+def test_the_pages_have_python_code():
+  assert len(BLOCKS) >= 6
 
 
-@pytest.mark.parametrize('block', BLOCKS, ids=range(len(BLOCKS)))
-def test_the_code_runs(block):
-  exec(compile(block, 'README.md', 'exec'), {'__name__': 'readme'})
+@pytest.mark.parametrize('page, block', BLOCKS)
+def test_the_code_runs(page, block):
+  exec(compile(block, page, 'exec'), {'__name__': 'page'})
