@@ -36,7 +36,9 @@ def run_of(path, epochs=200):
   )
   settings = types.SimpleNamespace(epochs=epochs)
   plan = types.SimpleNamespace(objects=objects, settings=settings)
-  return types.SimpleNamespace(plan=plan, course=[], folder=types.SimpleNamespace(path=path))
+  return types.SimpleNamespace(
+    plan=plan, now=plan, course=[], folder=types.SimpleNamespace(path=path)
+  )
 
 
 def line_of(epoch, **more):
