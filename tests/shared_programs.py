@@ -33,9 +33,14 @@ def _once(compile_programs: _Compile) -> _Compile:
     key = _what_makes_programs(plan)
     if key not in _compiled:
       _compiled[key] = plan, compile_programs(plan)
-    init, step, evaluate = _compiled[key][1]
+    made = _compiled[key][1]
     # Copies, as a program counts as compiled once it has been called, and a run says so.
-    return task.Programs(init, copy.copy(step), {k: copy.copy(v) for k, v in evaluate.items()})
+    evaluate = {part: copy.copy(program) for part, program in made.evaluate.items()}
+    copied = made._replace(step=copy.copy(made.step), evaluate=evaluate, others={})
+    for recipe, (objects, programs) in made.others.items():
+      is_first = programs is made
+      copied.others[recipe] = (plan.objects, copied) if is_first else (objects, programs)
+    return copied
 
   return shared
 
