@@ -178,7 +178,7 @@ def counting_timer():
   """A `Timer` over 2 epochs of 5 steps, its feed and its step."""
   feed, step = CountingFeed(), CountingStep()
   position = steps.Position({'a': np.zeros((2, 3))}, {'train_loss': np.zeros(())})
-  programs = task_lib.Programs(lambda key: position, step, {})
+  programs = task_lib.Programs(lambda key: position, step, {}, {})
   task = task_lib.Task(**dict.fromkeys(task_lib.Task._fields))
   task = task._replace(compile=lambda plan: programs)
   settings = loop.Settings(2, 5, 8, 50, 0, parallel.Devices('single'))

@@ -9,11 +9,13 @@ from stretchnas_jax.networks import sizes
 
 V2 = zoo.GENOTYPES['DARTS_V2']
 TEXT = genotype.to_darts_text(V2)
-# Cells of four nodes that concatenate all of them, as most forms assume.
+# Cells of four nodes with two inputs each that concatenate all of them, as most forms assume.
+PAIRS = [2, 2, 3, 3, 4, 4, 5, 5]
 CELLS = [
   name
   for name, found in zoo.GENOTYPES.items()
   if found.normal_concat == found.reduce_concat == (2, 3, 4, 5)
+  and [dst for _, _, dst in found.normal] == [dst for _, _, dst in found.reduce] == PAIRS
 ]
 EDGES = [(src, dst) for dst in range(2, 6) for src in range(dst)]
 TYPES = ('normal', 'reduce')

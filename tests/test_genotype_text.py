@@ -51,9 +51,17 @@ def test_darts_text_round_trip_where_it_can_hold_the_cells(normal, reduce):
       genotype.to_darts_text(found)
 
 
+def has_two_inputs_each(found):
+  nodes = range(2, 2 + len(found.normal) // 2)
+  of = lambda edges: [dst for _, _, dst in edges] == [node for node in nodes for _ in range(2)]
+  return of(found.normal) and of(found.reduce)
+
+
 def test_peers_can_evaluate_darts_text():
   peers = collections.namedtuple('Genotype', 'normal normal_concat reduce reduce_concat')
-  for name, found in zoo.GENOTYPES.items():
+  regular = {name: found for name, found in zoo.GENOTYPES.items() if has_two_inputs_each(found)}
+  assert len(regular) >= 21
+  for name, found in regular.items():
     text = genotype.to_darts_text(found)
     theirs = eval(text, {'Genotype': peers, 'range': range})
     assert [op for op, _ in theirs.normal] == [op for op, _, _ in found.normal], name

@@ -242,7 +242,7 @@ def read_form(text: str, name: str | None = None, operations: Sequence[str] = ()
   Raises:
     ValueError: the text holds no genotype, or several of different names.
   """
-  if (cell := nas_bench_cells.last_in(text)) is not None:
+  if isinstance(text, str) and (cell := nas_bench_cells.last_in(text)):
     return Reading(cell, 'NAS-Bench-201', ())
   found = genotype_reading.find(text, name, operations)
   return Reading(Genotype.from_dict(found.fields, operations), found.form, found.notes)
