@@ -11,6 +11,7 @@ VERSION = re.search(
 ).group(1)
 
 NASBENCH = ['analog-nasbench>=0.1.3']  # only its file is read
+ONNX = ['onnx>=1.16', 'onnxruntime>=1.18']
 
 TEST = [
   *NASBENCH,
@@ -56,14 +57,14 @@ setup(
   ],
   extras_require={
     'test': TEST,
-    'dev': TEST + ['pyrefly>=1.5', 'ruff>=0.12'],
+    'dev': TEST + ONNX + ['pyrefly>=1.5', 'ruff>=0.12'],
     'tensorboard': ['tensorboardX>=2.6.2'],
     # jobs on a Slurm cluster; charts
     'experiments': ['submitit>=1.5', 'matplotlib>=3.9'],
     'nasbench': NASBENCH,
     'docs': ['furo>=2024.8', 'myst-nb>=1.1', 'sphinx>=7.4'],
     'tf': ['tensorflow-cpu'],
-    'onnx': ['onnx>=1.16', 'onnxruntime>=1.18'],
+    'onnx': ONNX,
     'torch': ['torch>=2.4'],  # to check exports for it
   },
   entry_points={'console_scripts': ['stretchnas = stretchnas_jax.cli.app:main']},
