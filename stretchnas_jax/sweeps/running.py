@@ -9,7 +9,7 @@ import gc
 import logging
 import pathlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import filelock
 import jax
@@ -25,12 +25,15 @@ PROGRAMS = {'search': search, 'train': train}
 _POLL_SECONDS = 5.0
 
 
-def run_all(jobs: Iterable[Job], locks: pathlib.Path) -> list[Job]:
+def run_all(
+  jobs: Iterable[Job], locks: pathlib.Path, after: Callable[[Job], None] | None = None
+) -> list[Job]:
   """Runs the jobs that are not finished.
 
   Args:
     jobs: the commands; each command that another one needs is among them.
     locks: the folder of the locks.
+    after: called after each job, also where another process ran it.
 
   Returns:
     The jobs that failed, or that need a job that failed.
@@ -46,6 +49,8 @@ def run_all(jobs: Iterable[Job], locks: pathlib.Path) -> list[Job]:
     for job in list(waiting):
       if run_if_ready(job, failed, locks):
         waiting.remove(job)
+        if after is not None:
+          after(job)
         logging.info('%d of %d commands are done', total - len(waiting), total)
     if len(waiting) == before:  # Other processes run the jobs that these need.
       time.sleep(_POLL_SECONDS)

@@ -1,0 +1,170 @@
+"""The program: `python -m experiments.nas_bench_201 list|run|rank|collect|plot`.
+
+`run` makes the searches that are missing, and adds each to the lines in the folder `--out`. A run
+that was stopped goes on with the same command, also where the folder of its searches is gone. The
+same command started several times shares the work. `rank` measures 300 cells with the supernets
+that are there. `collect` writes the table, `plot` the charts.
+"""
+
+import fnmatch
+import pathlib
+import sys
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import filelock
+
+from experiments.nas_bench_201 import lines, plan
+from experiments.nas_bench_201.plan import Setting, Trial
+from experiments.nas_bench_201.rows import ROWS
+from experiments.nas_bench_201.scales import SCALES
+from stretchnas_jax.cli import app
+from stretchnas_jax.cli.command_line import Option
+from stretchnas_jax.machine import output
+from stretchnas_jax.runs import seeds as seeds_lib
+
+_LAUNCHERS = ('local', 'slurm')
+_OPTIONS = (
+  Option('scale', 'tiny', 'paper, gpu, cpu (two CPU cores) or tiny (digits, minutes)'),
+  Option('only', None, 'keys of rows with commas, for example darts*; default: those of the scale'),
+  Option('seeds', None, 'for example 0,1,2; default: as many as each row wants'),
+  Option('folder', None, 'of all searches; default: runs/experiments/nas_bench_201/SCALE'),
+  Option('data-path', None, 'CIFAR-10: its files, or class folders in train/ and test/'),
+  Option('table', None, 'a CSV file of accuracies; default: the table of the extra nasbench'),
+  Option('launcher', 'local', 'local (here, one after another) or slurm (needs submitit)'),
+  Option('slurm', None, "submitit's, for example slurm_partition=gpu,gpus_per_node=1"),
+  Option('out', None, 'of lines, table and charts; default: FOLDER/results'),
+)
+
+_Work = Callable[[], None]
+
+
+class _Request(NamedTuple):
+  """A command line, read and checked.
+
+  Attributes:
+    setting: the scale, the rows and the seeds.
+    table: a CSV file of accuracies, or None.
+    launcher: a member of `_LAUNCHERS`.
+    slurm: the text of `--slurm`, or None.
+    out: the folder of lines, table and charts.
+  """
+
+  setting: Setting
+  table: str | None
+  launcher: str
+  slurm: str | None
+  out: pathlib.Path
+
+  @property
+  def lines_path(self) -> pathlib.Path:
+    """The file with a line for each search."""
+    return self.out / f'{self.setting.name}.jsonl'
+
+  def add_lines(self, trials: Sequence[Trial]) -> list[lines.Line]:
+    """Adds finished searches to the lines; several processes take turns."""
+    locks = self.setting.folder / 'locks'
+    locks.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(locks / 'lines.lock'):
+      return lines.add(self.lines_path, trials, self.setting.scale)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the program; None stands for the command line of the process."""
+  argv = list(sys.argv if argv is None else argv)
+
+  def prepare(args: types.SimpleNamespace) -> _Work:
+    if args.verb not in _VERBS:
+      raise ValueError(f'{args.verb!r} is not a verb; there are {", ".join(_VERBS)}')
+    return _VERBS[args.verb](_request(args))
+
+  # The docstring of this module is the help.
+  prepare.__module__ = __name__
+  app.run(prepare, config=False, options=_OPTIONS, positional=('verb',), argv=argv)
+
+
+def _request(args: types.SimpleNamespace) -> _Request:
+  """Returns the request of a command line; raises ValueError for a wrong word."""
+  if args.scale not in SCALES:
+    raise ValueError(f'--scale is {args.scale!r}; it must be one of {", ".join(SCALES)}')
+  if args.launcher not in _LAUNCHERS:
+    raise ValueError(f'--launcher is {args.launcher!r}; it must be {" or ".join(_LAUNCHERS)}')
+  scale = SCALES[args.scale]
+  folder = pathlib.Path(args.folder or f'runs/experiments/nas_bench_201/{args.scale}')
+  seeds = None if args.seeds is None else tuple(seeds_lib.parse(args.seeds))
+  keys = _chosen_keys(args.only, scale.rows or tuple(ROWS))
+  setting = Setting(args.scale, scale, folder, keys, seeds, getattr(args, 'data-path'))
+  out = pathlib.Path(args.out) if args.out else folder / 'results'
+  return _Request(setting, args.table, args.launcher, args.slurm, out)
+
+
+def _chosen_keys(only: str | None, of_scale: tuple[str, ...]) -> tuple[str, ...]:
+  """Returns the keys of the rows that `--only` names; raises ValueError for an unknown one."""
+  if only is None:
+    return of_scale
+  found: dict[str, None] = {}
+  for pattern in only.split(','):
+    keys = fnmatch.filter(ROWS, pattern.strip())
+    if not keys:
+      raise ValueError(f'--only has {pattern!r}; the rows are {", ".join(ROWS)}')
+    found |= dict.fromkeys(keys)
+  return tuple(found)
+
+
+# ---- the verbs -----------------------------------------------------------------------------------
+# Each of them reads and checks, and returns the function that does the work.
+
+
+def _list(request: _Request) -> _Work:
+  """Prepares to print the commands, with a comment before those that are finished."""
+  trials = plan.trials(request.setting)
+  left = _missing(request, trials)
+  words = [('' if one in left else '# finished: ') + one.job.command for one in trials]
+
+  def work() -> None:
+    output.result('\n'.join(words))
+
+  return work
+
+
+def _run(request: _Request) -> _Work:
+  """Prepares to run or submit the searches that are missing."""
+  trials = plan.trials(request.setting)
+  left = _missing(request, trials)
+  folder = request.setting.folder
+  if request.launcher == 'slurm':
+    from stretchnas_jax.sweeps import slurm
+
+    executor = slurm.open_executor(folder / 'slurm', slurm.parameters_from(request.slurm))
+
+    def work() -> None:
+      for number, job in slurm.submit(executor, [one.job for one in left]):
+        output.result(f'{number}: {job.command}')
+
+    return work
+  from stretchnas_jax.sweeps import running  # imports the programs, and with them Flax
+
+  by_job = {one.job: one for one in left}
+
+  def work() -> None:
+    add = lambda job: request.add_lines([by_job[job]])
+    failed = running.run_all(by_job, folder / 'locks', add)
+    for job in failed:
+      output.say(f'failed: {job.command}')
+    if failed:
+      raise SystemExit(1)
+
+  return work
+
+
+def _missing(request: _Request, trials: Sequence[Trial]) -> list[Trial]:
+  """Returns the searches that must still run."""
+  known = {lines.identity(line) for line in lines.read(request.lines_path)}
+  return plan.missing(trials, known)
+
+
+_VERBS: Mapping[str, Callable[[_Request], _Work]] = {
+  'list': _list,
+  'run': _run,
+}
