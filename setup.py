@@ -10,6 +10,16 @@ VERSION = re.search(
   r"__version__ = '([^']+)'", (ROOT / 'stretchnas_jax' / '__init__.py').read_text('utf-8')
 ).group(1)
 
+REPOSITORY_LINK = re.compile(r'(?<!!)\[([^]]+)\]\((?!https?:)[^)]+\)')
+
+
+def _description() -> str:
+  """Returns the first sections of the README, without links and pictures of the repository."""
+  text = (ROOT / 'README.md').read_text('utf-8').split('\n## Your own\n')[0]
+  lines = [line for line in text.split('\n') if not line.startswith('![')]
+  return REPOSITORY_LINK.sub(r'\1', '\n'.join(lines))
+
+
 NASBENCH = ['analog-nasbench>=0.1.3']  # only its file is read
 ONNX = ['onnx>=1.16', 'onnxruntime>=1.18']
 
@@ -27,8 +37,31 @@ setup(
   name='stretchnas_jax',
   version=VERSION,
   description='Differentiable architecture search with stretchable cells, in JAX and Flax',
-  long_description=(ROOT / 'README.md').read_text('utf-8'),
+  long_description=_description(),
   long_description_content_type='text/markdown',
+  author='The StretchNAS authors',
+  keywords=[
+    'neural architecture search',
+    'differentiable architecture search',
+    'DARTS',
+    'stretchable cells',
+    'AutoML',
+    'JAX',
+    'Flax',
+  ],
+  classifiers=[
+    'Development Status :: 4 - Beta',
+    'Environment :: Console',
+    'Intended Audience :: Science/Research',
+    'Operating System :: POSIX',
+    'Programming Language :: Python :: 3',
+    'Programming Language :: Python :: 3 :: Only',
+    'Programming Language :: Python :: 3.11',
+    'Programming Language :: Python :: 3.12',
+    'Programming Language :: Python :: 3.13',
+    'Topic :: Scientific/Engineering :: Artificial Intelligence',
+    'Typing :: Typed',
+  ],
   license='Apache-2.0',
   python_requires='>=3.11',
   # The configs stand at the top of the tree and are shipped inside the package.
@@ -37,21 +70,21 @@ setup(
   package_dir={'stretchnas_jax.configs': 'configs'},
   package_data={'stretchnas_jax': ['cells/*.json', 'views/report.*', 'py.typed']},
   install_requires=[
-    'absl-py>=2.1',
+    'absl-py>=2.3.1',
     'chex>=0.1.92',
-    'flatbuffers>=24.3',  # jax.export asks for it
+    'flatbuffers>=24.3.6',  # jax.export asks for it
     'filelock>=3.13',  # one process for each run; jax takes it for compiled programs
     'flax>=0.12.8',
-    'importlib_resources',  # tensorflow-datasets uses it and does not ask for it
+    'importlib_resources>=6',  # tensorflow-datasets uses it and does not ask for it
     'jax>=0.10',
     'jaxtyping>=0.3',
     'ml-collections>=1.1',
     'numpy>=2.0',
     'optax>=0.2.8',
-    'orbax-checkpoint>=0.12,<1',
+    'orbax-checkpoint>=0.12.3,<1',
     'pillow>=11',
     'scikit-learn>=1.5',
-    'scipy>=1.11',  # intervals; jax asks for it too
+    'scipy>=1.14',  # intervals; jax asks for it too
     'tensorflow-datasets>=4.9.9',
     'tqdm>=4.66',
   ],

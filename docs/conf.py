@@ -2,18 +2,20 @@
 
 import pathlib
 import re
-import subprocess
 import sys
 
 import stretchnas_jax
-from stretchnas_jax.config import defaults
-from stretchnas_jax.runs import build
+
+_HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(_HERE))
+
+import pages  # noqa: E402 beside this file
 
 project = 'StretchNAS'
 author = copyright = 'The StretchNAS authors'
 release = version = stretchnas_jax.__version__
 extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphinx.ext.viewcode']
-exclude_patterns = ['_build']
+exclude_patterns = ['_build', 'reference/generated/refusals.md']
 html_theme = 'furo'
 html_title = f'StretchNAS {version}'
 
@@ -28,51 +30,9 @@ napoleon_google_docstring = True
 napoleon_use_ivar = True
 napoleon_attr_annotations = False
 
-_HERE = pathlib.Path(__file__).parent
-_COMMANDS = (
-  'search', 'train', 'describe', 'draw', 'check_data', 'benchmark', 'export', 'runs', 'compare',
-  'what_if', 'explain',
-)  # fmt: skip
-
-
-def _config_page() -> str:
-  """Returns the page of all fields, from the one place that describes them."""
-  lines = ['# Fields of a config', '']
-  lines += ['`--config.FIELD=VALUE` after `--config` overrides any of them.', '']
-  for kind in ('search', 'train'):
-    lines += [
-      f'## Fields of `{kind}`',
-      '',
-      '| field | default | meaning | allowed |',
-      '|---|---|---|---|',
-    ]
-    for row in defaults.rows(kind, build.CHOICES):
-      cells = [f'`{row.field}`', f'`{row.default}`', row.meaning, row.allowed]
-      lines.append('| ' + ' | '.join(cell.replace('|', '\\|') for cell in cells) + ' |')
-    lines.append('')
-  return '\n'.join(lines)
-
-
-def _commands_page() -> str:
-  """Returns the page of all commands: what each prints for `--help`."""
-  lines = [
-    '# Commands',
-    '',
-    '`stretchnas NAME ...` is the same as `python -m stretchnas_jax.NAME ...`.',
-    '',
-  ]
-  for name in _COMMANDS:
-    command = [sys.executable, '-m', f'stretchnas_jax.{name}', '--help']
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    lines += [f'## {name}', '', '```text', text.strip(), '```', '']
-  return '\n'.join(lines)
-
 
 def _write_pages(app) -> None:
-  folder = _HERE / 'reference' / 'generated'
-  folder.mkdir(exist_ok=True)
-  for name, text in (('config', _config_page()), ('commands', _commands_page())):
-    (folder / f'{name}.md').write_text(text, 'utf-8')
+  pages.write(_HERE / 'reference' / 'generated')
 
 
 def _mark_code(app, what, name, obj, options, lines) -> None:

@@ -29,7 +29,7 @@ from stretchnas_jax.networks import network, sizes, supernet
 from stretchnas_jax.networks.network import FixedNetwork
 from stretchnas_jax.networks.supernet import Supernet
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 # What loads more than the research code above needs is loaded when it is first asked for.
 _PROGRAMS = {

@@ -245,7 +245,7 @@ def test_checkpoints_of_earlier_versions_still_load(tmp_path):
     manager.save(6, state)
   assert step == 5 and meta['seconds'] == 1.5
   expected = like | {
-    'kernel': jnp.arange(6, dtype=jnp.float32).reshape(2, 3) / 7,
+    'kernel': (np.arange(6, dtype=np.float32) * np.float32(1 / 7)).reshape(2, 3),
     'half': jnp.arange(3, dtype=jnp.bfloat16), 'key': jax.random.key(3),
   }  # fmt: skip
   assert_same(state, expected)

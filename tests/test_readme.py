@@ -6,7 +6,13 @@ import re
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = ('README.md', 'docs/python.md', 'docs/training.md')
+PAGES = (
+  'README.md',
+  'docs/python.md',
+  'docs/training.md',
+  'docs/howto/exchange.md',
+  'docs/howto/log.md',
+)
 BLOCKS = [
   pytest.param(page, block, id=f'{page}-{i}')
   for page in PAGES

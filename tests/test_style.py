@@ -15,7 +15,7 @@ from helpers import ROOT
 PACKAGE = ROOT / 'stretchnas_jax'
 FILES = sorted([*PACKAGE.rglob('*.py'), *(ROOT / 'experiments').rglob('*.py')])
 CONFIGS = sorted((ROOT / 'configs').glob('*.py'))
-DOCS = sorted((ROOT / 'docs').glob('*.md'))
+DOCS = sorted(path for path in (ROOT / 'docs').rglob('*.md') if 'generated' not in path.parts)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 

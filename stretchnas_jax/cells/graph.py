@@ -22,6 +22,12 @@ class CellGraph:
 
   Raises:
     ValueError: `num_intermediate` is not a whole number of at least 1, or another value is unknown.
+
+  Example:
+    >>> CellGraph(2).edges
+    ((0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+    >>> len(CellGraph(4).edges)
+    14
   """
 
   num_intermediate: int
@@ -48,9 +54,19 @@ class CellGraph:
     return tuple((i, j) for j in range(self.num_inputs, self.num_nodes) for i in range(j))
 
   def out_edges(self, node: int) -> tuple[int, ...]:
-    """Returns the indices of the edges that leave a node, by destination."""
+    """Returns the indices of the edges that leave a node, by destination.
+
+    Example:
+      >>> CellGraph(2).out_edges(0)
+      (0, 2)
+    """
     return tuple(e for e, (src, _) in enumerate(self.edges) if src == node)
 
   def in_edges(self, node: int) -> tuple[int, ...]:
-    """Returns the indices of the edges that enter a node, by source."""
+    """Returns the indices of the edges that enter a node, by source.
+
+    Example:
+      >>> CellGraph(2).in_edges(3)
+      (2, 3, 4)
+    """
     return tuple(e for e, (_, dst) in enumerate(self.edges) if dst == node)

@@ -31,6 +31,11 @@ def random_cell(
 
   Raises:
     ValueError: the seed is negative or not a whole number.
+
+  Example:
+    >>> from stretchnas_jax import darts_space
+    >>> random_cell(0, darts_space(2)) == random_cell(0, darts_space(2))
+    True
   """
   space = space or space_lib.darts_space()
   rng, nodes = _generator(seed), range(2, space.graph.num_nodes)

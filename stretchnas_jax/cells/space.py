@@ -54,6 +54,11 @@ class SearchSpace:
   Raises:
     ValueError: `primitives` is not a sequence of distinct names, or holds `none` alone; `allowed`
       has another shape, or an edge without any operation.
+
+  Example:
+    >>> from stretchnas_jax import CellGraph
+    >>> SearchSpace(CellGraph(2), ('skip_connect', 'sep_conv_3x3')).num_operations
+    2
   """
 
   graph: graph_lib.CellGraph
@@ -113,6 +118,10 @@ def darts_space(num_intermediate: int = 4, with_none: bool = False) -> SearchSpa
 
   Returns:
     The space, with 8 operations or, without `none`, 7.
+
+  Example:
+    >>> darts_space().num_operations, darts_space(with_none=True).num_operations
+    (7, 8)
   """
   primitives = DARTS_PRIMITIVES if with_none else DARTS_PRIMITIVES[1:]
   return SearchSpace(graph_lib.CellGraph(num_intermediate), primitives)
@@ -127,6 +136,10 @@ def nas_bench_201(with_none: bool = True) -> SearchSpace:
 
   Returns:
     The space: one input, six edges, the last node is the output.
+
+  Example:
+    >>> nas_bench_201().graph.edges
+    ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
   """
   primitives = NAS_BENCH_201_PRIMITIVES if with_none else NAS_BENCH_201_PRIMITIVES[1:]
   return SearchSpace(graph_lib.CellGraph(3, num_inputs=1, output='last'), primitives)

@@ -70,6 +70,12 @@ def code_probs(beta: Float[AnyArray, 'R K'], table: TopologyTable) -> Float[AnyA
 
   Returns:
     A softmax over the real codes of each row; 0 where masked.
+
+  Example:
+    >>> from stretchnas_jax import CellGraph
+    >>> table = output_subsets(CellGraph(1))
+    >>> code_probs(jnp.zeros(table.mask.shape), table).tolist()
+    [[0.5, 0.5], [0.5, 0.5]]
   """
   return jax.nn.softmax(_logits(beta, table), axis=-1) if table.has_rows else beta
 
@@ -83,6 +89,12 @@ def edge_scores(beta: Float[AnyArray, 'R K'], table: TopologyTable) -> Float[Arr
 
   Returns:
     A score for each edge: its scale times the sum of the probabilities of the codes that have it.
+
+  Example:
+    >>> from stretchnas_jax import CellGraph
+    >>> table = output_pairs(CellGraph(3))
+    >>> edge_scores(jnp.zeros(table.mask.shape), table).tolist()  # 1 while nothing is preferred
+    [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0]
   """
   if not table.has_rows:
     return jnp.asarray(table.scale)
@@ -105,6 +117,12 @@ def invalid_topology_penalty(
 
   Returns:
     A scalar.
+
+  Example:
+    >>> from stretchnas_jax import CellGraph
+    >>> table = output_subsets(CellGraph(1))  # the codes of a row: no edge, the edge
+    >>> bool(invalid_topology_penalty(jnp.array([[0.0, 9.0], [9.0, 0.0]]), table) == 0)
+    True
   """
   if table.by == 'target' or not table.has_rows:
     return jnp.zeros(())
@@ -127,6 +145,12 @@ def select(beta: Float[AnyArray, 'R K'], table: TopologyTable) -> Bool[Array, ' 
   Returns:
     True for each edge that a row chooses. Of equal codes the first is chosen. Without rows, all
     edges.
+
+  Example:
+    >>> from stretchnas_jax import CellGraph
+    >>> table = output_subsets(CellGraph(1))
+    >>> select(jnp.array([[0.0, 9.0], [9.0, 0.0]]), table).tolist()
+    [True, False]
   """
   if not table.has_rows:
     return jnp.ones(len(table.scale), bool)

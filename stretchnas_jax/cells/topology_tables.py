@@ -75,6 +75,11 @@ def none(graph: graph_lib.CellGraph, by: str = 'target', k: int = 2) -> Topology
 
   Raises:
     ValueError: no node has k such edges.
+
+  Example:
+    >>> from stretchnas_jax import CellGraph
+    >>> none(CellGraph(2)).scale
+    array([1., 1., 1., 1., 1.], dtype=float32)
   """
   _check_k(graph, k, by)
   edges = len(graph.edges)
@@ -83,12 +88,24 @@ def none(graph: graph_lib.CellGraph, by: str = 'target', k: int = 2) -> Topology
 
 
 def input_pairs(graph: graph_lib.CellGraph) -> TopologyTable:
-  """Builds the table of two in-edges for each node (Eq. 3-6)."""
+  """Builds the table of two in-edges for each node (Eq. 3-6).
+
+  Example:
+    >>> from stretchnas_jax import CellGraph
+    >>> input_pairs(CellGraph(4)).mask.sum(1)  # pairs of 2, 3, 4 and 5 in-edges
+    array([ 1,  3,  6, 10])
+  """
   return k_subsets(graph, 2, by='target')
 
 
 def output_pairs(graph: graph_lib.CellGraph) -> TopologyTable:
-  """Builds the table of two out-edges for each node with at least two (Eq. 7-10), "w/o SC"."""
+  """Builds the table of two out-edges for each node with at least two (Eq. 7-10), "w/o SC".
+
+  Example:
+    >>> from stretchnas_jax import CellGraph
+    >>> int(output_pairs(CellGraph(4)).mask.sum())
+    16
+  """
   return k_subsets(graph, 2)
 
 
@@ -103,6 +120,11 @@ def output_subsets(graph: graph_lib.CellGraph, include_empty: bool = True) -> To
 
   Returns:
     The table.
+
+  Example:
+    >>> from stretchnas_jax import CellGraph
+    >>> output_subsets(CellGraph(4)).mask.sum(1)  # all subsets of 4, 4, 3, 2 and 1 out-edges
+    array([16, 16,  8,  4,  2])
   """
   first = 0 if include_empty else 1
 
@@ -133,6 +155,11 @@ def k_subsets(graph: graph_lib.CellGraph, k: int, by: str = 'source') -> Topolog
 
   Raises:
     ValueError: no node has k such edges.
+
+  Example:
+    >>> from stretchnas_jax import CellGraph
+    >>> k_subsets(CellGraph(4), 3).mask.sum(1)  # nodes with fewer than 3 out-edges have no row
+    array([4, 4, 1])
   """
   _check_k(graph, k, by)
 

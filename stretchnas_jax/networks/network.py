@@ -55,6 +55,15 @@ class FixedNetwork(nn.Module):
       has gradients, but no forward-mode ones), or 'auto': the faster one for the platform. Both
       have the same parameters.
     batch_norm: as for `Supernet`.
+
+  Example:
+    >>> import jax
+    >>> from stretchnas_jax import Genotype
+    >>> cell = (('skip_connect', 0, 2), ('max_pool_3x3', 1, 2))
+    >>> net = FixedNetwork(Genotype(cell, (2,), cell, (2,)), 4, 1, num_classes=10)
+    >>> images = jax.numpy.zeros((2, 8, 8, 3))
+    >>> jax.eval_shape(net.init_with_output, jax.random.key(0), images)[0].shape
+    (2, 10)
   """
 
   genotype: Genotype

@@ -108,6 +108,12 @@ def count_params(
     auxiliary: whether the auxiliary head counts.
     image_shape: `(H, W, C)`; by default 32x32x3 or 224x224x3, after the stem.
     operations: a researcher's own operations.
+
+  Example:
+    >>> from stretchnas_jax import zoo
+    >>> cell = zoo.GENOTYPES['DARTS_V2']
+    >>> count_params(cell, channels=36, num_layers=20, num_classes=10)
+    3349342
   """
   return measure(
     genotype, channels, num_layers, num_classes, stem, auxiliary, image_shape, operations
@@ -136,6 +142,12 @@ def count_macs(
     auxiliary: changes nothing, because the auxiliary head never counts here.
     image_shape: `(H, W, C)`; by default 32x32x3 or 224x224x3, after the stem.
     operations: a researcher's own operations.
+
+  Example:
+    >>> from stretchnas_jax import zoo
+    >>> cell = zoo.GENOTYPES['DARTS_V2']
+    >>> round(count_macs(cell, channels=36, num_layers=20, num_classes=10) / 1e6, 2)
+    528.36
   """
   return measure(
     genotype, channels, num_layers, num_classes, stem, auxiliary, image_shape, operations
@@ -167,6 +179,12 @@ def count_flops_ptflops(
     auxiliary: changes nothing, because the auxiliary head never counts here.
     image_shape: `(H, W, C)`; by default 32x32x3 or 224x224x3, after the stem.
     operations: a researcher's own operations.
+
+  Example:
+    >>> from stretchnas_jax import zoo
+    >>> cell = zoo.GENOTYPES['DARTS_V2']
+    >>> round(count_flops_ptflops(cell, channels=36, num_layers=20, num_classes=10) / 1e6)
+    547
   """
   return measure(
     genotype, channels, num_layers, num_classes, stem, auxiliary, image_shape, operations
@@ -249,6 +267,12 @@ def count_supernet_params(
     partial_channels: K, as for `Supernet`.
     auxiliary_skip: as for `Supernet`.
     final_norm: as for `Supernet`.
+
+  Example:
+    >>> from stretchnas_jax import darts_space
+    >>> space = darts_space(with_none=True)
+    >>> count_supernet_params(space, channels=16, num_layers=8, num_classes=10)
+    1930618
   """
   net = Supernet(
     space,

@@ -55,6 +55,14 @@ class Supernet(nn.Module):
       have no gradient. The running averages of its batch norms stay as they are.
     final_norm: whether batch norm with scale and bias and a ReLU stand before the global mean, as
       in DOTS.
+
+  Example:
+    >>> import jax
+    >>> from stretchnas_jax import darts_space
+    >>> net = Supernet(darts_space(1), 4, 1, num_classes=10)
+    >>> shapes = jax.eval_shape(net.init, jax.random.key(0), jax.numpy.zeros((2, 8, 8, 3)))
+    >>> sorted(shapes)
+    ['batch_stats', 'params']
   """
 
   space: SearchSpace
