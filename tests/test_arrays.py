@@ -144,7 +144,7 @@ def shown(feed):
   """The numbers of the images that an evaluation shows."""
   numbers = []
   for batches, valid in feed.chunks(2):
-    numbers += [feed.data.images[i, 0, 0, 0] for i in batches[valid == 1]]
+    numbers += [feed.data.images[i, 0] for i in batches[valid == 1]]
   return numbers
 
 
@@ -156,7 +156,7 @@ def test_a_training_validates_on_the_validation_part():
     assert feeds.sizes == {'train': 12, 'val': 6, 'test': 5}
     assert feeds.image_shape == (4, 4, 1) and feeds.class_names == ('0', '1', '2')
     assert shown(feeds.val) == list(range(20, 26)) and shown(feeds.test) == list(range(40, 45))
-    assert feeds.train.data.images[:, 0, 0, 0].tolist() == list(range(12))
+    assert feeds.train.data.images[:, 0].tolist() == list(range(12))
   words = 'config.data.holdout is 0.5; it must be 0, because arrays has validation images'
   with pytest.raises(ValueError, match=words):
     opening.open_training(training(**{'data.holdout': 0.5}), PARTS)
@@ -166,7 +166,7 @@ def test_in_a_search_alpha_and_beta_learn_from_the_validation_images():
   with contextlib.closing(opening.open_search(searching(), PARTS)) as feeds:
     assert feeds.sizes == {'train': 12, 'val_alpha': 3, 'val_beta': 3}
     assert feeds.train.data is feeds.val.data and feeds.test is None
-    seen = feeds.train.data.images[:, 0, 0, 0].tolist()
+    seen = feeds.train.data.images[:, 0].tolist()
     assert seen == [*range(12), *range(20, 26)]
     rows = feeds.train.chunk(0, 0, 4, 4)
     assert sorted(rows['train'].ravel()) == list(range(12))

@@ -157,8 +157,8 @@ def test_memory_and_streams_give_images_of_that_size(folder, stream):
     assert feeds.image_shape == (8, 12, 3)
     assert feeds.class_counts == {'train': (8, 8), 'test': (2, 2)}
     batch, _ = next(feeds.test.chunks(1))
-    pictures = batch.images if stream else feeds.test.data.images
-    assert pictures.shape[-3:] == (8, 12, 3)
+    pictures = batch if stream else feeds.test.examples(feeds.test.data, batch[0])
+    assert pictures.images.shape[-3:] == (8, 12, 3)
 
 
 @pytest.mark.parametrize('form', ['merged', 'planes'])

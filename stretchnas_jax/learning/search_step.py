@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from stretchnas_jax.cells.relaxation import Knobs
@@ -21,7 +22,7 @@ from stretchnas_jax.learning.state import Arch, Context, SearchState
 
 Metrics = dict[str, Float[Array, '']]
 
-_Carry = tuple[SearchState, Arch]
+_Carry = tuple[SearchState, Arch, Float[Array, ' _']]
 _Values = tuple[Float[Array, ''], Float[Array, '']]
 _MOVES_ARCH = 'moves_arch'
 
@@ -140,38 +141,51 @@ def scanned_step(parts: StepParts, state: SearchState, batch: Batch) -> tuple[Se
     The state after the step, its number aside, and the metrics of the training loss.
   """
   schedule, stacked = _schedule(parts, batch)
+  nothing = jax.tree.map(jnp.zeros_like, (state.params, state.batch_stats))
+  # A loop copies each array that it carries, so all that the weights need crosses it as one vector.
+  none_found, apart = ravel_pytree(nothing)
 
   def body(carry: _Carry, now: _Scheduled) -> tuple[_Carry, _Values]:
-    state, total = carry
+    state, total, _ = carry
     examples = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, now.part, 0, False), stacked)
     (value, (accuracy, batch_stats)), gradients = jax.value_and_grad(
       parts.loss, (0, 1), has_aux=True
     )(state.params, state.arch, examples, now.draw, now.moves_weights.astype(jnp.float32))
     to_weights, to_arch = pmean(gradients, parts.axis_name)
     total = add_scaled(total, to_arch, now.for_alpha, now.for_beta)
-    state = lax.cond(
-      now.moves_arch, lambda state: _move_arch(parts, state, total), lambda state: state, state
-    )
-    state = lax.cond(
-      now.moves_weights,
-      lambda state: _move_weights(parts, state, to_weights, batch_stats),
-      lambda state: state,
-      state,
-    )
-    return (state, total), (value, accuracy)
+    state = _select(now.moves_arch, _move_arch(parts, state, total), state)
+    if parts.rule.weights_first:
+      state = lax.cond(
+        now.moves_weights,
+        lambda state: _move_weights(parts, state, to_weights, batch_stats),
+        lambda state: state,
+        state,
+      )
+    return (state, total, ravel_pytree((to_weights, batch_stats))[0]), (value, accuracy)
 
-  start = state, jax.tree.map(jnp.zeros_like, state.arch)
+  start = state, jax.tree.map(jnp.zeros_like, state.arch), none_found
   if _MOVES_ARCH in parts.knobs:
-    after, value, accuracy = _loop(body, start, schedule, parts)
-    return after, {'train_loss': value, 'train_accuracy': accuracy}
-  (after, _), (values, accuracies) = lax.scan(body, start, schedule)
-  at = 0 if parts.rule.weights_first else -1
-  return after, {'train_loss': values[at], 'train_accuracy': accuracies[at]}
+    (after, _, found), value, accuracy = _loop(body, start, schedule, parts)
+  else:
+    (after, _, found), (values, accuracies) = lax.scan(body, start, schedule)
+    at = 0 if parts.rule.weights_first else -1
+    value, accuracy = values[at], accuracies[at]
+  if not parts.rule.weights_first:
+    after = _move_weights(parts, after, *apart(found))
+  return after, {'train_loss': value, 'train_accuracy': accuracy}
+
+
+def _select(moves: Bool[Array, ''], moved: SearchState, state: SearchState) -> SearchState:
+  """Returns a state with the alpha and beta of `moved` if these move; a branch would copy them."""
+  learned = lambda state: (state.arch, state.alpha_opt, state.beta_opt)
+  keep = lambda new, old: jnp.where(moves, new, old)
+  arch, alpha_opt, beta_opt = jax.tree.map(keep, learned(moved), learned(state))
+  return state._replace(arch=arch, alpha_opt=alpha_opt, beta_opt=beta_opt)
 
 
 def _loop(
   body: Callable[..., tuple[_Carry, _Values]], start: _Carry, schedule: _Scheduled, parts: StepParts
-) -> tuple[SearchState, Float[Array, ''], Float[Array, '']]:
+) -> tuple[_Carry, Float[Array, ''], Float[Array, '']]:
   """Runs the passes of a step; those for alpha and beta do not run where these rest.
 
   Args:
@@ -181,7 +195,7 @@ def _loop(
     parts: of the step.
 
   Returns:
-    The state, the loss and the accuracy of the pass that moves the weights.
+    What it carries at last, the loss and the accuracy of the pass that moves the weights.
   """
   moves, count = jnp.asarray(parts.knobs[_MOVES_ARCH]) > 0, len(schedule.part)
   schedule = schedule._replace(moves_arch=schedule.moves_arch & moves)
@@ -197,7 +211,7 @@ def _loop(
   if parts.rule.weights_first:
     first, end = 0, jnp.where(moves, count, 1)
   (inner, values) = lax.fori_loop(first, end, one, (start, (jnp.zeros(()), jnp.zeros(()))))
-  return inner[0], *values
+  return inner, *values
 
 
 def _check_gradients(gradients: Any, arch: Arch) -> None:

@@ -20,9 +20,12 @@ class Arrays(NamedTuple):
 
   Compiled programs take these as arguments. So one program serves every data set of one shape: the
   random images of a benchmark, and the real ones.
+
+  Each image is one row of P = H * W * C bytes. A TPU keeps an array `[N, H, W, C]` in an order of
+  axes that suits no gather: every step would first copy the whole data set.
   """
 
-  images: UInt8[AnyArray, 'N H W C']
+  images: UInt8[AnyArray, 'N P']
   labels: Int32[AnyArray, 'N']
   mean: Float32[AnyArray, 'C']
   std: Float32[AnyArray, 'C']
@@ -37,6 +40,7 @@ class ArrayFeed:
   def __init__(
     self,
     data: Arrays,
+    image_shape: tuple[int, ...],
     fields: Mapping[str, Int[np.ndarray, '_']],
     batch_size: int,
     *,
@@ -48,6 +52,7 @@ class ArrayFeed:
 
     Args:
       data: all images.
+      image_shape: `(H, W, C)` of one image.
       fields: for each field the indices of its images. An epoch is one pass over 'train'. It leaves
         out the last batch if that is smaller.
       batch_size: of the global batch.
@@ -59,6 +64,7 @@ class ArrayFeed:
       ValueError: the batch does not divide by the number of processes.
     """
     self.data = data
+    self._image_shape = image_shape
     self._order = order.EpochOrder(fields, batch_size, seed=seed)
     self.steps_per_epoch = self._order.steps_per_epoch
     self._fields = tuple(fields)
@@ -97,7 +103,8 @@ class ArrayFeed:
       key: of this step and field.
       positions: the position of each example in the global batch.
     """
-    images = self._augment(key, data.images[batch], positions, mean=data.mean, std=data.std)
+    images = _take(data, batch, self._image_shape)
+    images = self._augment(key, images, positions, mean=data.mean, std=data.std)
     return Examples(images, data.labels[batch])
 
   def close(self) -> None:
@@ -110,6 +117,7 @@ class ArrayEvaluation:
   def __init__(
     self,
     data: Arrays,
+    image_shape: tuple[int, ...],
     indices: Int[np.ndarray, '_'],
     batch_size: int,
     process: tuple[int, int] = (0, 1),
@@ -118,11 +126,13 @@ class ArrayEvaluation:
 
     Args:
       data: all images of the part.
+      image_shape: `(H, W, C)` of one image.
       indices: the images that are used.
       batch_size: of the global batch.
       process: number of this process, and how many there are.
     """
     self.data = data
+    self._image_shape = image_shape
     self.count = len(indices)
     own = order.own_rows(batch_size, process)
     places, valid = order.evaluation_places(len(indices), batch_size)
@@ -144,7 +154,8 @@ class ArrayEvaluation:
       data: all images.
       batch: indices of images.
     """
-    images = augment.normalize(data.images[batch], data.mean, data.std)
+    images = _take(data, batch, self._image_shape)
+    images = augment.normalize(images, data.mean, data.std)
     return Examples(images, data.labels[batch])
 
   def close(self) -> None:
@@ -194,6 +205,7 @@ class ArraySupply:
     """Returns a feed of the training images; see `feeds.Supply.training`."""
     return ArrayFeed(
       self._part('train'),
+      self.image_shape,
       fields,
       self._batch_size,
       seed=self._seed,
@@ -215,7 +227,7 @@ class ArraySupply:
     data = self._part(part)
     if indices is None:
       indices = np.arange(len(data.labels))
-    return ArrayEvaluation(data, indices, self._batch_size, self._process)
+    return ArrayEvaluation(data, self.image_shape, indices, self._batch_size, self._process)
 
   def _part(self, part: str) -> Arrays:
     """Returns one and the same `Arrays` for all feeds of a part, so that devices hold it once."""
@@ -224,8 +236,16 @@ class ArraySupply:
       if found is None:
         raise ValueError(f'{self.name} has no part {part!r}')
       images, labels = found
-      self._arrays[part] = Arrays(_aligned(images), labels, self.mean, self.std)
+      rows = _aligned(images).reshape(len(images), -1)
+      self._arrays[part] = Arrays(rows, labels, self.mean, self.std)
     return self._arrays[part]
+
+
+def _take(
+  data: Arrays, batch: Int32[AnyArray, 'B'], image_shape: tuple[int, ...]
+) -> UInt8[AnyArray, 'B H W C']:
+  """Returns some of the images; `batch` has their indices."""
+  return data.images[batch].reshape(len(batch), *image_shape)
 
 
 def _pad(rows: Shaped[np.ndarray, 'T B'], length: int) -> Shaped[np.ndarray, 'length B']:
