@@ -98,6 +98,8 @@ setup(
     'docs': ['furo>=2024.8', 'myst-nb>=1.1', 'sphinx>=7.4'],
     'tf': ['tensorflow-cpu'],
     'onnx': ONNX,
+    # to compile for chips that are not here; JAX asks for the libtpu that fits it
+    'targets': ['jax[tpu]', 'jax-cuda13-plugin', 'nvidia-cuda-nvcc>=13', 'nvidia-cuda-runtime>=13'],
     'torch': ['torch>=2.4'],  # to check exports for it
   },
   entry_points={'console_scripts': ['stretchnas = stretchnas_jax.cli.app:main']},

@@ -37,7 +37,7 @@ def last_state(path, config):
 
 
 def test_planes_are_refused_on_a_gpu_before_anything_begins(tmp_path, monkeypatch):
-  monkeypatch.setattr(parallel, 'on_gpu', lambda: True)
+  monkeypatch.setattr(parallel.Devices, 'platform', 'gpu')
   with pytest.raises(ValueError, match="model.form is 'planes'.* use auto or merged"):
     stretchnas_jax.run_search(tiny_search(**{'model.form': 'planes'}), tmp_path / 'run')
   assert not (tmp_path / 'run').exists()

@@ -7,7 +7,8 @@ the work. So an error of the user is found, and shown in one line, before anythi
 import contextlib
 import importlib
 import sys
-from collections.abc import Container, Sequence
+import types
+from collections.abc import Callable, Container, Sequence
 from contextlib import AbstractContextManager
 
 import stretchnas_jax
@@ -51,6 +52,7 @@ def run(
   positional: Sequence[str] = (),
   kinds: Sequence[str] = (),
   argv: Sequence[str] | None = None,
+  needs_devices: Callable[[types.SimpleNamespace], bool] = lambda args: True,
 ) -> None:
   """Runs a program from its command line.
 
@@ -64,6 +66,7 @@ def run(
     positional: names of the words that must be given.
     kinds: of configs that the program takes, 'search' or 'train'; empty for any config.
     argv: the command line, with the program first; None for the command line of the process.
+    needs_devices: says of the arguments whether this process must start its devices.
 
   Raises:
     SystemExit: 0 after `--help`, 2 for an error of the user, 130 for an interruption, 143 for a
@@ -83,7 +86,7 @@ def run(
               output.remark(command_line.usage(prepare, argv, config, options, positional, kinds))
               raise SystemExit(0)
             args = command_line.parse(argv, config, options, positional, kinds)
-            if config:
+            if config and needs_devices(args):
               job.enter_context(_start_devices(args.distributed))
             work = prepare(args)
           work()

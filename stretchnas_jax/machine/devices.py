@@ -109,9 +109,14 @@ def of_this_process(devices: Iterable[jax.Device] | None = None) -> list[jax.Dev
   return [device for device in all_devices(devices) if device.process_index == own]
 
 
-def kind() -> str:
-  """Returns the model of the devices, for example 'NVIDIA H200' or 'cpu'."""
-  return jax.devices()[0].device_kind
+def kind(devices: Iterable[jax.Device] | None = None) -> str:
+  """Returns the model of devices, for example 'NVIDIA H200' or 'cpu'; by default of this job's."""
+  return all_devices(devices)[0].device_kind
+
+
+def platform(devices: Iterable[jax.Device] | None = None) -> str:
+  """Returns 'cpu', 'gpu' or 'tpu', on which devices compute; by default those of this job."""
+  return jax.default_backend() if devices is None else all_devices(devices)[0].platform
 
 
 def names() -> list[str]:
@@ -122,11 +127,6 @@ def names() -> list[str]:
 def on_cpu() -> bool:
   """Returns True where steps run on a CPU."""
   return jax.default_backend() == 'cpu'
-
-
-def on_gpu() -> bool:
-  """Returns True where steps run on a GPU."""
-  return jax.default_backend() == 'gpu'
 
 
 def process() -> tuple[int, int]:

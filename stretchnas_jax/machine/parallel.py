@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 from jaxtyping import Array, Int, PyTree
 
 from stretchnas_jax.machine import devices as devices_lib
 from stretchnas_jax.machine import leaves
-from stretchnas_jax.machine.devices import largest, on_gpu, process
+from stretchnas_jax.machine.devices import largest, process
 from stretchnas_jax.machine.programs import Memory, Program, compiler_knows_memory
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
   'device_count',
   'fetch',
   'largest',
-  'on_gpu',
   'positions',
   'process',
   'replicate',
@@ -49,9 +48,12 @@ class Devices:
 
   Attributes:
     backend: 'pmap', 'shard_map' or 'single' (the first device alone).
+    devices: those on which the steps run; None for all devices of this job. They may be devices of
+      a target that this machine does not have: then programs can be compiled, but do not run.
   """
 
   backend: str = 'pmap'
+  devices: tuple[jax.Device, ...] | None = None
 
   def check(self) -> None:
     """Raises ValueError unless the backend is known and can serve all processes of this job."""
@@ -60,11 +62,18 @@ class Devices:
   @property
   def count(self) -> int:
     """The number of devices over which a batch is spread, those of other processes included."""
-    return device_count(self.backend)
+    if self.devices is None or self.backend == 'single':
+      return device_count(self.backend)
+    return len(self.devices)
+
+  @property
+  def platform(self) -> str:
+    """The kind of device, on which the form of a network depends: 'cpu', 'gpu' or 'tpu'."""
+    return devices_lib.platform(self.devices)
 
   def describe(self) -> str:
     """Returns number, model and backend for a person, for example '4 x cpu, pmap'."""
-    return f'{self.count} x {devices_lib.kind()}, {self.backend}'
+    return f'{self.count} x {devices_lib.kind(self.devices)}, {self.backend}'
 
   def compile(
     self, step: Callable[..., PyTree], in_axes: Axes = (None, 0, None), donate: Sequence[int] = (0,)
@@ -76,7 +85,9 @@ class Devices:
       in_axes: for each argument the axis of its leaves that is split, or None.
       donate: the arguments whose memory is reused.
     """
-    return data_parallel(step, in_axes=in_axes, backend=self.backend, donate=donate)
+    return data_parallel(
+      step, in_axes=in_axes, backend=self.backend, devices=self.devices, donate=donate
+    )
 
   def replicate(self, tree: PyTree) -> PyTree:
     """Returns a tree that is on every device, in the form that compiled steps take and return."""
@@ -142,7 +153,11 @@ def data_parallel(
   check_backend(backend)
   chosen = devices_lib.all_devices(devices)
   if backend == 'single':
-    return Program(jax.jit(functools.partial(step, axis_name=None), donate_argnums=donate))
+    single = functools.partial(step, axis_name=None)
+    if devices is None:
+      return Program(jax.jit(single, donate_argnums=donate))
+    place = SingleDeviceSharding(chosen[0])
+    return Program(jax.jit(single, donate_argnums=donate, in_shardings=place, out_shardings=place))
   bound = functools.partial(step, axis_name=axis_name)
   if backend == 'pmap':
     return _with_pmap(bound, in_axes, axis_name, chosen, donate)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
+from jax.extend.core import ClosedJaxpr
 from jaxtyping import PyTree
 
 from stretchnas_jax.machine import devices, host_memory
@@ -51,6 +52,27 @@ class Program:
   def called(self) -> bool:
     """True once the program has been called: it is compiled then."""
     return self._called
+
+  def lower(self, *args: PyTree) -> jax.stages.Lowered:
+    """Returns the program of a call, ready to be compiled.
+
+    Args:
+      *args: of the call; shapes and types are enough, as `jax.eval_shape` gives them.
+    """
+    # pyrefly: ignore[missing-attribute]
+    return self._compiled.lower(*self._shapes(args))
+
+  def jaxpr(self, *args: PyTree) -> ClosedJaxpr:
+    """Returns the traced program of a call.
+
+    Args:
+      *args: as for `lower`.
+    """
+    return jax.make_jaxpr(self._compiled)(*self._shapes(args))
+
+  def _shapes(self, args: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
+    """Returns the shapes of the arguments of the compiled function."""
+    return jax.eval_shape(lambda *given: tuple(self._arranged(given)), *args)
 
   def memory(self, *args: PyTree) -> Memory | None:
     """Returns the `Memory` of a call with these arguments; None where the compiler does not know.

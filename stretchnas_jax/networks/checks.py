@@ -68,3 +68,16 @@ def check_for_cell_types(
 def on_cpu() -> bool:
   """Returns whether computations run on a CPU unless they are told otherwise."""
   return jax.default_backend() == 'cpu'
+
+
+def form_of(form: str, platform: str | None, elsewhere: str) -> str:
+  """Returns the form of a network for a platform.
+
+  Args:
+    form: of the config; 'auto' chooses by the platform.
+    platform: 'cpu', 'gpu' or 'tpu'; None leaves the choice to the network, which asks JAX.
+    elsewhere: the form for all platforms but the CPU.
+  """
+  if form != 'auto' or platform is None:
+    return form
+  return 'planes' if platform == 'cpu' else elsewhere

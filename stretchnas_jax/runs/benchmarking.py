@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.data.batches import opening
+from stretchnas_jax.machine import absent_devices, parallel, targets
 from stretchnas_jax.runs import build, find_cell, search_borders, timing
 from stretchnas_jax.runs.parts import Parts
 from stretchnas_jax.runs.search_task import SEARCH
@@ -46,6 +47,7 @@ def prepare(
   genotype: str | None,
   parts: Parts | None = None,
   trust: bool = False,
+  devices: parallel.Devices | None = None,
 ) -> Subject:
   """Builds the subject of a benchmark from a config of either kind.
 
@@ -54,6 +56,7 @@ def prepare(
     genotype: the cell of a training, as `find_cell.genotype_from` takes it; None for a search.
     parts: the researcher's own objects.
     trust: run the program that makes own operations of the cell's run, see `parts.of_run`.
+    devices: on which it runs; None for those of this job.
 
   Raises:
     ValueError, OSError: one sentence that names the field or the flag.
@@ -64,8 +67,33 @@ def prepare(
     parts = Parts.of(parts, operations=find_cell.own_operations(genotype, trust))
   config_lib.validate(config, task.defaults(), build.CHOICES)
   data, assumed = opening.random_dataset(config.data)
-  plan = task.plan(config, dataclasses.replace(parts, data=data))
+  plan = task.plan(config, dataclasses.replace(parts, data=data), devices=devices)
   return Subject(task, plan, assumed)
+
+
+def prepare_target(
+  config: config_lib.ConfigDict,
+  genotype: str | None,
+  parts: Parts | None,
+  trust: bool,
+  target: targets.Target,
+) -> Subject:
+  """Builds the subject of a benchmark for chips that this machine does not have.
+
+  Args:
+    config: a search config or a training config.
+    genotype: the cell of a training; None for a search.
+    parts: the researcher's own objects.
+    trust: see `prepare`.
+    target: the chips. `parallel.backend=single` takes the first alone.
+
+  Raises:
+    ValueError, OSError: one sentence that names the field or the flag.
+  """
+  backend = config.parallel.backend
+  parallel.check_backend(backend)
+  devices = parallel.Devices(backend, absent_devices.of(target))
+  return prepare(config, genotype, parts, trust, devices)
 
 
 def _task_of(config: config_lib.ConfigDict, genotype: str | None) -> Task:

@@ -19,6 +19,7 @@ from stretchnas_jax.data.datasets import encoded, loading, splits
 from stretchnas_jax.learning import bilevel, optimizers, training
 from stretchnas_jax.machine import parallel
 from stretchnas_jax.networks import (
+  checks,
   running_averages,
   search_network,
   stems_and_heads,
@@ -113,6 +114,7 @@ def search_objects(
   num_steps: int,
   steps_per_epoch: int = 1,
   phase_steps: int | None = None,
+  platform: str | None = None,
 ) -> SearchObjects:
   """Builds the objects of a search.
 
@@ -124,6 +126,7 @@ def search_objects(
     num_steps: of the whole search, for the schedule of the learning rate.
     steps_per_epoch: for a schedule by epoch.
     phase_steps: of a phase, for its other timetables; None for `num_steps`.
+    platform: 'cpu', 'gpu' or 'tpu', for the form of the network; None for that of this job.
   """
   parts = parts or Parts()
   cells = search_space(config, parts)
@@ -134,7 +137,7 @@ def search_objects(
     config.model.num_layers,
     num_classes,
     stem=config.model.stem,
-    form=config.model.form,
+    form=checks.form_of(config.model.form, platform, elsewhere='merged'),
     operations=parts.operations,
     remat=config.model.remat,
     dtype=jnp.dtype(config.model.dtype),
@@ -184,6 +187,7 @@ def train_objects(
   num_classes: int,
   image_shape: tuple[int, ...],
   steps_per_epoch: int,
+  platform: str | None = None,
 ) -> TrainObjects:
   """Builds the objects of a training.
 
@@ -194,6 +198,7 @@ def train_objects(
     num_classes: of the data set.
     image_shape: `(H, W, C)`.
     steps_per_epoch: for the schedules of the learning rate and of drop path.
+    platform: as for `search_objects`.
 
   Raises:
     ValueError: the network cannot take images of that shape.
@@ -209,6 +214,7 @@ def train_objects(
     model.auxiliary,
     dtype=jnp.dtype(model.dtype),
     operations=parts.operations,
+    form=checks.form_of('auto', platform, elsewhere='plain'),
     batch_norm=model.batch_norm,
   )
   sizes = _measured_sizes(net, tuple(image_shape))

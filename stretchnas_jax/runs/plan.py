@@ -8,9 +8,14 @@ from stretchnas_jax.machine import output, parallel
 from stretchnas_jax.runs import loop
 
 
-def check_form(form: str) -> None:
-  """Raises ValueError for the form on which XLA's compiler for GPUs ends the process (JAX 0.11)."""
-  if form == 'planes' and parallel.on_gpu():
+def check_form(form: str, platform: str) -> None:
+  """Raises ValueError for the form on which XLA's compiler for GPUs ends the process (JAX 0.11).
+
+  Args:
+    form: of the config.
+    platform: on which the steps run, see `parallel.Devices`.
+  """
+  if form == 'planes' and platform == 'gpu':
     raise ValueError("model.form is 'planes', which is for a CPU; on a GPU use auto or merged")
 
 
@@ -25,15 +30,14 @@ def check_even(channels: int, where: str) -> None:
     raise ValueError(f'config.model.channels is {channels}; {where} it must be even')
 
 
-def check_devices(field: str, batch_size: int, backend: str) -> None:
+def check_devices(field: str, batch_size: int, devices: parallel.Devices) -> None:
   """Raises ValueError unless a batch divides by the number of devices.
 
   Args:
     field: of the config, without `config.`.
     batch_size: its value.
-    backend: see `parallel.Devices`.
+    devices: of the run.
   """
-  devices = parallel.Devices(backend)
   devices.check()
   if batch_size % devices.count:
     raise ValueError(
@@ -41,13 +45,16 @@ def check_devices(field: str, batch_size: int, backend: str) -> None:
     )
 
 
-def settings_of(config: ConfigDict, group: ConfigDict, steps_per_epoch: int) -> loop.Settings:
+def settings_of(
+  config: ConfigDict, group: ConfigDict, steps_per_epoch: int, devices: parallel.Devices
+) -> loop.Settings:
   """Returns the settings of the loop.
 
   Args:
     config: of the run.
     group: its group `search` or `train`.
     steps_per_epoch: one pass over the training images.
+    devices: of the run.
   """
   return loop.Settings(
     epochs=group.epochs,
@@ -55,7 +62,7 @@ def settings_of(config: ConfigDict, group: ConfigDict, steps_per_epoch: int) -> 
     batch_size=group.batch_size,
     steps_per_call=group.steps_per_call,
     every_steps=config.checkpoint.every_steps,
-    devices=parallel.Devices(config.parallel.backend),
+    devices=devices,
     tensorboard=config.log.tensorboard,
   )
 

@@ -30,6 +30,7 @@ def objects_of(
   num_classes: int,
   image_shape: tuple[int, ...],
   steps_per_epoch: int,
+  platform: str | None = None,
 ) -> monitoring.PhaseObjects:
   """Builds the objects of a phase.
 
@@ -40,6 +41,7 @@ def objects_of(
     num_classes: of the data set.
     image_shape: `(H, W, C)`.
     steps_per_epoch: of the phase.
+    platform: on which it runs, see `build.search_objects`.
   """
   parts = Parts.of(parts, **phase.parts)
   if facts.get(ALLOWED):
@@ -54,6 +56,7 @@ def objects_of(
     num_steps=phase.schedule[0] * steps_per_epoch,
     steps_per_epoch=steps_per_epoch,
     phase_steps=phase.epochs * steps_per_epoch,
+    platform=platform,
   )
   return monitoring.with_monitors(objects, phase, parts, image_shape)
 
@@ -74,6 +77,7 @@ def plan_of(plan: Plan, number: int, facts: Mapping[str, Any]) -> Plan:
     num_classes=len(feeds.class_names),
     image_shape=feeds.image_shape,
     steps_per_epoch=feeds.train.steps_per_epoch,
+    platform=plan.settings.devices.platform,
   )
   return plan._replace(config=phase.config, feeds=feeds, objects=objects)
 

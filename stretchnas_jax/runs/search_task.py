@@ -18,6 +18,7 @@ from stretchnas_jax.data.batches import opening
 from stretchnas_jax.data.batches.examples import Batch
 from stretchnas_jax.learning import monitors
 from stretchnas_jax.learning.state import Arch
+from stretchnas_jax.machine import parallel
 from stretchnas_jax.networks import initializers, sizes
 from stretchnas_jax.runs import (
   build,
@@ -40,28 +41,32 @@ from stretchnas_jax.runs.task import Phases, Plan, Programs, Task, fields_of
 from stretchnas_jax.views import cells
 
 
-def plan_search(config: ConfigDict, parts: Parts | None = None) -> Plan:
+def plan_search(
+  config: ConfigDict, parts: Parts | None = None, devices: parallel.Devices | None = None
+) -> Plan:
   """Checks a config, loads its data and builds its objects.
 
   Args:
     config: a search config.
     parts: the researcher's own objects.
+    devices: on which it runs; None for those of this job.
 
   Raises:
     ValueError: something cannot work; the sentence names it.
   """
   parts = parts or Parts()
   config_lib.validate(config, config_lib.search_config(), build.CHOICES)
-  plan_lib.check_devices('search.batch_size', config.search.batch_size, config.parallel.backend)
-  plan_lib.check_form(config.model.form)
+  devices = devices or parallel.Devices(config.parallel.backend)
+  plan_lib.check_devices('search.batch_size', config.search.batch_size, devices)
+  plan_lib.check_form(config.model.form, devices.platform)
   plan_lib.check_even(config.model.channels, 'in a search')
   phases = phases_lib.read(config, parts.phases)
   if len(phases) == 1:
     combinations.check(phases[0].config, parts)
   for phase in phases if len(phases) > 1 else ():
-    _check_phase(phase, parts, phase is phases[-1])
+    _check_phase(phase, parts, phase is phases[-1], devices.platform)
   feeds = opening.open_searches([phase.config for phase in phases], parts.data)
-  settings = plan_lib.settings_of(config, config.search, feeds[0].train.steps_per_epoch)
+  settings = plan_lib.settings_of(config, config.search, feeds[0].train.steps_per_epoch, devices)
   if len(phases) > 1:
     lengths = [Span(p.epochs, own.train.steps_per_epoch) for p, own in zip(phases, feeds)]
     settings = settings._replace(spans=tuple(lengths))
@@ -72,11 +77,11 @@ def plan_search(config: ConfigDict, parts: Parts | None = None) -> Plan:
   return plan
 
 
-def _check_phase(phase: phases_lib.Phase, parts: Parts, last: bool) -> None:
+def _check_phase(phase: phases_lib.Phase, parts: Parts, last: bool, platform: str) -> None:
   """Raises ValueError where a field of a phase cannot work."""
   try:
     config_lib.validate(phase.config, config_lib.search_config(), build.CHOICES)
-    plan_lib.check_form(phase.config.model.form)
+    plan_lib.check_form(phase.config.model.form, platform)
     plan_lib.check_even(phase.config.model.channels, 'in a search')
     config = phase.config.copy_and_resolve_references()
     config.search.warmup_epochs = 0  # alpha and beta may rest for a whole phase

@@ -142,7 +142,7 @@ class Task(NamedTuple):
     line_files: files of JSON lines, cut back when a run resumes.
     shared_fields: fields of the result that are equal for all seeds.
     defaults: gives the config with all fields and their defaults.
-    plan: `(config, parts) -> Plan`; raises ValueError for anything that cannot work.
+    plan: `(config, parts, devices=None) -> Plan`; raises ValueError for anything that cannot work.
     describe: gives a few lines about a plan, for a person.
     compile: gives the `Programs` of a plan; the programs of one seed serve every other.
     evaluations: `plan -> {part of the data: how often a whole run measures it}`.
@@ -161,7 +161,7 @@ class Task(NamedTuple):
   line_files: tuple[str, ...]
   shared_fields: tuple[str, ...]
   defaults: Callable[[], ConfigDict]
-  plan: Callable[[ConfigDict, Parts], Plan]
+  plan: Callable[..., Plan]
   describe: Callable[[Plan], str]
   compile: Callable[[Plan], Programs]
   evaluations: Callable[[Plan], dict[str, int]]

@@ -6,6 +6,7 @@ from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import genotype as genotype_lib
 from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.data.batches import opening
+from stretchnas_jax.machine import parallel
 from stretchnas_jax.networks import sizes as sizes_lib
 from stretchnas_jax.networks import stems_and_heads
 from stretchnas_jax.runs import build
@@ -20,6 +21,7 @@ def plan_train(
   *,
   genotype: genotype_lib.AnyGenotype,
   target_params: float | int | None = None,
+  devices: parallel.Devices | None = None,
 ) -> Plan:
   """Checks a config, loads its data and builds its objects.
 
@@ -29,12 +31,14 @@ def plan_train(
     genotype: the cell.
     target_params: a number of parameters, without the auxiliary head, for which C is chosen; it
       stands in the plan's config then.
+    devices: on which it runs; None for those of this job.
 
   Raises:
     ValueError: something cannot work; the sentence names it.
   """
   parts = parts or Parts()
-  check_config(config)
+  devices = devices or parallel.Devices(config.parallel.backend)
+  check_config(config, devices)
   feeds = opening.open_training(config, parts.data)
   if feeds.val is None and feeds.test is None:
     feeds.close()
@@ -44,7 +48,7 @@ def plan_train(
     )
   if target_params is not None:
     config = with_size(config, genotype, feeds, target_params, parts)
-  settings = plan_lib.settings_of(config, config.train, feeds.train.steps_per_epoch)
+  settings = plan_lib.settings_of(config, config.train, feeds.train.steps_per_epoch, devices)
   objects = build.train_objects(
     config,
     genotype,
@@ -52,15 +56,22 @@ def plan_train(
     num_classes=len(feeds.class_names),
     image_shape=feeds.image_shape,
     steps_per_epoch=settings.steps_per_epoch,
+    platform=devices.platform,
   )
   fields = {**fields_of(config, parts), 'genotype': genotype.to_dict()}
   return Plan(config, fields, feeds, settings, objects, parts)
 
 
-def check_config(config: ConfigDict) -> None:
-  """Raises ValueError, in one sentence, for a training config that cannot work."""
+def check_config(config: ConfigDict, devices: parallel.Devices | None = None) -> None:
+  """Raises ValueError, in one sentence, for a training config that cannot work.
+
+  Args:
+    config: of the training.
+    devices: on which it runs; None for those of this job.
+  """
+  devices = devices or parallel.Devices(config.parallel.backend)
   config_lib.validate(config, config_lib.train_config(), build.CHOICES)
-  plan_lib.check_devices('train.batch_size', config.train.batch_size, config.parallel.backend)
+  plan_lib.check_devices('train.batch_size', config.train.batch_size, devices)
   if stems_and_heads.needs_even(config.model.stem):
     plan_lib.check_even(config.model.channels, f'with the stem {config.model.stem}')
   warmup, epochs = config.weights.warmup_epochs, config.train.epochs
