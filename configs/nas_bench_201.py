@@ -1,13 +1,20 @@
 """A method in the space of NAS-Bench-201 (Dong & Yang 2020), where true accuracies are known.
 
 The argument is the method: `darts_first`, `darts_second`, `milenas`, `pc_darts`, `snas`, `gdas`,
-`beta_darts`, `proxyless` or `darts_plus`; with `_sc` at its end over stretchable cells, which drop
-edges by their codes and need no `none`. `darts_sc` and `milenas_sc` are those of the paper. Five
-cells a stage and 16 channels, as in the benchmark. With the extra `nasbench`, `genotypes.jsonl` has
-the accuracy and the rank of every epoch's cell.
+`drnas`, `dots`, `p_darts`, `fair_darts`, `darts_minus`, `beta_darts`, `proxyless` or `darts_plus`;
+with `_sc` at its end over stretchable cells, which drop edges by their codes and need no `none`.
+`darts_sc` and `milenas_sc` are those of the paper. `random` ends with a random cell. Five cells a
+stage and 16 channels, as in the benchmark. With the extra `nasbench`, `genotypes.jsonl` has the
+accuracy and the rank of every epoch's cell.
 
-Deviations: every method without stretchable cells keeps the strongest operation of each of the six
-edges, `none` included, as NAS-Bench-201 does. SNAS has no cost penalty here.
+Deviations: a method without stretchable cells keeps the strongest operation of each of the six
+edges, `none` included, as NAS-Bench-201 does. PC-DARTS and DOTS choose edges by beta, and there
+`none` never wins; PC-DARTS keeps all six, DOTS two in-edges of a node. Fair DARTS keeps the edges
+whose gate is at least 0.85, and P-DARTS at most two skips, of up to three in-edges. SNAS has no
+cost penalty. DrNAS has one phase with all channels: its second phase saves memory, which is no need
+here. In P-DARTS' phases a stage has 1, 3 and 5 cells, and each drops one operation of each edge.
+
+Gradual pruning is left out. It prices operations, and costs are read off networks of DARTS' form.
 
     python -m stretchnas_jax.search --config=nas_bench_201:gdas --workdir=runs/gdas_201
 """
@@ -27,8 +34,18 @@ METHODS = {
   'beta_darts': ('beta_darts_cifar10', 'darts'),
   'proxyless': ('proxyless_cifar10', 'darts'),
   'darts_plus': ('darts_plus_cifar10', 'darts'),
+  'drnas': ('drnas_cifar10', 'darts'),
+  'dots': ('dots_cifar10', 'dots'),
+  'p_darts': ('p_darts_cifar10', 'darts'),
+  'fair_darts': ('fair_darts_cifar10', 'darts'),
+  'darts_minus': ('darts_minus_cifar10', 'darts'),
+  'random': ('darts_cifar10', 'first'),
 }
-ONLY_SC, NEVER_SC = ('darts',), ('darts_first', 'darts_second')
+ONLY_SC, NEVER_SC = ('darts',), ('darts_first', 'darts_second', 'random')
+# Decodings that choose among three in-edges of a node; all others keep the six edges.
+_DECODINGS = {
+  'pc_darts': 'strongest_edges', 'dots': 'auto', 'fair_darts': 'threshold', 'p_darts': 'capped',
+}  # fmt: skip
 
 
 def names() -> list[str]:
@@ -45,12 +62,33 @@ def get_config(method: str = 'darts_sc') -> ConfigDict:
   base, argument = METHODS[name]
   if has_sc and name == 'milenas':
     base, argument = 'milenas_sc_cifar10', '8'
-  arguments = ('sc' if has_sc and argument == 'darts' else argument,) if argument else ()
+  arguments = ('sc' if has_sc and argument in ('darts', 'dots') else argument,) if argument else ()
   config = files.load_module(files.named()[base]).get_config(*arguments)
-  config.space.update({'name': 'nas_bench_201', 'with_none': not has_sc})
+  # Gates do not compete, so that a gate of none would have no meaning.
+  has_none = not has_sc and name != 'fair_darts'
+  config.space.update({'name': 'nas_bench_201', 'with_none': has_none})
   # The macro network has a batch norm before its mean of its own.
   config.model.update({'channels': 16, 'num_layers': 5, 'final_norm': False})
   config.penalty.cost_logarithm = 0.0
   if not has_sc:
-    config.decoding.kind = 'all_edges'
+    config.decoding.update({'kind': _DECODINGS.get(name, 'all_edges'), 'k': 3})
+  _set_phases(config, name)
   return config
+
+
+def _set_phases(config: ConfigDict, name: str) -> None:
+  """Fits the phases of a method to this network, and lets `random` keep its first alpha."""
+  if name == 'drnas':
+    config.search.update({'phases': (), 'warmup_epochs': 0})
+    config.model.partial_channels = 1
+  if name == 'p_darts':
+    found = [dict(phase) for phase in config.search.phases]
+    for fall, (phase, depth) in enumerate(zip(found, (1, 3, 5))):
+      phase['model.num_layers'] = depth
+      if fall:
+        phase['keep'] = 4 + config.space.with_none - fall
+    config.search.phases = tuple(found)
+  if name == 'random':
+    config.search.epochs = 1
+    config.relaxation.init_scale = 1.0
+    config.alpha.learning_rate = 1e-12

@@ -9,9 +9,10 @@ from jax import lax
 from stretchnas_jax.cells import space
 from stretchnas_jax.cells.nas_bench_201 import EDGES, Cell
 from stretchnas_jax.networks import costs
+from stretchnas_jax.networks.forms.draws import Draws
 from stretchnas_jax.networks.layers import Style
 from stretchnas_jax.networks.nas_bench_network import NasBenchNetwork
-from stretchnas_jax.networks.nas_bench_search_cell import NasBenchSearchCell
+from stretchnas_jax.networks.nas_bench_search_cell import CellExtras, NasBenchSearchCell
 from stretchnas_jax.networks.nas_bench_supernet import FORMS, NasBenchSupernet
 
 SPACE = space.nas_bench_201()
@@ -107,6 +108,31 @@ def test_a_search_cell_is_the_plain_cell_with_its_gradients(form, partial):
   loss = lambda f: lambda *args: (f(*args) * jnp.arange(x.size).reshape(x.shape) / x.size).sum()
   found, wanted = (jax.jit(jax.grad(loss(f), (0, 1, 2, 3)))(*args) for f in (cell, plain))
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), found, wanted)
+
+
+@pytest.mark.parametrize('form', ['merged', 'planes'])
+def test_auxiliary_skips_and_dropped_edges_are_other_weights(form):
+  layout = FORMS[form]
+  x = layout.enter(jax.random.normal(jax.random.key(3), (4, 4, 4, 2)))
+  weights, scores = jnp.arange(30.0).reshape(6, 5) / 30, jnp.arange(1.0, 7.0)
+  net = NasBenchSearchCell(SPACE, 2, Style(layout=layout))
+  variables = net.init(jax.random.key(2), x, weights, scores)
+
+  def cell(weights, scores, **extras):
+    more = CellExtras(**extras)
+    return net.apply(variables, x, weights, scores, True, more, mutable=['batch_stats'])[0]
+
+  more_skip = weights.at[:, NAMES.index('skip_connect')].add(0.3)
+  found = cell(weights, scores, auxiliary_skip=jnp.float32(0.3))
+  np.testing.assert_allclose(found, cell(more_skip, scores), rtol=1e-5, atol=1e-5)
+  drop = jnp.ones((6, 4)).at[4].set(0.0)
+  found = cell(weights, scores, edge_drop=drop)
+  np.testing.assert_allclose(found, cell(weights, scores.at[4].set(0.0)), rtol=1e-5, atol=1e-5)
+  draws = Draws(jax.random.key(5), jnp.arange(4), jnp.float32(0.5))
+  skips = jnp.zeros((6, 5)).at[:, NAMES.index('skip_connect')].set(1.0)
+  only_last = jnp.zeros(6).at[EDGES.index((0, 3))].set(1.0)
+  share = np.asarray(cell(skips, only_last, draws=draws)) / np.asarray(x)
+  np.testing.assert_allclose(np.unique(share.round(4)), [0.0, 2.0], atol=1e-4)
 
 
 @pytest.mark.parametrize('form', ['merged', 'planes'])

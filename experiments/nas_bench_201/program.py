@@ -7,11 +7,12 @@ that are there. `collect` writes the table, `plot` the charts.
 """
 
 import fnmatch
+import json
 import pathlib
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import filelock
 
@@ -19,12 +20,14 @@ from experiments.nas_bench_201 import lines, plan
 from experiments.nas_bench_201.plan import Setting, Trial
 from experiments.nas_bench_201.rows import ROWS
 from experiments.nas_bench_201.scales import SCALES
+from stretchnas_jax.cells import nas_bench_201
 from stretchnas_jax.cli import app
 from stretchnas_jax.cli.command_line import Option
 from stretchnas_jax.machine import output
 from stretchnas_jax.runs import seeds as seeds_lib
 
 _LAUNCHERS = ('local', 'slurm')
+_MOST_CURVES = 8  # charts have as many colours
 _OPTIONS = (
   Option('scale', 'tiny', 'paper, gpu, cpu (two CPU cores) or tiny (digits, minutes)'),
   Option('only', None, 'keys of rows with commas, for example darts*; default: those of the scale'),
@@ -164,7 +167,72 @@ def _missing(request: _Request, trials: Sequence[Trial]) -> list[Trial]:
   return plan.missing(trials, known)
 
 
+def _rank(request: _Request) -> _Work:
+  """Prepares to measure random cells with the supernets of finished searches."""
+  from experiments.nas_bench_201 import ranking
+
+  table = nas_bench_201.load(request.table)
+  trials = [one for one in plan.trials(request.setting) if one.job.finished]
+
+  def work() -> None:
+    for one in trials:
+      tau = ranking.rank(one, request.setting.scale, table)
+      if tau is not None:
+        output.result(f'{one.key} seed {one.seed}: tau {tau:.3f}')
+    request.add_lines(trials)
+
+  return work
+
+
+def _collect(request: _Request) -> _Work:
+  """Prepares to write the table and all figures behind it, and to print the table."""
+  from experiments.nas_bench_201 import tables
+
+  results = _results(request)
+  page = tables.markdown(results)
+
+  def work() -> None:
+    _write(request, {'.json': json.dumps(results, indent=1) + '\n', '.md': page})
+    output.result(page)
+
+  return work
+
+
+def _plot(request: _Request) -> _Work:
+  """Prepares to write the charts."""
+  from experiments.nas_bench_201 import plots
+  from stretchnas_jax.views import charts
+
+  charts.require_matplotlib()
+  drawn = plots.plots_of(_results(request), request.setting.keys[:_MOST_CURVES])
+
+  def work() -> None:
+    _write(request, {f'{ending}.svg': text for ending, text in drawn.items()})
+
+  return work
+
+
+def _results(request: _Request) -> dict[str, Any]:
+  """Returns the figures of all searches that are there; ValueError without any."""
+  from experiments.nas_bench_201.collect import collect
+
+  table = nas_bench_201.load(request.table)
+  found = request.add_lines(plan.trials(request.setting))
+  if not found:
+    raise ValueError(f'{request.lines_path} has no search: start with the verb run')
+  return collect(found, request.setting.scale, table)
+
+
+def _write(request: _Request, texts: Mapping[str, str]) -> None:
+  """Writes texts beside the lines, by the ending of their names."""
+  for ending, text in texts.items():
+    (request.out / f'{request.setting.name}{ending}').write_text(text, 'utf-8')
+
+
 _VERBS: Mapping[str, Callable[[_Request], _Work]] = {
   'list': _list,
   'run': _run,
+  'rank': _rank,
+  'collect': _collect,
+  'plot': _plot,
 }

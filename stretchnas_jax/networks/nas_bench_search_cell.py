@@ -1,7 +1,7 @@
 """One cell of the search network of NAS-Bench-201: every operation on every edge."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -14,11 +14,26 @@ from stretchnas_jax.cells.space import SearchSpace
 from stretchnas_jax.networks import initializers
 from stretchnas_jax.networks.forms import batch_norm as batch_norm_lib
 from stretchnas_jax.networks.forms import dense_copies
+from stretchnas_jax.networks.forms import draws as draws_lib
 from stretchnas_jax.networks.forms.layouts import FeatureMap
 from stretchnas_jax.networks.forms.pooling import pooled
 from stretchnas_jax.networks.layers import Style
 
 _SIZES = {'nor_conv_1x1': 1, 'nor_conv_3x3': 3}
+
+
+class CellExtras(NamedTuple):
+  """The inputs of a cell that only few searches need; None where they change nothing.
+
+  Attributes:
+    auxiliary_skip: the weight of a skip connection beside the operations of each edge (DARTS-).
+    edge_drop: `[E, B]`, a factor of each edge for each image.
+    draws: of the dropout of skip connections; its `keys` are one key, for all edges of the cell.
+  """
+
+  auxiliary_skip: Float[AnyArray, ''] | None = None
+  edge_drop: Float[Array, 'E B'] | None = None
+  draws: draws_lib.Draws | None = None
 
 
 class NasBenchSearchCell(nn.Module):
@@ -58,6 +73,7 @@ class NasBenchSearchCell(nn.Module):
     op_weights: Float[AnyArray, 'E O'],
     edge_scores: Float[AnyArray, 'E'],
     train: bool = False,
+    extras: CellExtras | None = None,
   ) -> FeatureMap:
     """Returns the last node.
 
@@ -66,7 +82,9 @@ class NasBenchSearchCell(nn.Module):
       op_weights: operation weights, float32.
       edge_scores: edge scores, float32.
       train: whether to normalise with the moments of the batch and update the running averages.
+      extras: auxiliary skips, dropped edges and dropout.
     """
+    extras = extras or CellExtras()
     graph, axis = self.space.graph, self.style.layout.channel_axis
     nodes: list[FeatureMap | float] = [x, *[0.0] * graph.num_intermediate]
     rests: list[FeatureMap | float] = [0.0] * graph.num_nodes
@@ -76,12 +94,14 @@ class NasBenchSearchCell(nn.Module):
       node = jnp.asarray(self._shuffled(source, nodes[source], rests[source]), self.style.dtype)
       seen, rest = jnp.split(node, [width], axis)
       weights = jnp.asarray(op_weights)[np.array(edges)] * edge_scores[np.array(edges), None]
-      mixtures = self._mixtures(seen, edges, weights, train, moments)
+      skips = self._skips(seen, edges, weights, edge_scores, extras)
+      mixtures = self._mixtures(seen, edges, weights, skips, train, moments)
       for edge, mixture in zip(edges, jnp.split(mixtures, len(edges), axis)):
         target = graph.edges[edge][1]
-        nodes[target] = nodes[target] + mixture
+        nodes[target] = nodes[target] + self._dropped(mixture, edge, extras)
         if self.partial_channels > 1:
-          rests[target] = rests[target] + rest * edge_scores[edge].astype(rest.dtype)
+          passed = rest * edge_scores[edge].astype(rest.dtype)
+          rests[target] = rests[target] + self._dropped(passed, edge, extras)
     if train:
       self._update_running(moments, _count_factor(x, self.style))
     last = graph.num_nodes - 1
@@ -102,6 +122,7 @@ class NasBenchSearchCell(nn.Module):
     x: FeatureMap,
     edges: Sequence[int],
     weights: Float[Array, 'k O'],
+    skips: FeatureMap | float,
     train: bool,
     moments: dict[str, dict[int, dict[str, Array]]],
   ) -> FeatureMap:
@@ -111,6 +132,7 @@ class NasBenchSearchCell(nn.Module):
       x: the channels that operations see.
       edges: their places in the graph.
       weights: operation weights times edge scores.
+      skips: the part of their skip connections.
       train: see `__call__`.
       moments: gets the moments of the batch norms, by edge.
     """
@@ -132,11 +154,57 @@ class NasBenchSearchCell(nn.Module):
         for edge, value in zip(edges, values.reshape(len(edges), -1)):
           moments[name].setdefault(edge, {})[field] = value
       total += y * _along_channels(column(name), axis).astype(x.dtype)
-    for name, same in (('skip_connect', lambda x: x), ('avg_pool_3x3', _mean_pool)):
-      if name in names:
-        copies = jnp.concatenate([same(x)] * len(edges), axis)
-        total += copies * _along_channels(column(name), axis).astype(x.dtype)
+    total += skips
+    if 'avg_pool_3x3' in names:
+      copies = jnp.concatenate([pooled(x, 'avg_pool_3x3', 1)] * len(edges), axis)
+      total += copies * _along_channels(column('avg_pool_3x3'), axis).astype(x.dtype)
     return total
+
+  def _skips(
+    self,
+    x: FeatureMap,
+    edges: Sequence[int],
+    weights: Float[Array, 'k O'],
+    edge_scores: Float[AnyArray, 'E'],
+    extras: CellExtras,
+  ) -> FeatureMap | float:
+    """Returns the skip connections of the k edges that leave a node, as `_mixtures` does.
+
+    Args:
+      x: the channels that operations see.
+      edges: their places in the graph.
+      weights: operation weights times edge scores.
+      edge_scores: of all edges.
+      extras: dropout, and the weight of auxiliary skips, which have none.
+    """
+    axis, width = self.style.layout.channel_axis, x.shape[self.style.layout.channel_axis]
+    wide = lambda of_edges: _along_channels(jnp.repeat(of_edges, width), axis).astype(x.dtype)
+    copies, total = jnp.concatenate([x] * len(edges), axis), 0.0
+    if 'skip_connect' in self.space.primitives:
+      column = weights[:, self.space.primitives.index('skip_connect')]
+      total = copies * wide(column)
+      if extras.draws is not None:
+        total = total * self._kept(x, edges, extras.draws)
+    if extras.auxiliary_skip is not None:
+      scores = jnp.asarray(edge_scores)[np.array(edges)]
+      total = total + copies * wide(scores * extras.auxiliary_skip)
+    return total
+
+  def _kept(self, x: FeatureMap, edges: Sequence[int], draws: draws_lib.Draws) -> FeatureMap:
+    """Returns the factors of the numbers of some edges' skip connections, side by side."""
+    layout = self.style.layout
+    shape = layout.leave(x).shape[1:]
+    factors = [
+      draws_lib.skip_factors(draws._replace(keys=jax.random.fold_in(draws.keys, edge)), shape)
+      for edge in edges
+    ]
+    return jnp.concatenate([layout.enter(one) for one in factors], layout.channel_axis)
+
+  def _dropped(self, x: FeatureMap, edge: int, extras: CellExtras) -> FeatureMap:
+    """Returns the map of an edge, times its factor for each image."""
+    if extras.edge_drop is None:
+      return x
+    return x * self.style.layout.along_images(extras.edge_drop[edge]).astype(x.dtype)
 
   def _norms(self, rows: np.ndarray, train: bool) -> batch_norm_lib.BatchNorms:
     """Returns the statistics of the batch norms of some edges, side by side."""
@@ -173,7 +241,3 @@ def _count_factor(x: FeatureMap, style: Style) -> float:
 def _along_channels(values: Float[Array, 'D'], axis: int) -> Float[Array, '...']:
   """Returns a number for each channel in a shape that multiplies whole maps."""
   return values if axis == -1 else values[:, None, None, None]
-
-
-def _mean_pool(x: FeatureMap) -> FeatureMap:
-  return pooled(x, 'avg_pool_3x3', 1)

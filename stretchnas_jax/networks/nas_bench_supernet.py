@@ -3,19 +3,22 @@
 from collections.abc import Mapping
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.promotion import with_usual_promotion
 from stretchnas_jax.cells.space import NAS_BENCH_201_PRIMITIVES, SearchSpace
-from stretchnas_jax.networks import checks, nas_bench_macro, own_operations
+from stretchnas_jax.networks import checks, drop_path, nas_bench_macro, own_operations
 from stretchnas_jax.networks.forms import batch_norm as batch_norm_lib
+from stretchnas_jax.networks.forms.draws import Draws
 from stretchnas_jax.networks.forms.layouts import BatchLast, ChannelsLast, FeatureMap, Layout
 from stretchnas_jax.networks.layers import Style
-from stretchnas_jax.networks.nas_bench_search_cell import NasBenchSearchCell
+from stretchnas_jax.networks.nas_bench_search_cell import CellExtras, NasBenchSearchCell
 
 FORMS: dict[str, type[Layout]] = {'merged': ChannelsLast, 'planes': BatchLast}
 """For each form of the network, the layout of its feature maps."""
@@ -43,7 +46,8 @@ class NasBenchSupernet(nn.Module):
     dtype: the type of the computation. Parameters, statistics, weights and logits are float32.
     axis_name: the parallel axis over which batch statistics are taken, or None.
     batch_norm: the rule of running averages, as for `Supernet`.
-    auxiliary_skip: False; this network has none.
+    auxiliary_skip: whether each edge has a skip connection beside its mixture (DARTS-). Its weight
+      is the knob 'auxiliary_skip', by default 1.
     sparse: not used; every operation is computed.
     final_norm: False; the macro network has its own before the mean.
     partial_channels: K. Operations see the first C / K channels of a node. The others go past them,
@@ -72,8 +76,8 @@ class NasBenchSupernet(nn.Module):
     checks.check_size('num_classes', self.num_classes)
     checks.check_size('partial_channels', self.partial_channels)
     checks.check_choice('stem', self.stem, ('cifar',))
-    if self.auxiliary_skip or self.final_norm:
-      raise ValueError('the network of NAS-Bench-201 has no auxiliary_skip and no final_norm')
+    if self.final_norm:
+      raise ValueError('the network of NAS-Bench-201 has a norm of its own, and no final_norm')
     checks.check_choice('form', self.form, ('auto', *FORMS))
     checks.check_choice('batch_norm', self.batch_norm, batch_norm_lib.RULES)
     if self.channels % self.partial_channels:
@@ -97,6 +101,9 @@ class NasBenchSupernet(nn.Module):
     edge_scores: Mapping[str, Float[AnyArray, 'E']] | None = None,
     train: bool = False,
     learning: Float[AnyArray, ''] | float = 1.0,
+    *,
+    knobs: Mapping[str, ScalarLike] | None = None,
+    key: PRNGKeyArray | None = None,
   ) -> Float[Array, 'B K']:
     """Returns logits, float32.
 
@@ -107,21 +114,25 @@ class NasBenchSupernet(nn.Module):
       train: whether to normalise with the moments of the batch; with `mutable=['batch_stats']` the
         running averages move.
       learning: not used; all search networks are called alike.
+      knobs: as for `Supernet`: 'auxiliary_skip', 'skip_dropout' and 'edge_drop'.
+      key: of the draws of the last two, as for `Supernet`.
 
     Raises:
-      ValueError: `op_weights` or `edge_scores` do not fit the search space.
+      ValueError: `op_weights` or `edge_scores` do not fit the search space, or draws have no key.
     """
     del learning
     weights, scores = self._checked(op_weights, edge_scores)
     form = self.form if self.form != 'auto' else 'planes' if checks.on_cpu() else 'merged'
     style = Style(self.dtype, self.axis_name, FORMS[form], self.batch_norm)
+    extras = self._extras(knobs or {}, key, len(images), train)
     build = NasBenchSearchCell
     if self.remat:
       build = nn.remat(NasBenchSearchCell, static_argnums=(_TRAIN,))
 
     def apply_cell(place: int, channels: int, x: FeatureMap) -> FeatureMap:
       cell = build(self.space, channels, style, self.partial_channels, name=f'cell_{place}')
-      return cell(x, weights[place] if weights.ndim == 3 else weights, scores, train)
+      of_cell = weights[place] if weights.ndim == 3 else weights
+      return cell(x, of_cell, scores, train, extras[place])
 
     images = jnp.asarray(images, self.dtype)
     return nas_bench_macro.apply(
@@ -131,6 +142,35 @@ class NasBenchSupernet(nn.Module):
   def num_cells_of(self, cell_type: str) -> int:
     """Returns the number of cells of a type."""
     return nas_bench_macro.NUM_STAGES * self.num_layers if cell_type == 'normal' else 0
+
+  def _extras(
+    self, knobs: Mapping[str, ScalarLike], key: PRNGKeyArray | None, batch: int, train: bool
+  ) -> list[CellExtras]:
+    """Returns for each cell the inputs that knobs decide; `batch` is the images of this device."""
+    count = self.num_cells_of('normal')
+    skip = jnp.asarray(knobs.get('auxiliary_skip', 1.0)) if self.auxiliary_skip else None
+    extras = [CellExtras(skip)] * count
+    rates = {
+      n: jnp.asarray(knobs[n]) for n in ('edge_drop', 'skip_dropout') if train and n in knobs
+    }
+    if self.is_initializing() or not rates:
+      return extras
+    if key is None:
+      raise ValueError(f'the knob {next(iter(rates))} needs a key')
+    for_drop, for_maps = jax.random.split(key)
+    positions = jnp.arange(batch, dtype=jnp.int32)
+    if self.axis_name is not None:
+      positions += batch * lax.axis_index(self.axis_name)
+    if 'edge_drop' in rates:
+      shape = count, len(self.space.graph.edges)
+      factors = drop_path.keep_factors(for_drop, rates['edge_drop'], positions, shape)
+      extras = [e._replace(edge_drop=f) for e, f in zip(extras, factors.swapaxes(1, 2))]
+    if 'skip_dropout' in rates:
+      draws = [
+        Draws(k, positions, rates['skip_dropout']) for k in jax.random.split(for_maps, count)
+      ]
+      extras = [e._replace(draws=own) for e, own in zip(extras, draws)]
+    return extras
 
   def _checked(
     self, op_weights: Mapping[str, AnyArray] | None, edge_scores: Mapping[str, AnyArray] | None

@@ -110,7 +110,11 @@ def dots(title: str, rows: Sequence[DotRow], label: str) -> Any:
 
 
 def curves(
-  title: str, series: Mapping[str, Sequence[CurvePoint]], x_label: str, y_label: str
+  title: str,
+  series: Mapping[str, Sequence[CurvePoint]],
+  x_label: str,
+  y_label: str,
+  is_band: bool = False,
 ) -> Any:
   """Draws lines with intervals.
 
@@ -119,16 +123,18 @@ def curves(
     series: the points of each line, by name.
     x_label: the name of the x axis.
     y_label: the name of the y axis.
+    is_band: whether intervals are one band without marks, for lines of many points.
 
   Returns:
     A matplotlib figure.
   """
   figure, (axes,) = _figure(title, 8.0, 4.0)
   places = sorted({point.x for points in series.values() for point in points})
-  shift = 0.01 * (places[-1] - places[0])
+  shift = 0.0 if is_band else 0.01 * (places[-1] - places[0])
   for i, (name, points) in enumerate(series.items()):
     # Lines stand side by side, so that intervals at the same x can be told apart.
-    _curve(axes, name, points, _COLOURS[i % len(_COLOURS)], shift * (i - (len(series) - 1) / 2))
+    place = shift * (i - (len(series) - 1) / 2)
+    _curve(axes, name, points, _COLOURS[i % len(_COLOURS)], place, is_band)
   if len(places) <= _MOST_NAMED:
     axes.set_xticks(places, [f'{place:g}' for place in places])
   else:
@@ -219,12 +225,23 @@ def _dots_legend(rows: Sequence[DotRow]) -> str:
   return words
 
 
-def _curve(axes: Any, name: str, points: Sequence[CurvePoint], colour: str, shift: float) -> None:
+def _curve(
+  axes: Any,
+  name: str,
+  points: Sequence[CurvePoint],
+  colour: str,
+  shift: float,
+  is_band: bool,
+) -> None:
   """Draws one line; `shift` moves it along the x axis."""
   drawn = sorted((point for point in points if point.mean is not None), key=lambda point: point.x)
   places = [point.x + shift for point in drawn]
   label = name if drawn else f'{name}: not run'
   axes.plot(places, [point.mean for point in drawn], color=colour, linewidth=1.2, label=label)
+  if is_band:
+    ends = [point.interval or (point.mean, point.mean) for point in drawn]
+    axes.fill_between(places, *zip(*ends), color=colour, alpha=0.15, linewidth=0)
+    return
   for place, point in zip(places, drawn):
     if point.interval is not None:
       axes.plot([place, place], point.interval, color=colour, linewidth=0.8)
