@@ -17,6 +17,7 @@ from experiments.nas_bench_201.scales import Scale
 from stretchnas_jax.cells import nas_bench_201
 from stretchnas_jax.cells.nas_bench_201 import NUM_CELLS, Table
 from stretchnas_jax.data.batches import feeds
+from stretchnas_jax.data.batches.examples import Examples
 from stretchnas_jax.runs import supernet_accuracy
 
 
@@ -33,6 +34,19 @@ class _Mixed(NamedTuple):
 
   feed: feeds.EvaluationFeed
   count: int
+
+  @property
+  def data(self) -> PyTree:
+    """Returns the data of the feed."""
+    return self.feed.data
+
+  def examples(self, data: PyTree, batch: PyTree) -> Examples:
+    """Returns the examples of one batch; see `EvaluationFeed.examples`."""
+    return self.feed.examples(data, batch)
+
+  def close(self) -> None:
+    """Closes the feed."""
+    self.feed.close()
 
   def chunks(self, length: int) -> Iterator[tuple[PyTree, Float32[np.ndarray, 'T B']]]:
     """Yields one chunk with all batches; see `EvaluationFeed.chunks`."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.cells.genotype import AnyGenotype
 from stretchnas_jax.data.batches import feeds as feeds_lib
 from stretchnas_jax.data.batches import opening
 from stretchnas_jax.learning import evaluation
@@ -50,12 +50,12 @@ class Supernet(NamedTuple):
   program: parallel.Program
   data: Any
 
-  def cell(self) -> Genotype:
+  def cell(self) -> AnyGenotype:
     """Returns the cell that the newest scores give."""
     state = self.saved.state
     return self.saved.objects.search.decode(state.arch, self.saved.step, state.control)[0]
 
-  def mixture_of(self, cell: Genotype) -> Mixture:
+  def mixture_of(self, cell: AnyGenotype) -> Mixture:
     """Returns the mixture that computes a cell alone."""
     return evaluation.mixture_of(self.saved.objects.net.space, cell.to_dict())
 
@@ -121,7 +121,7 @@ def measured(answer: Answer, trust: bool = False) -> Answer:
     trust: run the program of the search's own parts.
   """
   cells = list(dict.fromkeys(row.cell for row in answer.rows))
-  found: dict[Genotype, float] = {}
+  found: dict[AnyGenotype, float] = {}
   try:
     with opened(answer.path, trust) as net:
       for i, cell in enumerate(cells):
