@@ -11,8 +11,8 @@ Deviations: a method without stretchable cells keeps the strongest operation of 
 edges, `none` included, as NAS-Bench-201 does. PC-DARTS and DOTS choose edges by beta, and there
 `none` never wins; PC-DARTS keeps all six, DOTS two in-edges of a node. Fair DARTS keeps the edges
 whose gate is at least 0.85, and P-DARTS at most two skips, of up to three in-edges. SNAS has no
-cost penalty. DrNAS has one phase with all channels: its second phase saves memory, which is no need
-here. In P-DARTS' phases a stage has 1, 3 and 5 cells, and each drops one operation of each edge.
+cost penalty. DrNAS has one phase with all channels: its phases save memory, and this network is
+small. In P-DARTS' phases a stage has 1, 3 and 5 cells, and each drops one operation of each edge.
 
 Gradual pruning is left out. It prices operations, and costs are read off networks of DARTS' form.
 
