@@ -1,6 +1,7 @@
 """The house keeps its order: layers, imports, configs."""
 
 import ast
+import functools
 import pathlib
 import subprocess
 import sys
@@ -40,14 +41,16 @@ COMMANDS = {
 }
 
 
+@functools.cache
 def imports(path):
   """Modules that a file imports, at its top or inside functions."""
+  modules = []
   for node in ast.walk(ast.parse(path.read_text('utf-8'))):
     if isinstance(node, ast.Import):
-      yield from (alias.name for alias in node.names)
+      modules += [alias.name for alias in node.names]
     elif isinstance(node, ast.ImportFrom):
-      yield node.module
-      yield from (f'{node.module}.{alias.name}' for alias in node.names)
+      modules += [node.module, *(f'{node.module}.{alias.name}' for alias in node.names)]
+  return modules
 
 
 def room_of_file(path):
