@@ -74,7 +74,9 @@ def test_a_command_is_understood(command, monkeypatch):
   if any(word in ('--help', '--config=help') or 'my_method.py' in word for word in rest):
     return
 
-  def parse(prepare, *, config=True, workdir=None, options=(), positional=(), kinds=()):
+  def parse(
+    prepare, *, config=True, workdir=None, options=(), positional=(), kinds=(), needs_devices=None
+  ):
     workdir = config if workdir is None else workdir
     options = (*command_line.start_options(config, workdir), *options)
     command_line.parse([name, *rest], config, options, positional, kinds)

@@ -9,8 +9,8 @@ class Scale(NamedTuple):
 
   Attributes:
     about: the data and the length of a search, in one line.
-    rate: the learning rate of alpha and of beta, the same for all methods. It was chosen by the
-      entropy of alpha at the end of a search, never by the table.
+    rate: the learning rate of alpha and of beta, the same for all methods. That of `cpu` was chosen
+      by the entropy of alpha at the end of a search, never by the table; the others were not tried.
     fields: config fields.
     images: whether the searches need CIFAR-10.
     most_seeds: the largest number of seeds of a row.
