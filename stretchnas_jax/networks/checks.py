@@ -1,6 +1,5 @@
 """Checks of the arguments of networks, each with one clear sentence, and the kind of machine."""
 
-import functools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -64,20 +63,14 @@ def check_for_cell_types(
       )
 
 
-@functools.cache
-def on_cpu() -> bool:
-  """Returns whether computations run on a CPU unless they are told otherwise."""
-  return jax.default_backend() == 'cpu'
-
-
-def form_of(form: str, platform: str | None, elsewhere: str) -> str:
+def form_of(form: str, elsewhere: str, platform: str | None = None) -> str:
   """Returns the form of a network for a platform.
 
   Args:
     form: of the config; 'auto' chooses by the platform.
-    platform: 'cpu', 'gpu' or 'tpu'; None leaves the choice to the network, which asks JAX.
-    elsewhere: the form for all platforms but the CPU.
+    elsewhere: the form where the platform is not a CPU.
+    platform: 'cpu', 'gpu' or 'tpu'; None for that on which JAX computes by default.
   """
-  if form != 'auto' or platform is None:
+  if form != 'auto':
     return form
-  return 'planes' if platform == 'cpu' else elsewhere
+  return 'planes' if (platform or jax.default_backend()) == 'cpu' else elsewhere

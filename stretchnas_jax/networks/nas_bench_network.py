@@ -120,7 +120,7 @@ class NasBenchNetwork(nn.Module):
     """
     if not isinstance(drop_path_rate, (int, float)) or drop_path_rate:
       raise ValueError('the network of NAS-Bench-201 has no drop path; leave drop_path_rate at 0')
-    form = self.form if self.form != 'auto' else 'planes' if checks.on_cpu() else 'plain'
+    form = checks.form_of(self.form, 'plain')
     style = Style(self.dtype, self.axis_name, FORMS[form], self.batch_norm)
 
     def apply_cell(place: int, channels: int, x: FeatureMap) -> FeatureMap:

@@ -6,7 +6,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
@@ -15,7 +14,7 @@ from stretchnas_jax.cells.promotion import with_usual_promotion
 from stretchnas_jax.cells.space import NAS_BENCH_201_PRIMITIVES, SearchSpace
 from stretchnas_jax.networks import checks, drop_path, nas_bench_macro, own_operations
 from stretchnas_jax.networks.forms import batch_norm as batch_norm_lib
-from stretchnas_jax.networks.forms.draws import Draws
+from stretchnas_jax.networks.forms import draws as draws_lib
 from stretchnas_jax.networks.forms.layouts import BatchLast, ChannelsLast, FeatureMap, Layout
 from stretchnas_jax.networks.layers import Style
 from stretchnas_jax.networks.nas_bench_search_cell import CellExtras, NasBenchSearchCell
@@ -122,7 +121,7 @@ class NasBenchSupernet(nn.Module):
     """
     del learning
     weights, scores = self._checked(op_weights, edge_scores)
-    form = self.form if self.form != 'auto' else 'planes' if checks.on_cpu() else 'merged'
+    form = checks.form_of(self.form, 'merged')
     style = Style(self.dtype, self.axis_name, FORMS[form], self.batch_norm)
     extras = self._extras(knobs or {}, key, len(images), train)
     build = NasBenchSearchCell
@@ -158,17 +157,14 @@ class NasBenchSupernet(nn.Module):
     if key is None:
       raise ValueError(f'the knob {next(iter(rates))} needs a key')
     for_drop, for_maps = jax.random.split(key)
-    positions = jnp.arange(batch, dtype=jnp.int32)
-    if self.axis_name is not None:
-      positions += batch * lax.axis_index(self.axis_name)
+    positions = draws_lib.positions(batch, self.axis_name)
     if 'edge_drop' in rates:
       shape = count, len(self.space.graph.edges)
       factors = drop_path.keep_factors(for_drop, rates['edge_drop'], positions, shape)
       extras = [e._replace(edge_drop=f) for e, f in zip(extras, factors.swapaxes(1, 2))]
     if 'skip_dropout' in rates:
-      draws = [
-        Draws(k, positions, rates['skip_dropout']) for k in jax.random.split(for_maps, count)
-      ]
+      keys, rate = jax.random.split(for_maps, count), rates['skip_dropout']
+      draws = [draws_lib.Draws(key, positions, rate) for key in keys]
       extras = [e._replace(draws=own) for e, own in zip(extras, draws)]
     return extras
 

@@ -129,9 +129,7 @@ class FixedNetwork(nn.Module):
     return (logits, extra) if extra is not None and train else logits
 
   def _form(self) -> str:
-    if self.form == 'auto':
-      return 'planes' if checks.on_cpu() else 'plain'
-    return self.form
+    return checks.form_of(self.form, 'plain')
 
   def _style(self) -> Style:
     """The style of stem and heads, which are channels-last."""

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int, PRNGKeyArray, ScalarLike
+from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.promotion import with_usual_promotion
@@ -16,7 +15,7 @@ from stretchnas_jax.networks import checks, drop_path, own_operations, stems_and
 from stretchnas_jax.networks.cell_inputs import CellInputs
 from stretchnas_jax.networks.cell_plan import CellPlan, is_built_in
 from stretchnas_jax.networks.forms import batch_norm, edge_groups
-from stretchnas_jax.networks.forms.draws import Draws
+from stretchnas_jax.networks.forms import draws as draws_lib
 from stretchnas_jax.networks.layer_plan import Layer, plan_layers
 from stretchnas_jax.networks.layers import GlobalMean, Relu, Style
 from stretchnas_jax.networks.layers import batch_norm as batch_norm_layer
@@ -158,9 +157,7 @@ class Supernet(nn.Module):
     return sum(CELL_TYPES[layer.reduction] == cell_type for layer in layers)
 
   def _form(self) -> str:
-    if self.form == 'auto':
-      return 'planes' if checks.on_cpu() else 'merged'
-    return self.form
+    return checks.form_of(self.form, 'merged')
 
   def _parallel_axis(self) -> str | None:
     """The parallel axis; there is none while the network is initialised."""
@@ -221,7 +218,7 @@ class Supernet(nn.Module):
     if not rates and 'noise' not in self.space.primitives:
       return cells
     for_drop, for_maps = jax.random.split(jax.random.key(0) if key is None else key)
-    positions = self._positions(len(images))
+    positions = draws_lib.positions(len(images), self.axis_name)
     if 'edge_drop' in rates:
       shape = len(cells), len(self.space.graph.edges)
       rate = jnp.asarray(rates['edge_drop'])
@@ -231,15 +228,8 @@ class Supernet(nn.Module):
       return cells
     rate = jnp.asarray(rates['skip_dropout']) if 'skip_dropout' in rates else None
     keys = jax.random.split(for_maps, len(cells))
-    draws = [Draws(key, positions, rate) for key in keys]
+    draws = [draws_lib.Draws(key, positions, rate) for key in keys]
     return [cell._replace(draws=own) for cell, own in zip(cells, draws)]
-
-  def _positions(self, batch: int) -> Int[Array, 'B']:
-    """The places of this device's images in the batch over all devices."""
-    positions = jnp.arange(batch, dtype=jnp.int32)
-    if self.axis_name is not None:
-      positions += batch * lax.axis_index(self.axis_name)
-    return positions
 
   def _enter(
     self, images: Float[Array, 'B H W c'], train: bool

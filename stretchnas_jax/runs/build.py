@@ -137,7 +137,7 @@ def search_objects(
     config.model.num_layers,
     num_classes,
     stem=config.model.stem,
-    form=checks.form_of(config.model.form, platform, elsewhere='merged'),
+    form=checks.form_of(config.model.form, 'merged', platform),
     operations=parts.operations,
     remat=config.model.remat,
     dtype=jnp.dtype(config.model.dtype),
@@ -214,7 +214,7 @@ def train_objects(
     model.auxiliary,
     dtype=jnp.dtype(model.dtype),
     operations=parts.operations,
-    form=checks.form_of('auto', platform, elsewhere='plain'),
+    form=checks.form_of('auto', 'plain', platform),
     batch_norm=model.batch_norm,
   )
   sizes = _measured_sizes(net, tuple(image_shape))

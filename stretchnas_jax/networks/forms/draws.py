@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 
@@ -25,6 +26,17 @@ class Draws(NamedTuple):
   keys: PRNGKeyArray
   positions: Int[Array, 'B']
   rate: Float[Array, ''] | None = None
+
+
+def positions(batch: int, axis_name: str | None) -> Int[Array, 'B']:
+  """Returns the places of this device's images in the batch over all devices.
+
+  Args:
+    batch: images of this device.
+    axis_name: the parallel axis, or None.
+  """
+  here = jnp.arange(batch, dtype=jnp.int32)
+  return here if axis_name is None else here + batch * lax.axis_index(axis_name)
 
 
 def skip_factors(draws: Draws, shape: tuple[int, ...]) -> Float[Array, 'B H W C']:

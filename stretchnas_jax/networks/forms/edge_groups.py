@@ -105,7 +105,7 @@ class EdgeGroup(NamedTuple):
 
 
 class Extras(NamedTuple):
-  """What few searches need beside the weights of a group; none of it has a gradient.
+  """Inputs of a group that few searches need; none of them has a gradient.
 
   Attributes:
     active: for each operation `[n]`, 0 where it need not be computed; None to compute all.
