@@ -6,7 +6,6 @@ same command started several times shares the work. `rank` measures 300 cells wi
 that are there. `collect` writes the table, `plot` the charts.
 """
 
-import fnmatch
 import json
 import pathlib
 import sys
@@ -25,6 +24,7 @@ from stretchnas_jax.cli import app
 from stretchnas_jax.cli.command_line import Option
 from stretchnas_jax.machine import output
 from stretchnas_jax.runs import seeds as seeds_lib
+from stretchnas_jax.sweeps.program import chosen_keys
 
 _LAUNCHERS = ('local', 'slurm')
 _MOST_CURVES = 8  # charts have as many colours
@@ -34,6 +34,7 @@ _OPTIONS = (
   Option('seeds', None, 'for example 0,1,2; default: as many as each row wants'),
   Option('folder', None, 'of all searches; default: runs/experiments/nas_bench_201/SCALE'),
   Option('data-path', None, 'CIFAR-10: its files, or class folders in train/ and test/'),
+  Option('data-title', 'CIFAR-10', 'the name of its images in table and charts'),
   Option('table', None, 'a CSV file of accuracies; default: the table of the extra nasbench'),
   Option('launcher', 'local', 'local (here, one after another) or slurm (needs submitit)'),
   Option('slurm', None, "submitit's, for example slurm_partition=gpu,gpus_per_node=1"),
@@ -52,6 +53,7 @@ class _Request(NamedTuple):
     launcher: a member of `_LAUNCHERS`.
     slurm: the text of `--slurm`, or None.
     out: the folder of lines, table and charts.
+    title: the name of the images in table and charts.
   """
 
   setting: Setting
@@ -59,6 +61,7 @@ class _Request(NamedTuple):
   launcher: str
   slurm: str | None
   out: pathlib.Path
+  title: str
 
   @property
   def lines_path(self) -> pathlib.Path:
@@ -96,23 +99,10 @@ def _request(args: types.SimpleNamespace) -> _Request:
   scale = SCALES[args.scale]
   folder = pathlib.Path(args.folder or f'runs/experiments/nas_bench_201/{args.scale}')
   seeds = None if args.seeds is None else tuple(seeds_lib.parse(args.seeds))
-  keys = _chosen_keys(args.only, scale.rows or tuple(ROWS))
+  keys = chosen_keys(ROWS, args.only) if args.only else scale.rows or tuple(ROWS)
   setting = Setting(args.scale, scale, folder, keys, seeds, getattr(args, 'data-path'))
   out = pathlib.Path(args.out) if args.out else folder / 'results'
-  return _Request(setting, args.table, args.launcher, args.slurm, out)
-
-
-def _chosen_keys(only: str | None, of_scale: tuple[str, ...]) -> tuple[str, ...]:
-  """Returns the keys of the rows that `--only` names; raises ValueError for an unknown one."""
-  if only is None:
-    return of_scale
-  found: dict[str, None] = {}
-  for pattern in only.split(','):
-    keys = fnmatch.filter(ROWS, pattern.strip())
-    if not keys:
-      raise ValueError(f'--only has {pattern!r}; the rows are {", ".join(ROWS)}')
-    found |= dict.fromkeys(keys)
-  return tuple(found)
+  return _Request(setting, args.table, args.launcher, args.slurm, out, getattr(args, 'data-title'))
 
 
 # ---- the verbs -----------------------------------------------------------------------------------
@@ -220,7 +210,8 @@ def _results(request: _Request) -> dict[str, Any]:
   found = request.add_lines(plan.trials(request.setting))
   if not found:
     raise ValueError(f'{request.lines_path} has no search: start with the verb run')
-  return collect(found, request.setting.scale, table)
+  results = collect(found, request.setting.scale, table)
+  return results | {'about': results['about'].replace('CIFAR-10', request.title)}
 
 
 def _write(request: _Request, texts: Mapping[str, str]) -> None:

@@ -5,7 +5,7 @@ import json
 import pathlib
 import sys
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from stretchnas_jax.cli import app
@@ -83,7 +83,7 @@ def _request(experiment: Experiment, name: str, args: types.SimpleNamespace) -> 
   """Returns the request of a command line; raises ValueError for a wrong word."""
   setting = _setting(args)
   out = pathlib.Path(args.out) if args.out else setting.folder / 'results'
-  keys = _chosen_keys(experiment, args.only)
+  keys = chosen_keys(experiment.runs, args.only or '*')
   return _Request(experiment, name, setting, keys, args.launcher, args.slurm, out)
 
 
@@ -104,16 +104,24 @@ def _setting(args: types.SimpleNamespace) -> Setting:
   )
 
 
-def _chosen_keys(experiment: Experiment, only: str | None) -> list[str]:
-  """Returns the keys of the runs that `--only` names; raises ValueError for an unknown one."""
-  known = list(experiment.runs)
+def chosen_keys(known: Iterable[str], only: str) -> tuple[str, ...]:
+  """Returns the keys that the patterns of `--only` name, in their order.
+
+  Args:
+    known: all keys.
+    only: patterns such as `darts*`, with commas between them.
+
+  Raises:
+    ValueError: a pattern names none of them.
+  """
+  known = list(known)
   found: dict[str, None] = {}
-  for pattern in (only or '*').split(','):
+  for pattern in only.split(','):
     keys = fnmatch.filter(known, pattern.strip())
     if not keys:
       raise ValueError(f'--only has {pattern!r}; the runs are {", ".join(known)}')
     found |= dict.fromkeys(keys)
-  return list(found)
+  return tuple(found)
 
 
 # ---- the verbs -----------------------------------------------------------------------------------
