@@ -95,7 +95,7 @@ setup(
     # jobs on a Slurm cluster; charts
     'experiments': ['submitit>=1.5', 'matplotlib>=3.9'],
     'nasbench': NASBENCH,
-    'docs': ['furo>=2024.8', 'myst-nb>=1.1', 'sphinx>=7.4'],
+    'docs': ['furo>=2024.8', 'latex2mathml>=3.77', 'myst-nb>=1.1', 'sphinx>=7.4'],
     'tf': ['tensorflow-cpu'],
     'onnx': ONNX,
     # to compile for chips that are not here; JAX asks for the libtpu that fits it

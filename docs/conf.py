@@ -4,6 +4,9 @@ import pathlib
 import re
 import sys
 
+from docutils import nodes
+from latex2mathml import converter
+
 import stretchnas_jax
 
 _HERE = pathlib.Path(__file__).parent
@@ -18,12 +21,14 @@ extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphinx.ex
 exclude_patterns = ['_build', 'reference/generated/refusals.md']
 html_theme = 'furo'
 html_title = f'StretchNAS {version}'
+html_math_renderer = 'mathml'
 
 myst_enable_extensions = ['dollarmath']
 myst_heading_anchors = 3
 nb_execution_mode = 'force'
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
+nb_merge_streams = True
 autodoc_typehints = 'signature'
 autodoc_member_order = 'bysource'
 napoleon_google_docstring = True
@@ -35,6 +40,18 @@ def _write_pages(app) -> None:
   pages.write(_HERE / 'reference' / 'generated')
 
 
+def _inline_formula(translator, node) -> None:
+  """Writes a formula as MathML, which browsers show without a script from elsewhere."""
+  translator.body.append(converter.convert(node.astext()))
+  raise nodes.SkipNode
+
+
+def _formula_of_its_own(translator, node) -> None:
+  text = converter.convert(node.astext(), display='block')
+  translator.body.append(f'<div class="math" style="padding: 0.5em 0">{text}</div>')
+  raise nodes.SkipNode
+
+
 def _mark_code(app, what, name, obj, options, lines) -> None:
   """Turns the backticks of docstrings into those of reStructuredText."""
   text = re.sub(r'(?<!`)`([^`]+)`(?!`)', r'``\1``', '\n'.join(lines))
@@ -43,5 +60,9 @@ def _mark_code(app, what, name, obj, options, lines) -> None:
 
 def setup(app) -> None:
   """Writes the pages that come from the code, before Sphinx reads any."""
+  app.add_html_math_renderer(
+    html_math_renderer, inline_renderers=(_inline_formula, None),
+    block_renderers=(_formula_of_its_own, None),
+  )  # fmt: skip
   app.connect('builder-inited', _write_pages)
   app.connect('autodoc-process-docstring', _mark_code, priority=400)
