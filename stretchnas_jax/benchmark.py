@@ -111,7 +111,7 @@ def _prepare_here(args: types.SimpleNamespace, target: targets.Target) -> Callab
 
 
 def _asked(args: types.SimpleNamespace) -> dict[str, Any]:
-  """Returns the fields that say what was asked for."""
+  """Returns the request: the config, its overrides and the cell."""
   return {'config': args.config_file, 'overrides': args.overrides, 'genotype': args.genotype}
 
 

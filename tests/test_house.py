@@ -7,13 +7,12 @@ import subprocess
 import sys
 
 import pytest
-from helpers import load_config
+from helpers import ROOT, load_config
 
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import zoo
 from stretchnas_jax.runs import build, train_plan
 
-ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / 'stretchnas_jax'
 # A folder imports only from the folders of earlier levels, and from itself.
 LEVELS = [

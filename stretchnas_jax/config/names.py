@@ -22,7 +22,7 @@ def similar(name: str, names: Collection[str]) -> list[str]:
   Capitals, hyphens and underscores do not count. A name that begins with the given one is similar.
 
   Args:
-    name: what was given; a long text is similar to nothing.
+    name: the given one; a long text is similar to nothing.
     names: the known names.
   """
   if len(name) > 100:
@@ -39,7 +39,7 @@ def did_you_mean(name: str, names: Collection[str], prefix: str = '') -> str:
   """Returns `did you mean X?`, or an empty text where no name is similar.
 
   Args:
-    name: what was given.
+    name: the given one.
     names: the known names.
     prefix: put before each shown name.
   """

@@ -190,12 +190,12 @@ def _loop(
 
   Args:
     body: of `scanned_step`.
-    start: what it carries at first.
+    start: the values that it carries at first.
     schedule: the passes.
     parts: of the step.
 
   Returns:
-    What it carries at last, the loss and the accuracy of the pass that moves the weights.
+    The values that it carries at last; loss and accuracy of the pass that moves the weights.
   """
   moves, count = jnp.asarray(parts.knobs[_MOVES_ARCH]) > 0, len(schedule.part)
   schedule = schedule._replace(moves_arch=schedule.moves_arch & moves)

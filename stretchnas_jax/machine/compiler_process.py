@@ -64,7 +64,7 @@ def environment(target: Target) -> dict[str, str]:
 
 
 def run(program: str, words: Sequence[str], target: Target) -> str:
-  """Runs a program of this package; shows what it says, and returns what it prints.
+  """Runs a program of this package; shows its remarks, and returns its output.
 
   Args:
     program: the name of its module.
@@ -102,7 +102,7 @@ def _tell(lines: IO[str], last: collections.deque[str]) -> None:
   """Shows the lines of the program as they come, and keeps all of them.
 
   Args:
-    lines: what it writes on stderr.
+    lines: of its stderr.
     last: gets them.
   """
   for line in lines:

@@ -1,4 +1,4 @@
-"""Counts what a compiled program does at each run: kernels, copies, and bytes that it moves."""
+"""Counts the work of a compiled program: kernels, copies, and bytes that it moves."""
 
 from collections import Counter
 from typing import NamedTuple

@@ -8,7 +8,7 @@ _MIB = 2**20
 
 
 class Work(NamedTuple):
-  """What one step does on one chip.
+  """The work of one step on one chip.
 
   Attributes:
     kernels: how many start, copies included.
@@ -117,7 +117,7 @@ def largest_batch(chip: Chip, memory: Memory, batch_size: int, chips: int) -> in
 
 
 def in_mib(chip: Chip, memory: Memory) -> dict[str, float]:
-  """Returns all kinds of memory in MiB, by name, and what the chip has.
+  """Returns all kinds of memory in MiB, by name, those of the chip too.
 
   Args:
     chip: that runs it.

@@ -125,7 +125,7 @@ def parse(name: str) -> Target:
       (`v5e:2x2`). One chip without it.
 
   Raises:
-    ValueError: one sentence that says what is allowed.
+    ValueError: one sentence that names the allowed values.
   """
   kind, _, rest = name.strip().lower().partition(':')
   chip = CHIPS.get(kind)
@@ -147,7 +147,7 @@ def parse(name: str) -> Target:
 
 
 def check_installed(target: Target) -> None:
-  """Raises ValueError where the compiler of a target is not installed; the sentence says what is.
+  """Raises ValueError where the compiler of a target is not installed; it names the extra.
 
   Args:
     target: of a benchmark.

@@ -185,7 +185,7 @@ def text(explained: Sequence[Explained], notes: Sequence[str]) -> str:
 
   Args:
     explained: the facts, by cell type.
-    notes: sentences on what is missing.
+    notes: sentences on missing parts.
   """
   lines = []
   for one in explained:
@@ -213,7 +213,7 @@ def to_dict(explained: Sequence[Explained], notes: Sequence[str]) -> dict[str, A
 
   Args:
     explained: the facts, by cell type.
-    notes: sentences on what is missing.
+    notes: sentences on missing parts.
   """
   cells = {
     one.cell: {

@@ -46,7 +46,7 @@ class Loop:
     on_epoch: OnEpoch | None = None,
     also: dict | None = None,
   ) -> None:
-    """Binds what it works with.
+    """Binds its parts.
 
     Args:
       folder: of the run.

@@ -40,7 +40,7 @@ class Run:
     programs: Programs,
     on_epoch: OnEpoch | None = None,
   ) -> None:
-    """Binds what it works with.
+    """Binds its parts.
 
     Args:
       task: the kind of run.

@@ -67,7 +67,7 @@ def plan_of(plan: Plan, number: int, facts: Mapping[str, Any]) -> Plan:
   Args:
     plan: of the search.
     number: of the phase.
-    facts: what was decided when it began.
+    facts: the decisions at its beginning.
   """
   phase, feeds = plan.phases[number], plan.phase_feeds[number]
   objects = objects_of(
@@ -108,7 +108,7 @@ def recipe(plan: Plan, number: int, facts: Mapping[str, Any]) -> str:
   Args:
     plan: of the search.
     number: of the phase.
-    facts: what was decided when it began.
+    facts: the decisions at its beginning.
   """
   phase, feeds = plan.phases[number], plan.phase_feeds[number]
   flat = fields_lib.flatten(json_files.plain(phase.config.to_dict()))
@@ -136,7 +136,7 @@ def stage(
     plan: of the search.
     programs: of the first phase; they hold those of all others.
     number: of the phase.
-    facts: what was decided when it began.
+    facts: the decisions at its beginning.
   """
   known, key = programs.others, recipe(plan, number, facts)
   if key not in known:

@@ -56,7 +56,7 @@ class Answer(NamedTuple):
     path: the folder of the search.
     rows: the decodings.
     shape: of the network whose sizes are in the rows; None where it is not known.
-    notes: sentences on what is missing.
+    notes: sentences on missing parts.
   """
 
   path: pathlib.Path
