@@ -13,6 +13,7 @@ from stretchnas_jax.cells import graph, space
 from stretchnas_jax.networks import sizes, supernet
 from stretchnas_jax.networks.cell_inputs import CellInputs
 from stretchnas_jax.networks.cell_plan import CellPlan
+from stretchnas_jax.networks.forms import draws as draws_lib
 from stretchnas_jax.networks.forms import partial_channels
 from stretchnas_jax.networks.search_cell import FORMS, SearchCell
 
@@ -115,7 +116,7 @@ def test_everything_together_equals_the_reference():
 
   options = reference.Options(2, allowed, 0.3, edge_factors, skip_factors)
   with jax.enable_x64(True):
-    draws = supernet.Draws(KEY, jnp.arange(3), jnp.asarray(RATE))
+    draws = draws_lib.Draws(KEY, jnp.arange(3), jnp.asarray(RATE))
     more = {'auxiliary_skip': 0.3, 'edge_drop': jnp.asarray(drops), 'draws': draws}
   agree(plan, options, **more)
 
