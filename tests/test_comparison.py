@@ -2,7 +2,10 @@
 
 import json
 import math
+import pathlib
+import subprocess
 import sys
+import time
 from xml.etree import ElementTree
 
 import jax
@@ -100,6 +103,25 @@ def test_both_sides_do_the_same_work(name, monkeypatch):
 def test_a_process_that_fails_gives_its_reason():
   with pytest.raises(RuntimeError, match='(?s)no_such_module .*No module named'):
     processes.run('no_such_module', ['x'])
+
+
+def test_a_limit_of_time_ends_the_processes_of_a_process_too(tmp_path, monkeypatch):
+  text = """import pathlib, subprocess, sys, time
+child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])
+pathlib.Path(sys.argv[1]).write_text(str(child.pid))
+time.sleep(60)
+"""
+  (tmp_path / 'starts_another.py').write_text(text)
+  monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+  with pytest.raises(subprocess.TimeoutExpired):
+    processes.run('starts_another', [str(tmp_path / 'number')], timeout=3)
+  stat = pathlib.Path('/proc', (tmp_path / 'number').read_text(), 'stat')
+  # Its new parent may not have waited for it yet: then it is a zombie, Z.
+  for _ in range(50):
+    if not stat.exists() or stat.read_text().split(')')[1].split()[0] == 'Z':
+      return
+    time.sleep(0.1)
+  raise AssertionError('the process of the process still runs')
 
 
 def test_facts_are_plain():

@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -46,14 +47,19 @@ def run(
   """
   command = [sys.executable, '-m', module, *words]
   started = time.time()
-  done = subprocess.run(
-    command, cwd=ROOT, capture_output=True, text=True, timeout=timeout,
-    env={**os.environ, **(environment or {})},
-  )  # fmt: skip
-  if done.returncode:
-    said = '\n'.join(done.stderr.splitlines()[-15:])
-    raise RuntimeError(f'{" ".join(command[1:])} ended with {done.returncode}:\n{said}')
-  return {**json.loads(done.stdout.splitlines()[-1]), 'started_at': started}
+  with subprocess.Popen(
+    command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    env={**os.environ, **(environment or {})}, start_new_session=True,
+  ) as process:  # fmt: skip
+    try:
+      printed, said = process.communicate(timeout=timeout)
+    except BaseException:
+      os.killpg(process.pid, signal.SIGKILL)  # the processes that it has started too
+      raise
+  if process.returncode:
+    last = '\n'.join(said.splitlines()[-15:])
+    raise RuntimeError(f'{" ".join(command[1:])} ended with {process.returncode}:\n{last}')
+  return {**json.loads(printed.splitlines()[-1]), 'started_at': started}
 
 
 def benchmark(
