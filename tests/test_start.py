@@ -101,14 +101,15 @@ GOOD = {'good-cache', 'good-atime'}
 
 
 def test_programs_that_a_dead_process_has_left_are_cleared(settings, folder, caplog):
-  """JAX would keep no program any more."""
+  """JAX before 0.11.2 would keep no program any more."""
   (folder / 'orphan-cache').write_bytes(b'half')
   (folder / 'no_time-cache').write_bytes(b'whole')
   (folder / 'no_time-atime').touch()
   (folder / 'empty-cache').touch()
   (folder / 'empty-atime').write_bytes(bytes(8))
-  with pytest.raises(FileNotFoundError):
-    lru_cache.LRUCache(str(folder), max_size=10**6).put('next', b'program')
+  if jax.__version_info__ < (0, 11, 2):
+    with pytest.raises(FileNotFoundError):
+      lru_cache.LRUCache(str(folder), max_size=10**6).put('next', b'program')
   start.set_up()
   assert names(folder) - {'no_time-atime', 'empty-atime'} == GOOD and not caplog.text
   assert jax.config.jax_compilation_cache_dir == str(folder)
