@@ -15,7 +15,7 @@ from report_runs import write_search, write_seeds, write_training
 import stretchnas_jax
 from stretchnas_jax import report as command
 from stretchnas_jax.runs import outputs, report, report_confusion
-from stretchnas_jax.views import line_chart, page
+from stretchnas_jax.views import heat_map, line_chart, page
 
 HOSTILE = ('<script>alert(1)</script>', '"><img src=http://x.invalid/a>', 'a\x1b[31m\x00b',
            '\u202egnp.exe', 'שלום', "'&quot;</title>", '{{7*7}}')  # fmt: skip
@@ -171,6 +171,20 @@ def test_charts_leave_out_what_is_not_a_number():
   text = line_chart.svg('x', {'a': [(1, float('nan')), (2, 3.0)], 'b': [(1, 3.0), (2, 3.0)]})
   assert 'nan' not in text and '<circle' in text
   assert page.items([]) == '' and page.facts([('a', None)]) == ''
+
+
+def test_different_names_stay_different_when_they_are_cut():
+  assert heat_map.short(['cat', 'elephant', 'a\x1b'], 5) == ['cat', 'eleph', r'a\x1b']
+  assert heat_map.short(['my_conv_1', 'my_conv_3', 'none'], 4) == ['nv_1', 'nv_3', 'none']
+  assert heat_map.short(['aaaa1zzzz', 'aaaa2zzzz'], 4) == ['1', '2']
+
+
+@pytest.mark.parametrize(
+  'highest, marks', [(2.5e-6, '>1e-6<'), (2.0, '>0.5<'), (3e7, '>1e7<'), (400.0, '>100<')]
+)
+def test_numbers_beside_an_axis_are_short(highest, marks):
+  text = line_chart.svg('x', {'a': [(1, 0.0), (2, highest)]})
+  assert marks in text and not re.search(r'text-anchor="end">[^<]{7,}<', text)
 
 
 # ---- in a browser --------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def heat_maps(history: History) -> list[str]:
       f'alpha-{cell}',
       f'Operation weights of the {cell} cell: edges by operations',
       rows,
-      [_short(name)[:6] for name in facts.primitives],
+      heat_map.short([genotype.SHORT_NAMES.get(op, op) for op in facts.primitives], 6),
       (weights[-1] / top).tolist(),
       kept,
     )

@@ -93,8 +93,8 @@ def _matrix(found: dict[str, Any]) -> Section:
     for one, row in zip(names, counts)
   ]
   drawing = heat_map.svg(
-    'confusion', 'Confused classes: true ones by predicted ones', [name[:9] for name in names],
-    [name[:5] for name in names], shades, kept, 40, labels,
+    'confusion', 'Confused classes: true ones by predicted ones', heat_map.short(names, 9),
+    heat_map.short(names, 5), shades, kept, 40, labels,
   )  # fmt: skip
   caption = (
     'Rows: true classes. Columns: predictions. A stronger colour is a larger part of its row.'

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from stretchnas_jax.machine import output
 from stretchnas_jax.views.tables import escaped
 
 _ROW, _TOP = 17, 22
@@ -53,3 +54,16 @@ def svg(
         f'height="{_ROW - 2}" fill-opacity="{shade:.3f}">{label}</rect>'
       )
   return ''.join([*parts, '</svg>'])
+
+
+def short(names: Sequence[str], letters: int) -> list[str]:
+  """Returns names in few letters, so that different names stay different.
+
+  Args:
+    names: of rows or columns; control characters become plain ones.
+    letters: the most of a name. Of names that begin alike the ends are kept, else their numbers.
+  """
+  plain = [output.printable(name, 10_000) for name in names]
+  found = [name[:letters] for name in plain]
+  found = [plain[i][-letters:] if found.count(one) > 1 else one for i, one in enumerate(found)]
+  return [str(i + 1) if found.count(one) > 1 else one for i, one in enumerate(found)]

@@ -9,6 +9,7 @@ from stretchnas_jax.views.tables import escaped
 _WIDTH, _HEIGHT = 440, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 34, 34
 _TICKS = 5
+_MOST_DIGITS = 4  # of a number beside an axis, before or after its point
 _GLYPH = 7.2  # pixels of a letter in the legend, roughly
 
 Number = float | int
@@ -104,8 +105,7 @@ def _axes(frame: Frame, percent: bool) -> list[str]:
   for k in range(round((frame.y[1] - frame.y[0]) / step) + 1):
     y = frame.y[0] + k * step
     _, down = frame.at(frame.x[0], y)
-    digits = max(0, -math.floor(math.log10(step * (100 if percent else 1)) + 1e-9))
-    text = f'{100 * y:.{digits}f}%' if percent else f'{y:.{digits}f}'
+    text = _mark(y, step, percent)
     parts.append(f'<line class="rule" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{down:.1f}" '
                  f'y2="{down:.1f}"/><text x="{_LEFT - 6}" y="{down + 4:.1f}" '
                  f'text-anchor="end">{escaped(text)}</text>')  # fmt: skip
@@ -117,6 +117,16 @@ def _axes(frame: Frame, percent: bool) -> list[str]:
     parts.append(f'<text x="{right:.1f}" y="{_HEIGHT - _BOTTOM + 18}" '
                  f'text-anchor="middle">{x}</text>')  # fmt: skip
   return parts
+
+
+def _mark(y: float, step: float, percent: bool) -> str:
+  """Returns a number beside an axis; a long one as a power of ten."""
+  digits = max(0, -math.floor(math.log10(step * (100 if percent else 1)) + 1e-9))
+  if percent:
+    return f'{100 * y:.{digits}f}%'
+  if digits <= _MOST_DIGITS and abs(y) < 10**_MOST_DIGITS:
+    return f'{y:.{digits}f}'
+  return f'{step * round(y / step):.3g}'.replace('e-0', 'e-').replace('e+0', 'e')
 
 
 def _curve(frame: Frame, i: int, points: Points) -> str:
