@@ -9,7 +9,7 @@ import pytest
 from image_streams import NAMES, PLAIN, closed_feeds, color, load, make_tree, numbers_of
 from PIL import Image
 
-from stretchnas_jax.data.batches import feeds, order, streaming
+from stretchnas_jax.data.batches import feeds, order, stream_supply
 from stretchnas_jax.data.datasets import encoded, splits
 
 
@@ -55,7 +55,7 @@ def test_alpha_and_beta_learn_from_the_validation_images(tree):
   (tree / 'test').rename(tree / 'val')
   data, count = load(tree).with_validation_in_training()
   parts = splits.search_parts(data.train_labels, split='three_way', num_validation=count)
-  supply = streaming.StreamSupply(data, 2, PLAIN, seed=0)
+  supply = stream_supply.StreamSupply(data, 2, PLAIN, seed=0)
   with contextlib.closing(feeds.search_feeds(supply, parts)) as opened:
     assert opened.sizes == {'train': 21, 'val_alpha': 3, 'val_beta': 2}
     chunk = opened.train.chunk(0, 0, 2, 2)
@@ -81,7 +81,7 @@ def test_load_names_the_mistake(arguments, words):
 def test_feeds_of_a_search_on_a_fraction(tree):
   data = load(tree)
   parts = splits.search_parts(data.train.labels, split='three_way', fraction=6 / 7)
-  supply = streaming.StreamSupply(data, 3, PLAIN, seed=0)
+  supply = stream_supply.StreamSupply(data, 3, PLAIN, seed=0)
   with contextlib.closing(feeds.search_feeds(supply, parts)) as opened:
     assert opened.image_shape == (6, 6, 3) and opened.test is None
     assert opened.sizes == {'train': 6, 'val_alpha': 6, 'val_beta': 6}
@@ -98,7 +98,7 @@ def test_feeds_of_a_search_on_a_fraction(tree):
 
 def test_feeds_of_a_training_with_a_holdout(tree):
   data = load(tree)
-  supply = streaming.StreamSupply(data, 3, PLAIN, seed=0)
+  supply = stream_supply.StreamSupply(data, 3, PLAIN, seed=0)
   with contextlib.closing(feeds.train_feeds(supply, fraction=1.0, holdout=2 / 7)) as opened:
     assert opened.sizes == {'train': 15, 'val': 6, 'test': 5}
     found = numbers_of(opened.train.chunk(0, 0, 5, 5)['train'].images)

@@ -3,12 +3,8 @@
 import json
 import logging
 import pathlib
-from collections.abc import Iterator
-from typing import NamedTuple
 
-import jax
 import numpy as np
-from jaxtyping import Float32, PyTree
 from scipy import stats
 
 from experiments.nas_bench_201 import lines
@@ -16,52 +12,7 @@ from experiments.nas_bench_201.plan import Trial
 from experiments.nas_bench_201.scales import Scale
 from stretchnas_jax.cells import nas_bench_201
 from stretchnas_jax.cells.nas_bench_201 import NUM_CELLS, Table
-from stretchnas_jax.data.batches import feeds
-from stretchnas_jax.data.batches.examples import Examples
 from stretchnas_jax.runs import supernet_accuracy
-
-
-class _Mixed(NamedTuple):
-  """Some images of a feed in a random order; every batch has all classes.
-
-  A cell is normalised by the moments of its batch. The images of a folder come class by class, and
-  moments of one class would distort its accuracy.
-
-  Attributes:
-    feed: gives batches.
-    count: how many images.
-  """
-
-  feed: feeds.EvaluationFeed
-  count: int
-
-  @property
-  def data(self) -> PyTree:
-    """Returns the data of the feed."""
-    return self.feed.data
-
-  def examples(self, data: PyTree, batch: PyTree) -> Examples:
-    """Returns the examples of one batch; see `EvaluationFeed.examples`."""
-    return self.feed.examples(data, batch)
-
-  def close(self) -> None:
-    """Closes the feed."""
-    self.feed.close()
-
-  def chunks(self, length: int) -> Iterator[tuple[PyTree, Float32[np.ndarray, 'T B']]]:
-    """Yields one chunk with all batches; see `EvaluationFeed.chunks`."""
-    parts, valid = zip(*self.feed.chunks(length))
-    batch = valid[0].shape[1]
-    real = np.flatnonzero(np.concatenate(valid).reshape(-1))
-    order = np.random.default_rng(0).permutation(real)[: self.count]
-    steps = max(1, len(order) // batch)
-    places = np.resize(order, (steps, batch))
-    counts = (np.arange(places.size) < len(order)).astype(np.float32).reshape(places.shape)
-
-    def chosen(*arrays: np.ndarray) -> np.ndarray:
-      return np.concatenate([x.reshape(-1, *x.shape[2:]) for x in arrays])[places]
-
-    yield jax.tree.map(chosen, *parts), counts
 
 
 def rank(trial: Trial, scale: Scale, table: Table) -> float | None:
@@ -107,7 +58,7 @@ def drawn_codes(count: int, table: Table) -> list[int]:
 def _measured(run: pathlib.Path, codes: list[int], images: int) -> list[float]:
   """Returns the accuracies of cells with the newest weights of a search."""
   with supernet_accuracy.opened(run) as net:
-    net = net._replace(feed=_Mixed(net.feed, images))
+    net = net._replace(feed=net.feed.mixed(images))
     found = []
     for i, code in enumerate(codes, 1):
       mixture = net.mixture_of(nas_bench_201.from_code(code))

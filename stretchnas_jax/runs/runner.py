@@ -89,10 +89,11 @@ class Run:
     Args:
       part: 'val' or 'test'.
       state: of the run, on the devices.
-      program: the name of the evaluation; None for that of the part.
+      program: another evaluation, which gets the images shuffled; None for that of the part.
     """
     feeds, settings, data = self.now.feeds, self.plan.settings, self._walk.data
-    feed, name = getattr(feeds, part), program or part
+    feed = getattr(feeds, part) if program is None else getattr(feeds, part).mixed()
+    name = program or part
     evaluate = self._walk.stage.programs.evaluate[name]
     if part not in data:
       data[part] = settings.devices.place(feed.data, feeds.train.data, data['train'])

@@ -40,7 +40,7 @@ class Supernet(NamedTuple):
 
   Attributes:
     saved: the checkpoint.
-    feed: the validation images.
+    feed: the validation images, in a fixed shuffled order.
     program: the compiled evaluation.
     data: of the feed, on the device.
   """
@@ -108,9 +108,10 @@ def opened(run: pathlib.Path | str, trust: bool = False) -> Iterator[Supernet]:
     if known is not None:
       identity.check(path, known, identity.facts_of(feeds.fingerprint), compare_times=False)
     devices = parallel.Devices('single')
-    program = steps.compile_evaluation(saved.objects.search.evaluate, feeds.val, devices)
+    feed = feeds.val.mixed()  # each batch is normalised by its own moments
+    program = steps.compile_evaluation(saved.objects.search.evaluate, feed, devices)
     saved = saved._replace(state=parallel.fetch(saved.state))
-    yield Supernet(saved, feeds.val, program, devices.replicate(feeds.val.data))
+    yield Supernet(saved, feed, program, devices.replicate(feed.data))
 
 
 def measured(answer: Answer, trust: bool = False) -> Answer:

@@ -107,6 +107,16 @@ class EvaluationFeed(Protocol):
     """
     ...
 
+  def mixed(self, count: int | None = None) -> 'EvaluationFeed':
+    """Returns a feed of the same images in a fixed shuffled order; see `order.mixed_places`.
+
+    It shares the threads of this feed. So only this feed is closed.
+
+    Args:
+      count: how many images count, drawn at random; None for all.
+    """
+    ...
+
   def close(self) -> None:
     """Stops the work on later batches; the feed is not used afterwards."""
     ...
@@ -147,9 +157,9 @@ class Feeds(NamedTuple):
 class Supply(Protocol):
   """Makes the feeds of one data set, for one batch size and one seed.
 
-  `in_memory.ArraySupply` and `streaming.StreamSupply` are the two kinds. The attributes are as for
-  `Feeds`; `notes` are sentences for a person about what was passed over. A part of a data set is
-  called 'train', 'val' or 'test'.
+  `in_memory.ArraySupply` and `stream_supply.StreamSupply` are the two kinds. The attributes are as
+  for `Feeds`; `notes` are sentences for a person about what was passed over. A part of a data set
+  is called 'train', 'val' or 'test'.
   """
 
   name: str

@@ -1,11 +1,12 @@
 """Feeds of images that all devices hold in memory."""
 
+import copy
 import functools
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int, Int32, PRNGKeyArray, Shaped, UInt8
+from jaxtyping import Bool, Float32, Int, Int32, PRNGKeyArray, Shaped, UInt8
 
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.data.batches import augment, order
@@ -134,10 +135,27 @@ class ArrayEvaluation:
     self.data = data
     self._image_shape = image_shape
     self.count = len(indices)
-    own = order.own_rows(batch_size, process)
-    places, valid = order.evaluation_places(len(indices), batch_size)
-    self._rows = indices[places].astype(np.int32)[:, own]
-    self._valid = valid.astype(np.float32)[:, own]
+    self._indices = indices
+    self._batch_size = batch_size
+    self._own = order.own_rows(batch_size, process)
+    self._divide(*order.evaluation_places(len(indices), batch_size))
+
+  def _divide(self, places: Int32[np.ndarray, 'T B'], valid: Bool[np.ndarray, 'T B']) -> None:
+    """Takes the places of the images of each batch, and the rows that count."""
+    self._rows = self._indices[places].astype(np.int32)[:, self._own]
+    self._valid = valid.astype(np.float32)[:, self._own]
+
+  def mixed(self, count: int | None = None) -> 'ArrayEvaluation':
+    """Returns a feed in a fixed shuffled order; see `feeds.EvaluationFeed.mixed`.
+
+    Args:
+      count: how many images count; None for all.
+    """
+    feed = copy.copy(self)
+    places, valid = order.mixed_places(self.count, self._batch_size, count)
+    feed.count = int(valid.sum())
+    feed._divide(places, valid)
+    return feed
 
   def chunks(
     self, length: int

@@ -8,7 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stretchnas_jax.config import ConfigDict
-from stretchnas_jax.data.batches import color_jitter, feeds, in_memory, stream_batches, streaming
+from stretchnas_jax.data.batches import (
+  color_jitter,
+  feeds,
+  in_memory,
+  stream_batches,
+  stream_supply,
+)
 from stretchnas_jax.data.datasets import (
   arrays,
   encoded,
@@ -211,7 +217,7 @@ def _supply(config: ConfigDict, batch_size: int, dataset: Dataset | EncodedDatas
     options = stream_options(data)
     if dataset.grey:
       options = options.grey()
-    return streaming.StreamSupply(dataset, batch_size, options, seed=config.seed)
+    return stream_supply.StreamSupply(dataset, batch_size, options, seed=config.seed)
   return in_memory.ArraySupply(
     dataset,
     batch_size,

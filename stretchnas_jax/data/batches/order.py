@@ -116,6 +116,29 @@ def evaluation_places(
   return np.where(valid, places, 0).astype(np.int32), valid
 
 
+def mixed_places(
+  num_examples: int, batch_size: int, count: int | None = None
+) -> tuple[Int32[np.ndarray, 'T B'], Bool[np.ndarray, 'T B']]:
+  """Divides examples into full batches of one size, in a fixed shuffled order.
+
+  A network that is normalised by the moments of its batch needs such batches: each one has all
+  classes, and no row of it is blank.
+
+  Args:
+    num_examples: N.
+    batch_size: B.
+    count: how many of the examples count, drawn at random; None for all.
+
+  Returns:
+    Numbers from 0 to N - 1 in batches, and True for each row that counts. Rows at the end repeat
+    the first numbers of the order, and do not count.
+  """
+  real = min(num_examples, num_examples if count is None else count)
+  places, valid = evaluation_places(real, batch_size)
+  order = splits.permutation(num_examples, 0, 'evaluation')[:real]
+  return np.resize(order, places.shape).astype(np.int32), valid
+
+
 def own_rows(batch_size: int, process: tuple[int, int]) -> slice:
   """Returns the rows of the global batch that a process has.
 

@@ -6,12 +6,13 @@ of workers, devices or processes, and on no interruption. So a run resumes from 
 The host crops and flips the images. The device changes their colours and normalises them.
 """
 
+import copy
 import functools
 from collections.abc import Iterator, Mapping
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32, Float64, Int, Int32, PRNGKeyArray, UInt8
+from jaxtyping import Float32, Float64, Int, PRNGKeyArray, UInt8
 
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.data.batches import augment, color_jitter, crops, order
@@ -19,7 +20,7 @@ from stretchnas_jax.data.batches.examples import Examples
 from stretchnas_jax.data.batches.stream_batches import BatchDecoder, Options, Pixels
 from stretchnas_jax.data.datasets import decoding
 from stretchnas_jax.data.datasets import images as images_lib
-from stretchnas_jax.data.datasets.encoded import EncodedDataset, EncodedImages
+from stretchnas_jax.data.datasets.encoded import EncodedImages
 
 
 class StreamFeed:
@@ -191,8 +192,21 @@ class StreamEvaluation:
     self.count = len(indices)
     self._options = options
     self._indices = indices
+    self._batch_size = batch_size
     self._decoder = BatchDecoder(encoded, batch_size, options)
     self._places, self._valid = order.evaluation_places(self.count, batch_size)
+    self._filled = self._valid
+
+  def mixed(self, count: int | None = None) -> 'StreamEvaluation':
+    """Returns a feed in a fixed shuffled order; see `feeds.EvaluationFeed.mixed`.
+
+    Args:
+      count: how many images count; None for all.
+    """
+    feed = copy.copy(self)
+    feed._places, feed._valid = order.mixed_places(self.count, self._batch_size, count)
+    feed._filled, feed.count = np.ones_like(feed._valid), int(feed._valid.sum())
+    return feed
 
   @property
   def bad_images(self) -> int:
@@ -214,7 +228,9 @@ class StreamEvaluation:
           if step not in begun:
             begun[step] = self._start(step)
         works = [begun.pop(step) for step in range(start, min(start + size, num_batches))]
-        yield self._decoder.collect(works, size)
+        pixels, readable = self._decoder.collect(works, size)
+        readable[: len(works)] *= self._valid[start : start + size, self._decoder.rows]
+        yield pixels, readable
       if self.bad_images == self.count:
         raise images_lib.BadImage(f'none of the {self.count} images of the evaluation is readable')
     finally:
@@ -224,7 +240,7 @@ class StreamEvaluation:
   def _start(self, step: int) -> decoding.Work:
     """Starts to decode a batch; only its first rows may hold images."""
     own = self._decoder.rows
-    places = self._places[step][own][self._valid[step][own]]
+    places = self._places[step][own][self._filled[step][own]]
     return self._decoder.start(self._indices[places], self._read)
 
   def _read(self, place: int, file: images_lib.File, name: str) -> UInt8[np.ndarray, 'H W 3']:
@@ -246,55 +262,3 @@ class StreamEvaluation:
   def close(self) -> None:
     """Stops the threads that decode."""
     self._decoder.close()
-
-
-class StreamSupply:
-  """A `feeds.Supply` of a data set whose images stay on disk."""
-
-  def __init__(
-    self, dataset: EncodedDataset, batch_size: int, options: Options, *, seed: int
-  ) -> None:
-    """Takes the data set and reads no image yet.
-
-    Args:
-      dataset: its files and labels.
-      batch_size: of the global batch.
-      options: how the images are treated.
-      seed: of the order and of the crops.
-    """
-    self.name = dataset.name
-    self.image_shape = options.image_shape
-    self.class_names = dataset.class_names
-    self.mean, self.std = np.array(options.mean, np.float32), np.array(options.std, np.float32)
-    self.train_labels = dataset.train_labels
-    self.notes = dataset.notes
-    self._dataset = dataset
-    self._batch_size = batch_size
-    self._options = options
-    self._seed = seed
-
-  def labels(self, part: str) -> Int32[np.ndarray, 'K'] | None:
-    """Returns the labels of a part; see `feeds.Supply.labels`."""
-    images = self._dataset.part(part)
-    return None if images is None else images.labels
-
-  def training(self, fields: Mapping[str, Int[np.ndarray, '_']]) -> StreamFeed:
-    """Returns a feed of the training images; see `feeds.Supply.training`."""
-    images = self._dataset.train
-    return StreamFeed(images, fields, self._batch_size, self._options, seed=self._seed)
-
-  def evaluation(
-    self, part: str, indices: Int[np.ndarray, '_'] | None = None
-  ) -> StreamEvaluation | None:
-    """Returns a feed of images of a part; see `feeds.Supply.evaluation`.
-
-    Args:
-      part: name of the part.
-      indices: the images that are used; None for all.
-    """
-    images = self._dataset.part(part)
-    if images is None:
-      return None
-    if indices is None:
-      indices = np.arange(len(images.labels))
-    return StreamEvaluation(images, indices, self._batch_size, self._options)
