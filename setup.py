@@ -100,7 +100,7 @@ setup(
     'onnx': ONNX,
     # to compile for chips that are not here; JAX asks for the libtpu that fits it
     'targets': ['jax[tpu]', 'jax-cuda13-plugin', 'nvidia-cuda-nvcc>=13', 'nvidia-cuda-runtime>=13'],
-    'torch': ['torch>=2.4'],  # to check exports for it
+    'torch': ['torch>=2.6'],  # to check exports for it, and to read its checkpoints
   },
   entry_points={'console_scripts': ['stretchnas = stretchnas_jax.cli.app:main']},
 )

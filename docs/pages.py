@@ -13,7 +13,7 @@ from stretchnas_jax.views import cells
 
 _COMMANDS = (
   'search', 'train', 'describe', 'draw', 'report', 'runs', 'compare', 'what_if', 'explain',
-  'export', 'benchmark', 'check_data',
+  'export', 'import_darts', 'benchmark', 'check_data',
 )  # fmt: skip
 
 # One example for each combination that `runs.combinations` refuses.

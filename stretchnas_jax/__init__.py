@@ -34,6 +34,7 @@ __version__ = '0.2.0'
 # What loads more than the research code above needs is loaded when it is first asked for.
 _PROGRAMS = {
   'export_trained': 'runs.export',
+  'load_darts': 'runs.import_darts',
   'load_history': 'runs.history',
   'load_trained': 'runs.trained',
   'predict': 'runs.predictions',
@@ -80,6 +81,7 @@ __all__ = [
   'export_trained',
   'genotype',
   'graph',
+  'load_darts',
   'load_history',
   'load_trained',
   'make_search',

@@ -274,18 +274,10 @@ def summary(genotype: AnyGenotype) -> str:
 
 
 SHORT_NAMES = {
-  'max_pool_3x3': 'max',
-  'avg_pool_3x3': 'avg',
-  'skip_connect': 'skip',
-  'sep_conv_3x3': 'sep3',
-  'sep_conv_5x5': 'sep5',
-  'sep_conv_7x7': 'sep7',
-  'dil_conv_3x3': 'dil3',
-  'dil_conv_5x5': 'dil5',
-  'conv_7x1_1x7': 'conv7',
-  'nor_conv_1x1': 'nor1',
-  'nor_conv_3x3': 'nor3',
-}
+  'max_pool_3x3': 'max', 'avg_pool_3x3': 'avg', 'skip_connect': 'skip', 'sep_conv_3x3': 'sep3',
+  'sep_conv_5x5': 'sep5', 'sep_conv_7x7': 'sep7', 'dil_conv_3x3': 'dil3', 'dil_conv_5x5': 'dil5',
+  'conv_7x1_1x7': 'conv7', 'nor_conv_1x1': 'nor1', 'nor_conv_3x3': 'nor3',
+}  # fmt: skip
 
 # ---- checks --------------------------------------------------------------------------------------
 

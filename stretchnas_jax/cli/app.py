@@ -28,6 +28,7 @@ COMMANDS = {
   'search': 'searches a cell',
   'train': 'trains a found or a published cell, and measures it',
   'export': 'writes a trained network as a file that runs without this package',
+  'import-darts': "reads a network that DARTS' PyTorch code has trained",
   'benchmark': 'times a search or a training on this machine',
   'describe': 'shows the cost and the content of a cell',
   'draw': 'draws a cell as SVG or PNG',
