@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import reference
+import scipy.special
 
 CELLS = ('normal', 'reduce')
 
@@ -57,6 +58,28 @@ def binary(alpha, key, t):
   p = softmax(alpha)
   drawn = np.asarray(jax.random.categorical(key, jnp.asarray(alpha, jnp.float32)))
   return np.eye(p.shape[-1])[drawn], lambda g: through_softmax(p, g)
+
+
+def dirichlet(alpha, key, t):
+  """DrNAS' draws: gammas divided by their sum; each gamma follows its own quantile.
+
+  Only the chance is JAX's. For a gamma x with the distribution F(x; c) and the density f, dx/dc is
+  -(dF/dc) / f. A logit of -inf stands for an operation that is gone.
+  """
+  there, logits = np.isfinite(alpha), np.where(np.isfinite(alpha), alpha, 0.0)
+  c = np.where(logits > 0, logits + 1, np.exp(np.minimum(logits, 0)))
+  x = np.exp(np.float64(jax.random.loggamma(key, jnp.asarray(c, jnp.float32), dtype=jnp.float32)))
+  total = np.where(there, x, 0.0).sum(-1, keepdims=True)
+  w = np.where(there, x, 0.0) / total
+  cdf, h = scipy.special.gammainc, 1e-4
+  density = np.exp((c - 1) * np.log(x) - x - scipy.special.gammaln(c))
+  to_c = -(cdf(c + h, x) - cdf(c - h, x)) / (2 * h) / density
+
+  def pull(g):
+    to_x = (g - (w * g).sum(-1, keepdims=True)) / total
+    return np.where(there, to_x * to_c * np.where(logits > 0, 1.0, c), 0.0)
+
+  return w, pull
 
 
 # ---- penalties: from alpha to the gradients -----------------------------------------------------
@@ -110,6 +133,7 @@ class Method(NamedTuple):
   alpha_decay: float = 1e-3
   alpha_clip: float = np.inf
   auxiliary: Any = None
+  partial: int = 1
 
 
 def clipped(tree, most):
@@ -118,9 +142,13 @@ def clipped(tree, most):
 
 
 class PlainSearch:
-  """A search without topology variables, step by step."""
+  """A search without topology variables, step by step.
 
-  def __init__(self, net, method, params, alpha, epochs, steps_per_epoch):
+  `masks` has the operations that compete, by cell type; None for those of the network.
+  """
+
+  def __init__(self, net, method, params, alpha, epochs, steps_per_epoch, masks=None):
+    self.masks = masks or net.space.allowed or dict.fromkeys(CELLS, True)
     to64 = functools.partial(jax.tree.map, lambda x: np.array(x, np.float64))
     self.net, self.method, self.params, self.alpha = net, method, to64(params), to64(alpha)
     self.epochs, self.steps_per_epoch, self.step, self.moves = epochs, steps_per_epoch, 0, 0
@@ -129,10 +157,8 @@ class PlainSearch:
 
     def loss(params, weights, images, labels, auxiliary):
       scores = dict.fromkeys(CELLS, np.ones(len(net.space.graph.edges)))
-      options = {}
-      if method.auxiliary is not None:
-        options['options'] = reference.PLAIN._replace(auxiliary=auxiliary)
-      logits = reference.supernet(net, params, images, weights, scores, **options)
+      options = reference.Options(method.partial, net.space.allowed, auxiliary)
+      logits = reference.supernet(net, params, images, weights, scores, options)
       return -jax.nn.log_softmax(logits)[jnp.arange(len(labels)), labels].mean()
 
     self.gradients = jax.jit(jax.value_and_grad(loss, (0, 1)))
@@ -142,7 +168,8 @@ class PlainSearch:
     keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, self.step), draw))
     epoch = self.step // self.steps_per_epoch
     t = self.method.temperature(epoch, self.epochs)
-    found = {c: self.method.relax(self.alpha[c], k, t) for c, k in zip(CELLS, keys)}
+    logits = {c: np.where(self.masks[c], self.alpha[c], -np.inf) for c in CELLS}
+    found = {c: self.method.relax(logits[c], k, t) for c, k in zip(CELLS, keys)}
     auxiliary = self.method.auxiliary and self.method.auxiliary(epoch, self.epochs)
     weights = {c: w for c, (w, _) in found.items()}
     value, (to_params, to_weights) = self.gradients(

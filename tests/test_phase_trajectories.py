@@ -5,59 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import plain_search
 import reference
-from helpers import ROOT, load_config, random_batch, with_fields
+from helpers import ROOT, load_config, with_fields
 from plain_search import CELLS, Method, PlainSearch
+from plain_walks import PER_EPOCH, SHAPE, assert_alpha, objects_of, plain_loop, walk
 
 from stretchnas_jax.cells import graph, space
 from stretchnas_jax.networks import operation_costs
-from stretchnas_jax.runs import phases, search_phases
-from stretchnas_jax.runs.parts import Parts
-
-# Without convolutions on edges, whose ReLUs would multiply what rounding does in 32 bits.
-SPACE = space.SearchSpace(graph.CellGraph(2), ('none', 'max_pool_3x3', 'skip_connect'))
-SHAPE, PER_EPOCH = (8, 8, 1), 2
-
-
-def objects_of(config, number=0, facts=None, of=SPACE):
-  """Returns the objects of a phase of a config, for three classes."""
-  phase = phases.read(config)[number]
-  return search_phases.objects_of(
-    phase, Parts(space=of), facts or {}, num_classes=3, image_shape=SHAPE,
-    steps_per_epoch=PER_EPOCH,
-  )  # fmt: skip
-
-
-def walk(found, state, plain, key, steps, first=0):
-  """Makes steps of a search and of its plain loop; returns the last state."""
-  step = jax.jit(found.search.step)
-  for number in range(first, first + steps):
-    batch = random_batch(jax.random.fold_in(key, 100 + number), shared=True)
-    state, metrics = step(state, batch, key)
-    with jax.enable_x64(True):
-      plain.step = number
-      expected = plain.run(batch, key)
-    np.testing.assert_allclose(metrics['train_loss'], expected, rtol=2e-4)
-  return state
-
-
-def assert_alpha(state, plain, start):
-  """Asserts that alpha has moved as in the plain loop."""
-  for cell in CELLS:
-    moved = np.asarray(state.arch.alpha[cell]) - np.asarray(start[cell])
-    by_hand = plain.alpha[cell] - np.float64(start[cell])
-    np.testing.assert_allclose(moved, by_hand, atol=2e-2 * abs(moved).max())
-    assert abs(moved).max() > 1e-4
-
-
-def plain_loop(found, method, state, epochs):
-  """Returns the plain loop that begins at a state."""
-  with jax.enable_x64(True):
-    return PlainSearch(found.net, method, state.params, state.arch.alpha, epochs, PER_EPOCH)
-
-
-def masked_gates(masks, alpha, key, t, cell):
-  w = np.where(masks[cell], 1 / (1 + np.exp(-alpha)), 0.0)
-  return w, lambda g: g * w * (1 - w)
 
 
 def test_gradual_pruning_steps_as_its_equations(key):
@@ -78,18 +31,8 @@ def test_gradual_pruning_steps_as_its_equations(key):
     gates = {c: np.where(masks[c], 1 / (1 + np.exp(-alpha[c])), 0.0) for c in CELLS}
     return {c: 0.3 * tables[c] / even * gates[c] * (1 - gates[c]) for c in CELLS}
 
-  class Masked(PlainSearch):
-    """Gates of both cell types have masks of their own."""
-
-    def passed(self, *args):
-      order = iter(CELLS)
-      relax = lambda alpha, key, t: masked_gates(masks, alpha, key, t, next(order))
-      self.method = self.method._replace(relax=relax)
-      return super().passed(*args)
-
-  method = Method(order='together', penalty=pull, alpha_rate=6e-3)
-  with jax.enable_x64(True):
-    plain = Masked(found.net, method, state.params, state.arch.alpha, 4, PER_EPOCH)
+  method = Method(plain_search.gates, 'together', penalty=pull, alpha_rate=6e-3)
+  plain = plain_loop(found, method, state, 4, masks)
   start = jax.device_get(state.arch.alpha)
   state = walk(found, state, plain, key, 5)
   assert_alpha(state, plain, start)
@@ -121,24 +64,16 @@ def test_p_darts_steps_as_its_equations_through_two_phases(key):
   state = fresh._replace(step=state.step, control=control)
   start = jax.device_get(state.arch.alpha)
 
-  class Masked(PlainSearch):
-    """Only the operations that stay compete."""
-
-    def passed(self, *args):
-      order = iter(CELLS)
-      relax = lambda alpha, key, t: plain_search.plain(
-        np.where(masks[next(order)], alpha, -np.inf), key, t
-      )
-      self.method = self.method._replace(relax=relax)
-      return super().passed(*args)
+  class Later(PlainSearch):
+    """The curve of the learning rate begins again."""
 
     def move_weights(self, gradients):
-      self.step -= 4  # the curve of the learning rate begins again
+      self.step -= 4
       super().move_weights(gradients)
       self.step += 4
 
   with jax.enable_x64(True):
-    plain = Masked(found.net, method, state.params, state.arch.alpha, 2, PER_EPOCH)
+    plain = Later(found.net, method, state.params, state.arch.alpha, 2, PER_EPOCH)
   state = walk(found, state, plain, key, 4, first=4)
   assert_alpha(state, plain, start)
 
