@@ -7,8 +7,9 @@ other method runs on this space with `--config.space.name=s4`.
 Published test error: no figure of the paper could be checked.
 
 Deviations from the authors' code, RobustDARTS: those of our DARTS, see docs/differences.md. A cell
-that keeps noise is decoded and drawn, but its network cannot be trained here. The paper has second
-order, and the weight decay 3e-4 here is the first of those it compares.
+that keeps noise is decoded and drawn by its search. Every other command refuses it in one sentence,
+since no network with noise is trained here. The paper has second order, and the weight decay 3e-4
+here is the first of those it compares.
 
     python -m stretchnas_jax.search --config=s4:second --workdir=runs/s4
 """

@@ -148,10 +148,17 @@ def nas_bench_201(with_none: bool = True) -> SearchSpace:
 def meant(name: str, known: Sequence[str]) -> str:
   """Returns words about an unknown operation: the one that was probably meant, or known ones.
 
+  The operation `noise` of S4 is known to searches alone; the words say what to do instead.
+
   Args:
     name: the unknown operation.
     known: the names of the known ones.
   """
+  if name == 'noise':
+    return (
+      'only a search has it, and a cell with noise cannot be trained: take one without it, such as '
+      'that of another epoch (FOLDER@EPOCH)'
+    )
   close = difflib.get_close_matches(name[:40], known, n=1)
   if close:
     return f'did you mean {close[0]}?'

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.genotype import Genotype
 from stretchnas_jax.cells.graph import CellGraph
-from stretchnas_jax.cells.space import CELL_TYPES
+from stretchnas_jax.cells.space import CELL_TYPES, CellEdge
 from stretchnas_jax.cells.topology import TopologyTable
 from stretchnas_jax.networks import costs, operations, own_operations
 from stretchnas_jax.networks.fixed_cell import FixedCell
@@ -104,6 +104,15 @@ def operation_costs(
     for cell in CELL_TYPES
   }
   return OperationCosts(float(getattr(costs.trace_costs(fixed, image_shape), kind)), tables)
+
+
+def without_noise(cell: Genotype) -> Genotype:
+  """Returns a cell of the same cost whose network can be built: noise costs nothing, as a pool."""
+
+  def of(edges: tuple[CellEdge, ...]) -> list[CellEdge]:
+    return [(_POOL if name == 'noise' else name, src, dst) for name, src, dst in edges]
+
+  return Genotype(of(cell.normal), cell.normal_concat, of(cell.reduce), cell.reduce_concat)
 
 
 def edge_probabilities(

@@ -110,7 +110,7 @@ def decoded_costs(
     cell: the derived cell.
   """
   found = sizes.measure(
-    cell,
+    operation_costs.without_noise(cell),
     _channels(config),
     _layers(config),
     net.num_classes,
