@@ -5,7 +5,9 @@ import json
 from helpers import ROOT, load_config, with_fields, without_clock
 
 import stretchnas_jax
+from experiments.reliability import methods
 from stretchnas_jax.cells import genotype, graph, space
+from stretchnas_jax.config import files
 
 OWN = {
   'space': space.SearchSpace(graph.CellGraph(1), ('none', 'max_pool_3x3', 'skip_connect'))
@@ -31,3 +33,20 @@ def test_snas_resumes_bit_for_bit(tmp_path):
   assert found.normal and found.reduce
   parts = json.loads((whole / 'run.json').read_text())['data']['parts']
   assert set(parts) == {'train'} and 0 <= lines[-1]['val_accuracy'] <= 1
+
+
+def test_every_search_config_is_killed_in_the_record_of_reliability():
+  others = ('digits', 'folder', 'milenas_sc_imagenet', 'nas_bench_201', 'own_method', 'own_parts')
+  searches = {name for name in files.named() if not name.startswith('train_')} - {*others}
+  assert {case.partition(':')[0] for case in methods.CASES} == searches
+
+
+def test_a_search_in_phases_is_killed_inside_each_and_at_each_border():
+  config = methods.config_of('p_darts_cifar10:sc')
+  assert [phase['model.num_layers'] for phase in config.search.phases] == [1, 2, 1]
+  found = methods.spans_of(config)
+  places = ['beginning', 'inside', 'border', 'inside', 'border', 'inside']
+  assert [span.place for span in found] == places
+  assert [span.phase for span in found] == [1, 1, 1, 2, 2, 3]
+  border = found[2].newest.start
+  assert found[1].newest.stop == border == found[3].newest.start - 1
