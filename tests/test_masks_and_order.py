@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import POOL_SPACE, pool_search, random_batch, random_state
+from helpers import POOL_SPACE, SKIP_SPACE, pool_search, random_batch, random_state
 
 from stretchnas_jax.cells import graph, relaxation, relaxations, space, topology
 from stretchnas_jax.learning import bilevel, optimizers
@@ -104,7 +104,9 @@ def test_scalars_of_the_control_join_the_knobs(key):
     seen.update(knobs)
     return knobs['multiplier'] * op_weights['normal'][:, 0].sum()
 
-  search = pool_search(penalties=(penalty,), knobs=lambda step: {'multiplier': 0.0})
+  search = pool_search(
+    penalties=(penalty,), knobs=lambda step: {'multiplier': 0.0}, of=SKIP_SPACE
+  )
   state = random_state(search)
   plain, _ = jax.jit(search.step)(state, random_batch(key), key)
   decided = state._replace(control={'multiplier': jnp.float32(3)})
@@ -121,7 +123,7 @@ def test_scalars_of_the_control_join_the_knobs(key):
   [(bilevel.mixed(), False), (bilevel.one_level(), True), (bilevel.second_order(), False)],
 )
 def test_alpha_and_beta_rest_where_the_knob_says_so(key, rule, unroll):
-  options = {'arch_tx': optimizers.arch_tx(0.1), 'unroll': unroll}
+  options = {'arch_tx': optimizers.arch_tx(0.1), 'unroll': unroll, 'of': SKIP_SPACE}
   warming = pool_search(rule, knobs=lambda step: {'moves_arch': step >= 1}, **options)
   plain = pool_search(rule, **options)
   first, batch = random_state(plain), random_batch(key)
@@ -154,6 +156,7 @@ def test_a_resting_architecture_costs_no_pass(key, unroll, first):
     relaxation=softmax._replace(weights=weights),
     knobs=lambda step: {'moves_arch': step % 2},
     unroll=unroll,
+    of=SKIP_SPACE,
   )
   step, state, counts = jax.jit(search.step), random_state(search), []
   for _ in range(2):
@@ -171,6 +174,7 @@ def test_devices_rest_and_move_together(key):
     relaxation=relaxations.gdas(),
     knobs=lambda step: {'moves_arch': step % 2},
     unroll=True,
+    of=SKIP_SPACE,
   )
   first, found = random_state(search), []
   for chosen, devices in (('single', jax.devices()[:1]), ('pmap', jax.devices())):
@@ -190,7 +194,7 @@ def test_devices_rest_and_move_together(key):
 def test_weights_move_first_and_alpha_follows_at_the_new_weights(key, unroll):
   """A step equals a step of the weights alone, then one of the architecture alone."""
   batch = random_batch(key)
-  make = lambda rule, **options: pool_search(rule, unroll=unroll, **options)
+  make = lambda rule, **options: pool_search(rule, unroll=unroll, of=SKIP_SPACE, **options)
   rule = bilevel.first_order()._replace(weights_first=True)
   search = make(rule)
   state = random_state(search)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from small_networks import first_variables
 
 from stretchnas_jax.cells import space
 from stretchnas_jax.cells.nas_bench_201 import EDGES, Cell
@@ -95,19 +96,26 @@ def test_a_search_cell_is_the_plain_cell_with_its_gradients(form, partial):
   scores = jax.random.uniform(keys[1], (6,), minval=0.5)
   x, layout = jax.random.normal(keys[3], (4, 6, 6, 8)), FORMS[form]
   net = NasBenchSearchCell(SPACE, 8, Style(layout=layout), partial)
-  variables = net.init(keys[2], layout.enter(x), weights, scores)
+  variables = first_variables(net, layout.enter(x), weights, scores)
 
   def cell(params, x, weights, scores):
     given = {'params': params, 'batch_stats': variables['batch_stats']}
     y, _ = net.apply(given, layout.enter(x), weights, scores, True, mutable=['batch_stats'])
     return layout.leave(y)
 
+  def pass_and_gradients(cell, *args):
+    y, pull = jax.vjp(cell, *args)
+    return y, pull(jnp.arange(x.size).reshape(x.shape) / x.size)
+
   plain = lambda *args: plain_cell(*args, partial)
   args = variables['params'], x, weights, scores
-  np.testing.assert_allclose(cell(*args), plain(*args), atol=1e-5)
-  loss = lambda f: lambda *args: (f(*args) * jnp.arange(x.size).reshape(x.shape) / x.size).sum()
-  found, wanted = (jax.jit(jax.grad(loss(f), (0, 1, 2, 3)))(*args) for f in (cell, plain))
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), found, wanted)
+  found, wanted = (
+    jax.jit(pass_and_gradients, static_argnums=0)(f, *args) for f in (cell, plain)
+  )
+  np.testing.assert_allclose(found[0], wanted[0], atol=1e-5)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), found[1], wanted[1]
+  )
 
 
 @pytest.mark.parametrize('form', ['merged', 'planes'])
@@ -116,10 +124,11 @@ def test_auxiliary_skips_and_dropped_edges_are_other_weights(form):
   x = layout.enter(jax.random.normal(jax.random.key(3), (4, 4, 4, 2)))
   weights, scores = jnp.arange(30.0).reshape(6, 5) / 30, jnp.arange(1.0, 7.0)
   net = NasBenchSearchCell(SPACE, 2, Style(layout=layout))
-  variables = net.init(jax.random.key(2), x, weights, scores)
+  variables = first_variables(net, x, weights, scores)
 
-  def cell(weights, scores, **extras):
-    more = CellExtras(**extras)
+  @jax.jit
+  def cell(weights, scores, auxiliary_skip=jnp.float32(0), edge_drop=jnp.ones((6, 4)), draws=None):
+    more = CellExtras(auxiliary_skip, edge_drop, draws)
     return net.apply(variables, x, weights, scores, True, more, mutable=['batch_stats'])[0]
 
   more_skip = weights.at[:, NAMES.index('skip_connect')].add(0.3)
@@ -138,13 +147,18 @@ def test_auxiliary_skips_and_dropped_edges_are_other_weights(form):
 @pytest.mark.parametrize('form', ['merged', 'planes'])
 def test_a_supernet_is_the_plain_macro_network_around_its_cells(form):
   net = NasBenchSupernet(SPACE, 4, 1, 3, form=form)
-  variables = net.init(jax.random.key(2), images())
+  variables = first_variables(net, images())
   weights, scores = jnp.arange(30.0).reshape(6, 5) / 60, jnp.arange(6.0) / 4
   given = {'normal': weights}, {'normal': scores}
-  found, _ = net.apply(variables, images(), *given, True, mutable=['batch_stats'])
-  params = variables['params']
-  apply_cell = lambda place, _, x: plain_cell(params[f'cell_{place}'], x, weights, scores)
-  np.testing.assert_allclose(found, plain_macro(params, images(), apply_cell), atol=1e-5)
+
+  @jax.jit
+  def both(variables, x):
+    params = variables['params']
+    apply_cell = lambda place, _, x: plain_cell(params[f'cell_{place}'], x, weights, scores)
+    found, _ = net.apply(variables, x, *given, True, mutable=['batch_stats'])
+    return found, plain_macro(params, x, apply_cell)
+
+  np.testing.assert_allclose(*both(variables, images()), atol=1e-5)
 
 
 def plain_macro(params, x, apply_cell):
@@ -178,15 +192,14 @@ def plain_macro(params, x, apply_cell):
 def test_a_supernet_that_has_decided_is_the_network_of_its_cell(operations):
   supernet, net = NasBenchSupernet(SPACE, 4, 1, 3), NasBenchNetwork(Cell(operations), 4, 1, 3)
   x = images()
-  variables = supernet.init(jax.random.key(0), x)
-  own = net.init(jax.random.key(1), x)
+  variables, own = first_variables(supernet, x), first_variables(net, x, seed=1)
   params = {name: of for name, of in variables['params'].items() if name in own['params']}
-  for place in range(3):
+  for place, channels in enumerate((4, 8, 16)):
     from_supernet = variables['params'][f'cell_{place}']
     params[f'cell_{place}'] = {
       f'edge_{src}_{dst}': {
         'conv': {'kernel': from_supernet[name][edge]},
-        'norm': own['params'][f'cell_{place}'][f'edge_{src}_{dst}']['norm'],
+        'norm': {'scale': np.ones(channels), 'bias': np.zeros(channels)},
       }
       for edge, ((src, dst), name) in enumerate(zip(EDGES, operations))
       if name.startswith('nor_conv')
@@ -194,35 +207,49 @@ def test_a_supernet_that_has_decided_is_the_network_of_its_cell(operations):
   weights = {
     'normal': jnp.array([[name == chosen for name in NAMES] for chosen in operations], float)
   }
-  found = supernet.apply(variables, x, weights, None, True, mutable=['batch_stats'])[0]
-  wanted = net.apply({**own, 'params': params}, x, True, mutable=['batch_stats'])[0]
-  np.testing.assert_allclose(found, wanted, atol=2e-6)
+
+  @jax.jit
+  def both(variables, own):
+    found = supernet.apply(variables, x, weights, None, True, mutable=['batch_stats'])[0]
+    return found, net.apply(own, x, True, mutable=['batch_stats'])[0]
+
+  np.testing.assert_allclose(*both(variables, {**own, 'params': params}), atol=2e-6)
 
 
 def test_both_forms_of_a_network_agree_in_training_and_evaluation():
   nets = [NasBenchNetwork(Cell(CELLS[0]), 4, 1, 3, form=form) for form in ('plain', 'planes')]
-  variables = nets[0].init(jax.random.key(0), images())
-  found = [net.apply(variables, images(), True, mutable=['batch_stats']) for net in nets]
+  variables = first_variables(nets[0], images())
+
+  @jax.jit
+  def train(variables, x):
+    return [net.apply(variables, x, True, mutable=['batch_stats']) for net in nets]
+
+  found = train(variables, images())
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), *found)
   updated = {**variables, **found[0][1]}
-  np.testing.assert_allclose(*[net.apply(updated, images(1)) for net in nets], atol=2e-6)
+  evaluate = jax.jit(lambda variables, x: [net.apply(variables, x) for net in nets])
+  np.testing.assert_allclose(*evaluate(updated, images(1)), atol=2e-6)
 
 
 def test_the_running_averages_of_a_supernet_are_the_moments_of_each_edge():
   net = NasBenchSupernet(SPACE, 4, 1, 3, batch_norm='plain')
-  variables = net.init(jax.random.key(0), images())
-  _, updated = net.apply(variables, images(), train=True, mutable=['batch_stats'])
-  seen = {}
 
-  def remember(place, channels, x):
-    of = variables['params'][f'cell_{place}']
-    seen[place] = lax.conv_general_dilated(
-      jnp.maximum(x, 0), of['nor_conv_3x3'][1], (1, 1), [(1, 1)] * 2,
-      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-    )  # fmt: skip
-    return plain_cell(of, x, jnp.full((6, 5), 0.2), jnp.ones(6))
+  @jax.jit
+  def moments(variables, x):
+    seen, params = {}, variables['params']
 
-  plain_macro(variables['params'], images(), remember)
+    def remember(place, channels, x):
+      of = params[f'cell_{place}']
+      seen[place] = lax.conv_general_dilated(
+        jnp.maximum(x, 0), of['nor_conv_3x3'][1], (1, 1), [(1, 1)] * 2,
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      )  # fmt: skip
+      return plain_cell(of, x, jnp.full((6, 5), 0.2), jnp.ones(6))
+
+    plain_macro(params, x, remember)
+    return net.apply(variables, x, train=True, mutable=['batch_stats'])[1], seen
+
+  updated, seen = moments(first_variables(net, images()), images())
   for place, y in seen.items():
     found = updated['batch_stats'][f'cell_{place}']['norms']['nor_conv_3x3']
     np.testing.assert_allclose(found['mean'][1], 0.1 * y.mean((0, 1, 2)), atol=1e-6)
@@ -231,7 +258,7 @@ def test_the_running_averages_of_a_supernet_are_the_moments_of_each_edge():
 
 def test_a_cell_without_a_path_gives_constant_logits():
   net = NasBenchNetwork(Cell(('nor_conv_3x3', 'skip_connect', *['none'] * 4)), 4, 1, 3)
-  logits = net.apply(net.init(jax.random.key(0), images()), images())
+  logits = jax.jit(net.apply)(first_variables(net, images()), images())
   np.testing.assert_array_equal(logits, np.broadcast_to(logits[0], logits.shape))
 
 
