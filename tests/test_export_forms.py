@@ -1,5 +1,6 @@
 """Trained networks in forms that need no JAX."""
 
+import functools
 import importlib.util
 import json
 import struct
@@ -25,6 +26,7 @@ IRREGULAR = genotype.Genotype(
 EVIL = ['</script>"""\n', '\x1b[31m', '\u202e', "'\\", 'd']
 
 
+@functools.cache
 def made(cell, stem='cifar', channels=4, layers=3, shape=(9, 11, 3), seed=0):
   """A network with random weights and averages, as an export reads it from a run."""
   net = network.FixedNetwork(cell, channels, layers, len(EVIL), stem, form='plain')

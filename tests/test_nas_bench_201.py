@@ -11,7 +11,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from stretchnas_jax.cells import genotype, nas_bench_201, nas_bench_table
+from stretchnas_jax.cells import genotype, nas_bench_201, nas_bench_cells, nas_bench_table
 from stretchnas_jax.cells.nas_bench_201 import Cell
 from stretchnas_jax.views import cells as svg
 
@@ -61,6 +61,7 @@ def test_a_cell_has_a_path_if_some_way_to_the_output_has_no_none(cells):
     kept = {edge for edge, op in zip(nas_bench_201.EDGES, cell.operations) if op != 'none'}
     assert cell.has_path == any(kept.issuperset(way) for way in ways)
   assert sum(not cell.has_path for cell in cells) == 341
+  np.testing.assert_array_equal(nas_bench_cells.have_paths(), [cell.has_path for cell in cells])
 
 
 @pytest.mark.parametrize(

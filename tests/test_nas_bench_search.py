@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import tiny_search, tiny_training
+from helpers import random_state, tiny_search, tiny_training
 
 import stretchnas_jax as snas
 from stretchnas_jax.cells import genotype, nas_bench_201, relaxation, space, topology
@@ -85,7 +85,7 @@ def test_a_search_in_this_space_ends_with_a_cell_of_the_benchmark(kind):
   search = bilevel.make_search(
     net, table, bilevel.mixed(), weights_tx=optax.sgd(0.1), arch_tx=adam, image_shape=(8, 8, 3)
   )
-  state = search.init(jax.random.key(0))
+  state = random_state(search)
   assert set(state.arch.alpha) == {'normal'} and state.arch.alpha['normal'].shape == (
     6,
     own.num_operations,
@@ -110,7 +110,7 @@ def test_a_search_in_this_space_ends_with_a_cell_of_the_benchmark(kind):
   for edge, name in found.items():
     e = EDGES.index(edge)
     assert kept[e] and names[int(strength[e, columns].argmax())] == name
-  sums = search.evaluate(state, part(3), jnp.ones(4))
+  sums = jax.jit(search.evaluate)(state, part(3), jnp.ones(4))
   assert float(sums['count']) == 4
 
 

@@ -11,6 +11,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
+from jaxtyping import Bool, Int
+
 from stretchnas_jax.cells import space as space_lib
 from stretchnas_jax.cells.graph import Edge
 from stretchnas_jax.cells.space import CellEdge
@@ -99,6 +102,20 @@ def from_code(code: int) -> Cell:
     code, digit = divmod(code, len(OPERATIONS))
     operations.append(OPERATIONS[digit])
   return Cell(tuple(reversed(operations)))
+
+
+def codes_of(digits: Int[np.ndarray, 'n 6']) -> Int[np.ndarray, ' n']:
+  """Returns the codes of cells whose operations are given by their places in `OPERATIONS`."""
+  return digits @ len(OPERATIONS) ** np.arange(len(EDGES))[::-1]
+
+
+def have_paths() -> Bool[np.ndarray, '15625']:
+  """Returns `Cell.has_path` of all cells, in the order of their codes."""
+  digits = np.indices([len(OPERATIONS)] * len(EDGES)).reshape(len(EDGES), -1)
+  reached = [np.ones(NUM_CELLS, bool)] + [np.zeros(NUM_CELLS, bool) for _ in range(3)]
+  for (src, dst), digit in zip(EDGES, digits):
+    reached[dst] |= reached[src] & (digit != OPERATIONS.index('none'))
+  return reached[3]
 
 
 def all_cells() -> Iterator[Cell]:

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from stretchnas_jax.cells import nas_bench_cells
-from stretchnas_jax.cells.nas_bench_cells import EDGES, NUM_CELLS, Cell
+from stretchnas_jax.cells.nas_bench_cells import EDGES, NUM_CELLS
 
 _PACKAGE, _MODULE = 'analog-nasbench', 'analognasbench'
 _DATA = 'data.anb'
@@ -82,15 +82,17 @@ def of_package() -> Table:
     raise ValueError(f'{path} has more than {_MOST_BYTES:,} bytes; the known file has 5.6 million')
   try:
     with path.open('rb') as file:
-      found = {_code(key): float(_state(value)) for key, value in _Reader(file).load().items()}
+      read = _Reader(file).load()
+    codes = _codes(np.array(list(read)))
+    found = np.array([float(_state(record)) for record in read.values()])
   except Exception as error:  # a damaged pickle can raise anything
     raise ValueError(
       f'{path} is not the table of {_PACKAGE} as version 0.1.3 has it: {error}'
     ) from error
-  accuracies = _by_code(found)
+  accuracies = np.full(NUM_CELLS, np.nan)
+  accuracies[codes] = found
   # The order of its keys is written down nowhere. This proves it: cells without a path guess.
-  guesses = [not nas_bench_cells.from_code(code).has_path for code in range(NUM_CELLS)]
-  if not np.array_equal(accuracies <= _CHANCE, guesses):
+  if not np.array_equal(accuracies <= _CHANCE, ~nas_bench_cells.have_paths()):
     raise ValueError(f'{path} numbers edges or operations in another way than version 0.1.3')
   source = (
     f"{_PACKAGE}: CIFAR-10, a retraining by arXiv 2506.18495, not NAS-Bench-201's own numbers"
@@ -127,10 +129,11 @@ def _state(record: Any) -> Any:
   return vars(record)['baseline_accuracy']
 
 
-def _code(key: tuple[int, ...]) -> int:
-  """Returns the code of a cell from its key in the package."""
-  operations = {edge: _OPERATIONS[digit] for edge, digit in zip(_BY_SOURCE, key, strict=True)}
-  return Cell(tuple(operations[edge] for edge in EDGES)).code
+def _codes(keys: Int[np.ndarray, 'n 6']) -> Int[np.ndarray, ' n']:
+  """Returns the codes of cells from their keys in the package."""
+  ours = np.array([nas_bench_cells.OPERATIONS.index(name) for name in _OPERATIONS])
+  columns = [_BY_SOURCE.index(edge) for edge in EDGES]
+  return nas_bench_cells.codes_of(ours[keys[:, columns]])
 
 
 def _by_code(found: Mapping[int, float]) -> Float[np.ndarray, ' n']:
