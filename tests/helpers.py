@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import small_networks
 from hypothesis import strategies as st
 from jax.extend.core import Jaxpr
 from ml_collections import ConfigDict
@@ -196,6 +197,18 @@ def random_state(search: bilevel.Search) -> bilevel.SearchState:
 
   return jax.tree.map(jnp.zeros_like, state)._replace(
     params=jax.tree.map(draw, state.params), arch=jax.tree.map(draw, state.arch)
+  )
+
+
+def first_state(search: bilevel.Search, seed: int = 0) -> bilevel.SearchState:
+  """Returns a state as at the start of a search, drawn by NumPy: `search.init` compiles long."""
+  state, rng = jax.eval_shape(search.init, jax.random.key(0)), np.random.default_rng(seed)
+  zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state)
+  small = lambda leaf: jnp.asarray(1e-3 * rng.normal(size=leaf.shape), leaf.dtype)
+  return zeros._replace(
+    params=jax.tree.map(jnp.asarray, small_networks.drawn(state.params, seed)),
+    arch=jax.tree.map(small, state.arch),
+    batch_stats=jax.tree.map(jnp.asarray, small_networks.drawn(state.batch_stats)),
   )
 
 

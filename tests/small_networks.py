@@ -24,7 +24,12 @@ def images(*shape: int, seed: int = 0) -> np.ndarray:
 
 def first_variables(net: nn.Module, *args: Any, seed: int = 0, dtype: Any = np.float32) -> Any:
   """Variables of a network as at its start, drawn by NumPy, so that no initialiser compiles."""
-  rng, shapes = np.random.default_rng(seed), initializers.trace_shapes(net, *args)
+  return drawn(initializers.trace_shapes(net, *args), seed, dtype)
+
+
+def drawn(shapes: Any, seed: int = 0, dtype: Any = np.float32) -> Any:
+  """Returns variables of these shapes as at the start of a network, drawn by NumPy."""
+  rng = np.random.default_rng(seed)
 
   def draw(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
     name = path[-1].key

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import optax
 import plain_search
-from helpers import ROOT, load_config, with_fields
+from helpers import ROOT, first_state, load_config, with_fields
 from plain_search import CELLS, Method
 from plain_walks import PER_EPOCH, assert_alpha, objects_of, plain_loop, walk
 
@@ -64,7 +64,7 @@ def test_the_steps_of_both_phases_are_those_of_the_equations(key):
   """Weights, momentum, logits and the learning rate go on; new channels copy old ones."""
   config = config_of_two_phases()
   found = objects_of(config, of=SPACE)
-  state = found.search.init(key)._replace(control=found.control)
+  state = first_state(found.search)._replace(control=found.control)
   first, before = jax.device_get((state.arch.alpha, state.params))
   plain = plain_loop(found, DRAWN._replace(partial=6), state, 4)
   state = walk(found, state, plain, key, 4)
@@ -74,7 +74,7 @@ def test_the_steps_of_both_phases_are_those_of_the_equations(key):
   facts = {'allowed': {c: masks[c].astype(int).tolist() for c in CELLS}}
   after = objects_of(config, 1, facts, SPACE)
   passage = widening.pass_on(found.net, after.net, key)
-  fresh = after.search.init(key)._replace(control=after.control)
+  fresh = first_state(after.search)._replace(control=after.control)
   state = phase_border.crossed(state, fresh, (), 2 * PER_EPOCH, passage)
   later = plain_loop(after, DRAWN._replace(partial=4), state, 4)
   adopt_optimizers(later, state)

@@ -104,9 +104,7 @@ def test_scalars_of_the_control_join_the_knobs(key):
     seen.update(knobs)
     return knobs['multiplier'] * op_weights['normal'][:, 0].sum()
 
-  search = pool_search(
-    penalties=(penalty,), knobs=lambda step: {'multiplier': 0.0}, of=SKIP_SPACE
-  )
+  search = pool_search(penalties=(penalty,), knobs=lambda step: {'multiplier': 0.0}, of=SKIP_SPACE)
   state = random_state(search)
   plain, _ = jax.jit(search.step)(state, random_batch(key), key)
   decided = state._replace(control={'multiplier': jnp.float32(3)})

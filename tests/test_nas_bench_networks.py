@@ -109,9 +109,7 @@ def test_a_search_cell_is_the_plain_cell_with_its_gradients(form, partial):
 
   plain = lambda *args: plain_cell(*args, partial)
   args = variables['params'], x, weights, scores
-  found, wanted = (
-    jax.jit(pass_and_gradients, static_argnums=0)(f, *args) for f in (cell, plain)
-  )
+  found, wanted = (jax.jit(pass_and_gradients, static_argnums=0)(f, *args) for f in (cell, plain))
   np.testing.assert_allclose(found[0], wanted[0], atol=1e-5)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), found[1], wanted[1]
@@ -126,10 +124,15 @@ def test_auxiliary_skips_and_dropped_edges_are_other_weights(form):
   net = NasBenchSearchCell(SPACE, 2, Style(layout=layout))
   variables = first_variables(net, x, weights, scores)
 
+  nothing = {'auxiliary_skip': jnp.float32(0), 'edge_drop': jnp.ones((6, 4))}
+
   @jax.jit
-  def cell(weights, scores, auxiliary_skip=jnp.float32(0), edge_drop=jnp.ones((6, 4)), draws=None):
-    more = CellExtras(auxiliary_skip, edge_drop, draws)
+  def apply(weights, scores, extras):
+    more = CellExtras(**extras)
     return net.apply(variables, x, weights, scores, True, more, mutable=['batch_stats'])[0]
+
+  def cell(weights, scores, **extras):
+    return apply(weights, scores, nothing | extras)
 
   more_skip = weights.at[:, NAMES.index('skip_connect')].add(0.3)
   found = cell(weights, scores, auxiliary_skip=jnp.float32(0.3))

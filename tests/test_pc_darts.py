@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
-from helpers import ROOT, load_config, random_batch
+from helpers import ROOT, first_state, load_config, random_batch
 
 from stretchnas_jax.cells import graph, space, topology
 from stretchnas_jax.runs import build
@@ -98,7 +98,7 @@ def assert_moves_alike(end, first, by_hand, bound):
 
 def test_the_steps_of_the_config_are_those_of_its_equations(key):
   net, _, search = objects(config_of())
-  state = first = search.init(key)
+  state = first = first_state(search)
   beta_of = lambda beta: {c: np.concatenate([beta[c][0, :2], beta[c][1, :3]]) for c in CELLS}
   with jax.enable_x64(True):
     plain = PlainPcDarts(net, state.params, state.arch.alpha, beta_of(state.arch.beta))

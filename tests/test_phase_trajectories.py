@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import plain_search
 import reference
-from helpers import ROOT, load_config, with_fields
+from helpers import ROOT, first_state, load_config, with_fields
 from plain_search import CELLS, Method, PlainSearch
 from plain_walks import PER_EPOCH, SHAPE, assert_alpha, objects_of, plain_loop, walk
 
@@ -22,7 +22,7 @@ def test_gradual_pruning_steps_as_its_equations(key):
   masks = {c: np.asarray(found.control['allowed'][c]).copy() for c in CELLS}
   masks['normal'][0, 2] = masks['reduce'][3, 1] = False
   control = {**found.control, 'allowed': masks, 'cost_multiplier': np.float32(0.3)}
-  state = found.search.init(key)._replace(control=control)
+  state = first_state(found.search)._replace(control=control)
   costs = operation_costs.operation_costs(found.net, SHAPE, 'macs')
   tables = {c: costs.tables[c].sum(0) for c in CELLS}
   even = costs.base + sum(table.sum() / 3 for table in tables.values())
@@ -52,14 +52,14 @@ def test_p_darts_steps_as_its_equations_through_two_phases(key):
   })  # fmt: skip
   method = Method(alpha_rate=6e-4, alpha_clip=5.0, rests=lambda epoch, place: epoch % 2 == 0)
   found = objects_of(config)
-  state = found.search.init(key)._replace(control=found.control)
+  state = first_state(found.search)._replace(control=found.control)
   start, plain = jax.device_get(state.arch.alpha), plain_loop(found, method, state, 2)
   state = walk(found, state, plain, key, 4)
   assert_alpha(state, plain, start)
   masks = {c: plain.alpha[c] > plain.alpha[c].min(-1, keepdims=True) for c in CELLS}
   facts = {'allowed': {c: masks[c].astype(int).tolist() for c in CELLS}}
   found = objects_of(config, 1, facts)
-  fresh = found.search.init(jax.random.key(1))
+  fresh = first_state(found.search, seed=1)
   control = {**found.control, 'phase_start': np.int32(4), 'averages_start': np.int32(4)}
   state = fresh._replace(step=state.step, control=control)
   start = jax.device_get(state.arch.alpha)
@@ -150,7 +150,7 @@ def test_the_last_phase_of_dots_steps_as_its_equations(key):
     winners[c][:, 1, 3] = 1
   facts = {'allowed': {c: winners[c].sum(1).astype(int).tolist() for c in CELLS}}
   found = objects_of(config, 2, facts, of)
-  state = found.search.init(key)
+  state = first_state(found.search)
   control = {**found.control, 'phase_start': np.int32(0)}
   state = start = state._replace(control=control)
   heat = lambda epoch: 10 * (0.02 / 10) ** epoch  # of two epochs

@@ -31,7 +31,7 @@ def precisions_of(function, *args):
 def test_every_product_of_a_search_has_the_precision(key, precision, form):
   config = config_lib.search_config()
   config.model.update({'channels': 2, 'num_layers': 1, 'form': form, 'precision': precision})
-  config.space.num_intermediate = 2
+  config.space.num_intermediate = 1
   search = build.search_objects(config, num_classes=3, image_shape=(8, 8, 1), num_steps=2).search
   state, batch = jax.eval_shape(search.init, key), random_batch(key)
   step = precisions_of(search.step, state, batch, key)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import plain_search
 import pytest
-from helpers import ROOT, load_config, random_batch
+from helpers import ROOT, first_state, load_config, random_batch
 from plain_search import Method, PlainSearch
 
 from stretchnas_jax.cells import graph, space
@@ -59,7 +59,7 @@ def test_the_steps_of_a_config_are_those_of_its_equations(name, key):
       operation_costs.operation_costs(net, shape, kind).tables for kind in ('macs', 'params')
     ]
     method = method._replace(penalty=functools.partial(plain_search.logarithms, kinds))
-  state = first = search.init(key)
+  state = first = first_state(search)
   start = state.arch.alpha['normal']
   with jax.enable_x64(True):
     plain = PlainSearch(net, method, state.params, state.arch.alpha, EPOCHS, PER_EPOCH)
