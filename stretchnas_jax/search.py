@@ -11,7 +11,7 @@ from stretchnas_jax.machine import output
 from stretchnas_jax.runs import dry_run, entry_points, parts, seeds
 
 OPTIONS = (
-  Option('seeds', None, 'for example 0,1,2: a search of each, with one compilation'),
+  Option('seeds', None, 'for example 0,1,2: a search of each; on several devices, at once'),
   Option('start-from', None, 'begin with weights, alpha and beta of the search in this folder'),
   Option('dry-run', False, 'say what would be done, and do nothing; it needs no --workdir'),
   Option('json', False, 'with --dry-run: one JSON object instead of lines'),

@@ -11,7 +11,11 @@ from stretchnas_jax.runs import entry_points, evaluation, find_cell, parts, seed
 
 OPTIONS = (
   Option('genotype', None, 'the cell: a name of the zoo, a file, or the folder of a search'),
-  Option('seeds', None, 'for example 0,1,2: a training of each, and their mean'),
+  Option(
+    'seeds',
+    None,
+    'for example 0,1,2: a training of each, and their mean; on several devices, at once',
+  ),
   Option('target-params', None, 'choose C for this number of parameters, for example 3.5e6'),
   Option('eval-only', False, 'only measure the newest checkpoint of the folder'),
   Option('start-from', None, 'begin with the weights of the training in this folder'),

@@ -51,5 +51,5 @@ def _what_makes_programs(plan: task.Plan) -> tuple[str, ...]:
   own = [id(part) for name, part in vars(plan.parts).items() if name != 'data']
   return (
     repr([(name, value) for name, value in given if not name.startswith(free)]),
-    repr(plan.feeds.fingerprint), repr(plan.objects.net), repr(own),
+    repr(plan.feeds.fingerprint), repr(plan.objects.net), repr(own), repr(plan.settings.devices),
   )  # fmt: skip

@@ -14,7 +14,7 @@ import pytest
 from helpers import FACTS, check_same_work, count_multiply_adds, figures
 from reference import supernet as reference
 
-from experiments.benchmarks import compare, processes, scaling, tables
+from experiments.benchmarks import compare, processes, scaling, seeds, tables
 from stretchnas_jax import Supernet, darts_space, sizes, zoo
 from stretchnas_jax.networks import supernet
 from stretchnas_jax.views import charts
@@ -256,3 +256,14 @@ def test_lean_and_plain_are_the_same_function(partial):
     _, step = darts.make_step(args)
     losses.append([step().item() for _ in range(3)])
   np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_the_table_of_several_seeds_in_one_step():
+  found = {
+    'alone': [0.2, 0.3], 'together': [0.4, 0.2], 'kernels': 900, 'compile_seconds': 8.0,
+    'same_bits': False,
+  }  # fmt: skip
+  one = {'kernels': 1000, 'compile_seconds': 5.0}
+  rows = [{'size': 'tiny', 'form': 'planes', 'one': one, 'several': {2: found}}]
+  line = seeds.markdown({**FACTS, 'rows': rows}).splitlines()[-1]
+  assert '| planes | 2 | 250 | 300 | 1.00 (0.50 to 1.50) | 900 (1,000) | 8 (5) | no |' in line

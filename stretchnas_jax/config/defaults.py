@@ -111,6 +111,9 @@ _SGD = {
 
 _PROGRAM = {
   'parallel.backend': Field('pmap', 'how a step runs on all devices, or single: on one'),
+  'parallel.seeds': Field(
+    'beside', 'runs of --seeds: beside each other, one on each device; in_turn: each on all devices'
+  ),
   'checkpoint.every_steps': Field(
     0, 'steps between checkpoints; 0: one after every epoch', whole(0)
   ),

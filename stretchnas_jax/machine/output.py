@@ -5,6 +5,7 @@ Texts from outside may hold control sequences; they are escaped here, and long l
 """
 
 import contextlib
+import contextvars
 import errno
 import functools
 import io
@@ -152,6 +153,32 @@ def _errors_on(stream: Any) -> BestEffort:
   return BestEffort(stream, waits=False)
 
 
+_label: contextvars.ContextVar[str] = contextvars.ContextVar('label', default='')
+
+
+@contextlib.contextmanager
+def labelled(label: str) -> Iterator[None]:
+  """Begins each line that this thread says in this context with a label and a colon.
+
+  Args:
+    label: for example the name of one of several runs beside each other.
+  """
+  token = _label.set(label)
+  try:
+    yield
+  finally:
+    _label.reset(token)
+
+
+def label() -> str:
+  """Returns the label of this thread, or ''."""
+  return _label.get()
+
+
+def _with_label(text: str) -> str:
+  return '\n'.join(f'{label()}: {line}' for line in text.split('\n')) if label() else text
+
+
 def say(text: str, stream: BestEffort | None = None) -> None:
   """Shows lines, above a progress bar if there is one.
 
@@ -159,7 +186,7 @@ def say(text: str, stream: BestEffort | None = None) -> None:
     text: the lines.
     stream: where to; None for stderr.
   """
-  shown, stream = _lines(text[:_MOST]), stream or errors()
+  shown, stream = _lines(_with_label(text[:_MOST])), stream or errors()
   bars = getattr(sys.modules.get('tqdm'), 'tqdm', None)
   if bars is None:
     stream.write(shown)
@@ -179,7 +206,7 @@ def urgent(text: str) -> None:
 
 def remark(text: str) -> None:
   """Shows lines on stdout that no program needs."""
-  best_effort(sys.stdout).write(_lines(text))
+  best_effort(sys.stdout).write(_lines(_with_label(text)))
 
 
 def result(text: str) -> None:

@@ -18,6 +18,7 @@ from jaxtyping import Array, Int, PyTree
 from stretchnas_jax.machine import devices as devices_lib
 from stretchnas_jax.machine import leaves
 from stretchnas_jax.machine.devices import largest, process
+from stretchnas_jax.machine.portable import PortableProgram
 from stretchnas_jax.machine.programs import Memory, Program, compiler_knows_memory
 
 __all__ = [
@@ -50,10 +51,13 @@ class Devices:
     backend: 'pmap', 'shard_map' or 'single' (the first device alone).
     devices: those on which the steps run; None for all devices of this job. They may be devices of
       a target that this machine does not have: then programs can be compiled, but do not run.
+    portable: for one device: a program runs on whichever device its arguments are, and is compiled
+      once for all of them, see `portable`.
   """
 
   backend: str = 'pmap'
   devices: tuple[jax.Device, ...] | None = None
+  portable: bool = False
 
   def check(self) -> None:
     """Raises ValueError unless the backend is known and can serve all processes of this job."""
@@ -85,13 +89,16 @@ class Devices:
       in_axes: for each argument the axis of its leaves that is split, or None.
       donate: the arguments whose memory is reused.
     """
-    return data_parallel(
-      step, in_axes=in_axes, backend=self.backend, devices=self.devices, donate=donate
+    make = functools.partial(
+      data_parallel, step, in_axes=in_axes, backend=self.backend, donate=donate
     )
+    if self.portable and self.devices is not None:
+      return PortableProgram(lambda device: make(devices=(device,)), self.devices[0])
+    return make(devices=self.devices)
 
   def replicate(self, tree: PyTree) -> PyTree:
     """Returns a tree that is on every device, in the form that compiled steps take and return."""
-    return replicate(tree, self.backend)
+    return replicate(tree, self.backend, self.devices)
 
   def place(self, data: PyTree, other: PyTree = None, placed: PyTree = None) -> PyTree:
     """Returns data on every device; equal objects take their memory once.

@@ -9,9 +9,12 @@ import os
 import pathlib
 import shutil
 import stat
+import threading
+from collections.abc import Iterator
 
 import filelock
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 from stretchnas_jax.machine import disk_cache
 
@@ -21,6 +24,7 @@ _NO_LIMIT = -1  # JAX's value
 # Names of JAX's files; a test tells when they change.
 _PROGRAM, _LAST_USE, _LOCK = '-cache', '-atime', '.lockfile'
 _PATIENCE = 1.0  # seconds for the lock
+_setting_aside = threading.Lock()
 
 
 def use_cache() -> None:
@@ -53,6 +57,27 @@ def use_cache() -> None:
   jax.config.update('jax_compilation_cache_dir', str(folder))
   jax.config.update('jax_compilation_cache_max_size', _MAX_BYTES)
   jax.config.update('jax_persistent_cache_min_compile_time_secs', _LEAST_SECONDS)
+
+
+@contextlib.contextmanager
+def set_aside() -> Iterator[None]:
+  """Lets JAX compile without its cache in this context, in one thread at a time.
+
+  Other threads may compile meanwhile; they do without the cache too.
+  """
+  with _setting_aside:
+    # pyrefly: ignore[missing-attribute]
+    folder = jax.config.jax_compilation_cache_dir
+    _use_folder(None)
+    try:
+      yield
+    finally:
+      _use_folder(folder)
+
+
+def _use_folder(folder: str | None) -> None:
+  jax.config.update('jax_compilation_cache_dir', folder)
+  compilation_cache.reset_cache()  # it remembers the folder
 
 
 def _remove_foreign(folder: pathlib.Path) -> None:

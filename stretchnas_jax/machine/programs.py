@@ -49,6 +49,16 @@ class Program:
     return self._compiled(*self._arranged(args))
 
   @property
+  def compiled(self) -> Callable[..., PyTree]:
+    """The jitted function."""
+    return self._compiled
+
+  @property
+  def arrange(self) -> Callable[..., Sequence[PyTree]] | None:
+    """The map from the arguments of a call to those of the jitted function; None: the same."""
+    return self._arrange
+
+  @property
   def called(self) -> bool:
     """True once the program has been called: it is compiled then."""
     return self._called
@@ -82,16 +92,23 @@ class Program:
     if not compiler_knows_memory():
       return None
     # pyrefly: ignore[missing-attribute]
-    found = self._compiled.lower(*self._arranged(args)).compile().memory_analysis()
-    # For this answer XLA writes the whole program down, which takes memory of the host.
-    host_memory.give_back()
-    if found is None:
-      return None
-    held = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
-    return Memory(held, found.temp_size_in_bytes)
+    return memory_of(self._compiled.lower(*self._arranged(args)).compile())
 
   def _arranged(self, args: tuple[PyTree, ...]) -> Sequence[PyTree]:
     return args if self._arrange is None else self._arrange(*args)
+
+
+def memory_of(compiled: jax.stages.Compiled) -> Memory | None:
+  """Returns the `Memory` of a compiled program; None where the compiler does not know."""
+  if not compiler_knows_memory():
+    return None
+  found = compiled.memory_analysis()
+  # For this answer XLA writes the whole program down, which takes memory of the host.
+  host_memory.give_back()
+  if found is None:
+    return None
+  held = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
+  return Memory(held, found.temp_size_in_bytes)
 
 
 def compiler_knows_memory() -> bool:

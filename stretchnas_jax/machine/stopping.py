@@ -8,6 +8,7 @@ compiler for a minute. In a program of somebody else the handlers note them, and
 """
 
 import contextlib
+import contextvars
 import os
 import signal
 import threading
@@ -126,6 +127,24 @@ def hear_as_program() -> None:
     _ears.append(_Ear())
 
 
+# Of the threads of several runs, which stop together.
+_common: contextvars.ContextVar[Request | None] = contextvars.ContextVar('common', default=None)
+
+
+@contextlib.contextmanager
+def common_requests() -> Iterator[Request]:
+  """Yields a `Request` that `requests` gives to all runs in this context, in threads too.
+
+  A thread must have a copy of this context.
+  """
+  with requests() as request:
+    token = _common.set(request)
+    try:
+      yield request
+    finally:
+      _common.reset(token)
+
+
 @contextlib.contextmanager
 def requests(shared: bool = False) -> Iterator[Request]:
   """Yields the `Request` that signals make in this context; they do nothing else.
@@ -136,6 +155,9 @@ def requests(shared: bool = False) -> Iterator[Request]:
   Args:
     shared: see `Request`.
   """
+  if (common := _common.get()) is not None:
+    yield common
+    return
   request = Request(shared)
   if _ears:
     before, _ears[0].request = _ears[0].request, request

@@ -64,6 +64,7 @@ CHOICES = {
   'weights.schedule': tuple(SCHEDULES),
   'weights.schedule_by': _SCHEDULE_BY,
   'parallel.backend': parallel.BACKENDS,
+  'parallel.seeds': ('beside', 'in_turn'),
 }
 
 

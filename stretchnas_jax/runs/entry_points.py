@@ -33,14 +33,16 @@ def run_search(
   Args:
     config: from `config.search_config()`, or from a config file's `get_config()`.
     workdir: the folder of the run; a stopped run goes on there.
-    seeds: for several runs, in `workdir/seed_0` and so on; None for one, with `config.seed`.
+    seeds: for several runs, in `workdir/seed_0` and so on; None for one, with `config.seed`. On
+      several devices they run beside each other, see `config.parallel.seeds`.
     parts: your own objects, `Parts` or a dict of its fields, for example
       `{'space': ..., 'operations': ..., 'topology': ..., 'relaxation': ...}`.
     data: your own images: `(images, labels)`, or `{'train': ..., 'val': ..., 'test': ...}` of such
       pairs. See `data.datasets.arrays.from_arrays`.
     on_epoch: `(line, state)`, called after each epoch with its line of metrics, when its checkpoint
       is saved. Where it returns True, the run stops, and so do later seeds; the same call goes on
-      from there. Copy what you keep of `state`: the next step reuses its memory.
+      from there. Copy what you keep of `state`: the next step reuses its memory. With it, seeds
+      run one after the other.
     start_from: the folder of another search, whose weights, alpha and beta are the first ones here.
       Schedules, optimizers and random draws begin as in a new search.
 

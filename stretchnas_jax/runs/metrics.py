@@ -78,7 +78,9 @@ class Progress:
     self._untimed = False  # whether a program was compiled in the time of the next update
     self._has_header = False
     self._bar = None
-    if enabled and self._stream.isatty() and not self._stream.has_no_columns():
+    # Runs beside each other, which have labels, would overwrite each other's bars.
+    shows_bar = self._stream.isatty() and not self._stream.has_no_columns()
+    if enabled and shows_bar and not output.label():
       self._bar = tqdm.tqdm(
         total=total_steps, initial=start_step, file=self._stream, dynamic_ncols=True,
         bar_format=self._format(), miniters=1,

@@ -1,4 +1,4 @@
-"""The one path of every run: checks, folders, seeds, resumption, the loop, the result."""
+"""The one path of every run: checks, folders, resumption, the loop, the result."""
 
 import contextlib
 import functools
@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.config import ConfigDict
-from stretchnas_jax.machine import faults, output
+from stretchnas_jax.machine import output, parallel
 from stretchnas_jax.runs import checkpoint, identity, json_files, resuming, steps
 from stretchnas_jax.runs import loop as loop_lib
 from stretchnas_jax.runs import plan as plan_lib
-from stretchnas_jax.runs import seeds as seeds_lib
 from stretchnas_jax.runs import workdir as workdir_lib
 from stretchnas_jax.runs.loop import OnEpoch
 from stretchnas_jax.runs.parts import Parts
@@ -79,7 +78,7 @@ class Run:
     self.checkpoints.close()
     # Last of all: this file marks the run as done.
     self.folder.write_json('result.json', result)
-    _write_page(self.folder, self.loop.seconds)
+    write_page(self.folder, self.loop.seconds)
     self.loop.progress.message(self.task.report(self, result))
     return result
 
@@ -101,14 +100,20 @@ class Run:
       return steps.measure(evaluate, state, data[part], feed, settings.steps_per_call)
 
 
-def _write_page(folder: workdir_lib.Workdir, seconds: float = 0.0) -> None:
+def write_page(folder: workdir_lib.Workdir, seconds: float = 0.0) -> None:
+  """Writes the page of a run, or of several.
+
+  Args:
+    folder: where they are.
+    seconds: that the run took.
+  """
   from stretchnas_jax.runs import report  # here, since a page of a training needs its runner
 
   if folder.writes:
     report.at_the_end(folder.path, seconds)
 
 
-class _Runner(NamedTuple):
+class Runner(NamedTuple):
   """Starts runs of one task.
 
   Attributes:
@@ -125,8 +130,14 @@ class _Runner(NamedTuple):
   on_epoch: OnEpoch | None = None
   start: Start | None = None
 
-  def _plan(self, config: ConfigDict) -> Plan:
-    plan = self.task.plan(config, self.parts)
+  def plan(self, config: ConfigDict, devices: parallel.Devices | None = None) -> Plan:
+    """Returns the plan of a run.
+
+    Args:
+      config: of the run.
+      devices: on which it runs; None for those of this job.
+    """
+    plan = self.task.plan(config, self.parts, devices=devices)
     if self.start is None:
       return plan
     fields = {**plan.fields, 'start_from': dict(self.start.facts)}
@@ -139,115 +150,62 @@ class _Runner(NamedTuple):
       config: of the run.
       path: the folder.
     """
-    plan = self._plan(config)
+    plan = self.plan(config)
     with contextlib.ExitStack() as until_work:
       until_work.enter_context(contextlib.closing(plan))
       identity.check_processes(plan.fields, identity.facts_of(plan.feeds.fingerprint))
-      folder = until_work.enter_context(self._open(path, plan))
+      folder = until_work.enter_context(self.open(path, plan.fields, plan))
       if folder.finished:
-        return functools.partial(self._finished_result, folder)
+        return functools.partial(self.finished_result, folder)
       resuming.check_folder(plan, folder)
       until_work.pop_all()
-    return functools.partial(self._run, plan, folder)
+    return functools.partial(self.run, plan, folder)
 
-  def prepare_seeds(
-    self, config: ConfigDict, path: pathlib.Path, seeds: Sequence[int]
-  ) -> Callable[[], dict | None]:
-    """Does the same for a run of each seed, in `path/seed_0` and so on; they compile once.
-
-    Args:
-      config: of the runs; its own seed does not count.
-      path: the folder of their folders.
-      seeds: different whole numbers.
-    """
-    seeds_lib.check(seeds)
-    first = self._plan(seeds_lib.with_seed(config, seeds[0]))
-    fields = {**first.fields, 'seeds': list(seeds)}
-    del fields['seed']
-    known = (path / 'config.json').exists()
-    # A folder of several runs may get other seeds; the folder of one run may not.
-    known = known and 'seeds' in json_files.read_object(path / 'config.json')
-    with contextlib.ExitStack() as until_work:
-      until_work.enter_context(contextlib.closing(first))
-      free = (*FREE, 'seeds') if known else FREE
-      identity.check_processes(fields, identity.facts_of(first.feeds.fingerprint))
-      folder = until_work.enter_context(self._open_fields(path, fields, free, first))
-      if seeds_lib.finished(folder, seeds):
-        return functools.partial(self._finished_result, folder)
-      until_work.pop_all()
-    return functools.partial(self._run_seeds, first, folder, seeds)
-
-  def _run_seeds(
-    self, first: Plan, folder: workdir_lib.Workdir, seeds: Sequence[int]
-  ) -> dict | None:
-    results, programs = [], self.task.compile(first)
-    with folder, contextlib.closing(first):
-      for seed in seeds:
-        plan = first if seed == seeds[0] else None
-        result = self._run_seed(first, folder, seed, plan, programs)
-        if result is None:
-          return None
-        results.append(result)
-      summary = seeds_lib.summary(seeds, results, self.task.shared_fields)
-      folder.write_json('result.json', summary)
-      _write_page(folder)
-    if folder.writes:
-      output.say(seeds_lib.report(folder.path, summary))
-    return summary
-
-  def _run_seed(
-    self,
-    first: Plan,
-    folder: workdir_lib.Workdir,
-    seed: int,
-    plan: Plan | None,
-    programs: Programs,
-  ) -> dict | None:
-    """Returns the result of one seed, from its folder if it is there."""
-    config = seeds_lib.with_seed(first.config, seed)
-    fields = {**first.fields, 'seed': seed}
-    facts = identity.facts_of(first.feeds.fingerprint)
-    with self._open_fields(folder.path / f'seed_{seed}', fields, FREE, first) as inner:
-      if inner.finished:
-        found = self._finished_result(inner)
-        with faults.reading(inner.path / 'result.json'):
-          seeds_lib.summary((seed,), (found,), self.task.shared_fields)
-        return found
-      if folder.writes:
-        output.say(f'seed {seed}')
-      with faults.checking():
-        plan = plan or self._plan(config)
-      with contextlib.closing(plan):
-        # The images may have changed while the seeds before were at work.
-        identity.check(inner.path, facts, identity.facts_of(plan.feeds.fingerprint))
-        resuming.check_folder(plan, inner)
-        return self._run(plan, inner, programs)
-
-  def _run(
+  def run(
     self, plan: Plan, folder: workdir_lib.Workdir, programs: Programs | None = None
   ) -> dict | None:
-    """Runs as planned, and closes the folder."""
-    if folder.writes:
-      output.say(self.task.describe(plan))
+    """Runs as planned, and closes the folder; returns the result, or None as `Run.go` does.
+
+    Args:
+      plan: of the run.
+      folder: of the run.
+      programs: the compiled parts, perhaps those of another seed.
+    """
     saved = checkpoint.Checkpoints(folder.path / 'checkpoints', plan.config.checkpoint.keep)
     with folder, contextlib.closing(plan), saved:
+      self.tell(plan, folder)
       plan.parts.keep(folder, plan.settings.steps_per_epoch)
       programs = programs or self.task.compile(plan)
       return Run(self.task, plan, folder, saved, programs, self.on_epoch).go()
 
-  def _finished_result(self, folder: workdir_lib.Workdir) -> dict:
+  def tell(self, plan: Plan, folder: workdir_lib.Workdir) -> None:
+    """Says what a run will do; a run beside others has nothing to add to what they all do.
+
+    Args:
+      plan: of the run.
+      folder: of the run, or of several.
+    """
+    if folder.writes and not output.label():
+      output.say(self.task.describe(plan))
+
+  def finished_result(self, folder: workdir_lib.Workdir) -> dict:
+    """Returns the result in the folder of a finished run, and says that it is finished."""
     output.remark(
       f'{folder.path} holds a finished {self.task.noun}; choose another --workdir for a new one'
     )
     return json_files.read_object(folder.path / 'result.json')
 
-  def _open(self, path: pathlib.Path, plan: Plan) -> workdir_lib.Workdir:
-    return self._open_fields(path, plan.fields, FREE, plan)
-
-  def _open_fields(
-    self, path: pathlib.Path, fields: dict, free: Sequence[str], plan: Plan
+  def open(
+    self, path: pathlib.Path, fields: dict, plan: Plan, free: Sequence[str] = FREE
   ) -> workdir_lib.Workdir:
-    """Opens a folder in which an absent field counts as its default."""
+    """Opens a folder in which an absent field counts as its default.
+
+    Args:
+      path: the folder.
+      fields: the content of its `config.json`.
+      plan: of the run, or of one of several.
+      free: fields that may differ.
+    """
     feeds = plan.feeds
     defaults = config_lib.when_absent(self.task.defaults()).to_dict()
     return workdir_lib.Workdir.open(
@@ -291,10 +249,12 @@ def prepare(
   Raises:
     ValueError, OSError: one sentence that names what is wrong. Nothing was changed.
   """
-  runner = _Runner(task, tuple(argv), Parts.of(parts), on_epoch, start)
+  runner = Runner(task, tuple(argv), Parts.of(parts), on_epoch, start)
   path = workdir_lib.absolute(workdir)
   workdir_lib.check_outside(path, config)
   config = resuming.as_made(config, path)
   if seeds is None:
     return runner.prepare_one(config, path)
-  return runner.prepare_seeds(config, path, seeds)
+  from stretchnas_jax.runs import seed_runs  # here, since it builds on `Runner`
+
+  return seed_runs.prepare(runner, config, path, seeds)

@@ -141,7 +141,8 @@ def stage(
   known, key = programs.others, recipe(plan, number, facts)
   if key not in known:
     own = plan_of(plan, number, facts)
-    known[key] = own.objects, compile_programs(own)
+    # Of two seeds that begin the phase at the same time, one gives its programs to both.
+    known.setdefault(key, (own.objects, compile_programs(own)))
   objects, made = known[key]
   phase = plan.phases[number]
   own = plan._replace(config=phase.config, feeds=plan.phase_feeds[number], objects=objects)

@@ -1,6 +1,6 @@
 """The contract of a task: what a search and a training say about themselves.
 
-A task is one value. `runner` carries out any task: checks, folders, seeds, resumption, the loop,
+A task is one value. `runner` carries out any task: checks, folders, resumption, the loop,
 checkpoints and results go through one path. A third program is a third value.
 """
 
@@ -19,7 +19,7 @@ from stretchnas_jax.runs.parts import Parts
 # Fields that may differ from one start of a run to the next.
 FREE = (
   'search.steps_per_call', 'train.steps_per_call', 'data.workers', 'data.on_bad_image',
-  'data.max_pixels', 'data.compare_times', 'checkpoint', 'log',
+  'data.max_pixels', 'data.compare_times', 'checkpoint', 'log', 'parallel.seeds',
 )  # fmt: skip
 
 

@@ -1,0 +1,139 @@
+"""Runs of several seeds beside each other: each is the run of its seed on one device."""
+
+import json
+import os
+import shutil
+import signal
+
+import jax
+import pytest
+from helpers import tiny_search, without_clock
+
+import stretchnas_jax
+from stretchnas_jax.machine import stopping
+from stretchnas_jax.runs import loop as loop_lib
+from stretchnas_jax.runs import runner, search_task, seed_runs
+
+pytestmark = pytest.mark.usefixtures('shared_programs')
+
+FILES = ('metrics.jsonl', 'genotypes.jsonl', 'scores.jsonl')
+SEEDS = (2, 0, 1)
+
+
+def left_by(folder):
+  """What a search leaves, without the clock."""
+  result = json.loads((folder / 'result.json').read_text())
+  found = {name: without_clock(folder / name) for name in FILES}
+  return found | {'result': {k: v for k, v in result.items() if k != 'seconds'}}
+
+
+def search(folder, **options):
+  return stretchnas_jax.run_search(tiny_search(), folder, seeds=SEEDS, **options)
+
+
+def assert_as_alone(folder, alone):
+  for seed in SEEDS:
+    assert left_by(folder / f'seed_{seed}') == left_by(alone / str(seed))
+    assert (folder / f'seed_{seed}' / 'report.html').exists()
+
+
+@pytest.fixture(scope='module')
+def alone(tmp_path_factory, shared_programs):
+  """The searches of all seeds, each alone on one device."""
+  place = tmp_path_factory.mktemp('alone')
+  for seed in SEEDS:
+    stretchnas_jax.run_search(tiny_search(seed=seed), place / str(seed))
+  return place
+
+
+@pytest.fixture(scope='module')
+def together(tmp_path_factory, alone):
+  """The folder of all seeds beside each other, and the names of the programs that compiled."""
+  names, place = [], tmp_path_factory.mktemp('together')
+
+  def listen(event, seconds, fun_name='', **_):
+    if event == '/jax/core/compile/backend_compile_duration':
+      names.append(fun_name)
+
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  search(place)
+  jax.monitoring.unregister_event_duration_listener(listen)
+  return place, names
+
+
+def test_each_seed_has_the_bits_of_its_run_alone(together, alone):
+  folder, _ = together
+  assert_as_alone(folder, alone)
+  summary = json.loads((folder / 'result.json').read_text())
+  assert [run['seed'] for run in summary['runs']] == list(SEEDS) and summary['n'] == 3
+  assert (folder / 'report.html').exists()
+
+
+def test_all_seeds_compile_once(together):
+  _, names = together
+  assert sum('_run_step' in name for name in names) == 1, names
+  # The evaluation, and the two programs of the first position.
+  assert sum(name in ('run', 'jit(run)', 'jit_run') for name in names) <= 3, names
+
+
+@pytest.mark.parametrize('how', ['signal', 'death'])
+def test_seeds_that_were_stopped_go_on_bit_for_bit(how, alone, together, tmp_path, monkeypatch):
+  advance, calls = loop_lib.Loop.advance, []
+
+  def advance_and_end(self, work, end_epoch):
+    calls.append(self.step)
+    if self.step and how == 'death':
+      raise SystemError('lost')  # nothing is saved after this step
+    stopped = advance(self, work, end_epoch)
+    if len(calls) == 2 and how == 'signal':
+      os.kill(os.getpid(), signal.SIGTERM)
+    return stopped
+
+  with monkeypatch.context() as patch:
+    patch.setattr(loop_lib.Loop, 'advance', advance_and_end)
+    with pytest.raises(stopping.Stopped if how == 'signal' else SystemError) as error:
+      search(tmp_path / 'run')
+  assert getattr(error.value, 'exit_code', 143) == 143
+  assert not (tmp_path / 'run' / 'result.json').exists()
+  search(tmp_path / 'run')
+  assert_as_alone(tmp_path / 'run', alone)
+
+
+def test_a_seed_that_fails_leaves_the_others_at_work(alone, together, tmp_path, capfd):
+  folder = tmp_path / 'run'
+  (folder / 'seed_0').mkdir(parents=True)
+  (folder / 'seed_0' / 'notes.txt').write_text('of somebody')
+  folder_of_all, _ = together
+  shutil.copy(folder_of_all / 'config.json', folder)
+  with pytest.raises(ValueError, match='seed_0 is not empty'):
+    search(folder)
+  said = capfd.readouterr().err
+  assert 'seed 0: failed, and the others go on: workdir' in said
+  assert 'seed 1: begins on ' in said and 'seed 2: epoch' in said.replace('     epoch', 'epoch')
+  for seed in (1, 2):
+    assert left_by(folder / f'seed_{seed}') == left_by(alone / str(seed))
+  shutil.rmtree(folder / 'seed_0')
+  search(folder)
+  assert_as_alone(folder, alone)
+
+
+def test_with_on_epoch_or_in_turn_one_seed_follows_the_other(alone, tmp_path):
+  assert search(tmp_path / 'run', on_epoch=lambda line, state: True) is None
+  assert sorted(path.name for path in (tmp_path / 'run').glob('seed_*')) == ['seed_2']
+  # The rest may run beside each other: where a run works is no part of it.
+  search(tmp_path / 'run')
+  assert_as_alone(tmp_path / 'run', alone)
+
+
+def test_the_config_says_whether_seeds_are_beside_each_other(tmp_path):
+  def devices_of(seeds, **fields):
+    runs = seed_runs.prepare(
+      runner.Runner(search_task.SEARCH), tiny_search(**fields), tmp_path / 'run', seeds
+    ).__self__  # fmt: skip
+    runs.folder.close()
+    shutil.rmtree(tmp_path / 'run')
+    return [place.devices[0] for place in runs.places]
+
+  assert devices_of(SEEDS) == jax.devices()[:3]
+  assert not devices_of([1])
+  assert not devices_of(SEEDS, **{'parallel.seeds': 'in_turn'})
