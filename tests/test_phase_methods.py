@@ -13,9 +13,9 @@ from stretchnas_jax.learning import timetable
 from stretchnas_jax.networks import sizes
 from stretchnas_jax.runs import axes, json_files, search_phases, search_task
 
-SMALL = space.SearchSpace(
-  graph.CellGraph(2), ('none', 'max_pool_3x3', 'skip_connect', 'dil_conv_3x3')
-)
+NAMES = ('none', 'max_pool_3x3', 'skip_connect', 'dil_conv_3x3')
+SMALL = space.SearchSpace(graph.CellGraph(2), NAMES)
+SMALLEST = space.SearchSpace(graph.CellGraph(1), NAMES)
 DIGITS = {
   'data.name': 'digits', 'data.image_size': 8, 'data.crop_padding': 1, 'data.fraction': 0.05,
   'model.channels': 4, 'model.num_layers': 1, 'model.form': 'merged', 'search.batch_size': 8,
@@ -50,11 +50,14 @@ def test_every_form_of_a_method_is_planned(name, form):
 
 
 @pytest.mark.parametrize(
-  'name, form',
-  [('p_darts', ()), ('dots', ('sc',)), ('drnas', ()), ('gradual_pruning', ('sc',))],
-)
-def test_a_method_stops_in_any_phase_and_goes_on_bit_for_bit(tmp_path, name, form):
-  runs, config = phase_runs.Runs({'space': SMALL}), config_of(name, *form)
+  'name, form, of',
+  [
+    ('p_darts', (), SMALLEST), ('dots', ('sc',), SMALL), ('drnas', (), SMALLEST),
+    ('gradual_pruning', ('sc',), SMALLEST),
+  ],
+)  # fmt: skip
+def test_a_method_stops_in_any_phase_and_goes_on_bit_for_bit(tmp_path, name, form, of):
+  runs, config = phase_runs.Runs({'space': of}), config_of(name, *form)
   result = runs.search(config, tmp_path / 'whole')
   assert 1 <= result['epochs'] <= 3 and result['genotype']['normal']
   for epoch in (1, 2):
