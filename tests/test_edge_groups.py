@@ -78,7 +78,7 @@ GROUPS = [  # names, edges, channels, size, batch, stride
 # All operations take long to compile: in float32 they stand once, where odd sides are halved.
 CASES = [
   *[(*case, True) for case in GROUPS],
-  *[(*case, False) for case in GROUPS[2:]],
+  *[pytest.param(*case, False, marks=pytest.mark.long) for case in GROUPS[2:]],
   (DARTS[1:], 2, 4, (7, 9), 2, 2, False),
 ]
 

@@ -59,6 +59,7 @@ def test_chance_is_that_of_the_table():
   assert best[0] == pytest.approx(2 / 3 * ACCURACIES.max(), rel=0.02)  # of two uniform numbers
 
 
+@pytest.mark.long
 def test_a_run_leaves_lines_and_goes_on_from_them(tmp_path, monkeypatch, capsys):
   tiny = scales.SCALES['tiny']
   fields = {**tiny.fields, 'search.epochs': 1, 'data.fraction': 0.1, 'search.batch_size': 16}

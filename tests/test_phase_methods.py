@@ -52,8 +52,9 @@ def test_every_form_of_a_method_is_planned(name, form):
 @pytest.mark.parametrize(
   'name, form, of',
   [
-    ('p_darts', (), SMALLEST), ('dots', ('sc',), SMALL), ('drnas', (), SMALLEST),
-    ('gradual_pruning', ('sc',), SMALLEST),
+    ('dots', ('sc',), SMALL), ('gradual_pruning', ('sc',), SMALLEST),
+    pytest.param('p_darts', (), SMALLEST, marks=pytest.mark.long),
+    pytest.param('drnas', (), SMALLEST, marks=pytest.mark.long),
   ],
 )  # fmt: skip
 def test_a_method_stops_in_any_phase_and_goes_on_bit_for_bit(tmp_path, name, form, of):

@@ -25,7 +25,11 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(params=SETTINGS)
+@pytest.fixture(
+  params=[
+    name if 'NaN' in name else pytest.param(name, marks=pytest.mark.long) for name in SETTINGS
+  ]
+)
 def strict(request):
   with contextlib.ExitStack() as stack:
     for setting in SETTINGS[request.param]:

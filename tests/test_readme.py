@@ -14,7 +14,7 @@ PAGES = (
   'docs/howto/log.md',
 )
 BLOCKS = [
-  pytest.param(page, block, id=f'{page}-{i}')
+  pytest.param(page, block, id=f'{page}-{i}', marks=() if page == 'README.md' else pytest.mark.long)
   for page in PAGES
   for i, block in enumerate(
     re.findall(r'```python\n(.*?)```', (ROOT / page).read_text('utf-8'), re.DOTALL)

@@ -103,7 +103,7 @@ def rules_on_the_network(key, form, dtype, rate=0.1):
   return gradients, after_step, way
 
 
-@pytest.mark.parametrize('form', ['merged', 'planes'])
+@pytest.mark.parametrize('form', ['merged', pytest.param('planes', marks=pytest.mark.long)])
 def test_search_network_in_double_precision(key, form):
   """Both rules are the derivative of the validation loss after the step."""
   with jax.enable_x64(True):
@@ -184,7 +184,12 @@ def two_steps(key, name, backend, devices):
 
 
 @pytest.mark.parametrize(
-  'name, backends', [('second_order', ('pmap', 'shard_map')), ('exact', ('shard_map',))]
+  'name, backends',
+  [
+    ('second_order', ('shard_map',)),
+    pytest.param('second_order', ('pmap',), marks=pytest.mark.long),
+    pytest.param('exact', ('shard_map',), marks=pytest.mark.long),
+  ],
 )
 def test_one_and_four_devices_agree(key, name, backends):
   one = two_steps(key, name, 'single', jax.devices()[:1])
