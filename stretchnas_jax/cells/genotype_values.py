@@ -10,7 +10,7 @@ from typing import Any
 
 from stretchnas_jax.cells.genotype_calls import Call, Name, called, dict_of
 
-MAX_DEPTH = 12
+_MAX_DEPTH = 12
 """The deepest nesting that is read; a genotype in the result of a program has about six levels."""
 
 _SPACE = re.compile(r'(?:[\s\ufeff\u200b\u2060`]|\\(?:\r?\n|[nrt])|#[^\n]*)*+')
@@ -102,7 +102,7 @@ class Reader:
     self._tokens -= 1
     if self.exhausted:
       raise ValueError('the text is too long to be a genotype')
-    if depth > MAX_DEPTH:
+    if depth > _MAX_DEPTH:
       raise ValueError('the text nests deeper than a genotype')
     start = self._peek()
     if start in ('(', '['):

@@ -9,13 +9,13 @@ from stretchnas_jax.cells.space import CELL_TYPES
 SKIPS = 0.5
 """The part of a cell's edges above which skip connections have taken over."""
 
-STILL = 10
+_STILL = 10
 """Epochs without a change after which a cell counts as settled."""
 
-TIED = 0.5
+_TIED = 0.5
 """The part of near ties that is too much in the second half of a search."""
 
-GAP = 0.2
+_GAP = 0.2
 """How far the decoded cell may fall behind the supernet, as a difference of accuracies."""
 
 _WIDTH = 88  # characters of a line of changes
@@ -162,19 +162,19 @@ def _skips(last: Epoch) -> str:
 
 
 def _still(course: Sequence[Epoch]) -> str:
-  if len(course) <= STILL or course[-1].epoch == course[-1].epochs:
+  if len(course) <= _STILL or course[-1].epoch == course[-1].epochs:
     return ''
-  cells = [epoch.cell for epoch in course[-STILL - 1 :]]
+  cells = [epoch.cell for epoch in course[-_STILL - 1 :]]
   if any(changes(one, other) for one, other in zip(cells, cells[1:])):
     return ''
-  return f'the cell has not changed for {STILL} epochs'
+  return f'the cell has not changed for {_STILL} epochs'
 
 
 def _ties(last: Epoch) -> str:
   if last.judgement is None or 2 * last.epoch < last.epochs:
     return ''
   choices, ties = last.judgement.choices, last.judgement.ties
-  if len(ties) <= TIED * len(choices):
+  if len(ties) <= _TIED * len(choices):
     return ''
   return (
     f'{len(ties)} of {len(choices)} choices are near ties in the second half of the search: the '
@@ -193,7 +193,7 @@ def _gap(course: Sequence[Epoch]) -> str:
   last = next((epoch for epoch in reversed(course) if epoch.cell_accuracy is not None), course[-1])
   if last.accuracy is None or last.cell_accuracy is None or 2 * last.epoch < last.epochs:
     return ''
-  if last.accuracy - last.cell_accuracy < GAP:
+  if last.accuracy - last.cell_accuracy < _GAP:
     return ''
   return (
     f'the supernet is right on {last.accuracy:.1%} of the validation images, and its decoded cell '

@@ -6,7 +6,7 @@ from jaxtyping import Bool
 from stretchnas_jax.cells.graph import CellGraph
 from stretchnas_jax.cells.space import CELL_TYPES, SearchSpace
 
-NOISE = 'noise'
+_NOISE = 'noise'
 """An operation that ignores its input and gives normal noise, also where a network is used."""
 
 _LETTERS = {
@@ -48,7 +48,7 @@ def s3(num_intermediate: int = 4) -> SearchSpace:
 
 def s4(num_intermediate: int = 4) -> SearchSpace:
   """Builds S4: noise or a 3x3 separable convolution on each edge."""
-  return SearchSpace(CellGraph(num_intermediate), (NOISE, 'sep_conv_3x3'))
+  return SearchSpace(CellGraph(num_intermediate), (_NOISE, 'sep_conv_3x3'))
 
 
 def _s1_allowed(cell: str, names: list[str]) -> Bool[np.ndarray, 'E O']:

@@ -141,11 +141,11 @@ def _allowed(field: str, expected: type) -> str:
 def _about_field(name: str, group: ConfigDict, path: str, config: ConfigDict) -> str:
   """Returns the field that was probably meant, or else the fields of its group."""
   inside = names.similar(name, list(group.keys()))
-  meant = [f'{path}.{known}' for known in inside] or fields_like(name, config)
+  meant = [f'{path}.{known}' for known in inside] or _fields_like(name, config)
   return names.question(meant) or f'the fields of {path} are {names.some(group.keys())}'
 
 
-def fields_like(name: str, config: ConfigDict) -> list[str]:
+def _fields_like(name: str, config: ConfigDict) -> list[str]:
   """Returns at most three fields, `config.search.epochs`, that a name without its group means.
 
   Args:
@@ -165,14 +165,14 @@ def _meant(name: str, options: Collection[str], config: ConfigDict | None) -> li
   """Returns the flags that a name without its dashes, or without its group, probably means."""
   name = name.removeprefix('config.')
   positive = name.removeprefix('no').lstrip('-_')
-  if name.startswith('no') and config is not None and (found := fields_like(positive, config)):
+  if name.startswith('no') and config is not None and (found := _fields_like(positive, config)):
     negated = [field for field in found if type_of(config, field[len('config.') :]) is bool]
     if negated and negated[0].endswith(positive.replace('-', '_')):
       return [f'no{negated[0]}']
   plain = name.replace('_', '-')
   if plain in options:
     return [plain]
-  fields = [] if config is None else fields_like(name, config)
+  fields = [] if config is None else _fields_like(name, config)
   exact = [field for field in fields if field.rpartition('.')[2] == name or field.endswith(name)]
   return exact or names.similar(_USUAL_NAMES.get(name, name), options) or fields
 

@@ -92,7 +92,7 @@ def penalties_of(
         'cells or channels'
       )
   return tuple(
-    _penalty(name_of_weight(cost), expected[cost], config.budget[cost], config.budget.gain)
+    _penalty(_name_of_weight(cost), expected[cost], config.budget[cost], config.budget.gain)
     for cost in expected
     if config.budget[cost]
   )
@@ -121,7 +121,7 @@ def decoded_costs(
   return {cost: getattr(found, cost) for cost in watched(config)}
 
 
-def name_of_weight(cost: str) -> str:
+def _name_of_weight(cost: str) -> str:
   """Returns the name of a budget's weight among the knobs."""
   return f'{cost}_multiplier'
 

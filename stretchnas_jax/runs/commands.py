@@ -79,7 +79,7 @@ def train_command(
   more += ', data=...' if parts.data is not None else ''
   if more:
     return f'stretchnas_jax.run_train(config, {f"{path}-trained"!r}, {str(path)!r}{more})'
-  name, fields = train_fields(config, genotype, parts)
+  name, fields = _train_fields(config, genotype, parts)
   options = {'workdir': f'{path}-trained', 'genotype': path / 'genotype.json', **trust(parts)}
   return command('train', config=name, fields=fields, options=options)
 
@@ -96,7 +96,7 @@ def trust(parts: Parts) -> dict[str, bool]:
   return {'trust': True} if needed else {}
 
 
-def train_fields(
+def _train_fields(
   config: ConfigDict, genotype: AnyGenotype, parts: Parts | None = None
 ) -> tuple[str, dict[str, Any]]:
   """Returns the config of a training after a search: its name, and the fields that differ.

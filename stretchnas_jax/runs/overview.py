@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from stretchnas_jax.runs import json_files
 from stretchnas_jax.runs import workdir as workdir_lib
 
-STATES = ('finished', 'running', 'stopped', 'damaged')
+_STATES = ('finished', 'running', 'stopped', 'damaged')
 
 # Files that a folder has beside config.json if it is a run.
 _BESIDE = ('run.json', 'metrics.jsonl', 'genotypes.jsonl', 'checkpoints', 'identity.json')
@@ -24,7 +24,8 @@ class Overview(NamedTuple):
   Attributes:
     path: its folder.
     kind: 'search', 'train', or '' where the config is damaged.
-    state: one of `STATES`; 'stopped' means that no process works on it and no result is there.
+    state: 'finished', 'running', 'stopped' or 'damaged'. 'stopped' means that no process works on
+      it and no result is there.
     note: what is damaged, in a sentence; '' otherwise.
     config: the fields of the run, nested; {} where they are damaged.
     result: the content of `result.json`, or {}.

@@ -18,7 +18,7 @@ from stretchnas_jax.runs.runner import Run
 from stretchnas_jax.runs.task import Plan, Programs, Task
 from stretchnas_jax.views import cells
 
-SUMS = ('train_loss', 'train_accuracy')
+_SUMS = ('train_loss', 'train_accuracy')
 
 
 class Best(NamedTuple):
@@ -105,7 +105,7 @@ def first_position(
   if keep_best:
     params, batch_stats = jax.tree.map(jnp.zeros_like, (state.params, state.batch_stats))
     best = Best(params, batch_stats, jnp.float32(-1), jnp.int32(0))
-  return steps.Position(state, steps.zero_sums(SUMS), best)
+  return steps.Position(state, steps.zero_sums(_SUMS), best)
 
 
 def better(best: Best, state: training_lib.TrainState, accuracy: float) -> Best:

@@ -19,7 +19,7 @@ _GLYPH = 7.4  # pixels of a letter, roughly
 WIDEST = 7.0
 """The width in pixels of the edge with the largest score."""
 
-FAMILIES = ('sep', 'dil', 'max', 'avg', 'skip')
+_FAMILIES = ('sep', 'dil', 'max', 'avg', 'skip')
 """Beginnings of operations' names that have a colour of their own."""
 
 
@@ -77,11 +77,11 @@ def svg(
   return ''.join([*parts, '</svg>'])
 
 
-def classes_of(look: Look) -> str:
+def _classes_of(look: Look) -> str:
   """Returns the classes of an edge; the script makes the same ones."""
   if not look.label:
     return 'edge gone'
-  family = next((name for name in FAMILIES if look.label.startswith(name)), 'other')
+  family = next((name for name in _FAMILIES if look.label.startswith(name)), 'other')
   return f'edge {family}' + (' tie' if look.tied else '')
 
 
@@ -91,7 +91,7 @@ def _edge(layout: cell_layout.Layout, e: int, look: Look) -> str:
   head = ' '.join(f'{number(x)},{number(y)}' for x, y in arrow_head(*pieces[-1][-1]))
   label = look.label + (' ≈' if look.tied and look.label else '')
   return (
-    f'<g class="{classes_of(look)}" data-edge="{e}"><path d="{path_of(pieces)}" '
+    f'<g class="{_classes_of(look)}" data-edge="{e}"><path d="{path_of(pieces)}" '
     f'stroke-width="{look.width:.1f}"/><polygon points="{head}"/>'
     f'<rect x="{number(box.x - box.width / 2)}" y="{number(box.y - box.height / 2)}" '
     f'width="{number(box.width)}" height="{number(box.height)}"/>'

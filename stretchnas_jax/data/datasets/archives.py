@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from stretchnas_jax.data.datasets import compression
 from stretchnas_jax.data.datasets.compression import Refused
 
-MOST_UNPACKED = 512 * 2**20
+_MOST_UNPACKED = 512 * 2**20
 """Bytes that all members of an archive may have together."""
 
 _MOST_MEMBERS = 1000
@@ -100,8 +100,8 @@ class _Forwards:
 
   def _next(self, count: int) -> Iterator[bytes]:
     """Yields the next bytes in pieces."""
-    if self._at + count > MOST_UNPACKED:
-      raise Refused(f'unpacks to more than {MOST_UNPACKED} bytes, more than such a data set has')
+    if self._at + count > _MOST_UNPACKED:
+      raise Refused(f'unpacks to more than {_MOST_UNPACKED} bytes, more than such a data set has')
     while count > 0:
       if self._start == len(self._piece):
         self._piece, self._start = next(self._pieces, b''), 0

@@ -11,10 +11,10 @@ from collections.abc import Generator
 
 from PIL import Image
 
-PER_PIXEL = 12
+_PER_PIXEL = 12
 """Bytes of memory for each pixel: the decoded image, and its parts in other channels or upright."""
 
-BUDGET = 2**30
+_BUDGET = 2**30
 """Bytes for all images that are decoded at the same time; those of one with Pillow's most pixels.
 
 An image that needs more by itself is decoded alone. Only a higher `data.max_pixels` lets it in.
@@ -73,7 +73,7 @@ def check_pixels(image: Image.Image) -> None:
   if max(image.size) > _LONGEST_SIDE:
     raise ValueError(f'it has a side of more than {_LONGEST_SIDE} pixels')
   limit = most_pixels()
-  if limit and needed(image) > PER_PIXEL * limit:
+  if limit and needed(image) > _PER_PIXEL * limit:
     raise ValueError(too_large())
 
 
@@ -112,7 +112,7 @@ class Budget:
         self._changed.notify_all()
 
 
-_budget = Budget(BUDGET)
+_budget = Budget(_BUDGET)
 
 
 def room(image: Image.Image) -> contextlib.AbstractContextManager[None]:
@@ -131,4 +131,4 @@ def needed(image: Image.Image) -> int:
     image: as Pillow has opened it.
   """
   times = 2 if image.format in _TWICE else 1
-  return times * PER_PIXEL * image.width * image.height
+  return times * _PER_PIXEL * image.width * image.height

@@ -69,7 +69,7 @@ def search_parts(
     )
   if not 0 < fraction <= 1:
     raise ValueError(f'data.fraction is {fraction!r}; it must be above 0 and at most 1')
-  num_parts = num_search_parts(split)
+  num_parts = _num_search_parts(split)
   num_training = len(labels) - num_validation
   if num_validation:
     train = deal(labels[:num_training], 1, fraction=fraction, seed=seed)
@@ -88,7 +88,7 @@ def search_parts(
   return Parts(parts[0], parts[1], parts[-1])
 
 
-def num_search_parts(split: str) -> int:
+def _num_search_parts(split: str) -> int:
   """Returns the number of different parts of a search.
 
   Args:
