@@ -23,6 +23,6 @@ def test_the_table_has_a_row_for_each_figure():
     'page_seconds': 3.0, 'page_bytes': 1_500_000,
   }  # fmt: skip
   text = looking.markdown(numbers)
-  assert text.startswith('A search on digits, S 6, on a chip.')
+  assert text.startswith('A search on digits, S 6, 1 cell, on a chip.')
   assert '| its line of scores | 10.0 ms, 20,000 bytes | 0.50% of the epoch |' in text
   assert '| `report` of 200 epochs | 3.00 s | 1.5 MB |' in text

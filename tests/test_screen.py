@@ -11,7 +11,7 @@ from helpers import tiny_search, tiny_supernet
 
 import stretchnas_jax
 from stretchnas_jax.cells import genotype, topology
-from stretchnas_jax.cells.space import CELL_TYPES
+from stretchnas_jax.cells.space import CELL_TYPES, darts_space
 from stretchnas_jax.data.batches.examples import Examples
 from stretchnas_jax.learning import bilevel, evaluation, optimizers
 from stretchnas_jax.runs import history, json_files, judging, metrics, screen
@@ -71,6 +71,16 @@ def test_the_first_row_shows_the_cell_and_later_ones_the_difference(tmp_path):
   out = io.StringIO()
   metrics.Progress(200, 1, 1, stream=out).update(199, worst)
   assert all(len(line) <= 100 for line in out.getvalue().splitlines())
+
+
+def test_the_remarks_of_a_large_cell_fit_a_terminal(tmp_path):
+  run = run_of(tmp_path)
+  run.plan.objects.net.space = darts_space(6)
+  run.plan.objects.table = topology.output_subsets(darts_space(6).graph)
+  rows = [screen.search_row(run, line_of(i + 1), *scores_of(run, i)) for i in range(2)]
+  for row in rows:
+    assert max(map(len, row.remarks)) <= 100 and len(row.remarks) > 2
+    assert all(line.startswith(' ' * 10) for line in row.remarks)
 
 
 def test_a_line_that_is_crossed_is_a_warning(tmp_path):

@@ -1,6 +1,7 @@
 """The lines that a run shows at the end of an epoch: a row of numbers, changes, and warnings."""
 
 import contextlib
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ CELL = 'cell'
 """The name of the evaluation of the decoded cell."""
 
 _Arrays = Mapping[str, Any]
+_COLUMNS_OF_SCREEN = 100
 _COLUMNS = '{:>9} {:>11} {:>8} {:>9} {:>8} {:>8}  {:11}'.format
 
 
@@ -67,7 +69,7 @@ def search_row(
     f'{found.decided:.0%}',
     'new' if last is None else search_course.counted(changed),
   )
-  return Row(header, text, [f'          {remark}' for remark in remarks])
+  return Row(header, text, [line for remark in remarks for line in _wrapped(remark)])
 
 
 _SHOWN = ('train_loss', 'train_accuracy', 'val_loss', 'val_accuracy')
@@ -110,6 +112,14 @@ def _course(run: Any, epoch: int) -> list[Epoch]:
 
 def _listed(changed: Sequence[search_course.Change]) -> list[str]:
   return list(search_course.listed(changed, genotype.SHORT_NAMES))
+
+
+def _wrapped(remark: str) -> list[str]:
+  """Returns a remark below a row, in lines that fit the screen."""
+  first = ' ' * 10
+  return textwrap.wrap(
+    remark, _COLUMNS_OF_SCREEN, initial_indent=first, subsequent_indent=first * 2
+  )
 
 
 def _number(value: float | None) -> str:
