@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from stretchnas_jax.cli import app
 from stretchnas_jax.cli.command_line import TRUST
+from stretchnas_jax.machine import faults
 from stretchnas_jax.runs import export, export_forms, trained
 from stretchnas_jax.runs.export import export_trained
 
@@ -42,7 +43,8 @@ def prepare(args: types.SimpleNamespace) -> Callable[[], None]:
       export_trained(args.workdir, args.out, **given)
       remark = f'JAX promises to read it until {export.readable_until()}'
     else:
-      remark = export_forms.export_as(args.workdir, args.out, to, **given)
+      with faults.checking():  # a form cannot hold every run, or needs another package
+        remark = export_forms.export_as(args.workdir, args.out, to, **given)
     logging.info('wrote %s%s', args.out, f'; {remark}' if remark else '')
 
   return work

@@ -4,6 +4,8 @@ import functools
 import importlib.util
 import json
 import struct
+import sys
+from unittest import mock
 
 import jax
 import numpy as np
@@ -14,7 +16,13 @@ from past_runs import write_search
 from stretchnas_jax import export
 from stretchnas_jax.cells import genotype, zoo
 from stretchnas_jax.networks import network
-from stretchnas_jax.runs import export_forms, export_onnx, export_torch, safetensors_file
+from stretchnas_jax.runs import (
+  export_forms,
+  export_onnx,
+  export_torch,
+  safetensors_file,
+  trained,
+)
 from stretchnas_jax.views import dot
 
 IRREGULAR = genotype.Genotype(
@@ -131,6 +139,18 @@ def test_cells_as_graphviz(tmp_path):
 )
 def test_the_ending_tells_the_form(out, to, expected):
   assert export_forms.form_of(out, to) == expected
+
+
+def test_a_form_that_cannot_hold_a_run_is_one_line(tmp_path, capsys, monkeypatch):
+  write_search(tmp_path / 'r')
+  path = tmp_path / 'm.safetensors'
+  monkeypatch.setattr(sys, 'argv', ['export', str(tmp_path / 'r'), f'--out={path}'])
+  monkeypatch.setattr(trained, 'read_run', lambda *args, **options: mock.Mock(kind='search'))
+  with pytest.raises(SystemExit, match='2'):
+    export.main()
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.endswith('is a search: only --to=stablehlo holds its supernet')
+  assert not path.exists()
 
 
 def test_wrong_arguments_are_named(tmp_path):
