@@ -33,6 +33,9 @@ from experiments.reliability import methods
 
 def get_config():
   return methods.config_of({case!r})
+
+def get_parts(config):
+  return methods.parts_of(config)
 """
 
 

@@ -1,11 +1,11 @@
 """Resumes searches of all methods in each phase: `python -m experiments.reliability.methods`.
 
 Each search config of the package, and its form with stretchable cells, runs on digits with a tiny
-network and a short schedule. Then its folder is left as a kill leaves it, with a checkpoint inside
-each phase as the newest one, and at each border between two phases. The search goes on from there,
-and once more from nothing. Its cell must be valid. Its files must be, bit for bit, those of the run
-that was never stopped. The same command goes on after the last whole config. Real kills of some of
-these searches are in `method_kills`.
+network, three or four operations and a short schedule. Then its folder is left as a kill leaves it,
+with a checkpoint inside each phase as the newest one, and at each border between two phases. The
+search goes on from there, and once more from nothing. Its cell must be valid. Its files must be,
+bit for bit, those of the run that was never stopped. The same command goes on after the last whole
+config. Real kills of some of these searches are in `method_kills`.
 """
 
 import argparse
@@ -21,8 +21,11 @@ import jax
 
 from experiments.reliability import programs, provenance
 from stretchnas_jax.cells import genotype
+from stretchnas_jax.cells.graph import CellGraph
+from stretchnas_jax.cells.space import SearchSpace
 from stretchnas_jax.config import ConfigDict, files
 from stretchnas_jax.runs import json_files, runner, search_phases, search_task
+from stretchnas_jax.runs.parts import Parts
 from stretchnas_jax.runs.task import Plan, Programs, Task
 
 _METHODS = (
@@ -54,7 +57,11 @@ _OWN = {
   'darts_plus_cifar10': {'monitor.min_epochs': 3, 'monitor.same_ranking': 3},
   's1': {'space.num_intermediate': 4},
 }
-_DEPTHS = {5: 1, 11: 2, 17: 1}  # of P-DARTS' phases
+# A phase has the depth and the number of operations of a tiny network.
+_IN_PHASES = {
+  'model.num_layers': {5: 1, 11: 2, 17: 1}, 'keep': {5: 3, 4: 2, 3: 2, 'groups': 'groups'},
+}  # fmt: skip
+_OPERATIONS = ('max_pool_3x3', 'skip_connect', 'dil_conv_3x3')  # and perhaps `none`
 PLACES = ('beginning', 'inside', 'border')
 """Where a search is killed, see `Span`."""
 
@@ -83,11 +90,22 @@ def config_of(case: str) -> ConfigDict:
   config = files.load_module(source.path).get_config(*source.arguments)
   phases = [dict(phase) for phase in config.search.phases]
   for phase in phases:
-    if 'model.num_layers' in phase:
-      phase['model.num_layers'] = _DEPTHS[phase['model.num_layers']]
+    phase.update({name: tiny[phase[name]] for name, tiny in _IN_PHASES.items() if name in phase})
   fields = _TINY | _OWN.get(case.partition(':')[0], {}) | {'search.phases': tuple(phases)}
   config.update_from_flattened_dict(fields)
   return config
+
+
+def parts_of(config: ConfigDict) -> dict[str, Any]:
+  """Returns a space of few operations in place of that of DARTS; others stay.
+
+  Args:
+    config: of the search.
+  """
+  if config.space.name != 'darts':
+    return {}
+  names = ('none', *_OPERATIONS) if config.space.with_none else _OPERATIONS
+  return {'space': SearchSpace(CellGraph(config.space.num_intermediate), names)}
 
 
 def spans_of(config: ConfigDict) -> list[Span]:
@@ -96,7 +114,7 @@ def spans_of(config: ConfigDict) -> list[Span]:
   Args:
     config: of the search.
   """
-  plan = search_task.SEARCH.plan(config, None)
+  plan = search_task.SEARCH.plan(config, Parts.of(parts_of(config)))
   lengths = [
     phase.epochs * feeds.train.steps_per_epoch
     for phase, feeds in zip(plan.phases, plan.phase_feeds)
@@ -140,6 +158,11 @@ def sharing_task() -> Task:
   return search_task.SEARCH._replace(compile=compile_programs)
 
 
+def _search(task: Task, case: str, path: pathlib.Path) -> None:
+  config = config_of(case)
+  runner.prepare(task, config, path, parts=parts_of(config))()
+
+
 def leave_as_killed(whole: pathlib.Path, path: pathlib.Path, step: int) -> None:
   """Makes a folder as a kill leaves it, from that of a finished run.
 
@@ -178,7 +201,7 @@ def resume_in(
   else:
     step = steps[len(steps) // 2]
     leave_as_killed(whole, path, step)
-  runner.prepare(task, config_of(case), path)()
+  _search(task, case, path)
   left, expected = programs.left_by(path), programs.left_by(whole)
   different = [name for name, value in expected.items() if left.get(name) != value]
   shutil.rmtree(path)
@@ -197,7 +220,7 @@ def row_of(case: str, folder: pathlib.Path) -> dict[str, Any]:
   """
   begin, task, whole = time.time(), sharing_task(), folder / 'whole'
   spans = spans_of(config_of(case))
-  runner.prepare(task, config_of(case), whole)()
+  _search(task, case, whole)
   resumed = [resume_in(task, case, whole, folder / str(i), span) for i, span in enumerate(spans)]
   last = json_files.read_lines(whole / 'metrics.jsonl')[-1]
   ran = [one for one in resumed if one['checkpoint'] <= last['step']]
