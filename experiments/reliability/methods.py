@@ -194,7 +194,7 @@ def resume_in(
   Returns:
     The checkpoint from which it went on, and the files that differ.
   """
-  saved = [int(name) for name in programs.checkpoint_names(whole) if name.isdigit()]
+  saved = sorted(int(name) for name in programs.checkpoint_names(whole) if name.isdigit())
   steps = [step for step in saved if step in span.newest]
   if span.place == 'beginning':
     step = 0
