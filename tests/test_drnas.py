@@ -12,8 +12,9 @@ from stretchnas_jax.cells import graph, space
 from stretchnas_jax.learning import phase_border
 from stretchnas_jax.networks import widening
 
-# It has no convolutions, see `plain_walks`. One reduction cell has edges of both strides.
-SPACE = space.SearchSpace(graph.CellGraph(2), ('none', 'avg_pool_3x3', 'skip_connect'))
+# Like that of DrNAS it has no `none`; it has no convolutions, see `plain_walks`. One reduction cell
+# has edges of both strides.
+SPACE = space.SearchSpace(graph.CellGraph(2), ('max_pool_3x3', 'avg_pool_3x3', 'skip_connect'))
 DRAWN = Method(
   plain_search.dirichlet, rests=lambda epoch, place: epoch % 2 == 0, rate=0.1, alpha_rate=6e-4
 )
