@@ -29,7 +29,7 @@ _KILLS_PER_RUN = 5
 # ---- moments -------------------------------------------------------------------------------------
 
 
-class Start:
+class _Start:
   """One start of a run, watched from outside.
 
   Attributes:
@@ -92,10 +92,10 @@ class Start:
 
 # Of each moment: the event that it follows, and the event that ends it.
 _MOMENTS = {
-  'beginning': (Start.started, Start.saving),
-  'restoring': (Start.opened, Start.resumed),
-  'resumed': (Start.resumed, Start.saving),
-  'going on': (Start.saved, Start.went_on),
+  'beginning': (_Start.started, _Start.saving),
+  'restoring': (_Start.opened, _Start.resumed),
+  'resumed': (_Start.resumed, _Start.saving),
+  'going on': (_Start.saved, _Start.went_on),
 }
 
 
@@ -106,7 +106,7 @@ class Moments:
     """Begins with one second for each moment."""
     self._seconds = dict.fromkeys(_MOMENTS, 1.0)
 
-  def wait_for(self, start: Start, moment: str, share: float) -> None:
+  def wait_for(self, start: _Start, moment: str, share: float) -> None:
     """Waits for an instant within a moment.
 
     Args:
@@ -222,7 +222,7 @@ def _stop(
   Returns:
     The state of the run at the stop.
   """
-  start = Start(program, path)
+  start = _Start(program, path)
   moments.wait_for(start, moment, share)
   if under_way := start.process.is_alive():
     with contextlib.suppress(ProcessLookupError):  # It has just ended.

@@ -5,7 +5,7 @@ network, three or four operations and a short schedule. Then its folder is left 
 with a checkpoint inside each phase as the newest one, and at each border between two phases. The
 search goes on from there, and once more from nothing. Its cell must be valid. Its files must be,
 bit for bit, those of the run that was never stopped. The same command goes on after the last whole
-config. Real kills of some of these searches are in `method_kills`.
+config. Processes that are really killed are in `kills`.
 """
 
 import argparse

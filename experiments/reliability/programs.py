@@ -78,8 +78,6 @@ class Program:
     epochs: int = 10,
     optimized: bool = True,
     overrides: Sequence[str] = (),
-    config: str | None = None,
-    warm: bool = True,
   ) -> None:
     """Writes the config, and runs it to its end unless that is done.
 
@@ -89,17 +87,14 @@ class Program:
       epochs: of a run.
       optimized: see the attribute.
       overrides: further words of the command line, for example '--config.seed=1'.
-      config: the text of the config file; None for a tiny one.
-      warm: False where the whole run may compile its programs itself.
     """
     self.kind, self.folder, self.optimized = kind, folder, optimized
     self._overrides = tuple(overrides)
     folder.mkdir(parents=True, exist_ok=True)
-    text = config or _COMMON.format(kind=kind) + _CONFIGS[kind].format(epochs=epochs)
+    text = _COMMON.format(kind=kind) + _CONFIGS[kind].format(epochs=epochs)
     (folder / f'{kind}.py').write_text(text)
     (folder / 'cell.json').write_text(json.dumps(_CELL))
-    # The first run fills the cache of compiled programs.
-    for name in ('warm', 'whole') if warm else ('whole',):
+    for name in 'warm', 'whole':  # The first run fills the cache of compiled programs.
       begin = time.monotonic()
       process = self.start(folder / name)
       process.join()
