@@ -223,7 +223,8 @@ def text(answer: Answer) -> str:
     lines.append(f'and {len(earlier) - _MOST_EPOCHS} earlier cells, which --json lists')
   if answer.shape is not None:
     shape = answer.shape
-    lines.append(f'sizes with {shape.num_layers} cells and C {shape.channels}, as in the search')
+    cells = '1 cell' if shape.num_layers == 1 else f'{shape.num_layers} cells'
+    lines.append(f'sizes with {cells} and C {shape.channels}, as in the search')
   return '\n'.join([*lines, *answer.notes])
 
 
