@@ -15,7 +15,7 @@ from stretchnas_jax.runs import statistics
 
 SIZES = {'channels': 8, 'layers': 5, 'epochs': 3}
 CELL = 'DARTS_V2'
-FOUND = 'experiments/results/digits/genotype.json'
+FOUND = 'experiments/results/agreement/digits_genotype.json'
 TITLES = {'ours': CELL, 'peer': f'{CELL}, PyTorch', 'digits': 'found on digits'}
 
 

@@ -189,13 +189,13 @@ def sentences(judgement: Judgement) -> tuple[str, ...]:
 
 
 def verdict(judgement: Judgement) -> str:
-  """Returns one sentence: whether another seed may find another cell."""
+  """Returns one sentence: whether small changes of the scores would change the cell."""
   if judgement.decided >= 0.9 and not judgement.ties:
     return 'the cell is decided: small changes of the scores would not change it'
   if judgement.decided >= 0.9:
-    return 'nearly all of the cell is decided: another seed may change the few near ties'
+    return 'nearly all of the cell is decided: small changes of the scores would change few choices'
   if judgement.decided >= 0.5:
-    return 'the cell is decided in part: another seed may change the choices that are not'
+    return 'the cell is decided in part: small changes of the scores may change the rest'
   return 'the cell is not decided: another seed, or another epoch, may well give another cell'
 
 
