@@ -3,6 +3,7 @@
 import contextlib
 import copy
 from collections.abc import Callable, Iterator
+from unittest import mock
 
 import pytest
 
@@ -25,6 +26,13 @@ def compiled_once() -> Iterator[None]:
     search = search_task.SEARCH._replace(compile=_once(search_task.compile_programs))
     patch.setattr(entry_points, 'SEARCH', search)
     patch.setattr(train_task, 'compile_programs', _once(train_task.compile_programs))
+    yield
+
+
+@contextlib.contextmanager
+def nothing_compiled() -> Iterator[None]:
+  """Lets runs compile their programs themselves, whichever tests ran before in this process."""
+  with mock.patch.dict(_compiled, clear=True):
     yield
 
 

@@ -7,6 +7,7 @@ import signal
 
 import jax
 import pytest
+import shared_programs as programs
 from helpers import SKIP_SPACE, tiny_search, without_clock
 
 import stretchnas_jax
@@ -57,7 +58,8 @@ def together(tmp_path_factory, alone):
       names.append(fun_name)
 
   jax.monitoring.register_event_duration_secs_listener(listen)
-  search(place)
+  with programs.nothing_compiled():
+    search(place)
   jax.monitoring.unregister_event_duration_listener(listen)
   return place, names
 
