@@ -22,16 +22,16 @@ def test_a_dry_run_tells_all_and_writes_nothing(tmp_path, monkeypatch, capsys, r
   monkeypatch.setattr(jax, 'jit', None)
   words = ['--config=digits', '--dry-run', '--json', '--workdir=run']
   found = json.loads(say(capsys, *words))
-  assert found['edges'] == 27 and found['operations'] == 7
-  assert found['steps'] == 25 * 7 and found['parts'] == dict.fromkeys(
+  assert found['edges'] == 14 and found['operations'] == 7
+  assert found['steps'] == 30 * 7 and found['parts'] == dict.fromkeys(
     ('train', 'val_alpha', 'val_beta'), 479
   )
-  assert found['supernet_params'] == 395_650
-  assert [phase['steps'] for phase in found['phases']] == [175]
+  assert found['supernet_params'] == 209_010
+  assert [phase['steps'] for phase in found['phases']] == [210]
   assert 'metrics.jsonl' in found['files']
   assert not list(tmp_path.iterdir())
   text = say(capsys, '--config=digits', '--dry-run')
-  assert 'supernet  3 cells, C 8, cifar stem, 395,650 weights' in text
+  assert 'supernet  3 cells, C 8, cifar stem, 209,010 weights' in text
 
 
 def test_a_dry_run_tells_the_phases(capsys, root_logger):

@@ -76,7 +76,7 @@ ROWS = {
     (
       '--config=configs/digits.py', '--config.data.image_size=16', '--config.data.split=two_way',
       '--config.space.num_intermediate=4', '--config.model.num_layers=5',
-      '--config.rule.kind=first_order',
+      '--config.rule.kind=first_order', '--config.penalty.zero_one=0',
     ),
     (
       'search', '--ops=7', '--channels=8', '--layers=5', '--nodes=4', '--batch=64',
