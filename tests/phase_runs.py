@@ -1,12 +1,11 @@
 """Searches in this process that share their compiled programs, and comparisons of their ends."""
 
-import shutil
-
 import helpers
 import jax
 import numpy as np
 
-from stretchnas_jax.runs import runner, search_phases, search_task, trained
+from experiments.reliability import methods
+from stretchnas_jax.runs import runner, trained
 from stretchnas_jax.runs.parts import Parts
 
 
@@ -14,18 +13,11 @@ class Runs:
   """Runs searches; a program that an earlier search has compiled serves every equal one."""
 
   def __init__(self, parts=None):
-    self.parts, self._known = Parts.of(parts), {}
-
-  def _compile(self, plan):
-    key = search_phases.recipe(plan, 0, {})
-    if key not in self._known:
-      self._known[key] = search_task.compile_programs(plan)
-    return self._known[key]
+    self.parts, self._task = Parts.of(parts), methods.sharing_task()
 
   def search(self, config, path, **options):
     """Searches as `run_search` does."""
-    task = search_task.SEARCH._replace(compile=self._compile)
-    return runner.prepare(task, config, path, parts=self.parts, **options)()
+    return runner.prepare(self._task, config, path, parts=self.parts, **options)()
 
   def leaves(self, path):
     """Returns step and leaves of the newest checkpoint, without the beginning of its phase."""
@@ -42,11 +34,3 @@ class Runs:
     assert step == other_step and len(one) == len(other)
     for x, y in zip(one, other):
       np.testing.assert_array_equal(x, y)
-
-  def kill_after(self, path, step):
-    """Leaves a folder as a kill does whose newest checkpoint is that of a step."""
-    for folder in (path / 'checkpoints').iterdir():
-      if folder.name.isdigit() and int(folder.name) > step:
-        shutil.rmtree(folder)
-    for name in ('checkpoints.json', 'result.json'):
-      (path / name).unlink(missing_ok=True)

@@ -5,6 +5,7 @@ import numpy as np
 import phase_runs
 import pytest
 
+from experiments.reliability import methods
 from stretchnas_jax.cells.genotype import Genotype
 from stretchnas_jax.learning import monitors, pruning
 from stretchnas_jax.learning.monitors import Monitor
@@ -139,6 +140,6 @@ def test_decisions_of_own_monitors_survive_a_kill_and_stop_a_search(tmp_path):
     }
     runs.assert_same_ends(tmp_path / 'whole', path)
   per_epoch = runs.leaves(tmp_path / 'whole')[0] // 3
-  runs.kill_after(tmp_path / 'stopped_2', 3 * per_epoch)  # before the result was written
+  methods.cut_back(tmp_path / 'stopped_2', 3 * per_epoch)  # before the result was written
   assert runs.search(config, tmp_path / 'stopped_2')['epochs'] == 3
   runs.assert_same_ends(tmp_path / 'whole', tmp_path / 'stopped_2')

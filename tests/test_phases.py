@@ -7,6 +7,7 @@ import numpy as np
 import phase_runs
 import pytest
 
+from experiments.reliability import methods
 from stretchnas_jax import run_search
 from stretchnas_jax.learning import pruning
 from stretchnas_jax.runs import axes, json_files, phases, search_task, trained
@@ -111,7 +112,7 @@ def test_a_kill_between_checkpoints_of_a_phase_changes_nothing(whole, tmp_path):
   per_epoch = RUNS.leaves(whole)[0] // 4
   saved = [int(path.name) for path in (whole / 'checkpoints').iterdir() if path.name.isdigit()]
   inside = [step for step in saved if 2 * per_epoch < step < 3 * per_epoch]
-  RUNS.kill_after(tmp_path / 'run', max(inside))
+  methods.cut_back(tmp_path / 'run', max(inside))
   RUNS.search(tiny(DEEPER), tmp_path / 'run')
   RUNS.assert_same_ends(whole, tmp_path / 'run')
 

@@ -172,6 +172,16 @@ def leave_as_killed(whole: pathlib.Path, path: pathlib.Path, step: int) -> None:
     step: of its newest checkpoint.
   """
   shutil.copytree(whole, path)
+  cut_back(path, step)
+
+
+def cut_back(path: pathlib.Path, step: int) -> None:
+  """Takes away what a finished run has left after a step.
+
+  Args:
+    path: the folder of the run, with all of its checkpoints.
+    step: of the checkpoint that becomes the newest one.
+  """
   for name in programs.checkpoint_names(path):
     if name.isdigit() and int(name) > step:
       shutil.rmtree(path / 'checkpoints' / name)

@@ -2,8 +2,6 @@
 
 import importlib
 import importlib.util
-import json
-import math
 import pathlib
 import re
 import struct
@@ -12,14 +10,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-_TYPES = {
-  'F64': '<f8', 'F32': '<f4', 'F16': '<f2', 'I64': '<i8', 'I32': '<i4', 'U8': '<u1', 'I8': '<i1',
-  'BOOL': '?',
-}  # fmt: skip
+from stretchnas_jax.runs import safetensors_file
 
 _SAFE = (2, 6)  # the first PyTorch that runs no program with `weights_only=True`
-
-_MOST_HEADER = 100_000_000  # bytes, as in the format
 
 _DICTS = ('state_dict', 'model_state_dict', 'model')
 """The names under which checkpoints keep the weights beside other things."""
@@ -40,38 +33,10 @@ def read(path: pathlib.Path | str) -> dict[str, Shaped[np.ndarray, '...']]:
     raise FileNotFoundError(f'there is no file {path}')
   if path.suffix == '.safetensors':
     try:
-      return _safetensors(path.read_bytes())
+      return safetensors_file.arrays_of(path.read_bytes())
     except (ValueError, KeyError, TypeError, struct.error, RecursionError) as error:
       raise ValueError(f'{path} is not a whole file of safetensors: {error}') from error
   return _of_torch(path)
-
-
-def _safetensors(data: bytes) -> dict[str, Shaped[np.ndarray, '...']]:
-  (length,) = struct.unpack('<Q', data[:8])
-  if length > min(len(data) - 8, _MOST_HEADER):
-    raise ValueError('its header is longer than the file')
-  header, body = json.loads(data[8 : 8 + length]), memoryview(data)[8 + length :]
-  header.pop('__metadata__', None)
-  return {name: _array(name, about, body) for name, about in header.items()}
-
-
-def _array(name: str, about: Any, body: memoryview) -> Shaped[np.ndarray, '...']:
-  """Returns one array of a file of safetensors."""
-  if not isinstance(about, dict):
-    raise ValueError(f'{name} has no description')
-  start, end = about['data_offsets']
-  shape, kind = tuple(map(int, about['shape'])), about['dtype']
-  if not 0 <= start <= end <= len(body) or any(side < 0 for side in shape):
-    raise ValueError(f'{name} lies outside of the file')
-  if kind == 'BF16':  # the upper half of a 32-bit float
-    array = (np.frombuffer(body[start:end], '<u2').astype(np.uint32) << 16).view(np.float32)
-  elif kind in _TYPES:
-    array = np.frombuffer(body[start:end], _TYPES[kind])
-  else:
-    raise ValueError(f'{name} has the type {kind!r}')
-  if math.prod(shape) != array.size:
-    raise ValueError(f'{name} has {array.size} numbers and the shape {list(shape)}')
-  return array.reshape(shape)
 
 
 def _of_torch(path: pathlib.Path) -> dict[str, Shaped[np.ndarray, '...']]:
