@@ -63,6 +63,7 @@ def _as_page(table):
 
 # Notebooks show these as a drawing and as a table. The room of cells knows no views.
 Genotype._repr_svg_ = _drawn  # pyrefly: ignore[missing-attribute]
+nas_bench_201.Cell._repr_svg_ = _drawn  # pyrefly: ignore[missing-attribute]
 topology.TopologyTable._repr_html_ = _as_page  # pyrefly: ignore[missing-attribute]
 
 __all__ = [

@@ -9,9 +9,10 @@ import numpy as np
 from helpers import tiny_search
 
 from stretchnas_jax.cells import genotype, relaxation, topology
-from stretchnas_jax.cells.space import CELL_TYPES, darts_space
+from stretchnas_jax.cells.space import SearchSpace, darts_space
 from stretchnas_jax.learning.state import Arch
 from stretchnas_jax.runs import history, json_files
+from stretchnas_jax.runs.looked_up import looked_up
 
 TABLES = {
   'none': topology.none,
@@ -29,10 +30,12 @@ def write_search(
   seed: int = 0,
   finished: bool = True,
   classes: tuple[str, ...] = ('a', 'b'),
+  space: SearchSpace | None = None,
   **fields: Any,
 ) -> list[dict[str, np.ndarray]]:
   """Writes a search with random scores that grow from epoch to epoch; returns alpha of each."""
-  space = darts_space(nodes, with_none=fields.pop('with_none', False))
+  space = space or darts_space(nodes, with_none=fields.pop('with_none', False))
+  types = space.cell_types
   table = TABLES[kind](space.graph)
   path.mkdir(parents=True)
   changed = {'space.num_intermediate': nodes, 'topology.kind': kind, 'search.epochs': epochs}
@@ -46,21 +49,25 @@ def write_search(
   write_json('space.json', history.facts_line(space, table))
   keys = iter(jax.random.split(jax.random.key(seed), 4))
   shape = (len(space.graph.edges), space.num_operations)
-  alpha = {c: np.asarray(jax.random.normal(next(keys), shape)) for c in CELL_TYPES}
-  beta = {c: np.asarray(jax.random.normal(next(keys), table.mask.shape)) for c in CELL_TYPES}
+  alpha = {c: np.asarray(jax.random.normal(next(keys), shape)) for c in types}
+  beta = {c: np.asarray(jax.random.normal(next(keys), table.mask.shape)) for c in types}
   alphas, cell = [], None
   for epoch in range(1, epochs + 1):
     at, share = {'step': 10 * epoch, 'epoch': epoch}, np.float32(epoch / epochs)
     arch = Arch({c: a * share for c, a in alpha.items()}, {c: b * share for c, b in beta.items()})
     alphas.append(arch.alpha)
-    strength = {c: relaxation.softmax_strength(a, {}) for c, a in arch.alpha.items()}
-    scores = {c: np.asarray(topology.edge_scores(arch.beta[c], table)) for c in CELL_TYPES}
+    strength = {
+      c: relaxation.restricted(relaxation.softmax(), space.allowed_on(c)).strength(a, {})
+      for c, a in arch.alpha.items()
+    }
+    scores = {c: np.asarray(topology.edge_scores(arch.beta[c], table)) for c in types}
     line = history.scores_line(arch, table, strength, scores, strength)
-    cell = genotype.derive(space, table, strength, arch.beta)[0].to_dict()
+    found = genotype.derive(space, table, strength, arch.beta)[0]
+    cell = found.to_dict()
     accuracy = 0.5 + 0.1 * epoch / epochs + 0.01 * seed
     for name, values in {
       'scores.jsonl': line,
-      'genotypes.jsonl': {'genotype': cell, 'notes': []},
+      'genotypes.jsonl': {'genotype': cell, 'notes': [], **looked_up(found)},
       'metrics.jsonl': {'val_accuracy': accuracy, 'val_loss': 1 / epoch, 'penalty': 0.0},
     }.items():
       json_files.Lines(path / name).append(at | values)

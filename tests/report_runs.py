@@ -31,12 +31,13 @@ def _common(path: pathlib.Path, kind: str, config: Any, seed: int, classes: Sequ
   path.mkdir(parents=True, exist_ok=True)
   _write(path, 'config.json', config.to_dict())
   counts = {'images': 100, 'classes': {name: 10 + i for i, name in enumerate(classes)}}
+  parts = dict.fromkeys(('train', 'test') if kind == 'train' else ('train',), counts)
   record = {
     'date': '2026-01-02T03:04:05+00:00',
     'argv': [f'stretchnas {kind}', '--config=digits', f'--workdir={path}'],
     'versions': {'python': '3.11.7', 'jax': '0.10.2', 'stretchnas_jax': '0.2.0'},
     'devices': ['cpu: cpu'],
-    'data': {'name': 'digits', 'image_shape': [8, 8, 1], 'parts': {'train': counts}},
+    'data': {'name': 'digits', 'image_shape': [8, 8, 1], 'parts': parts},
   }
   _write(path, 'run.json', {**record, 'starts': [record]})
   _write(path, 'identity.json', {'data': {'train': {'images': 100, 'contents': 'abc123'}}})

@@ -12,6 +12,7 @@ from scipy import stats
 
 from stretchnas_jax import compare
 from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.cells.space import nas_bench_201
 from stretchnas_jax.cli import app
 from stretchnas_jax.runs import compare_runs
 
@@ -104,3 +105,13 @@ def test_one_run_is_not_compared(tmp_path):
   write_search(tmp_path / 'r')
   with pytest.raises(ValueError, match='1 run is given; a comparison needs at least two'):
     compare_runs.read([tmp_path / 'r', tmp_path / 'r'])
+
+
+def test_searches_in_nas_bench_201_are_compared(tmp_path):
+  for seed in range(2):
+    write_search(tmp_path / str(seed), 'none', seed=seed, space=nas_bench_201())
+  runs = compare_runs.read([tmp_path / '0', tmp_path / '1'])
+  found = compare_runs.to_dict(runs)
+  assert found['edges']['reduce'] == {'all': [], 'some': []} and found['edges']['normal']['some']
+  assert found['rank_correlation']['normal']['pairs'] == 1
+  assert 'Reduce' not in compare_runs.text(runs) and '</html>' in compare_runs.page(runs)

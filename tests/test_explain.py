@@ -9,6 +9,7 @@ from past_runs import write_search
 import stretchnas_jax
 from stretchnas_jax import explain, what_if
 from stretchnas_jax.cells import decidedness
+from stretchnas_jax.cells.space import nas_bench_201
 from stretchnas_jax.cli import app
 from stretchnas_jax.runs import explain_edge, judging, scores, supernet_accuracy
 from stretchnas_jax.runs import history as history_lib
@@ -106,3 +107,12 @@ def test_without_data_there_are_no_accuracies(tmp_path):
   assert 'without accuracies: ' in answer.notes[0] and answer.rows[0].accuracy is None
   assert 'accuracy' not in what_if_lib.text(answer).splitlines()[0]
   assert what_if.OPTIONS
+
+
+def test_a_cell_type_that_a_search_does_not_have_is_named(tmp_path):
+  write_search(tmp_path / 'r', 'none', space=nas_bench_201())
+  found = scores.load(tmp_path / 'r')
+  (one,) = explain_edge.explain(found, BOTH, (0, 1))
+  assert one.cell == 'normal' and len(one.moments) == 3
+  with pytest.raises(ValueError, match='no reduce cell; its only type is normal'):
+    explain_edge.explain(found, ('reduce',), (0, 1))

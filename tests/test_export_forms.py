@@ -63,7 +63,11 @@ def torch_files(found):
 
 CASES = [
   (TINY_CELL, 'cifar'), (IRREGULAR, 'cifar'), (IRREGULAR, 'imagenet'),
-  *((cell, 'cifar') for cell in list(zoo.GENOTYPES.values())[::6]),
+  *(
+    pytest.param(cell, stem, id=f'{name}-{stem}', marks=() if often else pytest.mark.long)
+    for i, (name, cell) in enumerate(zoo.GENOTYPES.items())
+    for stem, often in (('cifar', i % 6 == 0), ('imagenet', False))
+  ),
 ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import pytest
 from helpers import TINY_CELL
 
 from stretchnas_jax import sizes
-from stretchnas_jax.cells import genotype, random_cells, zoo
+from stretchnas_jax.cells import genotype, nas_bench_201, random_cells, zoo
 from stretchnas_jax.networks.quick_sizes import measure_many
 
 LOOSE = genotype.Genotype(
@@ -30,6 +30,12 @@ def test_they_equal_the_sizes_of_each_network(channels, layers, classes, stem, s
   found = measure_many(CELLS, channels, layers, classes, stem, shape)
   given = {'stem': stem, 'image_shape': shape}
   assert found == [sizes.measure(cell, channels, layers, classes, **given) for cell in CELLS]
+
+
+def test_cells_of_nas_bench_201_have_their_own_sizes():
+  cells = [nas_bench_201.from_code(code) for code in (0, 1234, 9999, 15624)]
+  found = measure_many(cells, 4, 2, 5, 'cifar', (12, 8, 1))
+  assert found == [sizes.measure(cell, 4, 2, 5, image_shape=(12, 8, 1)) for cell in cells]
 
 
 class Own(nn.Module):

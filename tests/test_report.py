@@ -7,6 +7,7 @@ import shutil
 import time
 import types
 
+import past_runs
 import pytest
 from browser import PROGRAM, Browser
 from helpers import ROOT, tiny_search
@@ -14,7 +15,8 @@ from report_runs import write_search, write_seeds, write_training
 
 import stretchnas_jax
 from stretchnas_jax import report as command
-from stretchnas_jax.runs import outputs, report, report_confusion
+from stretchnas_jax.cells.space import nas_bench_201
+from stretchnas_jax.runs import json_files, outputs, report, report_confusion
 from stretchnas_jax.views import heat_map, line_chart, page
 
 HOSTILE = ('<script>alert(1)</script>', '"><img src=http://x.invalid/a>', 'a\x1b[31m\x00b',
@@ -34,9 +36,11 @@ def words_of(text):
 def test_a_search_says_what_ran_how_good_how_certain_and_how_to_repeat_it(tmp_path):
   words = words_of(page_of(write_search(tmp_path / 'run', classes=('cat', 'dog'))))
   for wanted in (
-    'Method digits', 'Data digits', 'Validation accuracy 85.00%', 'Choices decided', 'Near ties',
+    'Method stretchable cells, softmax, first order', 'Config digits', 'Data digits',
+    'Validation accuracy 85.00%', 'Choices decided', 'Near ties',
     'Epochs 12 of 12', 'stretchnas search --config=digits', 'search.epochs 12 50', 'jax 0.10.2',
     'abc123', 'cat 10', 'dog 11', '123,456 weights', 'decided', 'topology output_subsets',
+    'each node chooses any set of its out-edges', 'Short names: max max_pool_3x3',
     'the median lead of an operation is', 'All choices of the decoding',
   ):  # fmt: skip
     assert wanted in words, wanted
@@ -111,12 +115,28 @@ def test_runs_of_version_0_1_have_a_page(tmp_path):
   assert 'from Python' in words_of(page_of(tmp_path / 'old' / 'train'))
 
 
+def test_the_table_of_nas_bench_201_is_drawn_as_a_curve(tmp_path):
+  path = tmp_path / 'run'
+  past_runs.write_search(path, 'none', space=nas_bench_201())
+  lines = json_files.read_lines(path / 'genotypes.jsonl')
+  for i, line in enumerate(lines):
+    line |= {'table_accuracy': 90.0 - 10 * i, 'table_rank': 1000 * (i + 1)}
+  (path / 'genotypes.jsonl').write_text('\n'.join(map(json.dumps, lines)) + '\n')
+  text = page_of(path)
+  assert 'trained cell from 90.0% to 70.0%' in text
+  assert 'Cell in the table 70.00%, rank 3,000' in words_of(text)
+  past_runs.write_training(tmp_path / 'training', lines[-1]['genotype'])
+  training = page_of(tmp_path / 'training')
+  assert 'The normal cell' in words_of(training) and training.count('class="input"') == 1
+
+
 def test_a_training_shows_its_confused_classes_and_worst_images(tmp_path):
   path = write_training(tmp_path / 'run', classes=('cat', 'dog', 'fox'))
   text = page_of(path)
   words = words_of(text)
   for wanted in ('Test accuracy 97.00%', '3 images of cat were taken for fox', '34,567',
-                 'cat, taken for fox (93%)', '3 of 93 images are wrong'):  # fmt: skip
+                 'cat, taken for fox (93%)', '3 of 93 images are wrong',
+                 'The test has 100 images', 'node 2 = sep3(0) + skip(1)'):  # fmt: skip
     assert wanted in words, wanted
   assert text.count('src="data:image/png;base64,') == 3
   for content in ('{}', '{"step": 6}', '{'):

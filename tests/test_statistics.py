@@ -36,3 +36,10 @@ def test_differences_use_the_seeds_that_both_have():
   seeds, found = statistics.paired_difference({0: 3.0, 1: 5.0, 2: 9.0}, {2: 8.0, 1: 3.0, 7: 1.0})
   assert seeds == [1, 2] and found.n == 2 and found.mean == pytest.approx(1.5)
   assert found.interval == (1.0, 2.0)
+
+
+def test_the_interval_of_an_accuracy_is_wilson_s():
+  half = 1.96 / np.sqrt(100 + 1.96**2) / 2
+  assert statistics.share_interval(0.5, 100) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-4)
+  low, high = statistics.share_interval(1.0, 360)
+  assert 0.98 < low < 0.99 and high == 1

@@ -12,7 +12,9 @@ from past_runs import write_search
 from stretchnas_jax import sizes, what_if
 from stretchnas_jax.cells import decodings, genotype
 from stretchnas_jax.cells.genotype import Genotype
-from stretchnas_jax.cells.space import CELL_TYPES
+from stretchnas_jax.cells.graph import CellGraph
+from stretchnas_jax.cells.nas_bench_cells import Cell
+from stretchnas_jax.cells.space import CELL_TYPES, SearchSpace, nas_bench_201
 from stretchnas_jax.cli import app
 from stretchnas_jax.runs import scores
 from stretchnas_jax.runs import what_if as what_if_lib
@@ -119,3 +121,43 @@ def test_it_takes_little_time_for_six_nodes(tmp_path):
 def test_a_folder_without_a_search_is_named(tmp_path):
   with pytest.raises(FileNotFoundError, match='no search has run there'):
     what_if_lib.ask(tmp_path)
+
+
+@pytest.mark.parametrize('kind', ['none', 'output_subsets'])
+def test_a_search_in_nas_bench_201_is_decoded_too(tmp_path, kind):
+  write_search(tmp_path / 'r', kind, space=nas_bench_201(with_none=kind == 'none'))
+  answer = what_if_lib.ask(tmp_path / 'r')
+  rows = {row.rule: row for row in answer.rows}
+  assert rows['as it was'].cell == scores.load(tmp_path / 'r').history.cells[-1]
+  assert answer.notes == () and all(isinstance(row.cell, Cell) for row in answer.rows)
+  everything = rows['3 strongest in-edges of a node']
+  assert len(everything.cell.edges) == 6 and everything.macs > 0
+  assert ('most probable codes' in rows) == (kind != 'none')
+  assert json.loads(json.dumps(what_if_lib.to_dict(answer)))['rows'][0]['changed'] == 0
+
+
+def test_a_cell_with_noise_has_no_size_and_the_others_have_theirs(tmp_path):
+  space = SearchSpace(CellGraph(3), ('noise', 'skip_connect'))
+  write_search(tmp_path / 'r', space=space)
+  answer = what_if_lib.ask(tmp_path / 'r')
+  assert answer.rows[0].rule == 'as it was' and 'noise has no network' in answer.notes[-1]
+  noisy = [any('noise' in edge for edge in (*r.cell.normal, *r.cell.reduce)) for r in answer.rows]
+  assert [row.params is None for row in answer.rows] == noisy and any(noisy)
+
+
+def test_no_rule_takes_an_operation_that_an_edge_may_not_have(tmp_path):
+  graph, names = CellGraph(3), ('max_pool_3x3', 'skip_connect', 'sep_conv_3x3')
+  one = np.zeros((len(graph.edges), 3), bool)
+  one[np.arange(len(one)), np.arange(len(one)) % 3] = True
+  space = SearchSpace(graph, names, {'normal': one, 'reduce': one})
+  write_search(tmp_path / 'r', space=space)
+  for row in what_if_lib.ask(tmp_path / 'r').rows:
+    for op, *ends in (*row.cell.normal, *row.cell.reduce):
+      assert one[graph.edges.index(tuple(ends)), names.index(op)], row.rule
+
+
+def test_a_folder_without_its_config_has_no_sizes_and_says_so(tmp_path):
+  write_search(tmp_path / 'r')
+  (tmp_path / 'r' / 'config.json').unlink()
+  (note,) = what_if_lib.ask(tmp_path / 'r').notes
+  assert note == f'without sizes: {tmp_path / "r" / "config.json"}: No such file or directory'

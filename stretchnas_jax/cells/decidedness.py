@@ -202,8 +202,9 @@ def verdict(judgement: Judgement) -> str:
 def describe(choice: Choice) -> str:
   """Returns a choice in words: 'normal 0->2: sep_conv_3x3 0.164, skip_connect 0.155'."""
   way = {'out': 'to ', 'int': 'from '}.get(choice.place[:3], '')
-  rival = f', {way}{choice.second} {choice.rival:.3f}' if choice.second else ''
-  return f'{choice.cell} {choice.place}: {way}{choice.first} {choice.share:.3f}{rival}'
+  first, second = (ends.replace(', ', ' and ') for ends in (choice.first, choice.second))
+  rival = f', {way}{second} {choice.rival:.3f}' if second else ''
+  return f'{choice.cell} {choice.place}: {way}{first} {choice.share:.3f}{rival}'
 
 
 # ---- the choices of one cell ---------------------------------------------------------------------

@@ -69,7 +69,7 @@ def pairs(k: int = 2) -> Decoding:
     del beta, table
     ranked = np.where(allowed, strength * edge_scores[:, None], -np.inf)
     kept = []
-    for node in range(2, space.graph.num_nodes):
+    for node in range(space.graph.num_inputs, space.graph.num_nodes):
       places = [(e, o) for e in space.graph.in_edges(node) for o in np.flatnonzero(allowed[e])]
       kept += sorted(places, key=lambda place: -ranked[place])[:k]
     edges = space.graph.edges
@@ -182,7 +182,7 @@ def _with_an_input(
   space: space_lib.SearchSpace, kept: Bool[np.ndarray, ' E'], rank: Float[np.ndarray, ' E']
 ) -> tuple[Bool[np.ndarray, ' E'], Sequence[str]]:
   """Keeps the first edge by rank from an input of the cell where none stays; adds a note."""
-  from_input = np.array([src < 2 for src, _ in space.graph.edges])
+  from_input = np.array([src < space.graph.num_inputs for src, _ in space.graph.edges])
   if (kept & from_input & (rank > -np.inf)).any():
     return kept, []
   best = int(np.where(from_input, rank, -np.inf).argmax())

@@ -14,15 +14,10 @@ from contextlib import AbstractContextManager
 import stretchnas_jax
 from stretchnas_jax.cli import command_line, console
 from stretchnas_jax.cli.command_line import Option, Prepare
-from stretchnas_jax.cli.errors import (
-  INTERRUPTED,
-  fail,
-  is_out_of_memory,
-  memory_advice,
-  one_line,
-)
+from stretchnas_jax.cli.errors import INTERRUPTED, fail, is_out_of_memory, memory_advice
 from stretchnas_jax.config import names
 from stretchnas_jax.machine import faults, output
+from stretchnas_jax.machine.faults import one_line
 
 COMMANDS = {
   'search': 'searches a cell',

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from stretchnas_jax import config as config_lib
-from stretchnas_jax.cli import config_flags, errors, slips
+from stretchnas_jax.cli import config_flags, slips
 from stretchnas_jax.config import ConfigDict, files
+from stretchnas_jax.machine import faults
 
 # Takes the parsed command line, checks everything, and returns the function that does the work.
 Prepare = Callable[[types.SimpleNamespace], Callable[[], object]]
@@ -141,7 +142,7 @@ def _parse_flags(
       config_flags.define_overrides(config, words, values)
     return values(words)[1:]
   except Exception as error:  # absl and ml_collections raise many types for a wrong word
-    raise ValueError(errors.one_line(error)) from error
+    raise ValueError(faults.one_line(error)) from error
 
 
 def _takes_more(names: Sequence[str]) -> bool:

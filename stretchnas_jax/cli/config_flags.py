@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from stretchnas_jax.cli import errors, slips
+from stretchnas_jax.cli import slips
 from stretchnas_jax.config import files
+from stretchnas_jax.machine import faults
 
 _CONFIG = re.compile(r'--?config(?:=(.*))?', re.DOTALL)
 _OVERRIDE = re.compile(r'--?(?:no)?config\.([^=]*)(?:=(.*))?', re.DOTALL)
@@ -90,14 +91,14 @@ def load_config(source: str) -> ConfigDict:
 def _error_in_file(error: Exception, path: str) -> str:
   """Returns the line, type and text of an error that a config file has raised."""
   if isinstance(error, ValueError):  # a sentence of the config file, about its argument
-    return errors.one_line(error)
+    return faults.one_line(error)
   lines = [
     line
     for frame, line in traceback.walk_tb(error.__traceback__)
     if os.path.abspath(frame.f_code.co_filename) == os.path.abspath(path)
   ]
   where = f'line {lines[-1]}: ' if lines else ''
-  return f'{where}{type(error).__name__}: {errors.one_line(error)}'
+  return f'{where}{type(error).__name__}: {faults.one_line(error)}'
 
 
 def joined_overrides(config: ConfigDict, words: Sequence[str]) -> list[str]:

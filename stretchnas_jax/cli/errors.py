@@ -4,6 +4,7 @@ from collections.abc import Container
 from typing import NoReturn
 
 from stretchnas_jax.machine import output
+from stretchnas_jax.machine.faults import one_line
 
 # Exit codes: an error of the user, and an interruption (128 + SIGINT, as shells have it).
 _USER_ERROR, INTERRUPTED = 2, 130
@@ -36,18 +37,6 @@ def fail(text: str, agreed: bool = False) -> NoReturn:
   if agreed:
     failure.exit_code = _USER_ERROR
   raise failure from None
-
-
-def one_line(error: BaseException) -> str:
-  """Returns the text of an exception without line ends."""
-  text = str(error).strip()
-  if isinstance(error, OSError) and error.strerror and error.filename:
-    text = f'{error.filename}: {error.strerror}'
-  elif isinstance(error, KeyError) and error.args:
-    text = str(error.args[0])
-  if text[:1] in ('"', "'") and text[-1:] == text[:1]:  # some libraries raise with a repr
-    text = text[1:-1].replace('\\n', '\n').replace("\\'", "'")
-  return ' '.join(text.split()) or type(error).__name__
 
 
 def is_out_of_memory(error: Exception) -> bool:

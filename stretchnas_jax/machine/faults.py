@@ -52,3 +52,15 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
   except (*_OTHER_CONTENT, *_DAMAGE) as error:
     reason = f'{type(error).__name__}: {error}'
     raise Fault(f'{path} is damaged, or of another program ({reason})') from error
+
+
+def one_line(error: BaseException) -> str:
+  """Returns the text of an exception without line ends."""
+  text = str(error).strip()
+  if isinstance(error, OSError) and error.strerror and error.filename:
+    text = f'{error.filename}: {error.strerror}'
+  elif isinstance(error, KeyError) and error.args:
+    text = str(error.args[0])
+  if text[:1] in ('"', "'") and text[-1:] == text[:1]:  # some libraries raise with a repr
+    text = text[1:-1].replace('\\n', '\n').replace("\\'", "'")
+  return ' '.join(text.split()) or type(error).__name__

@@ -8,10 +8,12 @@ concatenate. All numbers are read off real networks.
 
 from collections.abc import Iterable, Sequence
 
-from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.cells.genotype import AnyGenotype, Genotype
+from stretchnas_jax.cells.nas_bench_cells import EDGES, Cell
 from stretchnas_jax.cells.space import CELL_TYPES, CellEdge
 from stretchnas_jax.networks import costs, sizes
 from stretchnas_jax.networks.costs import Costs
+from stretchnas_jax.networks.nas_bench_network import NasBenchNetwork
 from stretchnas_jax.networks.network import FixedNetwork
 from stretchnas_jax.networks.own_operations import OwnOperations
 
@@ -21,7 +23,7 @@ _Kind = tuple[str, str, bool]  # cell type, operation, whether the edge comes fr
 
 
 def measure_many(
-  genotypes: Sequence[Genotype],
+  genotypes: Sequence[AnyGenotype],
   channels: int,
   num_layers: int,
   num_classes: int,
@@ -32,15 +34,59 @@ def measure_many(
   """Returns the sizes of networks without auxiliary head, equal to those of `sizes.measure`.
 
   Args:
-    genotypes: the cells.
+    genotypes: the cells, all of them of DARTS' form or of NAS-Bench-201.
     channels: C of the first cells.
-    num_layers: the number of cells.
+    num_layers: the number of cells, in NAS-Bench-201 of a stage.
     num_classes: the number of classes.
     stem: 'cifar' or 'imagenet'.
     image_shape: `(H, W, C)`; by default the usual one of the stem.
     operations: a researcher's own operations, as for `FixedNetwork`.
   """
   shape = tuple(sizes.IMAGE_SHAPES[stem] if image_shape is None else image_shape)
+  bench = [one for one in genotypes if isinstance(one, Cell)]
+  if bench:
+    return _of_nas_bench_201(bench, channels, num_layers, num_classes, shape)
+  return _of_darts(
+    [one for one in genotypes if isinstance(one, Genotype)],
+    channels, num_layers, num_classes, stem, shape, operations,
+  )  # fmt: skip
+
+
+def _of_nas_bench_201(
+  cells: Sequence[Cell],
+  channels: int,
+  num_layers: int,
+  num_classes: int,
+  image_shape: tuple[int, ...],
+) -> list[sizes.Sizes]:
+  """Returns the sizes of cells of NAS-Bench-201, whose operations cost the same on every edge."""
+
+  def trace(operation: str) -> Costs:
+    probe = Cell((operation, *['none'] * (len(EDGES) - 1)))
+    return costs.trace_costs(NasBenchNetwork(probe, channels, num_layers, num_classes), image_shape)
+
+  base = trace('none')
+  names = {name for cell in cells for name in cell.operations}
+  units = {name: costs.added(trace(name), base, -1) for name in names}
+  found = []
+  for cell in cells:
+    total = base
+    for name in cell.operations:
+      total = costs.added(total, units[name])
+    found.append(sizes.Sizes(total.params, total.macs, total.macs + total.further))
+  return found
+
+
+def _of_darts(
+  genotypes: Sequence[Genotype],
+  channels: int,
+  num_layers: int,
+  num_classes: int,
+  stem: str,
+  shape: tuple[int, ...],
+  operations: OwnOperations | None,
+) -> list[sizes.Sizes]:
+  """Returns the sizes of cells of DARTS' form."""
 
   def trace(genotype: Genotype) -> tuple[Costs, dict[_Kind, Costs]]:
     """Returns the cost of the part without edges, and that of an edge of each kind."""

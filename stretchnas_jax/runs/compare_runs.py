@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.cells.genotype import AnyGenotype
+from stretchnas_jax.cells.search_result import edges_of
 from stretchnas_jax.cells.space import CELL_TYPES, CellEdge
 from stretchnas_jax.runs import json_files, overview, run_table, statistics
 from stretchnas_jax.runs import scores as scores_lib
@@ -28,7 +29,7 @@ class Compared(NamedTuple):
   """
 
   facts: Overview
-  cell: Genotype | None
+  cell: AnyGenotype | None
   scores: Scores | None
   differs: dict[str, Any]
 
@@ -94,7 +95,8 @@ def shared_edges(runs: Sequence[Compared]) -> dict[str, dict[str, list[tuple[Cel
   genotypes = [run.cell for run in runs if run.cell is not None]
   found = {}
   for cell in CELL_TYPES:
-    counts = Counter(edge for genotype in genotypes for edge in set(getattr(genotype, cell)))
+    each = [set(edges_of(one, cell)) for one in genotypes]
+    counts = Counter(edge for edges in each for edge in edges)
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0][2], item[0][1], item[0][0]))
     found[cell] = {
       'all': [(edge, n) for edge, n in ranked if n == len(genotypes)],
@@ -137,7 +139,7 @@ def _compared(run: Overview, differs: dict[str, Any], trust: bool) -> Compared:
   fields = run.result.get('genotype') or run.config.get('genotype')
   if not isinstance(fields, dict) and found is not None and found.history.genotypes:
     fields = found.history.genotypes[-1]
-  cell = scores_lib.genotype_of(run.path, fields) if isinstance(fields, dict) else None
+  cell = scores_lib.genotype_of(fields) if isinstance(fields, dict) else None
   return Compared(run, cell, found if found is not None and found.has_scores else None, differs)
 
 
@@ -220,11 +222,15 @@ def parts(runs: Sequence[Compared]) -> list[tuple[str, list[str], list[list[Any]
     ),
   ]
   for cell, kinds in shared_edges(runs).items():
+    if not any(kinds.values()):
+      continue  # NAS-Bench-201 has no reduction cell
     rows = [[f'{src}->{dst}', op, f'{n} of {count}'] for edges in kinds.values()
             for (op, src, dst), n in edges]  # fmt: skip
     title = f'{cell.capitalize()} cell: {len(kinds["all"])} of {len(rows)} edges in all runs'
     found.append((title, ['edge', 'operation', 'runs'], rows))
-  rows = [[cell, *values.values()] for cell, values in correlations(runs).items()]
+  known = {cell: values for cell, values in correlations(runs).items()
+           if any(edges for edges in shared_edges(runs)[cell].values())}  # fmt: skip
+  rows = [[cell, *values.values()] for cell, values in known.items()]
   header = ['cell', 'edge scores', 'operation weights', 'pairs of runs']
   return [*found, ('Rank correlation between searches, mean over pairs', header, rows)]
 

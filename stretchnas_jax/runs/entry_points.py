@@ -11,6 +11,7 @@ from stretchnas_jax.runs import find_cell, runner, starting
 from stretchnas_jax.runs import parts as parts_lib
 from stretchnas_jax.runs.loop import OnEpoch
 from stretchnas_jax.runs.parts import Parts
+from stretchnas_jax.runs.results import Result
 from stretchnas_jax.runs.search_task import SEARCH
 from stretchnas_jax.runs.train_task import train_task
 
@@ -27,7 +28,7 @@ def run_search(
   data: Any = None,
   on_epoch: OnEpoch | None = None,
   start_from: pathlib.Path | str | None = None,
-) -> dict | None:
+) -> Result | None:
   """Searches a cell: the whole search program as a function.
 
   Args:
@@ -47,7 +48,8 @@ def run_search(
       Schedules, optimizers and random draws begin as in a new search.
 
   Returns:
-    The content of `result.json`, or None where `on_epoch` stopped the run.
+    The content of `result.json`, a dict that notebooks show as a table; None where `on_epoch`
+    stopped the run.
 
   Raises:
     ValueError, OSError: one sentence that names what is wrong.
@@ -55,9 +57,10 @@ def run_search(
   start.set_up()
   devices.start()
   given = Parts.of(parts, data=data)
-  return prepare_search(
+  work = prepare_search(
     config, workdir, seeds, parts=given, on_epoch=on_epoch, start_from=start_from
-  )()
+  )
+  return _as_result(work())
 
 
 def run_train(
@@ -71,7 +74,7 @@ def run_train(
   data: Any = None,
   on_epoch: OnEpoch | None = None,
   start_from: pathlib.Path | str | None = None,
-) -> dict | None:
+) -> Result | None:
   """Trains a cell from scratch: the whole training program as a function.
 
   Args:
@@ -87,7 +90,8 @@ def run_train(
     start_from: the folder of another training of the same cell, whose weights are the first ones.
 
   Returns:
-    The content of `result.json`, or None where `on_epoch` stopped the run.
+    The content of `result.json`, a dict that notebooks show as a table; None where `on_epoch`
+    stopped the run.
 
   Raises:
     ValueError, OSError: one sentence that names what is wrong.
@@ -95,7 +99,7 @@ def run_train(
   start.set_up()
   devices.start()
   given = Parts.of(parts, data=data)
-  return prepare_train(
+  work = prepare_train(
     config,
     workdir,
     genotype,
@@ -104,7 +108,8 @@ def run_train(
     parts=given,
     on_epoch=on_epoch,
     start_from=start_from,
-  )()
+  )
+  return _as_result(work())
 
 
 def prepare_search(
@@ -170,6 +175,10 @@ def prepare_train(
   return runner.prepare(
     task, config, workdir, seeds, argv=argv, parts=parts, on_epoch=on_epoch, start=start
   )
+
+
+def _as_result(found: dict | None) -> Result | None:
+  return None if found is None else Result(found)
 
 
 def _with_operations(parts: Parts, genotype: str | pathlib.Path, trust: bool) -> Parts:

@@ -10,6 +10,7 @@ import numpy as np
 from stretchnas_jax.cells import decidedness
 from stretchnas_jax.cells.decidedness import Choice
 from stretchnas_jax.cells.space import CELL_TYPES
+from stretchnas_jax.machine import faults
 from stretchnas_jax.runs import judging, supernet_accuracy
 from stretchnas_jax.runs.scores import Scores
 from stretchnas_jax.views import tables
@@ -111,7 +112,10 @@ def explain(found: Scores, cells: Sequence[str], edge: tuple[int, int]) -> tuple
       f'the search has no edge {edge[0]}->{edge[1]}; its edges lead from {least}->{edges[0][1]} to '
       f'{edges[-1][0]}->{most}'
     )
-  return tuple(_explained(found, cell, edge) for cell in cells if cell in found.cells)
+  known = [cell for cell in cells if cell in found.cells]
+  if not known:
+    raise ValueError(f'the search has no {cells[0]} cell; its only type is {found.cells[0]}')
+  return tuple(_explained(found, cell, edge) for cell in known)
 
 
 def measured(
@@ -128,7 +132,7 @@ def measured(
     with supernet_accuracy.opened(run, trust) as net:
       return tuple(one._replace(removals=_removals(net, one)) for one in explained), ''
   except (ValueError, OSError) as error:
-    return tuple(explained), f'the cost of its removal is not known: {error}'
+    return tuple(explained), f'the cost of its removal is not known: {faults.one_line(error)}'
 
 
 def _removals(net: supernet_accuracy.Supernet, one: Explained) -> tuple[Removal, ...]:

@@ -13,13 +13,15 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int, PyTree
 
-from stretchnas_jax.cells import topology
+from stretchnas_jax.cells import search_result, topology
 from stretchnas_jax.cells.arrays import AnyArray
+from stretchnas_jax.cells.genotype import AnyGenotype
 from stretchnas_jax.cells.graph import Edge
 from stretchnas_jax.cells.space import SearchSpace
 from stretchnas_jax.learning.state import Arch
 from stretchnas_jax.machine.faults import Fault
 from stretchnas_jax.runs import json_files, workdir
+from stretchnas_jax.views import notebooks
 
 SCORES, SPACE = 'scores.jsonl', 'space.json'
 
@@ -67,6 +69,20 @@ class History(NamedTuple):
   edge_scores: Mapping[str, Float[np.ndarray, 'n E']]
   genotypes: tuple[dict, ...]
   lines: tuple[dict, ...]
+
+  @property
+  def cells(self) -> tuple[AnyGenotype, ...]:
+    """Returns the decoded cell of each epoch, with the names of your own operations.
+
+    Raises:
+      ValueError: one of them is damaged.
+    """
+    return tuple(map(search_result.cell_of, self.genotypes))
+
+  def _repr_html_(self) -> str:
+    """Returns the numbers of all epochs as a table, for notebooks."""
+    names = list(dict.fromkeys(name for line in self.lines for name in line if name != 'step'))
+    return notebooks.rows_page(names, [[line.get(name) for name in names] for line in self.lines])
 
 
 # ---- writing -------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from stretchnas_jax.machine import faults
 from stretchnas_jax.runs import json_files
 from stretchnas_jax.runs import workdir as workdir_lib
 
@@ -178,7 +179,7 @@ def _object(path: pathlib.Path, notes: list[str]) -> dict:
   except FileNotFoundError:
     return {}
   except (OSError, ValueError) as error:
-    notes.append(str(error))
+    notes.append(faults.one_line(error))
     return {}
 
 

@@ -18,12 +18,6 @@ IMAGES = 1000
 Page = tuple[str, str, list[Section], Any]
 """Title, lead, sections, and data for the script."""
 
-# Fields that name a choice of a method, with the words for them.
-_KINDS = {
-  'topology.kind': 'topology', 'relaxation.kind': 'relaxation', 'rule.kind': 'rule',
-  'decoding.kind': 'decoding', 'data.split': 'split of the data', 'model.num_layers': 'cells',
-  'space.num_intermediate': 'nodes of a cell', 'model.channels': 'C of the first cells',
-}  # fmt: skip
 _MOST_CLASSES = 50  # classes of which a page counts the images
 _LONGEST_VALUE = 300  # characters of a field's value
 
@@ -43,7 +37,7 @@ def field(config: Mapping[str, Any], name: str) -> Any:
 
 def lead_of(run: Overview) -> str:
   """Returns the sentence that says what a run is and how far it has come."""
-  nouns = {'search': 'search of a cell', 'train': 'training of a cell'}
+  nouns = {'search': 'search of a cell of an image classifier', 'train': 'training of a cell'}
   whole = f' of {run.epochs}' if run.epochs else ''
   states = {
     'finished': f'finished after {run.epoch} epochs',
@@ -51,7 +45,8 @@ def lead_of(run: Overview) -> str:
     'stopped': f'not finished, {run.epoch}{whole} epochs are done; the same command goes on',
     'damaged': f'damaged, {run.epoch}{whole} epochs are readable',
   }
-  return f'{nouns.get(run.kind, "run").capitalize()}: {states[run.state]}.'
+  what = nouns.get(run.kind, 'run').capitalize()
+  return f'{what} by stretchnas_jax: {states[run.state]}.'
 
 
 def state_notes(run: Overview) -> list[str]:
@@ -62,17 +57,9 @@ def state_notes(run: Overview) -> list[str]:
   return found
 
 
-def method_of(run: Overview) -> str:
-  """Returns the name of the method, for a person: the config, or the topology and the rule."""
-  if run.named_config:
-    return run.named_config.rsplit('/', 1)[-1].removesuffix('.py')
-  kinds = [field(run.config, name) for name in ('topology.kind', 'rule.kind')]
-  return ', '.join(str(kind) for kind in kinds if kind) or 'from Python'
-
-
-def method_facts(run: Overview) -> str:
-  """Returns the choices that make up the method."""
-  return page.facts((word, field(run.config, name)) for name, word in _KINDS.items())
+def config_name(run: Overview) -> str:
+  """Returns the name of the config that began a run, for a person."""
+  return run.named_config.rsplit('/', 1)[-1].removesuffix('.py') or 'from Python'
 
 
 def data_name(run: Overview) -> str:

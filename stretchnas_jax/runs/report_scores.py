@@ -41,7 +41,7 @@ def graphs(history: History, course: Sequence[Epoch]) -> Iterator[tuple[str, str
     ]
     inputs = min(dst for _, dst in edges)
     drawing = graph_picture.svg(cell, edges, looks, letters, inputs)
-    yield cell, drawing, _text(history.genotypes[-1], cell)
+    yield cell, drawing, words_of(history.genotypes[-1], cell)
 
 
 def heat_maps(history: History) -> list[str]:
@@ -95,7 +95,7 @@ def for_script(history: History, course: Sequence[Epoch]) -> dict[str, Any]:
       'chosen': [_chosen(history, cell, i) for i in range(len(course))],
       'beta': [_hex(row) for row in codes],
       'codes': best,
-      'texts': [_text(one, cell) for one in history.genotypes],
+      'texts': [words_of(one, cell) for one in history.genotypes],
     }
   return {
     'epochs': [int(epoch) for epoch in history.epochs],
@@ -137,6 +137,11 @@ def _names(history: History) -> list[str]:
                  for op, *_ in one.get(c) or ()}) or ['none']  # fmt: skip
 
 
+def short_names(history: History) -> str:
+  """Returns the short names of operations with the long ones: 'sep3 sep_conv_3x3, ...'."""
+  return ', '.join(f'{_short(op)} {op}' for op in _names(history) if _short(op) != op) or 'none'
+
+
 def _short(op: str) -> str:
   return genotype.SHORT_NAMES.get(op, op)[:_LONGEST]
 
@@ -155,8 +160,13 @@ def _label(ops: Sequence[str]) -> str:
   return '+'.join(map(_short, ops))
 
 
-def _text(one: dict, cell: str) -> str:
-  """Returns a cell in words: the terms of each of its nodes."""
+def words_of(one: dict, cell: str) -> str:
+  """Returns a cell in words: the terms of each of its nodes.
+
+  Args:
+    one: as `Genotype.to_dict` has it.
+    cell: the cell type.
+  """
   nodes: dict[int, list[str]] = {}
   for (src, dst), ops in _kept(one, cell).items():
     nodes.setdefault(dst, []).append(f'{_label(ops)}({src})')

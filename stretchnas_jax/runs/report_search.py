@@ -6,7 +6,15 @@ from typing import Any
 from stretchnas_jax.cells import decidedness, search_course
 from stretchnas_jax.cells.decidedness import Choice
 from stretchnas_jax.cells.search_course import Epoch
-from stretchnas_jax.runs import history, judging, report_parts, report_scores
+from stretchnas_jax.machine import faults
+from stretchnas_jax.runs import (
+  history,
+  json_files,
+  judging,
+  report_method,
+  report_parts,
+  report_scores,
+)
 from stretchnas_jax.runs.history import History
 from stretchnas_jax.runs.overview import Overview
 from stretchnas_jax.runs.report_parts import Page, percent
@@ -15,9 +23,12 @@ from stretchnas_jax.views.page import Section
 
 _MOST_WARNINGS = 12
 
+_TABLE = "Cell's accuracy in the table of NAS-Bench-201"
+
 _LEGEND = (
   'A wide line is an edge with a large score. A dashed line with the sign ≈ is a near tie: '
-  'another operation is nearly as strong. Thin grey lines are edges that are not in the cell.'
+  'another operation is nearly as strong. Thin grey lines are edges that are not in the cell. The '
+  'inputs are the outputs of the cells before.'
 )
 
 
@@ -45,7 +56,7 @@ def _history(run: Overview) -> tuple[History | None, list[str]]:
   except FileNotFoundError:
     return None, []
   except (ValueError, OSError) as error:
-    return None, [page.paragraph(str(error), 'warning')]
+    return None, [page.paragraph(faults.one_line(error), 'warning')]
   if not len(found.epochs):
     return None, []
   if found.facts is not None:
@@ -59,10 +70,14 @@ def _result(run: Overview, course: list[Epoch]) -> list[str]:
   last = course[-1] if course else None
   judged = last.judgement if last is not None else None
   cards = [
-    ('Method', report_parts.method_of(run)),
+    ('Method', report_method.name_of(run)),
+    ('Config', report_parts.config_name(run)),
     ('Data', report_parts.data_name(run)),
     ('Validation accuracy', percent(run.accuracy, 2)),
   ]
+  if looked_up := _in_table(run):
+    _, accuracy, rank = looked_up[-1]
+    cards.append(('Cell in the table', f'{percent(accuracy, 2)}, rank {rank:,}'))
   if judged is not None:
     cards += [
       ('Choices decided', percent(judged.decided, 0)),
@@ -83,7 +98,20 @@ def _result(run: Overview, course: list[Epoch]) -> list[str]:
     'The validation accuracy is that of the supernet, a mixture of all operations. It is not the '
     'accuracy of the cell: for that the cell is trained from scratch.'
   )
-  return [*parts, page.paragraph(text, 'note'), report_parts.method_facts(run)]
+  return [*parts, page.paragraph(text, 'note'), report_method.facts(run)]
+
+
+def _in_table(run: Overview) -> list[tuple[int, float, int]]:
+  """Returns epoch, accuracy and rank of the cells that NAS-Bench-201's table has, as kept."""
+  rows = [
+    [line.get(name) for name in ('epoch', 'table_accuracy', 'table_rank')]
+    for line in json_files.read_lines(run.path / 'genotypes.jsonl')
+  ]
+  return [
+    (epoch, accuracy / 100, rank)
+    for epoch, accuracy, rank in rows
+    if isinstance(epoch, int) and isinstance(accuracy, int | float) and isinstance(rank, int)
+  ]
 
 
 def _cells(run: Overview, found: History | None, course: list[Epoch]) -> list[Section]:
@@ -97,7 +125,8 @@ def _cells(run: Overview, found: History | None, course: list[Epoch]) -> list[Se
       page.figure(drawing, f'The {name} cell', scrolls=True),
     ]
     parts.append(f'<p id="text-{tables.escaped(name)}" class="note">{tables.escaped(text)}</p>')
-  return [Section('Cell', [*parts, page.paragraph(_LEGEND, 'note')])]
+  names = f'Short names: {report_scores.short_names(found)}.'
+  return [Section('Cell', [*parts, page.paragraph(_LEGEND, 'note'), page.paragraph(names, 'note')])]
 
 
 def _certainty(course: list[Epoch]) -> Section:
@@ -144,11 +173,20 @@ def _curves(run: Overview, course: list[Epoch]) -> Section:
     'near ties': [(epoch, len(one.ties) / max(len(one.choices), 1)) for epoch, one in judged],
   }
   charts.insert(2, ('Choices', line_chart.svg('Choices by epoch', decided, percent=True)))
+  looked_up = [(epoch, accuracy) for epoch, accuracy, _ in _in_table(run)]
+  truth = {'trained cell': looked_up}
+  charts.insert(2, (_TABLE, line_chart.svg(f'{_TABLE} by epoch', truth, percent=True)))
   parts = [page.grid(page.figure(svg, f'{name} by epoch') for name, svg in charts if svg)]
   if any('cell_accuracy' in line for line in run.lines):
     text = (
       'The decoded cell is measured with the weights of the supernet, each batch normalised by its '
       'own moments.'
+    )
+    parts.append(page.paragraph(text, 'note'))
+  if looked_up:
+    text = (
+      'The accuracy in the table is that of the cell of each epoch after a training from scratch, '
+      'by others. Where it falls while the validation accuracy rises, the search has collapsed.'
     )
     parts.append(page.paragraph(text, 'note'))
   return Section('Curves', parts if any(svg for _, svg in charts) else [])

@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Any
 
 from stretchnas_jax.cells.space import CELL_TYPES
-from stretchnas_jax.runs import json_files, overview, report_parts, statistics
+from stretchnas_jax.runs import json_files, overview, report_method, report_parts, statistics
 from stretchnas_jax.runs.overview import Overview
 from stretchnas_jax.runs.report_parts import Page, percent
 from stretchnas_jax.views import line_chart, page, tables
@@ -55,7 +55,8 @@ def _result(runs: list[Overview], wanted: int) -> list[str]:
   interval = found.interval
   name = 'Test accuracy' if runs and runs[0].kind == 'train' else 'Validation accuracy'
   cards = [
-    ('Method', report_parts.method_of(runs[0]) if runs else '-'),
+    *([('Method', report_method.name_of(runs[0]))] if runs and runs[0].kind == 'search' else []),
+    ('Config', report_parts.config_name(runs[0]) if runs else '-'),
     ('Data', report_parts.data_name(runs[0]) if runs else '-'),
     (f'{name}, mean', percent(found.mean, 2)),
     ('95 % interval' if found.n > 2 else 'Range', '-' if interval is None else
@@ -81,6 +82,8 @@ def _agreement(runs: list[Overview]) -> list[str]:
     each = [{(src, dst): op for op, src, dst in cell.get(name) or ()} for cell in cells]
     edges = Counter(edge for one in each for edge in one)
     alike = Counter((edge, op) for one in each for edge, op in one.items())
+    if not edges:
+      continue  # NAS-Bench-201 has no reduction cell
     in_all = sum(count == len(cells) for count in edges.values())
     same = sum(count == len(cells) for count in alike.values())
     text = (

@@ -4,8 +4,15 @@ import base64
 import contextlib
 from typing import Any
 
+from stretchnas_jax.cells import nas_bench_cells
 from stretchnas_jax.cells.space import CELL_TYPES
-from stretchnas_jax.runs import report_confusion, report_parts, report_scores, report_search
+from stretchnas_jax.runs import (
+  report_confusion,
+  report_parts,
+  report_scores,
+  report_search,
+  statistics,
+)
 from stretchnas_jax.runs.overview import Overview
 from stretchnas_jax.runs.report_parts import Page, percent
 from stretchnas_jax.views import graph_picture, heat_map, page
@@ -33,7 +40,7 @@ def _result(run: Overview) -> list[str]:
   last = run.lines[-1] if run.lines else {}
   test = result.get('test_accuracy', last.get('test_accuracy'))
   cards = [
-    ('Config', report_parts.method_of(run)),
+    ('Config', report_parts.config_name(run)),
     ('Data', report_parts.data_name(run)),
     ('Test accuracy', percent(test, 2)),
   ]
@@ -52,7 +59,19 @@ def _result(run: Overview) -> list[str]:
     parts.append(page.paragraph(f'The best validation accuracy is {best}, in epoch '
                                 f'{result["best_epoch"]}.'))  # fmt: skip
   text = 'One seed says little about the method: its spread shows in several runs, with --seeds.'
-  return [*parts, page.paragraph(text, 'note')]
+  return [*parts, _certainty(run, test), page.paragraph(text, 'note')]
+
+
+def _certainty(run: Overview, accuracy: Any) -> str:
+  """Returns how far the number of test images leaves the accuracy of this network open."""
+  count = report_parts.field(dict(run.record), 'data.parts.test.images')
+  if not isinstance(accuracy, int | float) or not isinstance(count, int) or count < 1:
+    return ''
+  low, high = statistics.share_interval(accuracy, count)
+  return page.paragraph(
+    f'The test has {count:,} images. That leaves the accuracy of this network open from '
+    f'{percent(low, 2)} to {percent(high, 2)} (95 % interval).'
+  )
 
 
 def _curves(run: Overview) -> Section:
@@ -135,9 +154,11 @@ def _cells(run: Overview) -> list[str]:
       edges = sorted({(int(src), int(dst)) for _, src, dst in cell[name]}, key=lambda e: e[::-1])
       words = report_scores.labels_of(cell, name)
       looks = [graph_picture.Look(words[edge], _WIDTH, False) for edge in edges]
-      drawing = graph_picture.svg(name, edges, looks, max(map(len, words.values())))
+      inputs = 1 if nas_bench_cells.KEY in cell else 2
+      drawing = graph_picture.svg(name, edges, looks, max(map(len, words.values())), inputs)
       parts += [page.heading(f'{name.capitalize()} cell')]
       parts.append(page.figure(drawing, f'The {name} cell', scrolls=True))
+      parts.append(page.paragraph(report_scores.words_of(cell, name), 'note'))
   return parts
 
 

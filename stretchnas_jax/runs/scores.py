@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
+from stretchnas_jax.cells import search_result
 from stretchnas_jax.cells.arrays import AnyArray
-from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.cells.genotype import AnyGenotype
 from stretchnas_jax.cells.graph import CellGraph
 from stretchnas_jax.cells.space import CELL_TYPES, SearchSpace
-from stretchnas_jax.machine import parallel
+from stretchnas_jax.machine import faults, parallel
 from stretchnas_jax.runs import history as history_lib
-from stretchnas_jax.runs import parts as parts_lib
 from stretchnas_jax.runs import trained
 from stretchnas_jax.runs import workdir as workdir_lib
 from stretchnas_jax.runs.history import Facts, History
@@ -59,10 +59,29 @@ class Scores(NamedTuple):
       ValueError: its graph is of another kind than those of DARTS.
     """
     edges = self.facts.edges
-    graph = CellGraph(max(dst for _, dst in edges) - 1)
-    if graph.edges != edges:
-      raise ValueError(f'{self.path} searched another kind of graph, which no rule here decodes')
-    return SearchSpace(graph, self.facts.primitives)
+    inputs = min(dst for _, dst in edges)
+    # Only a cell that hands on its last node has one type.
+    output = 'concat' if 'reduce' in self.cells else 'last'
+    if inputs <= 2:
+      graph = CellGraph(max(dst for _, dst in edges) + 1 - inputs, inputs, output)
+      if graph.edges == edges:
+        return SearchSpace(graph, self.facts.primitives)
+    raise ValueError(f'{self.path} searched another kind of graph, which no rule here decodes')
+
+  def allowed(self, cell: str) -> Bool[np.ndarray, 'E O']:
+    """Returns which operations an edge has at the end: the others have neither weight nor strength.
+
+    A space may allow an edge some operations only, and a phase or a monitor lets others fall. An
+    edge whose operations are all without strength may have all.
+
+    Args:
+      cell: the cell type.
+    """
+    weights = np.array(self.history.op_weights[cell][-1], float)
+    weights = np.abs(weights).sum(0) if weights.ndim == 3 else weights
+    there = (weights != 0) | (self.strength(cell) != 0)
+    real = np.array([name != 'none' for name in self.facts.primitives])
+    return there | ~(there & real).any(1, keepdims=True)
 
   def strength(self, cell: str, i: int = -1) -> Float[np.ndarray, 'E O']:
     """Returns the numbers by which a decoding ranks operations.
@@ -115,26 +134,25 @@ def load(run: pathlib.Path | str, trust: bool = False) -> Scores:
     early = found.facts is not None
     reason = f'{path} holds no scores yet' if early else f'{path} has kept no scores'
   except (ValueError, OSError) as error:
-    reason = str(error)
+    reason = faults.one_line(error)
   try:
     return Scores(path, _of_checkpoint(path, found, trust), _partly(reason))
   except (ValueError, OSError) as error:
     if found is not None and found.genotypes:
-      return Scores(path, found, f'{reason}; no checkpoint helps ({error})')
+      return Scores(path, found, f'{reason}; no checkpoint helps ({faults.one_line(error)})')
     if reason and not isinstance(error, FileNotFoundError):
       raise
     raise FileNotFoundError(reason) from error
 
 
-def genotype_of(path: pathlib.Path, fields: dict) -> Genotype | None:
+def genotype_of(fields: dict) -> AnyGenotype | None:
   """Returns a cell of a line of `genotypes.jsonl`; None where it is damaged.
 
   Args:
-    path: the folder of the run, which knows its own operations.
     fields: as `Genotype.to_dict` has it.
   """
   try:
-    return Genotype.from_dict(fields, parts_lib.operation_names(path))
+    return search_result.cell_of(fields)
   except ValueError:
     return None
 

@@ -75,6 +75,18 @@ def interval_of_mean(
   return mean - half_width, mean + half_width
 
 
+def share_interval(share: float | int, count: int) -> tuple[float, float]:
+  """Returns Wilson's 95 % interval of a share, for example of an accuracy.
+
+  Args:
+    share: the part of the images that are right, from 0 to 1.
+    count: the number of images.
+  """
+  found = stats.binomtest(round(min(max(share, 0), 1) * count), count)
+  low, high = found.proportion_ci(_LEVEL, 'wilson')
+  return float(low), float(high)
+
+
 def paired_difference(
   first: Mapping[int, float | int], second: Mapping[int, float | int]
 ) -> tuple[list[int], Summary]:

@@ -14,7 +14,7 @@ from stretchnas_jax.data.batches import feeds as feeds_lib
 from stretchnas_jax.data.batches import opening
 from stretchnas_jax.learning import evaluation
 from stretchnas_jax.learning.evaluation import Mixture
-from stretchnas_jax.machine import parallel
+from stretchnas_jax.machine import faults, parallel
 from stretchnas_jax.runs import identity, steps, trained
 from stretchnas_jax.runs import parts as parts_lib
 from stretchnas_jax.runs import workdir as workdir_lib
@@ -129,6 +129,6 @@ def measured(answer: Answer, trust: bool = False) -> Answer:
         found[cell] = net.of(net.mixture_of(cell)).accuracy
         logging.info('measured %d of %d cells', i + 1, len(cells))
   except (ValueError, OSError) as error:
-    return answer._replace(notes=(*answer.notes, f'without accuracies: {error}'))
+    return answer._replace(notes=(*answer.notes, f'without accuracies: {faults.one_line(error)}'))
   rows = tuple(row._replace(accuracy=found[row.cell]) for row in answer.rows)
   return answer._replace(rows=rows)

@@ -12,12 +12,15 @@ import numpy as np
 
 from stretchnas_jax.cells import decodings, genotype, topology
 from stretchnas_jax.cells.decoding import Decoding
-from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.cells.genotype import AnyGenotype
+from stretchnas_jax.cells.search_result import edges_of
 from stretchnas_jax.cells.space import CELL_TYPES, SearchSpace
+from stretchnas_jax.machine import faults
 from stretchnas_jax.networks import quick_sizes
 from stretchnas_jax.runs import parts as parts_lib
 from stretchnas_jax.runs import run_shape
 from stretchnas_jax.runs import scores as scores_lib
+from stretchnas_jax.runs.looked_up import looked_up
 from stretchnas_jax.runs.run_shape import Shape
 from stretchnas_jax.runs.scores import Scores
 from stretchnas_jax.views import tables
@@ -38,15 +41,17 @@ class Row(NamedTuple):
     params: of a network of this cell, or None where its shape is not known.
     macs: multiply-adds for an image, likewise.
     accuracy: of the cell with the weights of the supernet, or None.
+    table: percent, of a trained cell of NAS-Bench-201 where the extra is installed, or None.
   """
 
   rule: str
   epoch: int
-  cell: Genotype
+  cell: AnyGenotype
   notes: tuple[str, ...]
   params: int | None = None
   macs: int | None = None
   accuracy: float | None = None
+  table: float | None = None
 
 
 class Answer(NamedTuple):
@@ -86,20 +91,38 @@ def ask(run: pathlib.Path | str, trust: bool = False) -> Answer:
     rows[1:1] = _by_rules(found, notes)
   if not rows:
     raise ValueError(f'{found.path} holds no cell that can be read')
+  rows = [row._replace(table=looked_up(row.cell).get('table_accuracy')) for row in rows]
   try:
-    shape = run_shape.read(found.path)
-    operations = None
-    if parts_lib.operation_names(found.path):
-      operations = parts_lib.of_run(found.path, trust=trust).operations
+    return _with_sizes(Answer(found.path, tuple(rows), None, tuple(notes)), trust)
   except (ValueError, OSError) as error:
-    return Answer(found.path, tuple(rows), None, (*notes, f'without sizes: {error}'))
-  cells = list(dict.fromkeys(row.cell for row in rows))
+    reason = f'without sizes: {faults.one_line(error)}'
+    return Answer(found.path, tuple(rows), None, (*notes, reason))
+
+
+def _with_sizes(answer: Answer, trust: bool) -> Answer:
+  """Returns the decodings with the sizes of their networks; a cell with noise has no network."""
+  shape, operations = run_shape.read(answer.path), None
+  if parts_lib.operation_names(answer.path):
+    operations = parts_lib.of_run(answer.path, trust=trust).operations
+  cells = [cell for cell in dict.fromkeys(row.cell for row in answer.rows) if not _noisy(cell)]
   sizes = dict(zip(cells, quick_sizes.measure_many(cells, *shape, operations=operations)))
-  rows = [row._replace(params=sizes[row.cell].params, macs=sizes[row.cell].macs) for row in rows]
-  return Answer(found.path, tuple(rows), shape, tuple(notes))
+  rows = [
+    row._replace(params=sizes[row.cell].params, macs=sizes[row.cell].macs)
+    if row.cell in sizes
+    else row
+    for row in answer.rows
+  ]
+  notes = answer.notes
+  if any(row.cell not in sizes for row in answer.rows):
+    notes = (*notes, 'a cell with noise has no network that can be trained, and so no size')
+  return answer._replace(rows=tuple(rows), shape=shape, notes=notes)
 
 
-def changed_edges(first: Genotype, second: Genotype) -> int:
+def _noisy(cell: AnyGenotype) -> bool:
+  return any(op == 'noise' for name in CELL_TYPES for op, _, _ in edges_of(cell, name))
+
+
+def changed_edges(first: AnyGenotype, second: AnyGenotype) -> int:
   """Counts the edges `(src, dst)` of both cell types whose operations differ.
 
   Args:
@@ -112,9 +135,9 @@ def changed_edges(first: Genotype, second: Genotype) -> int:
   )
 
 
-def _by_edge(genotype: Genotype, cell: str) -> dict[tuple[int, int], list[str]]:
+def _by_edge(one: AnyGenotype, cell: str) -> dict[tuple[int, int], list[str]]:
   found: dict[tuple[int, int], list[str]] = {}
-  for op, src, dst in getattr(genotype, cell):
+  for op, src, dst in edges_of(one, cell):
     found[src, dst] = sorted([*found.get((src, dst), ()), op])
   return found
 
@@ -126,7 +149,7 @@ def _own(found: Scores) -> Iterator[Row]:
   """Yields the cell of the last epoch, and those of earlier epochs from the newest, as kept."""
   later, history = None, found.history
   for i in reversed(range(len(history.genotypes))):
-    cell = scores_lib.genotype_of(found.path, history.genotypes[i])
+    cell = scores_lib.genotype_of(history.genotypes[i])
     epoch = int(history.epochs[i])
     if cell is not None and cell != later:
       yield Row('as it was' if later is None else 'as it was, earlier', epoch, cell, ())
@@ -140,14 +163,15 @@ def _by_rules(found: Scores, notes: list[str]) -> list[Row]:
   except ValueError as error:
     notes.append(str(error))
     return []
-  strength = {cell: found.strength(cell) for cell in CELL_TYPES}
-  scores = {cell: found.edge_scores(cell) for cell in CELL_TYPES}
-  beta = {cell: found.beta(cell) for cell in CELL_TYPES}
+  strength = {cell: found.strength(cell) for cell in found.cells}
+  scores = {cell: found.edge_scores(cell) for cell in found.cells}
+  beta = {cell: found.beta(cell) for cell in found.cells}
+  allowed = {cell: found.allowed(cell) for cell in found.cells}
   rows, epoch = [], int(found.history.epochs[-1])
   for name, table, rule in _rules(found, space):
     try:
       cell, remarks = genotype.derive(
-        space, table, strength, beta, decoding=rule, edge_scores=scores
+        space, table, strength, beta, decoding=rule, edge_scores=scores, allowed=allowed
       )
     except ValueError as error:
       notes.append(f'{name}: {error}')
@@ -170,14 +194,15 @@ def _rules(
       yield f'most probable codes of {k} {"edge" if k == 1 else "edges"}', own, None
   for by, side in (('target', 'in'), ('source', 'out')):
     for k in (1, 2, 3):
-      if k < space.graph.num_nodes - 1:
+      if k < space.graph.num_nodes - space.graph.num_inputs + 1:
         rule = decodings.strongest_edges(k, by)
         yield f'{k} strongest {side}-{"edge" if k == 1 else "edges"} of a node', table, rule
-  yield '2 strongest pairs of edge and operation', table, decodings.pairs(2)
+  if space.graph.output == 'concat':  # an edge of NAS-Bench-201 has one operation
+    yield '2 strongest pairs of edge and operation', table, decodings.pairs(2)
   for most in _SKIPS:
     yield f'2 in-edges, at most {most} skips in a cell', table, decodings.capped(most)
   for share in _SHARES:
-    rules = {cell: decodings.threshold(share * _largest(found, cell)) for cell in CELL_TYPES}
+    rules = {cell: decodings.threshold(share * _largest(found, cell)) for cell in found.cells}
     yield f'2 in-edges, from {share:.0%} of the strongest on', table, rules
   yield 'all edges where none is not strongest', table, decodings.all_edges()
 
@@ -208,17 +233,15 @@ def text(answer: Answer) -> str:
   own = [row for row in answer.rows if not row.rule.endswith('earlier')]
   earlier = [row for row in answer.rows if row.rule.endswith('earlier')]
   header = ['rule', 'epoch', 'edges', 'changed', 'skips', 'params', 'MACs']
-  measured = any(row.accuracy is not None for row in answer.rows)
-  lines = [
-    tables.text(
-      [*header, 'accuracy'] if measured else header,
-      [
-        [row.rule, row.epoch, *_counts(answer, row), row.params, row.macs]
-        + ([row.accuracy] if measured else [])
-        for row in [*own, *earlier[:_MOST_EPOCHS]]
-      ],
-    )
+  known = [
+    name for name in ('accuracy', 'table') if any(getattr(r, name) is not None for r in answer.rows)
   ]
+  rows = [
+    [row.rule, row.epoch, *_counts(answer, row), row.params, row.macs]
+    + [getattr(row, name) for name in known]
+    for row in [*own, *earlier[:_MOST_EPOCHS]]
+  ]
+  lines = [tables.text([*header, *known], rows)]
   if len(earlier) > _MOST_EPOCHS:
     lines.append(f'and {len(earlier) - _MOST_EPOCHS} earlier cells, which --json lists')
   if answer.shape is not None:
@@ -242,6 +265,7 @@ def to_dict(answer: Answer) -> dict[str, Any]:
         'params': row.params,
         'macs': row.macs,
         'accuracy': row.accuracy,
+        'table_accuracy': row.table,
         'genotype': row.cell.to_dict(),
         'notes': list(row.notes),
       }
@@ -252,5 +276,5 @@ def to_dict(answer: Answer) -> dict[str, Any]:
 
 
 def _counts(answer: Answer, row: Row) -> Sequence[int]:
-  edges = [*row.cell.normal, *row.cell.reduce]
+  edges = [edge for cell in CELL_TYPES for edge in edges_of(row.cell, cell)]
   return len(edges), answer.changed(row), sum(op == 'skip_connect' for op, _, _ in edges)

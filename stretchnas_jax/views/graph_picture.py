@@ -13,7 +13,8 @@ from stretchnas_jax.views.svg import number, path_of
 from stretchnas_jax.views.tables import escaped
 
 _MARGIN, _NODE, _LABEL_HEIGHT = 14.0, 28.0, 16.0
-_WIDE = 736  # pixels below which a graph is not shrunk
+# Pixels below which a graph is not shrunk, by its class in the style of the page.
+_LEAST = {'wide': 736, 'middle': 480}
 _GLYPH = 7.4  # pixels of a letter, roughly
 
 WIDEST = 7.0
@@ -58,9 +59,9 @@ def svg(
     margin=_MARGIN,
   )
   width, height = number(layout.width), number(layout.height)
-  wide = ' wide' if layout.width > _WIDE else ''
+  size = next((f' {name}' for name, least in _LEAST.items() if layout.width > least), '')
   parts = [
-    f'<svg class="graph{wide}" id="graph-{escaped(name)}" viewBox="0 0 {width} {height}" '
+    f'<svg class="graph{size}" id="graph-{escaped(name)}" viewBox="0 0 {width} {height}" '
     f'width="{width}" height="{height}" role="img" aria-label="{escaped(name)} cell">'
   ]
   parts += [_edge(layout, e, look) for e, look in enumerate(looks)]

@@ -1,5 +1,8 @@
 """How values show themselves in a notebook."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from stretchnas_jax.cells.topology import TopologyTable
@@ -21,3 +24,26 @@ def table_page(table: TopologyTable) -> str:
     rows.append([i, len(real), f'{", ".join(shown)}{more}'])
   caption = f'codes by {table.by}; numbers are edges'
   return tables.page(['row', 'codes', 'edges of each code'], rows, caption)
+
+
+def facts_page(facts: Mapping[str, Any]) -> str:
+  """Returns names with their values as a table.
+
+  Args:
+    facts: numbers and texts; others are shown as Python shows them.
+  """
+  return tables.page(['name', 'value'], [[name, _plain(value)] for name, value in facts.items()])
+
+
+def rows_page(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+  """Returns a table of several values by name.
+
+  Args:
+    names: of the columns.
+    rows: a value for each.
+  """
+  return tables.page(names, [[_plain(value) for value in row] for row in rows])
+
+
+def _plain(value: Any) -> Any:
+  return value if isinstance(value, int | float | None) else str(value)
