@@ -17,7 +17,8 @@ from stretchnas_jax.config import files
 from stretchnas_jax.data.batches.examples import Batch, Examples
 from stretchnas_jax.learning import bilevel
 from stretchnas_jax.networks.nas_bench_supernet import NasBenchSupernet
-from stretchnas_jax.runs import build, find_cell, json_files
+from stretchnas_jax.runs import build, find_cell, json_files, search_borders, search_task
+from stretchnas_jax.runs.parts import Parts
 
 SPACE = space.nas_bench_201()
 CONFIG = files.load_module(files.named()['nas_bench_201'])
@@ -142,6 +143,18 @@ def test_every_method_of_the_config_decodes_a_cell(method):
   cell, _ = objects.search.decode(arch, 0)
   assert isinstance(cell, Cell)
   assert len(cell.edges) == 6 or method.endswith('_sc') or 'none' in cell.operations
+
+
+@pytest.mark.parametrize('method', ['dots', 'p_darts_sc'])
+def test_a_method_with_phases_can_be_planned_to_its_end(method):
+  config = CONFIG.get_config(method)
+  config.data.update({'name': 'digits', 'image_size': 8, 'fraction': 0.1})
+  config.model.channels, config.search.batch_size = 2, 8
+  plan = search_task.SEARCH.plan(config, Parts())
+  spaces = [one.objects.net.space for one in search_borders.assumed_plans(plan)]
+  plan.close()
+  assert spaces and all(set(one.allowed or {'normal'}) == {'normal'} for one in spaces)
+  assert any(one.allowed is not None for one in spaces)
 
 
 def test_a_run_in_this_space_is_described_and_trained(tmp_path):

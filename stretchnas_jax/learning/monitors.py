@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.genotype import AnyGenotype
-from stretchnas_jax.cells.space import CELL_TYPES, SearchSpace
+from stretchnas_jax.cells.space import SearchSpace
 from stretchnas_jax.learning import pruning
 from stretchnas_jax.learning.state import Arch
 
@@ -172,7 +172,7 @@ def prune(
   def init(space: SearchSpace) -> Control:
     shape = (len(space.graph.edges), space.num_operations)
     return {
-      'allowed': {c: np.broadcast_to(candidates, shape).copy() for c in CELL_TYPES},
+      'allowed': {c: np.broadcast_to(candidates, shape).copy() for c in space.cell_types},
       'cost_multiplier': np.float32(0),
       'cost_step': np.float32(rule.step),
       'stop': np.bool_(False),

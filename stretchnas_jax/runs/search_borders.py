@@ -8,7 +8,6 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from stretchnas_jax.cells.space import CELL_TYPES
 from stretchnas_jax.learning import phase_border, pruning
 from stretchnas_jax.learning.state import SearchState
 from stretchnas_jax.networks import widening
@@ -37,7 +36,7 @@ def decide(before: Stage, number: int, state: SearchState) -> dict:
   else:
     names, k = space.primitives, phase.keep
     keep = lambda c: pruning.strongest(strength[c], masks[c], k, names)
-  return {search_phases.ALLOWED: {c: keep(c).astype(int).tolist() for c in CELL_TYPES}}
+  return {search_phases.ALLOWED: {c: keep(c).astype(int).tolist() for c in masks}}
 
 
 def cross(before: Stage, after: Stage, state: SearchState, key: PRNGKeyArray) -> SearchState:
@@ -155,4 +154,4 @@ def _assumed(before: Plan, phase: phases.Phase, facts: dict) -> dict:
     keep = lambda mask: pruning.strongest_of_groups(order, mask, groups)
   else:
     keep = lambda mask: pruning.strongest(order, mask, phase.keep, space.primitives)
-  return {search_phases.ALLOWED: {c: keep(masks[c]).astype(int).tolist() for c in CELL_TYPES}}
+  return {search_phases.ALLOWED: {c: keep(masks[c]).astype(int).tolist() for c in masks}}

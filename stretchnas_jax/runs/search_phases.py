@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, PRNGKeyArray
 
-from stretchnas_jax.cells.space import CELL_TYPES, SearchSpace
+from stretchnas_jax.cells.space import SearchSpace
 from stretchnas_jax.runs import build, json_files, monitoring, phases, steps
 from stretchnas_jax.runs import fields as fields_lib
 from stretchnas_jax.runs.parts import Parts
@@ -159,7 +159,7 @@ def masks_of(space: SearchSpace, control: Any) -> _Masks:
   shape = (len(space.graph.edges), space.num_operations)
   decided = dict(control).get('allowed', {})
   found = {}
-  for c in CELL_TYPES:
+  for c in space.cell_types:
     mask = space.allowed_on(c, decided.get(c))
     found[c] = np.ones(shape, bool) if mask is None else np.asarray(mask)
   return found
