@@ -11,13 +11,14 @@ VERSION = re.search(
 ).group(1)
 
 REPOSITORY_LINK = re.compile(r'(?<!!)\[([^]]+)\]\((?!https?:)[^)]+\)')
+POINTER = re.compile(r' \(\[[^]]+\]\((?!https?:)[^)]+\)\)')  # a link and nothing else, in brackets
 
 
 def _description() -> str:
   """Returns the first sections of the README, without links and pictures of the repository."""
   text = (ROOT / 'README.md').read_text('utf-8').split('\n## Your own\n')[0]
   lines = [line for line in text.split('\n') if not line.startswith('![')]
-  return REPOSITORY_LINK.sub(r'\1', '\n'.join(lines))
+  return REPOSITORY_LINK.sub(r'\1', POINTER.sub('', '\n'.join(lines)))
 
 
 NASBENCH = ['analog-nasbench>=0.1.3']  # only its file is read
@@ -95,7 +96,8 @@ setup(
     # jobs on a Slurm cluster; charts
     'experiments': ['submitit>=1.5', 'matplotlib>=3.9'],
     'nasbench': NASBENCH,
-    'docs': ['furo>=2024.8', 'latex2mathml>=3.77', 'myst-nb>=1.1', 'sphinx>=7.4'],
+    # a page looks accuracies up
+    'docs': NASBENCH + ['furo>=2024.8', 'latex2mathml>=3.77', 'myst-nb>=1.1', 'sphinx>=7.4'],
     'tf': ['tensorflow-cpu'],
     'onnx': ONNX,
     # to compile for chips that are not here; JAX asks for the libtpu that fits it

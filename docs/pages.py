@@ -1,6 +1,7 @@
 """Pages of the site that are made from the code: fields, commands, the zoo, refused choices."""
 
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -15,6 +16,8 @@ _COMMANDS = (
   'search', 'train', 'describe', 'draw', 'report', 'runs', 'compare', 'what_if', 'explain',
   'export', 'import_darts', 'benchmark', 'check_data',
 )  # fmt: skip
+
+_RESULTS = pathlib.Path(__file__).parents[1] / 'experiments' / 'results'
 
 # One example for each combination that `runs.combinations` refuses.
 REFUSED = (
@@ -45,6 +48,7 @@ def write(folder: pathlib.Path) -> None:
     'config': _config_page(),
     'commands': _commands_page(),
     'refusals': _refusals(),
+    'results': _results(),
     'zoo': _zoo_page(folder),
   }
   for name, text in pages.items():
@@ -110,6 +114,13 @@ def _refusals() -> str:
     names, reason = refusal(fields).split(': ', 1)
     rows.append([names.replace('_', '\\_'), reason.replace('_', '\\_')])
   return '\n'.join(_table(['combination', 'why, and what to take'], rows)) + '\n'
+
+
+def _results() -> str:
+  """Returns the record of all experiments, with paths that hold in the folder of the pages."""
+  text = (_RESULTS / 'RESULTS.md').read_text('utf-8')
+  text = re.sub(r'\[([^]]*)\]\([^)]*\.md\)', r'\1', text)  # tables that are no pages here
+  return re.sub(r'\]\((?!http)', f'](../{_RESULTS.parent.name}/{_RESULTS.name}/', text)
 
 
 def _zoo_page(folder: pathlib.Path) -> str:

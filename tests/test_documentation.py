@@ -1,5 +1,6 @@
 """The pages of the documentation: their commands are right, and their sentences short."""
 
+import ast
 import importlib
 import pathlib
 import re
@@ -93,6 +94,44 @@ def test_sentences_are_short(path):
   lengths = [len(sentence.split()) for sentence in sentences]
   assert not [text for text, count in zip(sentences, lengths) if count > LONGEST]
   assert statistics.mean(lengths or [0]) <= MEAN
+
+
+def clauses_of_tables(path: pathlib.Path) -> Iterator[str]:
+  """Yields the sentences in the tables of a page."""
+  text = re.sub(r'```.*?```', '', path.read_text('utf-8'), flags=re.DOTALL)
+  text = re.sub(r'`[^`]*`', 'code', re.sub(r'\[([^]]*)\]\([^)]*\)', r'\1', text))
+  for row in re.findall(r'^\s*\|(.*)\|\s*$', text, re.MULTILINE):
+    for cell in re.split(r'(?<!\\)\|', row):
+      yield from re.split(r'(?<=[.!?:;])\s+', cell.strip())
+
+
+@pytest.mark.parametrize('path', PAGES, ids=name_of)
+def test_sentences_in_tables_are_short(path):
+  assert not [text for text in clauses_of_tables(path) if len(text.split()) > LONGEST]
+
+
+def words_in(node: ast.expr) -> str:
+  """Returns the text of a string in a program; a word stands for each value in it."""
+  if isinstance(node, ast.JoinedStr):
+    return ''.join(words_in(part) for part in node.values)
+  if isinstance(node, ast.FormattedValue):
+    return 'value'
+  return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ''
+
+
+def test_sentences_of_messages_are_short():
+  calls = [
+    node
+    for path in (ROOT / 'stretchnas_jax').rglob('*.py')
+    for node in ast.walk(ast.parse(path.read_text('utf-8')))
+    if isinstance(node, ast.Call)
+  ]
+  texts = [words_in(argument) for call in calls for argument in call.args]
+  messages = [text for text in texts if len(text.split()) > 3]
+  sentences = [part for text in messages for part in re.split(r'(?<=[.!?:;])\s+', text)]
+  lengths = [len(sentence.split()) for sentence in sentences]
+  assert len(messages) > 500
+  assert max(lengths) <= LONGEST and statistics.mean(lengths) <= MEAN
 
 
 def test_cells_that_pages_name_exist():

@@ -53,6 +53,12 @@ def derive_cell(
   Raises:
     ValueError: an array has a wrong shape or a value that is not finite, or no code of the table
       has an edge from an input, or no edge from an input is left.
+
+  Example:
+    >>> space, strength = snas.darts_space(1), np.eye(2, 7)
+    >>> edges, concat, notes = derive_cell(space, snas.topology.none(space.graph), strength, None)
+    >>> edges, concat
+    ((('max_pool_3x3', 0, 2), ('avg_pool_3x3', 1, 2)), (2,))
   """
   shape = (len(space.graph.edges), space.num_operations)
   strength = _checked('strength', strength, shape)
@@ -94,6 +100,17 @@ def most_probable(
 
   Returns:
     The edges, and a note where the codes were repaired.
+
+  Example:
+    >>> space = snas.darts_space(2)
+    >>> strength = np.random.default_rng(0).random((5, 7))
+    >>> table = snas.topology.output_subsets(space.graph)
+    >>> beta = np.zeros(table.mask.shape)
+    >>> beta[:, 1] = 1.0
+    >>> scores, allowed = np.ones(5), np.ones((5, 7), bool)
+    >>> edges, notes = most_probable(space, strength, scores, beta, table, allowed)
+    >>> [edge[1:] for edge in edges]
+    [(0, 2), (1, 2), (2, 3)]
   """
   del edge_scores
   notes = []
@@ -129,6 +146,11 @@ def top_k(
 
   Returns:
     Whether each edge stays; an edge that may have no operation never does.
+
+  Example:
+    >>> strength = np.arange(35.0).reshape(5, 7)
+    >>> top_k(snas.darts_space(2), strength).tolist()
+    [True, True, False, True, True]
   """
   best = np.where(candidates(space, allowed), strength, -np.inf).max(1)
   edges_of = space.graph.in_edges if by == 'target' else space.graph.out_edges
@@ -193,6 +215,10 @@ def prune(
 
   Returns:
     The edges that stay, in the same order, and the nodes that they enter.
+
+  Example:
+    >>> prune([('skip_connect', 0, 2), ('skip_connect', 3, 4)])
+    ((('skip_connect', 0, 2),), (2,))
   """
   inputs = set(range(num_inputs))
   reached = set(inputs)

@@ -28,6 +28,15 @@ def strongest_edges(k: int = 2, by: str = 'target') -> Decoding:
 
   Returns:
     The rule.
+
+  Example:
+    >>> from stretchnas_jax.cells.decoding import derive_cell
+    >>> space = snas.darts_space(2)
+    >>> strength = np.random.default_rng(0).random((5, 7))
+    >>> table = snas.topology.none(space.graph)
+    >>> edges, _, _ = derive_cell(space, table, strength, None, decoding=strongest_edges(k=1))
+    >>> edges[-2:]
+    (('skip_connect', 1, 2), ('dil_conv_3x3', 1, 3))
   """
 
   def decode(
@@ -56,6 +65,15 @@ def pairs(k: int = 2) -> Decoding:
 
   Returns:
     The rule.
+
+  Example:
+    >>> from stretchnas_jax.cells.decoding import derive_cell
+    >>> space = snas.darts_space(2)
+    >>> strength = np.random.default_rng(0).random((5, 7))
+    >>> table = snas.topology.none(space.graph)
+    >>> edges, _, _ = derive_cell(space, table, strength, None, decoding=pairs())
+    >>> edges[-2:]
+    (('dil_conv_3x3', 1, 3), ('dil_conv_5x5', 1, 3))
   """
 
   def decode(
@@ -86,6 +104,15 @@ def all_edges() -> Decoding:
 
   Returns:
     The rule.
+
+  Example:
+    >>> from stretchnas_jax.cells.decoding import derive_cell
+    >>> space = snas.darts_space(2)
+    >>> strength = np.random.default_rng(0).random((5, 7))
+    >>> table = snas.topology.none(space.graph)
+    >>> edges, _, _ = derive_cell(space, table, strength, None, decoding=all_edges())
+    >>> edges[-2:]
+    (('dil_conv_3x3', 1, 3), ('dil_conv_3x3', 2, 3))
   """
 
   def decode(
@@ -118,6 +145,15 @@ def threshold(least: float = 0.85, k: int = 2) -> Decoding:
 
   Returns:
     The rule.
+
+  Example:
+    >>> from stretchnas_jax.cells.decoding import derive_cell
+    >>> space = snas.darts_space(2)
+    >>> strength = np.random.default_rng(0).random((5, 7))
+    >>> table = snas.topology.none(space.graph)
+    >>> edges, _, _ = derive_cell(space, table, strength, None, decoding=threshold(least=0.9))
+    >>> edges[-2:]
+    (('skip_connect', 1, 2), ('dil_conv_3x3', 1, 3))
   """
 
   def decode(
@@ -150,6 +186,15 @@ def capped(most: int = 2, k: int = 2) -> Decoding:
 
   Returns:
     The rule.
+
+  Example:
+    >>> from stretchnas_jax.cells.decoding import derive_cell
+    >>> space = snas.darts_space(2)
+    >>> strength = np.random.default_rng(0).random((5, 7))
+    >>> table = snas.topology.none(space.graph)
+    >>> edges, _, _ = derive_cell(space, table, strength, None, decoding=capped(most=0))
+    >>> edges[-2:]
+    (('max_pool_3x3', 0, 3), ('dil_conv_3x3', 1, 3))
   """
   plain = strongest_edges(k)
 

@@ -1,96 +1,33 @@
 """Genotypes, the results of searches: two cells as lists of operations on edges."""
 
-import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, SupportsIndex
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from jaxtyping import Bool, Float
 
 from stretchnas_jax.cells import decoding as decoding_lib
-from stretchnas_jax.cells import (
-  genotype_checks,
-  genotype_reading,
-  genotype_text,
-  nas_bench_cells,
-  topology,
-)
+from stretchnas_jax.cells import genotype_reading, genotype_text, nas_bench_cells, topology
 from stretchnas_jax.cells import space as space_lib
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.cell_shape import depth, width
-from stretchnas_jax.cells.space import CellEdge
+from stretchnas_jax.cells.two_cells import AnyGenotype, Genotype
 
-
-@dataclasses.dataclass(frozen=True, init=False)
-class Genotype:
-  """Two cells; each is its edges, and the nodes whose feature maps it concatenates.
-
-  Edges are `(operation, src, dst)`. They are kept stably sorted by `dst`, and genotypes are equal
-  in that form. Nodes 0 and 1 are the inputs of the cell. Other numbers may be skipped, and parallel
-  edges are allowed. The order of a concat is the order of the channels.
-
-  Attributes:
-    normal: the edges of the normal cell.
-    normal_concat: the nodes that the normal cell concatenates.
-    reduce: the edges of the reduction cell.
-    reduce_concat: the nodes that the reduction cell concatenates.
-
-  Raises:
-    ValueError: a cell has no edges, an edge comes from a node without an input, or a concat is
-      empty, repeats a node, or names a node without an input.
-  """
-
-  normal: tuple[CellEdge, ...]
-  normal_concat: tuple[int, ...]
-  reduce: tuple[CellEdge, ...]
-  reduce_concat: tuple[int, ...]
-
-  def __init__(
-    self,
-    normal: Iterable[Sequence[Any]],
-    normal_concat: Iterable[SupportsIndex],
-    reduce: Iterable[Sequence[Any]],
-    reduce_concat: Iterable[SupportsIndex],
-  ) -> None:
-    given = {'normal': (normal, normal_concat), 'reduce': (reduce, reduce_concat)}
-    for cell, (edges, concat) in given.items():
-      checked = genotype_checks.edges_of(cell, edges)
-      object.__setattr__(self, cell, checked)
-      nodes = genotype_checks.concat_of(f'{cell}_concat', concat, checked)
-      object.__setattr__(self, f'{cell}_concat', nodes)
-
-  def to_dict(self) -> dict[str, list[Any]]:
-    """Returns the content of the JSON form: four lists, with edges as `[operation, src, dst]`."""
-    fields = dataclasses.asdict(self)
-    return {
-      name: [list(item) if isinstance(item, tuple) else item for item in fields[name]]
-      for name in genotype_text.FIELDS
-    }
-
-  @classmethod
-  def from_dict(cls, fields: Any, operations: Sequence[str] = ()) -> 'Genotype':
-    """Builds a genotype from the content of its JSON form.
-
-    Args:
-      fields: a dict of the four fields of a genotype, and no others.
-      operations: names allowed beside the known ones, `space.OPERATIONS`.
-
-    Returns:
-      The genotype.
-
-    Raises:
-      ValueError: a field is wrong; the message names the fault.
-    """
-    fields, checked = genotype_text.complete(fields), {}
-    for cell in space_lib.CELL_TYPES:
-      checked[cell] = genotype_checks.edges_of(cell, fields[cell])
-      concat = f'{cell}_concat'
-      checked[concat] = genotype_checks.concat_of(concat, fields[concat], checked[cell])
-    return _known(cls(**checked), operations)
-
-
-AnyGenotype = Genotype | nas_bench_cells.Cell
-"""The result of a search: of DARTS' spaces two cells, of NAS-Bench-201 one."""
+__all__ = [
+  'SHORT_NAMES',
+  'AnyGenotype',
+  'Genotype',
+  'Reading',
+  'derive',
+  'from_darts_text',
+  'from_fields',
+  'from_json',
+  'read',
+  'read_form',
+  'summary',
+  'to_darts_text',
+  'to_json',
+]
 
 
 def derive(
@@ -121,6 +58,15 @@ def derive(
 
   Raises:
     ValueError: an array has a wrong shape or a value that is not finite.
+
+  Example:
+    >>> space = snas.darts_space(1)
+    >>> table = snas.topology.output_subsets(space.graph)
+    >>> strength = dict.fromkeys(('normal', 'reduce'), np.eye(2, 7))
+    >>> beta = dict.fromkeys(('normal', 'reduce'), np.array([[0.0, 1.0], [0.0, 1.0]]))
+    >>> cell, notes = derive(space, table, strength, beta)
+    >>> cell.normal
+    (('max_pool_3x3', 0, 2), ('avg_pool_3x3', 1, 2))
   """
   fields, notes = {}, []
   for cell in space.cell_types:
@@ -147,6 +93,11 @@ def from_fields(fields: Any, operations: Sequence[str] = ()) -> AnyGenotype:
   Args:
     fields: of `Genotype.to_dict`, or of a cell of NAS-Bench-201.
     operations: as for `Genotype.from_dict`.
+
+  Example:
+    >>> cell = snas.zoo.GENOTYPES['DARTS_V1']
+    >>> from_fields(cell.to_dict()) == cell
+    True
   """
   if isinstance(fields, dict) and nas_bench_cells.KEY in fields:
     return nas_bench_cells.from_dict(fields)
@@ -167,6 +118,12 @@ def from_darts_text(text: str, operations: Sequence[str] = ()) -> Genotype:
 
   Raises:
     ValueError: the text is not a genotype.
+
+  Example:
+    >>> part = "[('sep_conv_3x3', 0), ('skip_connect', 1)]"
+    >>> text = f'Genotype(normal={part}, normal_concat=[2], reduce={part}, reduce_concat=[2])'
+    >>> from_darts_text(text).normal
+    (('sep_conv_3x3', 0, 2), ('skip_connect', 1, 2))
   """
   return Genotype.from_dict(genotype_text.read_darts(text), operations)
 
@@ -176,6 +133,10 @@ def to_darts_text(genotype: Genotype) -> str:
 
   Raises:
     ValueError: the nodes of a cell are not 2 .. S+1 with exactly two inputs each.
+
+  Example:
+    >>> to_darts_text(snas.zoo.GENOTYPES['DARTS_V2'])[:38]
+    "Genotype(normal=[('sep_conv_3x3', 0), "
   """
   return genotype_text.write_darts(vars(genotype))
 
@@ -192,6 +153,11 @@ def from_json(text: str, operations: Sequence[str] = ()) -> Genotype:
 
   Raises:
     ValueError: the text is wrong; the message names the fault.
+
+  Example:
+    >>> from_json('{"normal": []}')
+    Traceback (most recent call last):
+    ValueError: normal_concat is missing; ...
   """
   return Genotype.from_dict(genotype_text.read_json(text), operations)
 
@@ -220,6 +186,12 @@ def read(text: str, name: str | None = None, operations: Sequence[str] = ()) -> 
 
   Raises:
     ValueError: the text holds no genotype, or several of different names.
+
+  Example:
+    >>> part = "[('sep_conv_3x3', 0), ('skip_connect', 1)]"
+    >>> text = f'Genotype(normal={part}, normal_concat=[2], reduce={part}, reduce_concat=[2])'
+    >>> read('the best one: ' + text.replace("'", '"')).reduce
+    (('sep_conv_3x3', 0, 2), ('skip_connect', 1, 2))
   """
   return read_form(text, name, operations).genotype
 
@@ -241,6 +213,12 @@ def read_form(text: str, name: str | None = None, operations: Sequence[str] = ()
 
   Raises:
     ValueError: the text holds no genotype, or several of different names.
+
+  Example:
+    >>> part = "[('sep_conv_3x3', 0), ('skip_connect', 1)]"
+    >>> text = f'Genotype(normal={part}, normal_concat=[2], reduce={part}, reduce_concat=[2])'
+    >>> read_form(text).form
+    "DARTS' form"
   """
   if isinstance(text, str) and (cell := nas_bench_cells.last_in(text)):
     return Reading(cell, 'NAS-Bench-201', ())
@@ -249,14 +227,25 @@ def read_form(text: str, name: str | None = None, operations: Sequence[str] = ()
 
 
 def to_json(genotype: AnyGenotype) -> str:
-  """Returns the native form, for any number of edges, with an edge a line."""
+  """Returns the native form, for any number of edges, with an edge a line.
+
+  Example:
+    >>> cell = snas.zoo.GENOTYPES['DARTS_V2']
+    >>> from_json(to_json(cell)) == cell
+    True
+  """
   if isinstance(genotype, nas_bench_cells.Cell):
     return json.dumps(genotype.to_dict()) + '\n'
   return genotype_text.write_json(vars(genotype))
 
 
 def summary(genotype: AnyGenotype) -> str:
-  """Returns a line of a log for each cell: terms of its nodes, depth and width, or its text."""
+  """Returns a line of a log for each cell: terms of its nodes, depth and width, or its text.
+
+  Example:
+    >>> print(summary(snas.zoo.GENOTYPES['DARTS_V2']).split('  out')[0])
+    normal  2=sep3(0)+sep3(1)  3=sep3(0)+sep3(1)  4=sep3(1)+skip(0)  5=skip(0)+dil3(2)
+  """
   if isinstance(genotype, nas_bench_cells.Cell):
     return f'cell    {nas_bench_cells.to_text(genotype)}'
   lines = []
@@ -278,16 +267,3 @@ SHORT_NAMES = {
   'sep_conv_5x5': 'sep5', 'sep_conv_7x7': 'sep7', 'dil_conv_3x3': 'dil3', 'dil_conv_5x5': 'dil5',
   'conv_7x1_1x7': 'conv7', 'nor_conv_1x1': 'nor1', 'nor_conv_3x3': 'nor3',
 }  # fmt: skip
-
-# ---- checks --------------------------------------------------------------------------------------
-
-
-def _known(genotype: Genotype, operations: Sequence[str]) -> Genotype:
-  """Returns a genotype; ValueError where one of its operations is unknown."""
-  allowed = (*space_lib.OPERATIONS, *operations)
-  for op, _, _ in (*genotype.normal, *genotype.reduce):
-    if op not in allowed:
-      raise ValueError(
-        f'the operation {genotype_text.shorten(op)} is unknown; {space_lib.meant(op, allowed)}'
-      )
-  return genotype

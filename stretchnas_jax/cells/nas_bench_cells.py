@@ -44,6 +44,10 @@ class Cell:
 
   Raises:
     ValueError: these are not six known names.
+
+  Example:
+    >>> Cell(('skip_connect',) * 6).has_path
+    True
   """
 
   operations: tuple[str, ...]
@@ -94,7 +98,12 @@ class Cell:
 
 
 def from_code(code: int) -> Cell:
-  """Returns the cell of a number from 0 to 15,624, see `Cell.code`."""
+  """Returns the cell of a number from 0 to 15,624, see `Cell.code`.
+
+  Example:
+    >>> from_code(15_624).operations[0]
+    'avg_pool_3x3'
+  """
   if not 0 <= code < NUM_CELLS:
     raise ValueError(f'the code is {code}; it must be from 0 to {NUM_CELLS - 1}')
   operations = []
@@ -119,7 +128,12 @@ def have_paths() -> Bool[np.ndarray, '15625']:
 
 
 def all_cells() -> Iterator[Cell]:
-  """Yields the 15,625 cells in the order of their codes."""
+  """Yields the 15,625 cells in the order of their codes.
+
+  Example:
+    >>> sum(cell.has_path for cell in all_cells())
+    15284
+  """
   return map(from_code, range(NUM_CELLS))
 
 
@@ -132,6 +146,14 @@ def from_text(text: str) -> Cell:
 
   Raises:
     ValueError: the text is not that of a cell; the sentence names the fault.
+
+  Example:
+    >>> text = (
+    ...   '|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|'
+    ...   '+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|'
+    ... )
+    >>> from_text(text).operations[:2]
+    ('nor_conv_3x3', 'nor_conv_3x3')
   """
   parts = text.strip().split('+')
   if len(parts) != 3 or not all(map(_NODE.fullmatch, parts)):
@@ -167,6 +189,10 @@ def from_edges(edges: Iterable[CellEdge]) -> Cell:
 
   Raises:
     ValueError: an edge or an operation is not in NAS-Bench-201.
+
+  Example:
+    >>> from_edges([('skip_connect', 0, 3)]).operations
+    ('none', 'none', 'none', 'skip_connect', 'none', 'none')
   """
   found = dict.fromkeys(EDGES, 'none')
   for operation, src, dst in edges:
@@ -206,7 +232,12 @@ def from_dict(fields: Any) -> Cell:
 
 
 def to_text(cell: Cell) -> str:
-  """Returns the text of a cell, as NAS-Bench-201 writes it."""
+  """Returns the text of a cell, as NAS-Bench-201 writes it.
+
+  Example:
+    >>> to_text(from_edges([('skip_connect', 0, 3)]))
+    '|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|'
+  """
   nodes = []
   for node in (1, 2, 3):
     terms = [f'{op}~{src}' for op, (src, dst) in zip(cell.operations, EDGES) if dst == node]

@@ -37,6 +37,10 @@ def mask_logits(
 
   Returns:
     The logits, whose exponentials are 0 where an operation is not allowed.
+
+  Example:
+    >>> mask_logits(jnp.zeros((1, 3)), np.array([[True, False, True]])).tolist()
+    [[0.0, -inf, 0.0]]
   """
   return jnp.where(allowed | ~allowed.any(-1, keepdims=True), alpha, -jnp.inf)
 
@@ -58,6 +62,17 @@ class Relaxation(NamedTuple):
       need not compute it.
     per_layer: whether each layer has logits of its own. The search then stacks what `init` gives,
       with the layers of a cell type first, and calls the other functions for each layer.
+
+  Example:
+    >>> one_hot = lambda alpha: jax.nn.one_hot(alpha.argmax(-1), alpha.shape[-1])
+    >>> own = Relaxation(
+    ...   init=normal_init(),
+    ...   weights=lambda alpha, key, knobs: one_hot(alpha),
+    ...   mean=lambda alpha, knobs: one_hot(alpha),
+    ...   strength=lambda alpha, knobs: np.asarray(alpha),
+    ... )
+    >>> own.mean(jnp.array([[0.0, 2.0, 1.0]]), {}).tolist()
+    [[0.0, 1.0, 0.0]]
   """
 
   init: Init
@@ -78,6 +93,10 @@ def normal_init(scale: float = 1e-3, mean: float = 0.0) -> Init:
 
   Returns:
     The function `init` of a relaxation.
+
+  Example:
+    >>> normal_init()(jax.random.key(0), snas.darts_space(2)).shape
+    (5, 7)
   """
 
   def init(key: PRNGKeyArray, space: space_lib.SearchSpace) -> Float[Array, 'E O']:
@@ -102,6 +121,10 @@ def softmax(temperature: float = 1.0, init: Init | None = None) -> Relaxation:
 
   Returns:
     The relaxation.
+
+  Example:
+    >>> softmax().mean(jnp.zeros((1, 4)), {}).tolist()
+    [[0.25, 0.25, 0.25, 0.25]]
   """
 
   def weights(
@@ -125,6 +148,10 @@ def softmax_strength(alpha: Float[AnyArray, 'E O'], knobs: Knobs) -> Float[np.nd
 
   Returns:
     The softmax in double precision, so that rounding makes no two operations equal.
+
+  Example:
+    >>> softmax_strength(np.zeros((1, 2)), {}).tolist()
+    [[0.5, 0.5]]
   """
   del knobs
   logits = np.asarray(alpha, np.float64)
@@ -138,6 +165,10 @@ def entropy(op_weights: Float[AnyArray, '*L E O']) -> Float[Array, '']:
 
   It is 0 where every edge has decided. Weights that do not sum to 1 on an edge are normalised
   first.
+
+  Example:
+    >>> round(float(entropy(jnp.full((14, 7), 1 / 7)) / np.log(7)), 4)
+    1.0
   """
   total = op_weights.sum(-1, keepdims=True)
   probs = op_weights / jnp.where(total > 0, total, 1.0)
@@ -156,6 +187,12 @@ def checked(relaxation: Relaxation, space: space_lib.SearchSpace) -> Relaxation:
   Returns:
     The relaxation; its functions raise ValueError where a result has another shape. A result may
     have the layers of a cell type as a first axis, `[L, E, O]`.
+
+  Example:
+    >>> wrong = softmax()._replace(mean=lambda alpha, knobs: alpha[0])
+    >>> checked(wrong, snas.darts_space(1)).mean(jnp.zeros((2, 7)), {})
+    Traceback (most recent call last):
+    ValueError: relaxation.mean returns [7]; it must be [2, 7]
   """
   shape = (len(space.graph.edges), space.num_operations)
 
@@ -179,6 +216,10 @@ def by_layer(relaxation: Relaxation) -> Relaxation:
 
   Returns:
     The relaxation, whose results are then `[L, E, O]`.
+
+  Example:
+    >>> by_layer(softmax()._replace(per_layer=True)).mean(jnp.zeros((8, 14, 7)), {}).shape
+    (8, 14, 7)
   """
   if not relaxation.per_layer:
     return relaxation
@@ -210,6 +251,11 @@ def restricted(relaxation: Relaxation, allowed: Bool[AnyArray, 'E O'] | None) ->
 
   Returns:
     The relaxation.
+
+  Example:
+    >>> only = restricted(softmax(), np.array([[True, False, True]]))
+    >>> only.mean(jnp.zeros((1, 3)), {}).tolist()
+    [[0.5, 0.0, 0.5]]
   """
   if allowed is None:
     return relaxation

@@ -35,6 +35,10 @@ def sigmoid(init: Init | None = None) -> Relaxation:
 
   Returns:
     The relaxation.
+
+  Example:
+    >>> sigmoid().mean(jnp.zeros((1, 3)), {}).tolist()
+    [[0.5, 0.5, 0.5]]
   """
 
   def weights(
@@ -65,6 +69,11 @@ def gumbel(temperature: float = 1.0, init: Init | None = None) -> Relaxation:
 
   Returns:
     The relaxation.
+
+  Example:
+    >>> alpha, key = jnp.array([[0.0, 2.0]]), jax.random.key(0)
+    >>> gumbel(temperature=0.1).weights(alpha, key, {}).round(2).tolist()
+    [[0.0, 1.0]]
   """
 
   def weights(
@@ -88,6 +97,11 @@ def gdas(temperature: float = 1.0, init: Init | None = None) -> Relaxation:
 
   Returns:
     The relaxation.
+
+  Example:
+    >>> alpha, key = jnp.array([[0.0, 2.0]]), jax.random.key(0)
+    >>> gdas().weights(alpha, key, {}).tolist()
+    [[0.0, 1.0]]
   """
 
   def weights(
@@ -117,6 +131,11 @@ def straight_through(
 
   Returns:
     The relaxation.
+
+  Example:
+    >>> alpha, key = jnp.array([[0.0, 2.0]]), jax.random.key(0)
+    >>> straight_through(noise=False).weights(alpha, key, {}).tolist()
+    [[0.0, 1.0]]
   """
 
   def weights(
@@ -145,6 +164,11 @@ def dirichlet(init: Init | None = None) -> Relaxation:
 
   Returns:
     The relaxation.
+
+  Example:
+    >>> alpha, key = jnp.array([[0.0, 2.0]]), jax.random.key(0)
+    >>> round(float(dirichlet().weights(alpha, key, {}).sum()), 4)
+    1.0
   """
 
   def weights(
@@ -167,7 +191,12 @@ def dirichlet(init: Init | None = None) -> Relaxation:
 
 
 def concentration(alpha: Float[AnyArray, '*L E O']) -> Float[Array, '*L E O']:
-  """Returns the parameters of DrNAS' Dirichlet distributions: `elu(alpha) + 1`, above 0."""
+  """Returns the parameters of DrNAS' Dirichlet distributions: `elu(alpha) + 1`, above 0.
+
+  Example:
+    >>> concentration(jnp.array([[0.0, 2.0]])).tolist()
+    [[1.0, 3.0]]
+  """
   return jax.nn.elu(alpha) + 1.0
 
 
@@ -195,6 +224,12 @@ def groups(
 
   Raises:
     ValueError: an operation is in no group or in several.
+
+  Example:
+    >>> relaxation = groups(((0, 1), (2, 3)))
+    >>> alpha = {'operations': jnp.zeros((1, 4)), 'balance': jnp.zeros((1, 2))}
+    >>> relaxation.mean(alpha, {}).tolist()
+    [[0.5, 0.5, 0.5, 0.5]]
   """
   places = sorted(o for group in members for o in group)
   if places != list(range(len(places))):

@@ -153,6 +153,10 @@ def meant(name: str, known: Sequence[str]) -> str:
   Args:
     name: the unknown operation.
     known: the names of the known ones.
+
+  Example:
+    >>> meant('sep_conv3x3', OPERATIONS)
+    'did you mean sep_conv_3x3?'
   """
   if name == 'noise':
     return (
@@ -170,6 +174,10 @@ def reduction_layers(num_layers: int) -> tuple[int, int]:
   """Returns the layers whose cells are reduction cells: at 1/3 and 2/3 of the depth.
 
   Both are layer 0 in a network of one layer.
+
+  Example:
+    >>> sorted(reduction_layers(8))
+    [2, 5]
   """
   return num_layers // 3, 2 * num_layers // 3
 

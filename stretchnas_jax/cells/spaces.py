@@ -31,23 +31,43 @@ _S1 = {
 
 
 def s1() -> SearchSpace:
-  """Builds S1: four intermediate nodes, and two operations on each edge, which differ by edge."""
+  """Builds S1: four intermediate nodes, and two operations on each edge, which differ by edge.
+
+  Example:
+    >>> s1().allowed['normal'].sum(1).tolist() == [2] * 14
+    True
+  """
   names = [name for name in _LETTERS.values() if name != 'sep_conv_5x5']
   return SearchSpace(CellGraph(4), names, {cell: _s1_allowed(cell, names) for cell in CELL_TYPES})
 
 
 def s2(num_intermediate: int = 4) -> SearchSpace:
-  """Builds S2: a skip or a 3x3 separable convolution on each edge."""
+  """Builds S2: a skip or a 3x3 separable convolution on each edge.
+
+  Example:
+    >>> s2().primitives
+    ('skip_connect', 'sep_conv_3x3')
+  """
   return SearchSpace(CellGraph(num_intermediate), ('skip_connect', 'sep_conv_3x3'))
 
 
 def s3(num_intermediate: int = 4) -> SearchSpace:
-  """Builds S3: S2 with `none`."""
+  """Builds S3: S2 with `none`.
+
+  Example:
+    >>> s3().primitives
+    ('none', 'skip_connect', 'sep_conv_3x3')
+  """
   return SearchSpace(CellGraph(num_intermediate), ('none', 'skip_connect', 'sep_conv_3x3'))
 
 
 def s4(num_intermediate: int = 4) -> SearchSpace:
-  """Builds S4: noise or a 3x3 separable convolution on each edge."""
+  """Builds S4: noise or a 3x3 separable convolution on each edge.
+
+  Example:
+    >>> s4().primitives
+    ('noise', 'sep_conv_3x3')
+  """
   return SearchSpace(CellGraph(num_intermediate), (_NOISE, 'sep_conv_3x3'))
 
 

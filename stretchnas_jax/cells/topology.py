@@ -57,6 +57,11 @@ def init_beta(key: PRNGKeyArray, table: TopologyTable, std: float = 1e-3) -> Flo
 
   Returns:
     The logits.
+
+  Example:
+    >>> table = output_subsets(snas.CellGraph(2))
+    >>> init_beta(jax.random.key(0), table).shape
+    (3, 4)
   """
   return std * jax.random.normal(key, table.mask.shape)
 
@@ -168,6 +173,11 @@ def beta_entropy(beta: Float[AnyArray, 'R K'], table: TopologyTable) -> Float[Ar
 
   Returns:
     A scalar; 0 without rows.
+
+  Example:
+    >>> table = output_pairs(snas.CellGraph(3))
+    >>> float(beta_entropy(jnp.zeros(table.mask.shape), table)) > 0
+    True
   """
   if not table.has_rows:
     return jnp.zeros(())

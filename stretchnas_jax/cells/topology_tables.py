@@ -35,6 +35,13 @@ class TopologyTable(NamedTuple):
     scale: the factors of the merged probabilities, float32; 0 where no code has the edge.
     by: 'source' if a row chooses its node's out-edges, 'target' if it chooses the in-edges.
     k: of a table without rows, how many edges of a node stay.
+
+  Example:
+    >>> graph = snas.CellGraph(1)  # two edges into one node
+    >>> one = np.eye(2, dtype=np.float32)[None]  # a row that chooses one of them
+    >>> table = TopologyTable(one, np.ones((1, 2), bool), np.ones(2, np.float32), 'target')
+    >>> snas.topology.edge_scores(jnp.zeros((1, 2)), table).tolist()
+    [0.5, 0.5]
   """
 
   codes: Float[AnyArray, 'R K E']
@@ -180,6 +187,12 @@ def check_table(table: TopologyTable, graph: graph_lib.CellGraph) -> None:
   Args:
     table: any table, for example a researcher's own.
     graph: the graph of the cells.
+
+  Example:
+    >>> table = output_subsets(snas.CellGraph(2))
+    >>> check_table(table, snas.CellGraph(3))
+    Traceback (most recent call last):
+    ValueError: the codes of the table have the shape [3, 4, 5]; ...
   """
   edges, codes = len(graph.edges), np.shape(table.codes)
   mask, scale = np.shape(table.mask), np.shape(table.scale)

@@ -12,6 +12,7 @@ from stretchnas_jax.config.defaults import (
   train_config,
   when_absent,
 )
+from stretchnas_jax.config.files import load
 
 __all__ = [
   'FIELDS',
@@ -20,6 +21,7 @@ __all__ = [
   'default_config',
   'flatten',
   'former_values',
+  'load',
   'rows',
   'search_config',
   'train_config',

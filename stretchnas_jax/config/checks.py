@@ -34,6 +34,14 @@ def validate(
 
   Raises:
     ValueError: names the field, its value and the allowed ones.
+
+  Example:
+    >>> from stretchnas_jax.config import search_config
+    >>> config = search_config()
+    >>> config.search.epochs = 0
+    >>> validate(config, search_config())
+    Traceback (most recent call last):
+    ValueError: config.search.epochs is 0; it must be a whole number of at least 1
   """
   check_kind(config, like)
   values, known = flatten(config), flatten(like)
@@ -55,6 +63,12 @@ def check_kind(config: ConfigDict, like: ConfigDict) -> None:
   Args:
     config: the config to check.
     like: a config of the right kind.
+
+  Example:
+    >>> from stretchnas_jax.config import search_config, train_config
+    >>> check_kind(train_config(), search_config())
+    Traceback (most recent call last):
+    ValueError: this config is for `train`, since it has the group train; ...
   """
   for kind, others in (('search', 'train'), ('train', 'search')):
     if kind in like and kind not in config and others in config:
@@ -114,6 +128,11 @@ def updated(
 
   Raises:
     ValueError: names the field that does not fit.
+
+  Example:
+    >>> from stretchnas_jax.config import search_config
+    >>> updated(search_config(), {'search': {'epochs': 100}}).search.epochs
+    100
   """
   found = config.copy_and_resolve_references()
   try:
@@ -130,6 +149,10 @@ def flatten(config: ConfigDict, prefix: str = '') -> dict[str, Any]:
   Args:
     config: a config with groups.
     prefix: the group's name with a dot, in calls for a group.
+
+  Example:
+    >>> flatten(ConfigDict({'search': {'epochs': 50}}))
+    {'search.epochs': 50}
   """
   flat = {}
   for name, value in config.items():

@@ -39,9 +39,7 @@ def _data(own: Mapping[str, Field], cutout: int) -> dict[str, Field]:
     'data',
     {
       'name': Field('cifar10', 'the data set'),
-      'path': Field(
-        None, 'its files; None: the default folder of TFDS, and digits need none', kind=str
-      ),
+      'path': Field(None, 'its files; None: the folder of TFDS; digits need none', kind=str),
       'image_size': Field(
         None,
         'pixels a side, or height,width; None: as in the data set, of a stream 224',
@@ -192,12 +190,8 @@ TRAIN = {
   'train.epochs': Field(600, 'passes over the training images', whole(1)),
   'train.batch_size': Field(96, _BATCH, whole(1)),
   'train.auxiliary_weight': Field(0.4, 'weight of the loss of the second classifier', at_least(0)),
-  'train.drop_path': Field(
-    0.2, 'probability of dropping a path, at the end of a linear ramp', below(1)
-  ),
-  'train.label_smoothing': Field(
-    0.0, 'part of each label that is spread over all classes', below(1)
-  ),
+  'train.drop_path': Field(0.2, 'probability of dropping a path, at the end of a ramp', below(1)),
+  'train.label_smoothing': Field(0.0, 'part of each label that all classes share', below(1)),
   'train.steps_per_call': _CALL,
   'train.test_every_epoch': Field(False, 'False: the test images are used once, at the end'),
   'weights.schedule': Field(
@@ -245,12 +239,22 @@ def rows(kind: str, choices: Mapping[str, Collection[str]]) -> list[Row]:
 
 
 def search_config() -> ConfigDict:
-  """Returns all fields of a search, with the hyper-parameters of DARTS (Liu et al. 2018)."""
+  """Returns all fields of a search, with the hyper-parameters of DARTS (Liu et al. 2018).
+
+  Example:
+    >>> search_config().search.epochs
+    50
+  """
   return default_config('search')
 
 
 def train_config() -> ConfigDict:
-  """Returns all fields of a training, with DARTS' recipe for CIFAR-10 (Liu et al. 2018)."""
+  """Returns all fields of a training, with DARTS' recipe for CIFAR-10 (Liu et al. 2018).
+
+  Example:
+    >>> train_config().train.epochs
+    600
+  """
   return default_config('train')
 
 

@@ -14,6 +14,7 @@ import types
 from typing import NamedTuple
 
 from stretchnas_jax.config import names as names_lib
+from stretchnas_jax.config.defaults import ConfigDict
 
 
 class Source(NamedTuple):
@@ -101,6 +102,22 @@ def load_module(path: pathlib.Path) -> types.ModuleType:
   sys.modules[name] = module  # dataclasses of the file look for their module there
   loader.exec_module(module)
   return module
+
+
+def load(text: str) -> ConfigDict:
+  """Returns the config that `--config=TEXT` would begin with; change its fields as you like.
+
+  Args:
+    text: as for `find`: `digits`, `darts_cifar10:second`, or the path of a file.
+
+  Raises:
+    ValueError: there is no such file and no such name; the sentence says what was meant.
+
+  >>> load('milenas_sc_cifar10:12').model.num_layers
+  12
+  """
+  source = find(text)
+  return load_module(source.path).get_config(*source.arguments)
 
 
 def summaries() -> list[tuple[str, str]]:

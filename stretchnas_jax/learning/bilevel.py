@@ -139,6 +139,17 @@ def make_search(
 
   Raises:
     ValueError: the table does not fit the graph, or the rule is none.
+
+  Example:
+    >>> space = snas.darts_space(1)
+    >>> table = topology.output_subsets(space.graph)
+    >>> optimizers = snas.optimizers.weights_tx(10), snas.optimizers.arch_tx()
+    >>> net = snas.Supernet(space, channels=2, num_layers=1, num_classes=3)
+    >>> search = make_search(
+    ...   net, table, mixed(), weights_tx=optimizers[0], arch_tx=optimizers[1]
+    ... )
+    >>> jax.eval_shape(search.init, jax.random.key(0)).arch.beta['normal'].shape  # [R, K]
+    (2, 2)
   """
   topology.check_table(table, net.space.graph)
   parts = SearchParts(

@@ -34,6 +34,13 @@ class Monitor(NamedTuple):
     init: `init(space) -> control`, the entries that it adds to a new search.
     end_epoch: `end_epoch(arch, control, line, genotype) -> control`. It gets NumPy arrays, and
       returns a control of the same entries, shapes and types.
+
+  Example:
+    >>> def end_epoch(arch, control, line, genotype):
+    ...   return {**control, 'stop': np.bool_(line['val_accuracy'] > 0.9)}
+    >>> own = Monitor(lambda space: {'stop': np.bool_(False)}, end_epoch)
+    >>> bool(own.end_epoch(None, {}, {'val_accuracy': 0.95}, None)['stop'])
+    True
   """
 
   init: Callable[[SearchSpace], Mapping[str, Any]]
@@ -82,7 +89,12 @@ def decide(
 
 
 def has_stopped(control: Any) -> bool:
-  """Tells whether a control ends the search."""
+  """Tells whether a control ends the search.
+
+  Example:
+    >>> has_stopped({'stop': True}), has_stopped(())
+    (True, False)
+  """
   return isinstance(control, Mapping) and bool(np.asarray(control.get('stop', False)))
 
 
@@ -101,6 +113,11 @@ def skips(count: int, min_epochs: int = 0) -> Monitor:
 
   Returns:
     The monitor.
+
+  Example:
+    >>> cell = snas.zoo.GENOTYPES['DARTS_V2']  # two skips in its normal cell
+    >>> bool(skips(2).end_epoch(Arch({}, {}), {}, {'epoch': 1}, cell)['stop'])
+    True
   """
 
   def end_epoch(
@@ -126,6 +143,11 @@ def same_ranking(epochs: int, strength: Strength, parametric: Sequence[int]) -> 
 
   Returns:
     The monitor.
+
+  Example:
+    >>> ranks = lambda arch, step, control: {'normal': np.array([[0.1, 0.2]])}
+    >>> sorted(same_ranking(10, ranks, [0, 1]).init(snas.darts_space(1)))
+    ['ranking', 'stop', 'unchanged_epochs']
   """
 
   def end_epoch(
@@ -166,6 +188,12 @@ def prune(
 
   Returns:
     The monitor. Its control has `allowed`, `cost_multiplier`, `cost_step` and `stop`.
+
+  Example:
+    >>> monitor = prune(pruning.Pruning(), lambda *_: {}, ('none', 'skip_connect'))
+    >>> space = snas.SearchSpace(snas.CellGraph(1), ('none', 'skip_connect'))
+    >>> monitor.init(space)['allowed']['normal'].tolist()
+    [[False, True], [False, True]]
   """
   candidates = np.array([name != 'none' for name in primitives])
 
@@ -211,6 +239,14 @@ def budget(target: float | int, gain: float, cost: str, most: float) -> Monitor:
 
   Returns:
     The monitor. Its control has `params_multiplier` or `macs_multiplier`.
+
+  Example:
+    >>> monitor = budget(target=1e6, gain=0.5, cost='params', most=10.0)
+    >>> control, line = {'params_multiplier': np.float32(0)}, {'expected_params': 2e6}
+    >>> cell = snas.zoo.GENOTYPES['DARTS_V2']
+    >>> control = monitor.end_epoch(Arch({}, {}), control, line, cell)
+    >>> round(float(control['params_multiplier']), 3)
+    0.347
   """
   name = f'{cost}_multiplier'
 

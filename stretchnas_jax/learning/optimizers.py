@@ -35,6 +35,12 @@ def weights_tx(
 
   Returns:
     The optimizer.
+
+  Example:
+    >>> tx = weights_tx(num_steps=100)
+    >>> updates, _ = tx.update(jnp.ones(1), tx.init(jnp.ones(1)), jnp.ones(1))
+    >>> round(float(updates[0]), 4)
+    -0.025
   """
   length = steps_per_epoch or 1
   schedule = cosine(num_steps // length, learning_rate, final_learning_rate)
@@ -68,6 +74,12 @@ def clipped_sgd(
 
   Returns:
     The optimizer.
+
+  Example:
+    >>> tx = clipped_sgd(cosine(100, 0.1), weight_decay=0.0)
+    >>> updates, _ = tx.update(jnp.ones(1), tx.init(jnp.ones(1)), jnp.ones(1))
+    >>> round(float(updates[0]), 4)
+    -0.1
   """
   return optax.chain(
     optax.identity() if clip_norm is None else optax.clip_by_global_norm(clip_norm),
@@ -96,6 +108,12 @@ def arch_tx(
 
   Returns:
     The optimizer.
+
+  Example:
+    >>> tx = arch_tx(learning_rate=0.01)
+    >>> updates, _ = tx.update(jnp.ones(1), tx.init(jnp.ones(1)), jnp.ones(1))
+    >>> round(float(updates[0]), 4)
+    -0.01
   """
   adam = optax.chain(
     optax.add_decayed_weights(weight_decay), optax.adam(learning_rate, b1=b1, b2=b2)
@@ -119,6 +137,10 @@ def cosine(
 
   Returns:
     The schedule.
+
+  Example:
+    >>> [round(float(cosine(100, 0.1)(step)), 3) for step in (0, 50, 100)]
+    [0.1, 0.05, 0.0]
   """
   return optax.cosine_decay_schedule(
     learning_rate, max(num_steps, 1), final_learning_rate / learning_rate
@@ -137,6 +159,10 @@ def linear(
 
   Returns:
     The schedule.
+
+  Example:
+    >>> [round(float(linear(100, 0.1)(step)), 3) for step in (0, 50, 100)]
+    [0.1, 0.05, 0.0]
   """
   return optax.linear_schedule(learning_rate, final_learning_rate, max(num_steps, 1))
 
@@ -155,6 +181,10 @@ def linear_tail(epochs: int, steps_per_epoch: int, learning_rate: float) -> opta
 
   Returns:
     The schedule.
+
+  Example:
+    >>> [round(float(linear_tail(25, 1, 0.5)(epoch)), 3) for epoch in (0, 10, 20, 25)]
+    [0.5, 0.25, 0.025, 0.0]
   """
   if epochs <= _TAIL_EPOCHS:
     return linear(epochs * steps_per_epoch, learning_rate)
@@ -178,6 +208,10 @@ def exponential(steps_per_epoch: int, learning_rate: float, decay: float = 0.97)
 
   Returns:
     The schedule.
+
+  Example:
+    >>> [round(float(exponential(10, 0.1)(step)), 4) for step in (0, 9, 10)]
+    [0.1, 0.1, 0.097]
   """
   return optax.exponential_decay(learning_rate, steps_per_epoch, decay, staircase=True)
 
@@ -191,6 +225,10 @@ def with_warmup(schedule: optax.Schedule, num_steps: int) -> optax.Schedule:
 
   Returns:
     The schedule.
+
+  Example:
+    >>> [round(float(with_warmup(lambda step: 0.1, 4)(step)), 3) for step in (0, 1, 3, 9)]
+    [0.025, 0.05, 0.1, 0.1]
   """
   if not num_steps:
     return schedule
@@ -210,6 +248,10 @@ def by_epoch(schedule: optax.Schedule, steps_per_epoch: int) -> optax.Schedule:
 
   Returns:
     The schedule, from the number of the step.
+
+  Example:
+    >>> [by_epoch(lambda epoch: 0.1 / (1 + epoch), 10)(step) for step in (0, 9, 10)]
+    [0.1, 0.1, 0.05]
   """
 
   def rate(step: Int[Array, ''] | int) -> Float[Array, ''] | float:

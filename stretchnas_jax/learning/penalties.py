@@ -36,6 +36,12 @@ def invalid_topology(
 
   Returns:
     A scalar.
+
+  Example:
+    >>> table = topology.output_subsets(snas.CellGraph(1))
+    >>> empty = jnp.array([[1.0, 0.0], [1.0, 0.0]])  # both inputs choose no edge
+    >>> round(float(invalid_topology({'normal': empty}, table)), 3)
+    0.4
   """
   return sum(topology.invalid_topology_penalty(one, table) for one in beta.values())
 
@@ -50,6 +56,12 @@ def zero_one(weight: float) -> Penalty:
 
   Returns:
     The penalty.
+
+  Example:
+    >>> arch = snas.Arch({'normal': jnp.zeros((1, 2))}, {})
+    >>> weights = {'normal': jnp.full((1, 2), 0.5)}
+    >>> float(zero_one(10.0)(arch, {'normal': jnp.array([[0.0, 1.0]])}, {}, {}))
+    -2.5
   """
 
   def zero_one_loss(arch: Arch, op_weights: _Weights, edge_scores: _Scores, knobs: Knobs) -> _Value:
@@ -72,6 +84,12 @@ def logsumexp(weight: float) -> Penalty:
 
   Returns:
     The penalty; alpha must be one array `[E, O]`, or `[L, E, O]`.
+
+  Example:
+    >>> arch = snas.Arch({'normal': jnp.zeros((1, 2))}, {})
+    >>> weights = {'normal': jnp.full((1, 2), 0.5)}
+    >>> round(float(logsumexp(1.0)(arch, weights, {}, {})), 3)
+    0.693
   """
 
   def beta_decay(arch: Arch, op_weights: _Weights, edge_scores: _Scores, knobs: Knobs) -> _Value:
@@ -95,6 +113,12 @@ def kl(weight: float) -> Penalty:
 
   Returns:
     The penalty; alpha must be one array `[E, O]`, or `[L, E, O]`.
+
+  Example:
+    >>> arch = snas.Arch({'normal': jnp.ones((1, 2))}, {})
+    >>> weights = {'normal': jnp.full((1, 2), 0.5)}
+    >>> round(float(kl(1.0)(arch, weights, {}, {})), 3)
+    0.125
   """
 
   def divergence(arch: Arch, op_weights: _Weights, edge_scores: _Scores, knobs: Knobs) -> _Value:
@@ -117,6 +141,13 @@ def expected_cost(weight: float, expected: Callable[..., _Value]) -> Penalty:
 
   Returns:
     The penalty.
+
+  Example:
+    >>> arch = snas.Arch({'normal': jnp.zeros((1, 2))}, {})
+    >>> weights = {'normal': jnp.full((1, 2), 0.5)}
+    >>> macs = lambda op_weights, scores: (op_weights['normal'] * jnp.array([0.0, 6.0])).sum()
+    >>> round(float(expected_cost(0.1, macs)(arch, weights, {}, {})), 3)
+    0.3
   """
 
   def cost(arch: Arch, op_weights: _Weights, edge_scores: _Scores, knobs: Knobs) -> _Value:
@@ -154,6 +185,13 @@ def gradients(
 
   Raises:
     ValueError: a penalty is not a scalar.
+
+  Example:
+    >>> arch = snas.Arch({'normal': jnp.zeros((1, 2))}, {})
+    >>> weights = {'normal': jnp.full((1, 2), 0.5)}
+    >>> found = gradients((logsumexp(1.0),), arch, lambda arch: (weights, {}), {})
+    >>> found.alpha['normal'].tolist()
+    [[0.5, 0.5]]
   """
   if not penalties:
     return None

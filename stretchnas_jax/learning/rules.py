@@ -94,17 +94,38 @@ class Rule(NamedTuple):
 
 
 def first_order() -> Rule:
-  """Builds DARTS' first-order rule: alpha and beta descend the validation loss (Eq. 17)."""
+  """Builds DARTS' first-order rule: alpha and beta descend the validation loss (Eq. 17).
+
+  Example:
+    >>> part = snas.Examples(jnp.zeros((2, 8, 8, 3)), jnp.zeros(2, int))
+    >>> batch = snas.Batch(train=part, val_alpha=part, val_beta=part)
+    >>> [tuple(one) for one in first_order().passes(batch, {})]
+    [('val_alpha', 1.0, 0.0), ('val_beta', 0.0, 1.0)]
+  """
   return weighted_sum(train=0.0, val=1.0)
 
 
 def mixed(val_weight: float = 1.0) -> Rule:
-  """Builds MiLeNAS' mixed level: `L_train + val_weight * L_val` is descended (Eq. 18)."""
+  """Builds MiLeNAS' mixed level: `L_train + val_weight * L_val` is descended (Eq. 18).
+
+  Example:
+    >>> part = snas.Examples(jnp.zeros((2, 8, 8, 3)), jnp.zeros(2, int))
+    >>> batch = snas.Batch(train=part, val_alpha=part, val_beta=part)
+    >>> [tuple(one) for one in mixed(0.5).passes(batch, {})]
+    [('train', 1.0, 1.0), ('val_alpha', 0.5, 0.0), ('val_beta', 0.0, 0.5)]
+  """
   return weighted_sum(train=1.0, val=val_weight)
 
 
 def one_level() -> Rule:
-  """Builds the rule by which weights, alpha and beta descend one training loss, in one pass."""
+  """Builds the rule by which weights, alpha and beta descend one training loss, in one pass.
+
+  Example:
+    >>> part = snas.Examples(jnp.zeros((2, 8, 8, 3)), jnp.zeros(2, int))
+    >>> batch = snas.Batch(train=part, val_alpha=part, val_beta=part)
+    >>> [tuple(one) for one in one_level().passes(batch, {})]
+    [('train', 1.0, 1.0)]
+  """
   return weighted_sum(train=1.0, val=0.0, simultaneous=True)
 
 
@@ -121,13 +142,34 @@ def second_order(step_size: ScalarLike = 0.01) -> Rule:
 
   Returns:
     The rule.
+
+  Example:
+    >>> part = snas.Examples(jnp.zeros((2, 8, 8, 3)), jnp.zeros(2, int))
+    >>> batch = snas.Batch(train=part, val_alpha=part, val_beta=part)
+    >>> loss = lambda w, arch, examples, draw: ((w - arch.alpha['normal']) ** 2).sum()
+    >>> arch = Arch({'normal': jnp.ones((1, 1))}, {})
+    >>> context = Context({}, lambda w, gradients: w - 0.1 * gradients)
+    >>> found = second_order()(loss, jnp.zeros((1, 1)), arch, batch, context)
+    >>> round(float(found.alpha['normal'][0, 0]), 2)
+    1.28
   """
   difference = functools.partial(second_order_lib.differenced, step_size=step_size)
   return Rule(second_order_lib.LookAhead(difference))
 
 
 def exact_second_order() -> Rule:
-  """Builds the second-order rule by automatic differentiation: more memory, no error."""
+  """Builds the second-order rule by automatic differentiation: more memory, no error.
+
+  Example:
+    >>> part = snas.Examples(jnp.zeros((2, 8, 8, 3)), jnp.zeros(2, int))
+    >>> batch = snas.Batch(train=part, val_alpha=part, val_beta=part)
+    >>> loss = lambda w, arch, examples, draw: ((w - arch.alpha['normal']) ** 2).sum()
+    >>> arch = Arch({'normal': jnp.ones((1, 1))}, {})
+    >>> context = Context({}, lambda w, gradients: w - 0.1 * gradients)
+    >>> found = exact_second_order()(loss, jnp.zeros((1, 1)), arch, batch, context)
+    >>> round(float(found.alpha['normal'][0, 0]), 2)
+    1.28
+  """
   return Rule(second_order_lib.LookAhead(second_order_lib.differentiated))
 
 
@@ -142,6 +184,12 @@ def weighted_sum(train: float, val: float, simultaneous: bool = False) -> Rule:
 
   Returns:
     The rule.
+
+  Example:
+    >>> part = snas.Examples(jnp.zeros((2, 8, 8, 3)), jnp.zeros(2, int))
+    >>> batch = snas.Batch(train=part, val_alpha=part, val_beta=part)
+    >>> [tuple(one) for one in weighted_sum(train=1.0, val=2.0).passes(batch, {})]
+    [('train', 1.0, 1.0), ('val_alpha', 2.0, 0.0), ('val_beta', 0.0, 2.0)]
   """
   return Rule(passes=_WeightedSum(train, val), simultaneous=simultaneous)
 
@@ -159,6 +207,11 @@ def as_rule(rule: Rule | Callable[..., Arch]) -> Rule:
   Raises:
     ValueError: the rule has not exactly one of `gradients` and `passes`, or is not a function, or
       has an attribute that version 0.1 read.
+
+  Example:
+    >>> own = lambda loss_fn, params, arch, batch: jax.grad(loss_fn, 1)(params, arch, batch.train)
+    >>> as_rule(own).passes is None
+    True
   """
   if isinstance(rule, Rule):
     if (rule.gradients is None) == (rule.passes is None):
@@ -195,6 +248,11 @@ def add_scaled(total: Arch, gradients: Arch, for_alpha: ScalarLike, for_beta: Sc
 
   Returns:
     The new sum.
+
+  Example:
+    >>> arch = Arch({'normal': jnp.ones(2)}, {})
+    >>> add_scaled(arch, arch, 2.0, 0.0).alpha['normal'].tolist()
+    [3.0, 3.0]
   """
 
   def add(factor: ScalarLike, total: PyTree, gradients: PyTree) -> PyTree:

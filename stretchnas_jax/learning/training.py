@@ -91,6 +91,13 @@ def make_training(
 
   Returns:
     The functions of the training.
+
+  Example:
+    >>> net = snas.FixedNetwork(snas.zoo.GENOTYPES['DARTS_V2'], 4, 1, 10)
+    >>> training = make_training(net, optax.sgd(0.1), image_shape=(8, 8, 3))
+    >>> state = jax.eval_shape(training.init, jax.random.key(0))
+    >>> sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    902
   """
   recipe = _Recipe(
     net, tx, image_shape, auxiliary_weight, drop_path, label_smoothing, steps_per_epoch, epochs

@@ -156,6 +156,11 @@ def data_parallel(
 
   Raises:
     ValueError: the backend is unknown, or cannot serve several processes.
+
+  Example:
+    >>> double = data_parallel(lambda x, axis_name: 2 * x, in_axes=(None,), backend='single')
+    >>> double(jnp.ones(2)).tolist()
+    [2.0, 2.0]
   """
   check_backend(backend)
   chosen = devices_lib.all_devices(devices)
@@ -172,12 +177,9 @@ def data_parallel(
 
 
 def _with_pmap(
-  step: Callable[..., PyTree],
-  in_axes: Axes,
-  axis_name: str,
-  devices: list[jax.Device],
+  step: Callable[..., PyTree], in_axes: Axes, axis_name: str, devices: list[jax.Device],
   donate: Sequence[int],
-) -> Program:
+) -> Program:  # fmt: skip
   mapped = jax.pmap(
     step, axis_name, in_axes=in_axes, out_axes=None, donate_argnums=donate, devices=devices
   )
@@ -256,6 +258,10 @@ def replicate(
     tree: arrays, typed keys among them.
     backend: 'pmap', 'shard_map' or 'single'.
     devices: those of all processes by default.
+
+  Example:
+    >>> replicate(jnp.ones(2), 'single').shape
+    (2,)
   """
   everywhere = devices_lib.all_devices(devices)
   if backend == 'single':
@@ -275,7 +281,11 @@ def replicate(
 
 
 def fetch(tree: PyTree) -> PyTree:
-  """Returns the values of a tree as NumPy arrays; waits until they are computed."""
+  """Returns the values of a tree as NumPy arrays; waits until they are computed.
+
+  >>> fetch(jnp.ones(2))
+  array([1., 1.], dtype=float32)
+  """
   return jax.device_get(tree)
 
 

@@ -61,6 +61,11 @@ def measure(
     auxiliary: whether the auxiliary head counts.
     image_shape: `(H, W, C)`; by default 32x32x3 or 224x224x3, after the stem.
     operations: a researcher's own operations, as for `FixedNetwork`.
+
+  Example:
+    >>> cell = snas.zoo.GENOTYPES['DARTS_V2']
+    >>> measure(cell, channels=36, num_layers=20, num_classes=10)
+    Sizes(params=3349342, macs=528359040, flops_ptflops=547473034)
   """
   shape = tuple(IMAGE_SHAPES.get(stem, ()) if image_shape is None else image_shape)
   own = tuple(sorted((operations or {}).items()))
@@ -110,8 +115,7 @@ def count_params(
     operations: a researcher's own operations.
 
   Example:
-    >>> from stretchnas_jax import zoo
-    >>> cell = zoo.GENOTYPES['DARTS_V2']
+    >>> cell = snas.zoo.GENOTYPES['DARTS_V2']
     >>> count_params(cell, channels=36, num_layers=20, num_classes=10)
     3349342
   """
@@ -144,8 +148,7 @@ def count_macs(
     operations: a researcher's own operations.
 
   Example:
-    >>> from stretchnas_jax import zoo
-    >>> cell = zoo.GENOTYPES['DARTS_V2']
+    >>> cell = snas.zoo.GENOTYPES['DARTS_V2']
     >>> round(count_macs(cell, channels=36, num_layers=20, num_classes=10) / 1e6, 2)
     528.36
   """
@@ -181,8 +184,7 @@ def count_flops_ptflops(
     operations: a researcher's own operations.
 
   Example:
-    >>> from stretchnas_jax import zoo
-    >>> cell = zoo.GENOTYPES['DARTS_V2']
+    >>> cell = snas.zoo.GENOTYPES['DARTS_V2']
     >>> round(count_flops_ptflops(cell, channels=36, num_layers=20, num_classes=10) / 1e6)
     547
   """
@@ -204,8 +206,7 @@ def channels_for(
 ) -> int:
   """Returns the C whose network has the number of parameters nearest to a target.
 
-  For comparisons at equal size: "similar parameters by controlling C". C is even where the stem
-  needs it.
+  For comparisons at equal size. C is even where the stem needs it.
 
   Args:
     genotype: the cells.
@@ -219,6 +220,11 @@ def channels_for(
 
   Raises:
     ValueError: the target is not a positive number.
+
+  Example:
+    >>> cell = snas.zoo.GENOTYPES['DARTS_V2']
+    >>> channels_for(cell, 3.5e6, num_layers=20, num_classes=10)
+    37
   """
   if not 0 < target_params < math.inf:
     raise ValueError(f'target_params is {target_params!r}; it must be a positive number')
@@ -269,30 +275,26 @@ def count_supernet_params(
     final_norm: as for `Supernet`.
 
   Example:
-    >>> from stretchnas_jax import darts_space
-    >>> space = darts_space(with_none=True)
+    >>> space = snas.darts_space(with_none=True)
     >>> count_supernet_params(space, channels=16, num_layers=8, num_classes=10)
     1930618
   """
   net = Supernet(
-    space,
-    channels,
-    num_layers,
-    num_classes,
-    stem,
-    operations=operations,
-    partial_channels=partial_channels,
-    auxiliary_skip=auxiliary_skip,
-    final_norm=final_norm,
-  )
+    space, channels, num_layers, num_classes, stem, operations=operations,
+    partial_channels=partial_channels, auxiliary_skip=auxiliary_skip, final_norm=final_norm,
+  )  # fmt: skip
   return count_net_params(net, (32, 32, image_channels))
 
 
 def count_net_params(net: nn.Module, image_shape: _ImageShape) -> int:
-  """Returns the number of parameters of any network of images, without running averages.
+  """Returns the number of parameters of any network, without running averages.
 
   Args:
-    net: a linen module, for example a `Supernet` or a `FixedNetwork`.
+    net: a linen module, for example a `Supernet`.
     image_shape: `(H, W, C)`.
+
+  Example:
+    >>> count_net_params(Supernet(snas.darts_space(1), 4, 1, 10), (8, 8, 3))
+    3158
   """
   return costs.count_params(net, tuple(image_shape))

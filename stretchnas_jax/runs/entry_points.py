@@ -53,6 +53,16 @@ def run_search(
 
   Raises:
     ValueError, OSError: one sentence that names what is wrong.
+
+  Example:
+    >>> from stretchnas_jax import config as config_lib
+    >>> config = config_lib.search_config()
+    >>> config.data.name, config.data.image_size, config.data.flip = 'digits', 8, False
+    >>> config.space.num_intermediate = config.model.num_layers = 1
+    >>> config.model.channels, config.search.epochs, config.search.batch_size = 2, 1, 32
+    >>> result = run_search(config, 'runs/new')
+    >>> result['epochs']
+    1
   """
   start.set_up()
   devices.start()
@@ -95,6 +105,16 @@ def run_train(
 
   Raises:
     ValueError, OSError: one sentence that names what is wrong.
+
+  Example:
+    >>> from stretchnas_jax import config as config_lib
+    >>> config = config_lib.train_config()
+    >>> config.data.name, config.data.image_size, config.data.flip = 'digits', 8, False
+    >>> config.model.channels, config.model.num_layers, config.model.auxiliary = 4, 1, False
+    >>> config.train.epochs = 1
+    >>> result = run_train(config, 'runs/new', 'runs/digits')  # the cell of that search
+    >>> 0 <= result['test_accuracy'] <= 1
+    True
   """
   start.set_up()
   devices.start()

@@ -58,6 +58,13 @@ def export_trained(
   Raises:
     ValueError, OSError: the folder holds no run or no checkpoint, `path` cannot be written, or a
       file is there that no export wrote.
+
+  Example:
+    >>> from jax import export
+    >>> export_trained('runs/d1', 'model.stablehlo', platforms=['cpu'])
+    >>> network = export.deserialize(bytearray(pathlib.Path('model.stablehlo').read_bytes()))
+    >>> network.call(np.zeros((2, 8, 8, 1), np.uint8)).shape
+    (2, 10)
   """
   path = check_path(path, force)
   saved = trained.read_run(workdir, best, parts=parts, trust=trust)

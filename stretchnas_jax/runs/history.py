@@ -164,6 +164,11 @@ def load_history(run: pathlib.Path | str) -> History:
 
   Raises:
     ValueError, OSError: no search has run there, or a file is damaged; the sentence names it.
+
+  Example:
+    >>> history = load_history('runs/digits')
+    >>> history.edge_scores['normal'].shape == (len(history.epochs), len(history.facts.edges))
+    True
   """
   path = workdir.absolute(run)
   if not (path / 'genotypes.jsonl').is_file():

@@ -52,6 +52,11 @@ def load_darts(
   Raises:
     ValueError, OSError: the file cannot be read, or weights and cell do not belong together. One
       sentence names the first wrong weight.
+
+  Example:
+    >>> net, variables = load_darts('cifar10_model.safetensors', 'genotype.json')
+    >>> net.channels, net.num_layers, net.num_classes
+    (2, 1, 10)
   """
   given = weights if isinstance(weights, Mapping) else weight_files.read(weights)
   found = darts_weights.without_wrappers({name: np.asarray(x) for name, x in given.items()})

@@ -57,6 +57,12 @@ def predict(
   Raises:
     ValueError: `top` exceeds the number of classes, `batch_size` is not positive, an image cannot
       be read, or the images have a shape, type or range that the network does not take.
+
+  Example:
+    >>> loaded = snas.load_trained('runs/d1')
+    >>> names, probabilities = predict(loaded, np.zeros((2, 8, 8, 1), np.uint8))
+    >>> probabilities.shape
+    (2, 10)
   """
   apply_fn, variables, info = loaded
   names = info['class_names']

@@ -46,7 +46,12 @@ class Difference(NamedTuple):
 
 
 def summarize(values: Iterable[float | int]) -> Summary:
-  """Returns the summary of any number of values."""
+  """Returns the summary of any number of values.
+
+  Example:
+    >>> summarize([0.9, 0.8, 1.0]).n, round(summarize([0.9, 0.8, 1.0]).std, 3)
+    (3, 0.1)
+  """
   values = [float(value) for value in values]
   mean = float(np.mean(values)) if values else None
   std = float(np.std(values, ddof=1)) if len(values) > 1 else None
@@ -65,6 +70,10 @@ def interval_of_mean(
   Returns:
     Of three or more values, Student's t interval. Of two values, which say too little for that
     interval, the lower and the higher one. Of fewer, None.
+
+  Example:
+    >>> [round(end, 2) for end in interval_of_mean([0.9, 0.8, 1.0])]
+    [0.65, 1.15]
   """
   if len(values) < 2:
     return None
@@ -98,6 +107,11 @@ def paired_difference(
 
   Returns:
     The seeds that both have, and the summary of `first - second` over these.
+
+  Example:
+    >>> seeds, found = paired_difference({0: 3.0, 1: 4.0, 2: 5.0}, {0: 1.0, 1: 2.0})
+    >>> seeds, found.mean
+    ([0, 1], 2.0)
   """
   seeds = sorted(first.keys() & second.keys())
   return seeds, summarize(first[seed] - second[seed] for seed in seeds)
@@ -109,6 +123,10 @@ def difference_of_means(first: Sequence[float | int], second: Sequence[float | i
   Args:
     first: at least two values.
     second: at least two values, which are subtracted.
+
+  Example:
+    >>> round(difference_of_means([1.0, 2.0, 3.0], [2.0, 3.0, 5.0]).p, 2)
+    0.28
   """
   test = stats.ttest_ind(first, second, equal_var=False)
   low, high = test.confidence_interval(_LEVEL)

@@ -90,6 +90,12 @@ def load_trained(
   Raises:
     FileNotFoundError: the folder holds no run, or no checkpoint yet.
     ValueError: it is damaged, it was made with objects that are missing, or has no best epoch.
+
+  Example:
+    >>> apply_fn, variables, info = load_trained('runs/d1')
+    >>> images = np.zeros((2, *info['image_shape']), np.uint8)
+    >>> jax.jit(apply_fn)(variables, images).shape  # a logit for each class
+    (2, 10)
   """
   start.set_up()
   return use(read_run(workdir, best, parts=parts, trust=trust))
