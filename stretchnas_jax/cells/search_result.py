@@ -18,6 +18,11 @@ def cell_of(fields: Any) -> AnyGenotype:
 
   Raises:
     ValueError: a field is wrong; the message names the fault.
+
+  Example:
+    >>> cell = snas.zoo.GENOTYPES['DARTS_V2']
+    >>> cell_of(cell.to_dict()) == cell
+    True
   """
   lists = [fields.get(cell) for cell in CELL_TYPES] if isinstance(fields, dict) else []
   edges = [edge for one in lists if isinstance(one, list | tuple) for edge in one]

@@ -90,6 +90,10 @@ def share_interval(share: float | int, count: int) -> tuple[float, float]:
   Args:
     share: the part of the images that are right, from 0 to 1.
     count: the number of images.
+
+  Example:
+    >>> [round(end, 3) for end in share_interval(0.9, 100)]
+    [0.826, 0.945]
   """
   found = stats.binomtest(round(min(max(share, 0), 1) * count), count)
   low, high = found.proportion_ci(_LEVEL, 'wilson')
