@@ -17,7 +17,14 @@ from stretchnas_jax.config import files
 from stretchnas_jax.data.batches.examples import Batch, Examples
 from stretchnas_jax.learning import bilevel
 from stretchnas_jax.networks.nas_bench_supernet import NasBenchSupernet
-from stretchnas_jax.runs import build, find_cell, json_files, search_borders, search_task
+from stretchnas_jax.runs import (
+  build,
+  export_forms,
+  find_cell,
+  json_files,
+  search_borders,
+  search_task,
+)
 from stretchnas_jax.runs.parts import Parts
 
 SPACE = space.nas_bench_201()
@@ -176,3 +183,7 @@ def test_a_run_in_this_space_is_described_and_trained(tmp_path):
   assert trained['genotype'] == cell.to_dict()
   apply_fn, variables, info = snas.load_trained(tmp_path / 'trained')
   assert apply_fn(variables, np.zeros((2, *info['image_shape']), np.uint8)).shape == (2, 10)
+  with pytest.raises(ValueError, match='only --to=stablehlo holds its network'):
+    export_forms.export_as(tmp_path / 'trained', tmp_path / 'net.py', 'torch')
+  export_forms.export_as(tmp_path / 'trained', tmp_path / 'cell.dot', 'dot')
+  assert (tmp_path / 'cell.dot').read_text().count('subgraph') == 1

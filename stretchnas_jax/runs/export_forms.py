@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, PyTree, UInt8
 
+from stretchnas_jax.cells.genotype import Genotype
 from stretchnas_jax.machine import files
 from stretchnas_jax.networks.operations import OPERATIONS
 from stretchnas_jax.runs import (
@@ -138,6 +139,10 @@ def read(workdir: str | pathlib.Path, best: bool = False, trust: bool = False) -
   if saved.kind != 'train':
     raise ValueError(f'{workdir} is a search: only --to=stablehlo holds its supernet')
   apply_fn, variables, info = trained.use(saved, 'plain')
+  if not isinstance(info['genotype'], Genotype):
+    raise ValueError(
+      f'{workdir} has a cell of NAS-Bench-201: only --to=stablehlo holds its network'
+    )
   own = {op for op, _, _ in (*info['genotype'].normal, *info['genotype'].reduce)} - set(OPERATIONS)
   if own:
     raise ValueError(f'the operation {sorted(own)[0]!r} is your own: only --to=stablehlo holds it')
