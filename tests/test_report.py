@@ -138,7 +138,7 @@ def test_a_training_shows_its_confused_classes_and_worst_images(tmp_path):
                  'cat, taken for fox (93%)', '3 of 93 images are wrong',
                  'The test has 100 images', 'node 2 = sep3(0) + skip(1)'):  # fmt: skip
     assert wanted in words, wanted
-  assert text.count('src="data:image/png;base64,') == 3
+  assert text.count('src="data:image/png;base64,') == 3 and text.count('class="count') == 4
   for content in ('{}', '{"step": 6}', '{'):
     (path / 'confusion.json').write_text(content)
     assert 'is not known here' in words_of(page_of(path))

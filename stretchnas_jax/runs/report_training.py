@@ -19,6 +19,7 @@ from stretchnas_jax.views import graph_picture, heat_map, page
 from stretchnas_jax.views.page import Section
 
 _WIDTH = 1.6  # pixels of an edge
+_MOST_COUNTED = 20  # classes of a matrix that has room for numbers
 
 
 def page_of(run: Overview) -> Page:
@@ -114,6 +115,7 @@ def _matrix(found: dict[str, Any]) -> Section:
   drawing = heat_map.svg(
     'confusion', 'Confused classes: true ones by predicted ones', heat_map.short(names, 9),
     heat_map.short(names, 5), shades, kept, 40, labels,
+    counts if len(names) <= _MOST_COUNTED else None,
   )  # fmt: skip
   caption = (
     'Rows: true classes. Columns: predictions. A stronger colour is a larger part of its row.'

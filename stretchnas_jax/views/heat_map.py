@@ -6,6 +6,7 @@ from stretchnas_jax.machine import output
 from stretchnas_jax.views.tables import escaped
 
 _ROW, _TOP = 17, 22
+_STRONG = 0.75  # the shade from which a number needs the colour of the paper
 
 
 def svg(
@@ -17,6 +18,7 @@ def svg(
   kept: Sequence[Sequence[bool]],
   width: int = 42,
   labels: Sequence[Sequence[str]] | None = None,
+  counts: Sequence[Sequence[int]] | None = None,
 ) -> str:
   """Returns a heat map; a stronger colour is a larger score.
 
@@ -29,6 +31,7 @@ def svg(
     kept: the boxes with a frame: the choices of the decoding.
     width: of a box, in pixels.
     labels: the names of boxes, which a pointer shows.
+    counts: numbers in the boxes, except 0; None for none.
   """
   count = max(map(len, shades), default=0)
   top = _TOP if columns else 4
@@ -53,6 +56,11 @@ def svg(
         f'<rect class="box{frame}" x="{left + width * k + 1}" y="{y + 1}" width="{width - 2}" '
         f'height="{_ROW - 2}" fill-opacity="{shade:.3f}">{label}</rect>'
       )
+      if counts is not None and counts[r][k]:
+        kind = 'count strong' if shade > _STRONG else 'count'
+        x = left + width * (k + 0.5)
+        place = f'x="{x:.0f}" y="{y + 12}" text-anchor="middle"'
+        parts.append(f'<text class="{kind}" {place}>{counts[r][k]}</text>')
   return ''.join([*parts, '</svg>'])
 
 
