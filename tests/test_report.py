@@ -190,6 +190,8 @@ def test_charts_leave_out_what_is_not_a_number():
   assert line_chart.svg('x', {'a': []}) == ''
   text = line_chart.svg('x', {'a': [(1, float('nan')), (2, 3.0)], 'b': [(1, 3.0), (2, 3.0)]})
   assert 'nan' not in text and '<circle' in text
+  marks = line_chart.svg('x', {'a': [(1, 0.9), (2, 0.9)]}, percent=True)
+  assert '>100%<' in marks and '>120%<' not in marks
   assert page.items([]) == '' and page.facts([('a', None)]) == ''
 
 

@@ -59,20 +59,24 @@ def _of_nas_bench_201(
   num_classes: int,
   image_shape: tuple[int, ...],
 ) -> list[sizes.Sizes]:
-  """Returns the sizes of cells of NAS-Bench-201, whose operations cost the same on every edge."""
+  """Returns the sizes of cells of NAS-Bench-201: an operation costs the same on every edge.
 
-  def trace(operation: str) -> Costs:
+  It costs the same in all cells of a stage too, so that networks of one cell a stage are enough.
+  """
+
+  def trace(operation: str, depth: int = 1) -> Costs:
     probe = Cell((operation, *['none'] * (len(EDGES) - 1)))
-    return costs.trace_costs(NasBenchNetwork(probe, channels, num_layers, num_classes), image_shape)
+    return costs.trace_costs(NasBenchNetwork(probe, channels, depth, num_classes), image_shape)
 
-  base = trace('none')
+  one = trace('none')
+  base = costs.added(one, costs.added(trace('none', 2), one, -1), num_layers - 1)
   names = {name for cell in cells for name in cell.operations}
-  units = {name: costs.added(trace(name), base, -1) for name in names}
+  units = {name: costs.added(trace(name), one, -1) for name in names}
   found = []
   for cell in cells:
     total = base
     for name in cell.operations:
-      total = costs.added(total, units[name])
+      total = costs.added(total, units[name], num_layers)
     found.append(sizes.Sizes(total.params, total.macs, total.macs + total.further))
   return found
 

@@ -3,7 +3,7 @@
 import itertools
 import pathlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -199,15 +199,22 @@ def to_dict(runs: Sequence[Compared]) -> dict[str, Any]:
   }
 
 
-def parts(runs: Sequence[Compared]) -> list[tuple[str, list[str], list[list[Any]]]]:
-  """Returns the tables of a comparison, each with a title, a header and rows."""
+def parts(
+  runs: Sequence[Compared], shown: Callable[[dict[str, Any]], str] = run_table.short
+) -> list[tuple[str, list[str], list[list[Any]]]]:
+  """Returns the tables of a comparison, each with a title, a header and rows.
+
+  Args:
+    runs: the runs.
+    shown: writes the fields that differ.
+  """
   count = sum(run.cell is not None for run in runs)
   found: list[tuple[str, list[str], list[list[Any]]]] = [
     (
       'Runs',
       ['run', 'state', 'seed', 'accuracy', 'fields that differ'],
       [
-        [str(r.facts.path), r.facts.state, r.facts.seed, r.facts.accuracy, _fields(r.differs)]
+        [str(r.facts.path), r.facts.state, r.facts.seed, r.facts.accuracy, shown(r.differs) or None]
         for r in runs
       ],
     ),
@@ -215,7 +222,7 @@ def parts(runs: Sequence[Compared]) -> list[tuple[str, list[str], list[list[Any]
       'Accuracies',
       ['fields that differ', 'n', 'mean', 'std', 'from', 'to'],
       [
-        [_fields(g.differs), g.accuracies.n, g.accuracies.mean, g.accuracies.std]
+        [shown(g.differs) or None, g.accuracies.n, g.accuracies.mean, g.accuracies.std]
         + list(g.accuracies.interval or (None, None))
         for g in groups(runs)
       ],
@@ -243,7 +250,7 @@ def text(runs: Sequence[Compared]) -> str:
 def page(runs: Sequence[Compared]) -> str:
   """Returns the comparison as a page that loads nothing from elsewhere."""
   body = [f'<section><h2>{tables.escaped(title)}</h2>{tables.page(head, rows)}</section>'
-          for title, head, rows in parts(runs)]  # fmt: skip
+          for title, head, rows in parts(runs, _fields)]  # fmt: skip
   for run in runs:
     if run.cell is not None:
       title = tables.escaped(run.facts.path)
@@ -252,4 +259,4 @@ def page(runs: Sequence[Compared]) -> str:
 
 
 def _fields(differs: dict[str, Any]) -> str:
-  return ' '.join(f'{name}={value}' for name, value in differs.items()) or 'none'
+  return ' '.join(f'{name}={value}' for name, value in differs.items())

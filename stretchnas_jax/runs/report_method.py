@@ -14,7 +14,7 @@ _KINDS = {
 
 # The names of choices, and their meanings.
 _NAMES = {
-  'none': 'no topology of its own', 'input_pairs': 'pairs of in-edges',
+  'none': 'strongest edges', 'input_pairs': 'pairs of in-edges',
   'output_pairs': 'pairs of out-edges', 'output_subsets': 'stretchable cells',
   'k_subsets': 'sets of k edges', 'first_order': 'first order', 'second_order': 'second order',
   'mixed': 'mixed level', 'one_level': 'one level',
@@ -57,7 +57,11 @@ def name_of(run: Overview) -> str:
 
 def facts(run: Overview) -> str:
   """Returns the choices that make up the method, each with its meaning."""
-  return page.facts((word, _with_meaning(run, name)) for name, word in _KINDS.items())
+  words = dict(_KINDS)
+  if field(dict(run.config), 'space.name') == 'nas_bench_201':  # it has a graph of its own
+    words = {**words, 'model.num_layers': 'cells of a stage'}
+    del words['space.num_intermediate']
+  return page.facts((word, _with_meaning(run, name)) for name, word in words.items())
 
 
 def _with_meaning(run: Overview, name: str) -> str | None:

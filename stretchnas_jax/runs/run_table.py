@@ -15,7 +15,7 @@ _COLUMNS = {
   'name': False, 'state': False, 'kind': False, 'config': False, 'seed': False, 'epoch': True,
   'accuracy': True, 'params': False,
 }  # fmt: skip
-_MOST_FIELDS = 4  # of the fields that differ, in a row on a terminal
+_WIDTH = 60  # characters of the fields that differ, in a row on a terminal
 # Fields that say nothing about the run itself.
 _APART = ('seed', 'log.', 'parallel.', 'checkpoint.', 'start_from', 'parts')
 
@@ -48,7 +48,7 @@ def text(rows: Sequence[dict[str, Any]]) -> str:
   """Returns the rows as a table for a terminal."""
   if not rows:
     return 'no runs'
-  shown = [[*map(row.get, _COLUMNS), _short(row['differs'])] for row in rows]
+  shown = [[*map(row.get, _COLUMNS), short(row['differs'])] for row in rows]
   epoch = list(_COLUMNS).index('epoch')
   for line, row in zip(shown, rows):
     line[epoch] = f'{row["epoch"]}/{"?" if row["epochs"] is None else row["epochs"]}'
@@ -78,6 +78,17 @@ def differing(runs: Sequence[overview.Overview]) -> list[dict[str, Any]]:
   return found
 
 
+def short(differs: dict[str, Any]) -> str:
+  """Returns as many fields as fit a row, as `name=value`, and the number of the others."""
+  items = [f'{name}={value}' for name, value in differs.items()]
+  for count in range(len(items), 0, -1):
+    more = len(items) - count
+    text = ' '.join(items[:count]) + (f' and {more} more' if more else '')
+    if len(text) <= _WIDTH:
+      return text
+  return f'{len(items)} fields' if items else ''
+
+
 def _counts(name: str) -> bool:
   return not name.startswith(_APART) and not name.startswith('genotype')
 
@@ -104,9 +115,3 @@ def _order(value: Any, largest_first: bool) -> tuple[bool, Any]:
   if value is None:
     return True, 0
   return False, -value if largest_first else value
-
-
-def _short(differs: dict[str, Any]) -> str:
-  items = [f'{name}={value}' for name, value in differs.items()]
-  more = len(items) - _MOST_FIELDS
-  return ' '.join(items[:_MOST_FIELDS]) + (f' and {more} more' if more > 0 else '')

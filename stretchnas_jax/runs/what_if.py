@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stretchnas_jax.cells import decodings, genotype, topology
+from stretchnas_jax.cells import decodings, genotype, nas_bench_cells, topology
 from stretchnas_jax.cells.decoding import Decoding
 from stretchnas_jax.cells.genotype import AnyGenotype
 from stretchnas_jax.cells.search_result import edges_of
@@ -247,6 +247,7 @@ def text(answer: Answer) -> str:
   if answer.shape is not None:
     shape = answer.shape
     cells = '1 cell' if shape.num_layers == 1 else f'{shape.num_layers} cells'
+    cells += ' a stage' if isinstance(answer.rows[0].cell, nas_bench_cells.Cell) else ''
     lines.append(f'sizes with {cells} and C {shape.channels}, as in the search')
   return '\n'.join([*lines, *answer.notes])
 

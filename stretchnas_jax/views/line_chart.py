@@ -88,7 +88,9 @@ def _range(values: Sequence[Number], percent: bool) -> tuple[Number, Number]:
   if percent and low >= 0 and high <= 1:
     low = 0.0 if low < 0.5 else low
   if high - low < 1e-9:
+    is_part = percent and low >= 0 and high <= 1
     low, high = low - 0.5 * abs(low) - 1e-3, high + 0.5 * abs(high) + 1e-3
+    low, high = (max(low, 0.0), min(high, 1.0)) if is_part else (low, high)
   step = _step(high - low)
   return step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9)
 

@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 
 from stretchnas_jax.views.tables import escaped
 
+_MOST_LETTERS = 14  # of a value on a card
+_LONG = ' class="long"'
+
 _HERE = pathlib.Path(__file__).parent
 
 
@@ -94,9 +97,10 @@ def items(texts: Iterable[str]) -> str:
 
 
 def cards(pairs: Iterable[tuple[str, str]]) -> str:
-  """Returns names with large values, for the figures that matter most."""
+  """Returns names with large values, for the figures that matter most; long values take two."""
   found = ''.join(
-    f'<div><dt>{escaped(name)}</dt><dd><bdi>{escaped(value)}</bdi></dd></div>'
+    f'<div{_LONG if len(value) > _MOST_LETTERS else ""}><dt>{escaped(name)}</dt>'
+    f'<dd><bdi>{escaped(value)}</bdi></dd></div>'
     for name, value in pairs
   )
   return f'<dl class="cards">{found}</dl>'
