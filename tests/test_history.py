@@ -5,6 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from past_runs import write_search
 
 from stretchnas_jax.cells import relaxation, topology
 from stretchnas_jax.cells.space import CELL_TYPES, darts_space
@@ -32,12 +33,17 @@ def line_of(arch, table, strength=None):
   return history.scores_line(arch, table, weights, scores, strength or weights), weights, scores
 
 
+def cell_of(i):
+  edges = [[SPACE.primitives[i], 0, 2]]
+  return {'normal': edges, 'normal_concat': [2], 'reduce': edges, 'reduce_concat': [2]}
+
+
 def write(path, table, lines, epochs=None):
   (path / 'space.json').write_text(json.dumps(history.facts_line(SPACE, table)))
   for i, line in enumerate(lines):
     about = {'step': 10 * (i + 1), 'epoch': i + 1}
     json_files.Lines(path / 'scores.jsonl').append(about | line)
-    json_files.Lines(path / 'genotypes.jsonl').append(about | {'genotype': {'normal': [i]}})
+    json_files.Lines(path / 'genotypes.jsonl').append(about | {'genotype': cell_of(i)})
     json_files.Lines(path / 'metrics.jsonl').append(about | {'val_loss': i / 2})
 
 
@@ -55,7 +61,7 @@ def test_a_history_gives_back_the_numbers_of_each_epoch(tmp_path, kind):
     np.testing.assert_array_equal(getattr(found.facts.table, name).reshape(wanted.shape), wanted)
   assert (found.facts.table.by, found.facts.table.k) == (table.by, table.k)
   assert [line['val_loss'] for line in found.lines] == [0, 0.5, 1]
-  assert [cell['normal'] for cell in found.genotypes] == [[0], [1], [2]]
+  assert list(found.genotypes) == [cell_of(i) for i in range(3)]
   for i, (arch, (_, weights, scores)) in enumerate(zip(arches, made)):
     for c in CELL_TYPES:
       np.testing.assert_array_equal(found.alpha[c][i], arch.alpha[c])  # to the bit
@@ -133,3 +139,16 @@ def test_a_folder_without_a_search_is_named(tmp_path):
 def test_a_line_takes_a_few_kilobytes(tmp_path):
   table = TABLES['output_subsets']
   assert len(json_files.dumps(line_of(arch_of(table, 0), table)[0])) < 6000
+
+
+def test_a_damaged_cell_does_not_count_and_scores_of_another_size_are_named(tmp_path):
+  run = tmp_path / 'run'
+  write_search(run)
+  lines = json_files.read_lines(run / 'genotypes.jsonl')
+  lines[1]['genotype']['reduce'][0] = True
+  (run / 'genotypes.jsonl').write_text('\n'.join(map(json.dumps, lines)) + '\n')
+  assert history.load_history(run).epochs.tolist() == [1, 3]
+  facts = json.loads((run / 'space.json').read_text())
+  (run / 'space.json').write_text(json.dumps({**facts, 'primitives': ['a', 'b']}))
+  with pytest.raises(ValueError, match='op_weights is not of the edges and operations in space'):
+    history.load_history(run)

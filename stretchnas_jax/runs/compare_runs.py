@@ -11,7 +11,7 @@ import numpy as np
 from stretchnas_jax.cells.genotype import AnyGenotype
 from stretchnas_jax.cells.search_result import edges_of
 from stretchnas_jax.cells.space import CELL_TYPES, CellEdge
-from stretchnas_jax.runs import json_files, overview, run_table, statistics
+from stretchnas_jax.runs import history, json_files, overview, run_table, statistics
 from stretchnas_jax.runs import scores as scores_lib
 from stretchnas_jax.runs.overview import Overview
 from stretchnas_jax.runs.scores import Scores
@@ -139,7 +139,7 @@ def _compared(run: Overview, differs: dict[str, Any], trust: bool) -> Compared:
   fields = run.result.get('genotype') or run.config.get('genotype')
   if not isinstance(fields, dict) and found is not None and found.history.genotypes:
     fields = found.history.genotypes[-1]
-  cell = scores_lib.genotype_of(fields) if isinstance(fields, dict) else None
+  cell = history.known_cell(fields)
   return Compared(run, cell, found if found is not None and found.has_scores else None, differs)
 
 

@@ -173,7 +173,8 @@ def load_history(run: pathlib.Path | str) -> History:
   path = workdir.absolute(run)
   if not (path / 'genotypes.jsonl').is_file():
     raise FileNotFoundError(f'{path} holds no genotypes.jsonl: no search has run there')
-  cells = _by_epoch(path / 'genotypes.jsonl')
+  lines = _by_epoch(path / 'genotypes.jsonl')
+  cells = {epoch: line for epoch, line in lines.items() if known_cell(line.get('genotype'))}
   metrics = _by_epoch(path / 'metrics.jsonl')
   common = [epoch for epoch in sorted(cells) if epoch in metrics]
   if not (path / SPACE).is_file():
@@ -185,6 +186,18 @@ def load_history(run: pathlib.Path | str) -> History:
     return _with_scores(facts, common, cells, metrics, with_scores)
   except (KeyError, TypeError, ValueError) as error:
     raise Fault(f'{path / SCORES} is damaged: {error}') from error
+
+
+def known_cell(fields: Any) -> AnyGenotype | None:
+  """Returns a cell that a run has written; None where its fields are damaged.
+
+  Args:
+    fields: as `Genotype.to_dict` has it.
+  """
+  try:
+    return search_result.cell_of(fields)
+  except ValueError:
+    return None
 
 
 def _by_epoch(path: pathlib.Path) -> dict[int, dict]:
@@ -218,13 +231,19 @@ def _with_scores(
   def stacked(lines: Sequence[dict], name: str) -> dict[str, Float[np.ndarray, 'n ...']]:
     return {c: np.stack([np.array(line[name][c], float) for line in lines]) for c in lines[0][name]}
 
+  numbers = {name: stacked(lines, name) for name, lines in (
+    ('op_weights', chosen), ('strength', ranks), ('edge_scores', chosen),
+  )}  # fmt: skip
+  size = len(facts.edges), len(facts.primitives)
+  for name, values in numbers.items():
+    own = size[:1] if name == 'edge_scores' else size
+    if any(array.shape[-len(own) :] != own for array in values.values()):
+      raise ValueError(f'{name} is not of the edges and operations in {SPACE}')
   return bare._replace(
     facts=facts,
     alpha={c: _stacked_tree([line['alpha'][c] for line in chosen]) for c in types},
     beta={c: _stacked_beta([line['beta'][c] for line in chosen], facts.table) for c in types},
-    op_weights=stacked(chosen, 'op_weights'),
-    strength=stacked(ranks, 'strength'),
-    edge_scores=stacked(chosen, 'edge_scores'),
+    **numbers,
   )
 
 

@@ -272,4 +272,5 @@ def _code_map(history: History, cell: str) -> str:
 
 
 def _hex(values: Sequence[float] | Float[np.ndarray, ' N']) -> str:
-  return np.round(255 * np.clip(np.asarray(values, float), 0, 1)).astype(np.uint8).tobytes().hex()
+  shares = np.clip(np.nan_to_num(np.asarray(values, float)), 0, 1)
+  return np.round(255 * shares).astype(np.uint8).tobytes().hex()

@@ -225,7 +225,7 @@ def _sizes(run: Overview) -> Section:
     ('Supernet', f'{params:,} weights' if isinstance(params, int) else None)
   ]
   for name in ('normal', 'reduce'):
-    edges = [edge for edge in cell.get(name) or () if isinstance(edge, list) and len(edge) == 3]
+    edges = cell.get(name, ())
     counts: dict[str, int] = {}
     for op, *_ in edges:
       counts[str(op)] = counts.get(str(op), 0) + 1
@@ -241,7 +241,8 @@ def _last_cell(run: Overview) -> dict:
   with contextlib.suppress(ValueError, OSError):
     lines = history.load_history(run.path).genotypes
     found = found or (lines[-1] if lines else {})
-  return found if isinstance(found, dict) else {}
+  cell = history.known_cell(found)
+  return {} if cell is None else cell.to_dict()
 
 
 def _next(run: Overview) -> list[str]:

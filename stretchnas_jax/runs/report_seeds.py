@@ -4,8 +4,16 @@ import pathlib
 from collections import Counter
 from typing import Any
 
+from stretchnas_jax.cells.search_result import edges_of
 from stretchnas_jax.cells.space import CELL_TYPES
-from stretchnas_jax.runs import json_files, overview, report_method, report_parts, statistics
+from stretchnas_jax.runs import (
+  history,
+  json_files,
+  overview,
+  report_method,
+  report_parts,
+  statistics,
+)
 from stretchnas_jax.runs.overview import Overview
 from stretchnas_jax.runs.report_parts import Page, percent
 from stretchnas_jax.views import line_chart, page, tables
@@ -73,13 +81,13 @@ def _result(runs: list[Overview], wanted: int) -> list[str]:
 
 def _agreement(runs: list[Overview]) -> list[str]:
   """Returns in how many cells each edge is, and with the same operation."""
-  found = [run.result.get('genotype') for run in runs if run.result]
-  cells = [cell for cell in found if isinstance(cell, dict)]
+  found = [history.known_cell(run.result.get('genotype')) for run in runs if run.result]
+  cells = [cell for cell in found if cell is not None]
   if len(cells) < 2:
     return [page.paragraph('Two finished seeds are needed to compare their cells.', 'note')]
   parts = []
   for name in CELL_TYPES:
-    each = [{(src, dst): op for op, src, dst in cell.get(name) or ()} for cell in cells]
+    each = [{(src, dst): op for op, src, dst in edges_of(cell, name)} for cell in cells]
     edges = Counter(edge for one in each for edge in one)
     alike = Counter((edge, op) for one in each for edge, op in one.items())
     if not edges:

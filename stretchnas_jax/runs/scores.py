@@ -10,9 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from stretchnas_jax.cells import search_result
 from stretchnas_jax.cells.arrays import AnyArray
-from stretchnas_jax.cells.genotype import AnyGenotype
 from stretchnas_jax.cells.graph import CellGraph
 from stretchnas_jax.cells.space import CELL_TYPES, SearchSpace
 from stretchnas_jax.machine import faults, parallel
@@ -143,18 +141,6 @@ def load(run: pathlib.Path | str, trust: bool = False) -> Scores:
     if reason and not isinstance(error, FileNotFoundError):
       raise
     raise FileNotFoundError(reason) from error
-
-
-def genotype_of(fields: dict) -> AnyGenotype | None:
-  """Returns a cell of a line of `genotypes.jsonl`; None where it is damaged.
-
-  Args:
-    fields: as `Genotype.to_dict` has it.
-  """
-  try:
-    return search_result.cell_of(fields)
-  except ValueError:
-    return None
 
 
 def _partly(reason: str) -> str:

@@ -17,6 +17,7 @@ from stretchnas_jax.cells.search_result import edges_of
 from stretchnas_jax.cells.space import CELL_TYPES, SearchSpace
 from stretchnas_jax.machine import faults
 from stretchnas_jax.networks import quick_sizes
+from stretchnas_jax.runs import history as history_lib
 from stretchnas_jax.runs import parts as parts_lib
 from stretchnas_jax.runs import run_shape
 from stretchnas_jax.runs import scores as scores_lib
@@ -149,7 +150,7 @@ def _own(found: Scores) -> Iterator[Row]:
   """Yields the cell of the last epoch, and those of earlier epochs from the newest, as kept."""
   later, history = None, found.history
   for i in reversed(range(len(history.genotypes))):
-    cell = scores_lib.genotype_of(history.genotypes[i])
+    cell = history_lib.known_cell(history.genotypes[i])
     epoch = int(history.epochs[i])
     if cell is not None and cell != later:
       yield Row('as it was' if later is None else 'as it was, earlier', epoch, cell, ())
