@@ -34,6 +34,7 @@ nb_execution_timeout = 300
 nb_merge_streams = True
 # Pages run each of their programs once or twice, so that quick compilation counts most.
 os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
+viewcode_follow_imported_members = False  # else fields lead to a page of builtins
 autodoc_typehints = 'signature'
 autodoc_member_order = 'bysource'
 napoleon_google_docstring = True
