@@ -98,6 +98,18 @@ def test_a_damaged_run_still_has_a_page(tmp_path, file, content):
   assert '</html>' in text and 'How to repeat it' in text
 
 
+def test_values_of_another_type_leave_the_rest_of_a_page(tmp_path):
+  path = write_search(tmp_path / 'run', 3, finished=False)
+  record = json.loads((path / 'run.json').read_text())
+  record['data'] = {'parts': {'train': [1]}, 'warnings': 5}
+  (path / 'run.json').write_text(json.dumps(record))
+  lines = json_files.read_lines(path / 'metrics.jsonl')
+  lines[1] |= {'val_accuracy': [], 'seconds': 'long', 'penalty': {}}
+  (path / 'metrics.jsonl').write_text('\n'.join(map(json.dumps, lines)) + '\n')
+  words = words_of(page_of(path))
+  assert 'How to repeat it' in words and 'Time 25 s' in words and 'Epochs 3 of 3' in words
+
+
 @pytest.mark.parametrize('make', [write_search, write_training])
 def test_hostile_names_are_plain_text(tmp_path, make):
   path = make(tmp_path / '<b>run&', classes=HOSTILE)

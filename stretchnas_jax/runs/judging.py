@@ -50,5 +50,6 @@ def epoch_of(line: dict, epochs: int, cell: dict, found: Judgement | None) -> Ep
     cell: the decoded cell, as `Genotype.to_dict` has it.
     found: how decided it is.
   """
-  numbers = (line.get(name) for name in ('penalty', 'val_accuracy', 'cell_accuracy'))
+  values = (line.get(name) for name in ('penalty', 'val_accuracy', 'cell_accuracy'))
+  numbers = (value if isinstance(value, int | float) else None for value in values)
   return Epoch(line['epoch'], epochs, cell, found, *numbers)

@@ -89,10 +89,11 @@ def duration(seconds: float | int) -> str:
 
 def seconds_of(run: Overview) -> float:
   """Returns the seconds of all epochs so far."""
-  lines = [line.get('seconds', 0.0) or 0.0 for line in run.lines]
-  more = [line.get('evaluation_seconds', 0.0) or 0.0 for line in run.lines]
+  spent = [line.get(name) for line in run.lines for name in ('seconds', 'evaluation_seconds')]
   found = run.result.get('seconds')
-  return float(found) if isinstance(found, int | float) else float(sum(lines) + sum(more))
+  if isinstance(found, int | float):
+    return float(found)
+  return float(sum(one for one in spent if isinstance(one, int | float)))
 
 
 # ---- how to repeat it ----------------------------------------------------------------------------
@@ -180,8 +181,10 @@ def _value(value: Any) -> str:
 
 def data(run: Overview) -> Section:
   """Returns the section about the images: parts, classes, and their digests."""
-  known = field(dict(run.record), 'data') or {}
+  known = field(dict(run.record), 'data')
+  known = known if isinstance(known, dict) else {}
   parts = known.get('parts') if isinstance(known.get('parts'), dict) else {}
+  parts = {part: about for part, about in parts.items() if isinstance(about, dict)}
   shape = known.get('image_shape')
   facts = [
     ('Data set', data_name(run)),
@@ -189,7 +192,9 @@ def data(run: Overview) -> Section:
   ]
   facts += [(part, f'{about.get("images")} images') for part, about in parts.items()]
   facts += [(f'Digest of {part}', digest) for part, digest in _digests(run)]
-  warnings = [page.paragraph(str(text), 'warning') for text in known.get('warnings') or ()]
+  said = known.get('warnings')
+  said = said if isinstance(said, list) else []
+  warnings = [page.paragraph(str(text), 'warning') for text in said]
   if not parts:
     warnings.append(page.paragraph('This run has not kept the counts of its classes.', 'note'))
   return Section('Data', [page.facts(facts), *warnings, _counts(parts)])
@@ -211,7 +216,8 @@ def _digests(run: Overview) -> list[tuple[str, str]]:
 def _counts(parts: Mapping[str, Any]) -> str:
   """Returns the table of images by class and part."""
   names = list(parts)
-  by_part = [about.get('classes') or {} for about in parts.values() if isinstance(about, dict)]
+  counted = [about.get('classes') for about in parts.values()]
+  by_part = [counts for counts in counted if isinstance(counts, dict)]
   classes = list(dict.fromkeys(name for counts in by_part for name in counts))
   if not classes or len(by_part) != len(names):
     return ''
