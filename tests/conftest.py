@@ -23,6 +23,7 @@ install_import_hook('stretchnas_jax', 'beartype.beartype')
 jax.config.update('jax_num_cpu_devices', 4)  # before any backend call
 # Each program runs once or twice here, so the time to compile it counts most.
 jax.config.update('jax_disable_most_optimizations', True)
+jax.config.update('jax_traceback_in_locations_limit', 0)
 if jax.__version_info__ < (0, 11):  # XLA of later versions refuses this flag
   # Halves the time to compile, and leaves each program in one part. XLA reads its flags at the
   # first backend call.

@@ -118,7 +118,11 @@ def test_scalars_of_the_control_join_the_knobs(key):
 
 @pytest.mark.parametrize(
   'rule, unroll',
-  [(bilevel.mixed(), False), (bilevel.one_level(), True), (bilevel.second_order(), False)],
+  [
+    (bilevel.mixed(), False),
+    pytest.param(bilevel.one_level(), True, marks=pytest.mark.long),
+    pytest.param(bilevel.second_order(), False, marks=pytest.mark.long),
+  ],
 )
 def test_alpha_and_beta_rest_where_the_knob_says_so(key, rule, unroll):
   options = {'arch_tx': optimizers.arch_tx(0.1), 'unroll': unroll, 'of': SKIP_SPACE}
@@ -188,7 +192,7 @@ def test_devices_rest_and_move_together(key):
 # ---- order ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('unroll', [False, True])
+@pytest.mark.parametrize('unroll', [False, pytest.param(True, marks=pytest.mark.long)])
 def test_weights_move_first_and_alpha_follows_at_the_new_weights(key, unroll):
   """A step equals a step of the weights alone, then one of the architecture alone."""
   batch = random_batch(key)

@@ -88,8 +88,12 @@ def plain_cell(params, x, weights, scores, partial=1):
 
 
 @pytest.mark.parametrize(
-  'form, partial', [('merged', 1), ('planes', 1), ('merged', 2), ('planes', 4)]
-)
+  'form, partial',
+  [
+    ('merged', 2), ('planes', 4),
+    *[pytest.param(form, 1, marks=pytest.mark.long) for form in ('merged', 'planes')],
+  ],
+)  # fmt: skip
 def test_a_search_cell_is_the_plain_cell_with_its_gradients(form, partial):
   keys = jax.random.split(jax.random.key(1), 4)
   weights = jax.nn.softmax(jax.random.normal(keys[0], (6, 5)))
@@ -147,7 +151,7 @@ def test_auxiliary_skips_and_dropped_edges_are_other_weights(form):
   np.testing.assert_allclose(np.unique(share.round(4)), [0.0, 2.0], atol=1e-4)
 
 
-@pytest.mark.parametrize('form', ['merged', 'planes'])
+@pytest.mark.parametrize('form', [pytest.param('merged', marks=pytest.mark.long), 'planes'])
 def test_a_supernet_is_the_plain_macro_network_around_its_cells(form):
   net = NasBenchSupernet(SPACE, 4, 1, 3, form=form)
   variables = first_variables(net, images())
