@@ -93,8 +93,11 @@ def _take_reader_once(
   else:
     reader, writer = pty.openpty()
     place, others = os.ttyname(writer), [writer]
-  before, begin = programs.newest(path), time.monotonic()
+  before = programs.newest(path)
   process = program.start(path, place)
+  while process.is_alive() and not _writes_to(process.pid, place):
+    time.sleep(0.01)  # a reader that goes before anyone writes stops nobody
+  begin = time.monotonic()
   while process.is_alive() and time.monotonic() - begin < seconds:
     if select.select([reader], [], [], 0.02)[0] and not os.read(reader, 65536):
       time.sleep(0.02)  # nobody has opened the pipe yet
@@ -109,6 +112,14 @@ def _take_reader_once(
     'under_way': was_alive,
     'newest_checkpoint': [before, programs.newest(path)],
   }
+
+
+def _writes_to(pid: int | None, place: str) -> bool:
+  """Tells whether the output of a process goes to a pipe or a terminal (on Linux)."""
+  try:
+    return os.readlink(f'/proc/{pid}/fd/1') == place
+  except OSError:
+    return False
 
 
 # ---- the campaign --------------------------------------------------------------------------------
@@ -145,7 +156,8 @@ def _campaign(folder: pathlib.Path, count: int, seed: int, seconds: float) -> No
       else:
         found = stop_by_signal(program, path, way, stops, rng, moments[kind])
       if not found['good']:
-        print(json.dumps(found), pathlib.Path(f'{path}.log').read_text('utf-8'), flush=True)
+        log = pathlib.Path(f'{path}.log')
+        print(json.dumps(found), log.read_text('utf-8') if log.exists() else '', flush=True)
     runs.append({**found, 'seconds': round(time.time() - begin), 'commit': provenance.commit()})
     _keep(runs)
 
