@@ -100,9 +100,8 @@ def test_a_damaged_run_still_has_a_page(tmp_path, file, content):
 
 def test_values_of_another_type_leave_the_rest_of_a_page(tmp_path):
   path = write_search(tmp_path / 'run', 3, finished=False)
-  record = json.loads((path / 'run.json').read_text())
-  record['data'] = {'parts': {'train': [1]}, 'warnings': 5}
-  (path / 'run.json').write_text(json.dumps(record))
+  wrong = {'data': {'parts': {'train': [1]}, 'warnings': 5}}
+  (path / 'run.json').write_text(json.dumps(json.loads((path / 'run.json').read_text()) | wrong))
   lines = json_files.read_lines(path / 'metrics.jsonl')
   lines[1] |= {'val_accuracy': [], 'seconds': 'long', 'penalty': {}}
   (path / 'metrics.jsonl').write_text('\n'.join(map(json.dumps, lines)) + '\n')
