@@ -6,9 +6,10 @@ alpha and beta learn from all images at one level: a balance chooses between the
 beta a pair of in-edges for each node. The temperature falls from 10 to 0.02. `sc` takes stretchable
 cells, without `none`, in place of pairs of in-edges.
 
-The errors of its paper could not be read, so none stands here. Deviation from the authors' code:
-images are shuffled in the last phase. Cells of the first phase mean little, as groups do not
-compete. A search takes twice the images of the first phases in each epoch of the last one.
+The errors of its paper could not be read, so none stands here; the abstract of its first version
+gives 0.2 GPU days. Deviation from the authors' code: images are shuffled in the last phase. Cells
+of the first phase mean little, as groups do not compete. A search takes twice the images of the
+first phases in each epoch of the last one.
 
     python -m stretchnas_jax.search --config=dots_cifar10 --workdir=runs/dots
 """
