@@ -1,0 +1,117 @@
+"""Times the phases of P-DARTS at one depth: `python -m experiments.benchmarks.phases`.
+
+The phases of `configs/p_darts_cifar10.py` have 8, 5 and 3 operations on each edge. Here all of them
+have the same depth, so that only the number of operations differs. The search is a real one, on
+digits that are scaled up. The first epoch of a phase is left out, as it compiles. The program
+writes phases.json and phases.md.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.benchmarks import processes, tables
+from stretchnas_jax import run_search
+from stretchnas_jax.config import ConfigDict, files
+from stretchnas_jax.runs import json_files
+
+_HEAD = ('phase', 'operations on an edge', 'of the first', 'seconds a step', 'of the first phase')
+
+
+def config_of(args: argparse.Namespace) -> ConfigDict:
+  """Returns P-DARTS' config, with one depth in all phases.
+
+  Args:
+    args: of `parse`.
+  """
+  config = files.load_module(files.named()['p_darts_cifar10']).get_config('darts')
+  config.update_from_flattened_dict({
+    'data.name': 'digits', 'data.image_size': args.image_size, 'data.fraction': args.fraction,
+    'data.flip': False, 'model.channels': args.channels, 'model.num_layers': args.layers,
+    'search.batch_size': args.batch, 'search.epochs': 3 * args.epochs, 'search.warmup_epochs': 0,
+    'parallel.backend': 'single',
+  })  # fmt: skip
+  config.search.phases = tuple(
+    dict(phase, **{'epochs': args.epochs, 'model.num_layers': args.layers})
+    for phase in config.search.phases
+  )
+  return config
+
+
+def measure(config: ConfigDict, folder: pathlib.Path) -> list[dict[str, Any]]:
+  """Runs the search, and returns a row for each phase.
+
+  Args:
+    config: of `config_of`.
+    folder: of the run, which must not exist.
+  """
+  run_search(config, folder)
+  lines = json_files.read_lines(folder / 'metrics.jsonl')
+  rows, first, kept = [], 0, 8
+  for number, phase in enumerate(config.search.phases, 1):
+    kept = phase.get('keep', kept)
+    found = lines[first + 1 : first + phase['epochs']]  # The first epoch compiles.
+    seconds = [config.search.batch_size / line['images_per_second'] for line in found]
+    rows.append({'phase': number, 'operations': kept, 'step_seconds': seconds})
+    first += phase['epochs']
+  return rows
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+  """Returns the page of the file that this program writes.
+
+  Args:
+    results: the facts of the machine, the sizes as `about`, and `rows`.
+  """
+  text = [tables.made_with(results), '', results['about'], '']
+  text += [tables.table_line(_HEAD), tables.table_line(['---'] * len(_HEAD))]
+  middle = [statistics.median(row['step_seconds']) for row in results['rows']]
+  for row, seconds in zip(results['rows'], middle):
+    share = row['operations'] / results['rows'][0]['operations']
+    text.append(
+      tables.table_line([
+        str(row['phase']), str(row['operations']), f'{share:.3f}',
+        tables.seconds_text(tables.range_of(row['step_seconds'])), f'{seconds / middle[0]:.2f}',
+      ])
+    )  # fmt: skip
+  return '\n'.join([*text, ''])
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+  """Reads and checks the command line; None stands for that of the process."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument('--layers', type=int, default=5)
+  parser.add_argument('--channels', type=int, default=16)
+  parser.add_argument('--image-size', type=int, default=32)
+  parser.add_argument('--batch', type=int, default=16)
+  parser.add_argument('--epochs', type=int, default=4, help='of each phase')
+  parser.add_argument('--fraction', type=float, default=0.1, help='of the images')
+  parser.add_argument('--out', type=pathlib.Path, default='experiments/results/benchmarks')
+  args = parser.parse_args(argv)
+  if args.epochs < 2:
+    parser.error('--epochs must be at least 2: the first one of a phase is left out')
+  return args
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the program; None stands for the command line of the process."""
+  args = parse(argv)
+  about = (
+    f'C {args.channels}, {args.layers} cells in all phases, {args.image_size}x{args.image_size} '
+    f'pixels, batch {args.batch}; medians of {args.epochs - 1} epochs, with their range.'
+  )
+  with tempfile.TemporaryDirectory() as folder:
+    rows = measure(config_of(args), pathlib.Path(folder) / 'run')
+  results = processes.facts() | {'about': about, 'rows': rows}
+  args.out.mkdir(parents=True, exist_ok=True)
+  (args.out / 'phases.json').write_text(json.dumps(results, indent=1) + '\n', 'utf-8')
+  (args.out / 'phases.md').write_text(markdown(results), 'utf-8')
+  print(markdown(results))
+
+
+if __name__ == '__main__':
+  main()
