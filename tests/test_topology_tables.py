@@ -98,6 +98,19 @@ def test_a_k_of_a_wrong_type_is_named(unchecked):
     topology.k_subsets(graph.CellGraph(4), 2.0)
 
 
+@pytest.mark.parametrize('nodes', range(1, 6))
+def test_scores_begin_at_1_with_the_unit_scale_and_below_it_with_that_of_eq_13(nodes):
+  cell = graph.CellGraph(nodes)
+  unit, printed = topology.output_subsets(cell, unit_scale=True), topology.output_subsets(cell)
+  zero = np.zeros(unit.mask.shape, np.float32)
+  np.testing.assert_allclose(topology.edge_scores(zero, unit), 1, rtol=1e-6)
+  np.testing.assert_allclose(
+    topology.edge_scores(zero, printed),
+    [1 - 2.0 ** -len(cell.out_edges(source)) for source, _ in cell.edges],
+    rtol=1e-6,
+  )
+
+
 def test_largest_k_leaves_rows():
   cell = graph.CellGraph(4)
   assert topology.k_subsets(cell, 4).mask.shape == (2, 1)

@@ -16,6 +16,7 @@ BUILDERS = {
   'output_pairs': topology.output_pairs,
   'subsets': topology.output_subsets,
   'nonempty': lambda g: topology.output_subsets(g, include_empty=False),
+  'unit': lambda g: topology.output_subsets(g, unit_scale=True),
   'out_1': lambda g: topology.k_subsets(g, 1),
   'in_1': lambda g: topology.k_subsets(g, 1, by='target'),
   'in_3': lambda g: topology.k_subsets(g, 3, by='target'),
@@ -96,6 +97,8 @@ def reference_scores(kind, nodes, beta):
       merged *= (n * (n - 1) / 2) / (n - 1) if n > 1 else 0
     elif kind in ('subsets', 'nonempty'):
       merged *= (2**n - 1) / 2 ** (n - 1)
+    elif kind == 'unit':
+      merged *= 2**n / 2 ** (n - 1)
     elif kind == 'out_1':
       merged *= n
     scores.append(merged)

@@ -46,6 +46,9 @@ ROWS: Mapping[str, Row] = {
   'darts_sc_no_empty': Row(
     'DARTS-SC without the empty code', 'darts_sc', _AXIS, {'topology.include_empty': False}
   ),
+  'darts_sc_unit_scale': Row(
+    'DARTS-SC, scores that begin at 1', 'darts_sc', _AXIS, {'topology.unit_scale': True}
+  ),
   'darts_sc_fast_beta': Row(
     "DARTS-SC, beta's rate times 3", 'darts_sc', _AXIS, {'beta.learning_rate': 3.0}
   ),
@@ -72,6 +75,7 @@ PAIRS: tuple[tuple[str, str], ...] = (
   ('drnas_sc', 'drnas'),
   ('drnas_sc_two_way', 'drnas'),
   ('darts_sc_no_empty', 'darts_sc'),
+  ('darts_sc_unit_scale', 'darts_sc'),
   ('darts_sc_fast_beta', 'darts_sc'),
 )
 """Pairs of keys; the second row is subtracted from the first, seed by seed."""

@@ -116,14 +116,19 @@ def output_pairs(graph: graph_lib.CellGraph) -> TopologyTable:
   return k_subsets(graph, 2)
 
 
-def output_subsets(graph: graph_lib.CellGraph, include_empty: bool = True) -> TopologyTable:
+def output_subsets(
+  graph: graph_lib.CellGraph, include_empty: bool = True, unit_scale: bool = False
+) -> TopologyTable:
   """Builds the table of any out-edges of each node (Eq. 11-13): stretchable cells.
 
-  The scale is the printed one, (2^n - 1) / 2^(n-1), with and without the empty code.
+  The scale of a node with n edges is the printed one, (2^n - 1) / 2^(n-1). With the empty code a
+  score then begins at 1 - 2^-n, so that nodes with few out-edges begin with smaller scores.
 
   Args:
     graph: the graph of the cells.
     include_empty: whether a node may choose no out-edge.
+    unit_scale: whether every score is 1 where all codes are equally probable; without the empty
+      code the printed scale does the same.
 
   Returns:
     The table.
@@ -139,7 +144,7 @@ def output_subsets(graph: graph_lib.CellGraph, include_empty: bool = True) -> To
     return range(first, n + 1)
 
   def scale(n: int) -> float:
-    return (2**n - 1) / 2 ** (n - 1)
+    return (2**n - (first if unit_scale else 1)) / 2 ** (n - 1)
 
   return _build(graph, 'source', sizes, scale)
 

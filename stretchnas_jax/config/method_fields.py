@@ -39,6 +39,9 @@ METHOD = {
     None, 'end of the edges, for k_subsets (None: source) and none (None: target)', kind=str
   ),
   'topology.include_empty': Field(True, 'whether output_subsets holds the empty subset'),
+  'topology.unit_scale': Field(
+    False, 'whether scores of output_subsets begin at 1, in place of the scale of Eq. 13'
+  ),
   'topology.penalty_weight': Field(10.0, 'lambda of Eq. 15, the weight of r(beta)', at_least(0)),
   'topology.annealed': Field(
     False, 'whether the temperature of the relaxation divides beta too, as in DOTS'

@@ -25,7 +25,7 @@ TOPOLOGIES = {
   'none': lambda graph, c: topology.none(graph, by=c.by or 'target', k=c.k),
   'input_pairs': lambda graph, c: topology.input_pairs(graph),
   'output_pairs': lambda graph, c: topology.output_pairs(graph),
-  'output_subsets': lambda graph, c: topology.output_subsets(graph, include_empty=c.include_empty),
+  'output_subsets': lambda graph, c: topology.output_subsets(graph, c.include_empty, c.unit_scale),
   'k_subsets': lambda graph, c: topology.k_subsets(graph, c.k, by=c.by or 'source'),
 }
 
