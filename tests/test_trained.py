@@ -16,6 +16,7 @@ from stretchnas_jax import config as config_lib
 from stretchnas_jax import network
 from stretchnas_jax.data.datasets import loading
 from stretchnas_jax.runs import checkpoint, export, search_task, train_plan, train_task
+from stretchnas_jax.runs import trained as trained_lib
 
 TINY = {
   'data.name': 'digits', 'data.image_size': 8, 'data.crop_padding': 1, 'data.flip': False,
@@ -42,6 +43,20 @@ def searched(tmp_path_factory):
   path = tmp_path_factory.mktemp('searched') / 'run'
   config = with_fields(config_lib.search_config(), SEARCH)
   return path, stretchnas_jax.run_search(config, path)
+
+
+@pytest.fixture(scope='module')
+def annealed(tmp_path_factory):
+  """A search whose temperatures and auxiliary skips change with the epoch."""
+  path = tmp_path_factory.mktemp('annealed') / 'run'
+  fields = SEARCH | {
+    'relaxation.annealing': 'exponential', 'relaxation.temperature': 0.5,
+    'relaxation.final_temperature': 0.1, 'topology.annealed': True,
+    'relaxation.init_scale': 1.0, 'model.auxiliary_skip': True,
+    'model.auxiliary_annealing': 'linear_beyond', 'search.epochs': 2,
+  }  # fmt: skip
+  stretchnas_jax.run_search(with_fields(config_lib.search_config(), fields), path)
+  return path
 
 
 @pytest.fixture(scope='module')
@@ -193,3 +208,18 @@ def test_weights_of_another_network_are_named(trained, tmp_path):
     pytest.raises(ValueError, match='is of another run: .* there, and float32'),
   ):
     saved.restore_latest(like)
+
+
+def test_a_loaded_search_has_the_temperatures_of_its_last_epoch(annealed):
+  saved, history = trained_lib.read_run(annealed), stretchnas_jax.load_history(annealed)
+  search, state = saved.objects.search, saved.state
+  op_weights, edge_scores = search.mixture(state.arch, saved.step, state.control)
+  for cell in op_weights:
+    np.testing.assert_allclose(op_weights[cell], history.op_weights[cell][-1], atol=1e-5)
+    np.testing.assert_allclose(edge_scores[cell], history.edge_scores[cell][-1], atol=1e-5)
+    assert np.ptp(op_weights[cell]) > 0.5  # a wrong temperature would show
+  knobs = search.network_inputs(saved.step, state.control)['knobs']
+  assert float(knobs['auxiliary_skip']) == pytest.approx(0)
+  apply_fn, variables, info = stretchnas_jax.load_trained(annealed)
+  logits = apply_fn(variables, np.zeros((2, 8, 8, 1), np.uint8))
+  assert np.isfinite(logits).all() and info['step'] > 2

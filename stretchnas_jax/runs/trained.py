@@ -205,7 +205,7 @@ def read_run(
   own = parts_lib.of_run(path, parts, trust)
   with checkpoint.Checkpoints(path / 'checkpoints', read_only=True) as saved:
     meta = _own_meta(path, saved, values)
-    steps_per_epoch = parts_lib.steps_per_epoch(path)
+    steps_per_epoch = walk.steps_per_epoch(meta, parts_lib.steps_per_epoch(path))
     kind, config, objects, init = _rebuild(values, meta, own, steps_per_epoch)
     like = jax.eval_shape(init, jax.random.key(0))
     restored = saved.restore_latest(like, meta['identity'])

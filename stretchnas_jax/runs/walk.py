@@ -17,7 +17,7 @@ from stretchnas_jax.runs import steps
 from stretchnas_jax.runs import task as task_lib
 from stretchnas_jax.runs.task import Plan, Programs, Stage, Task
 
-_FACTS, _NUMBER = 'phase', 'number'
+_FACTS, _NUMBER, _STEPS = 'phase', 'number', 'steps_per_epoch'
 
 
 class Walk:
@@ -100,7 +100,8 @@ class Walk:
   def _facts(self) -> dict:
     """Returns the facts that each checkpoint of the present phase keeps."""
     number, facts = self.stage.number, self.stage.facts
-    return {_FACTS: {_NUMBER: number, **facts}} if number else {}
+    kept = {_STEPS: self.stage.plan.feeds.train.steps_per_epoch}
+    return {**kept, _FACTS: {_NUMBER: number, **facts}} if number else kept
 
   def _key(self) -> jax.Array:
     """Returns the key of the initial values of the present phase."""
@@ -123,6 +124,16 @@ def decided(meta: Mapping[str, Any]) -> tuple[int, dict]:
   """
   facts = dict(meta.get(_FACTS, {}))
   return facts.pop(_NUMBER, 0), facts
+
+
+def steps_per_epoch(meta: Mapping[str, Any], otherwise: int) -> int:
+  """Returns the steps of an epoch in the phase of a checkpoint, by which its temperatures fall.
+
+  Args:
+    meta: of the checkpoint.
+    otherwise: for a checkpoint of version 0.1, which does not tell.
+  """
+  return meta.get(_STEPS, otherwise)
 
 
 def _phases_of(task: Task) -> task_lib.Phases:
