@@ -52,7 +52,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     os.environ.update({PROGRAM_CACHE: folder} | PROGRAMS)
   jax.config.update('jax_compilation_cache_dir', os.environ[PROGRAM_CACHE])
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+  # To write a program takes as long as to compile a small one.
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.05)
 
 
 def pytest_collection_finish() -> None:
