@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.benchmarks import processes, tables
+from stretchnas_jax import config as config_lib
 from stretchnas_jax import run_search
-from stretchnas_jax.config import ConfigDict, files
+from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.runs import json_files
 
 _HEAD = ('phase', 'operations on an edge', 'of the first', 'seconds a step', 'of the first phase')
@@ -28,7 +29,7 @@ def config_of(args: argparse.Namespace) -> ConfigDict:
   Args:
     args: of `parse`.
   """
-  config = files.load_module(files.named()['p_darts_cifar10']).get_config('darts')
+  config = config_lib.load('p_darts_cifar10')
   config.update_from_flattened_dict({
     'data.name': 'digits', 'data.image_size': args.image_size, 'data.fraction': args.fraction,
     'data.flip': False, 'model.channels': args.channels, 'model.num_layers': args.layers,
