@@ -84,7 +84,8 @@ def test_scores_and_penalty_at_hand_made_logits():
 # ---- searches ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('kind', ['output_subsets', pytest.param('none', marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize('kind', ['output_subsets', 'none'])
 def test_a_search_in_this_space_ends_with_a_cell_of_the_benchmark(kind):
   own = space.nas_bench_201(with_none=kind == 'none')
   table = getattr(topology, kind)(own.graph)

@@ -52,7 +52,7 @@ def test_every_form_of_a_method_is_planned(name, form):
 @pytest.mark.parametrize(
   'name, form, of',
   [
-    ('gradual_pruning', ('sc',), SMALLEST),
+    pytest.param('gradual_pruning', ('sc',), SMALLEST, marks=pytest.mark.long),
     pytest.param('dots', ('sc',), SMALL, marks=pytest.mark.long),
     pytest.param('p_darts', (), SMALLEST, marks=pytest.mark.long),
     pytest.param('drnas', (), SMALLEST, marks=pytest.mark.long),

@@ -142,7 +142,7 @@ def test_the_last_phase_of_dots_steps_as_its_equations(key):
     'model.final_norm': False,
   })  # fmt: skip
   names = ('none', 'max_pool_3x3', 'skip_connect', 'dil_conv_3x3')
-  of = space.SearchSpace(graph.CellGraph(3), names)
+  of = space.SearchSpace(graph.CellGraph(2), names)
   edges = len(of.graph.edges)
   winners = {c: np.zeros((edges, 2, 4)) for c in CELLS}
   for i, c in enumerate(CELLS):

@@ -9,8 +9,12 @@ from scipy import stats
 
 from stretchnas_jax.cells import genotype, random_cells, space, zoo
 
-DRAWINGS = [random_cells.random_cell(seed) for seed in range(2000)]
 OPERATIONS = space.DARTS_PRIMITIVES[1:]
+
+
+@pytest.fixture(scope='module')
+def drawings():
+  return [random_cells.random_cell(seed) for seed in range(2000)]
 
 
 def is_uniform(counts, outcomes):
@@ -21,29 +25,29 @@ def is_uniform(counts, outcomes):
 
 @pytest.mark.parametrize('node', range(3, 6))
 @pytest.mark.parametrize('cell', ['normal', 'reduce'])
-def test_pairs_of_inputs_are_uniform(cell, node):
+def test_pairs_of_inputs_are_uniform(drawings, cell, node):
   pairs = (
-    tuple(src for _, src, dst in getattr(drawing, cell) if dst == node) for drawing in DRAWINGS
+    tuple(src for _, src, dst in getattr(drawing, cell) if dst == node) for drawing in drawings
   )
   is_uniform(collections.Counter(pairs), list(itertools.combinations(range(node), 2)))
 
 
 @pytest.mark.parametrize('place', range(8))
 @pytest.mark.parametrize('cell', ['normal', 'reduce'])
-def test_operations_are_uniform(cell, place):
-  names = (getattr(drawing, cell)[place][0] for drawing in DRAWINGS)
+def test_operations_are_uniform(drawings, cell, place):
+  names = (getattr(drawing, cell)[place][0] for drawing in drawings)
   is_uniform(collections.Counter(names), OPERATIONS)
 
 
-def test_the_two_cells_are_independent():
-  pairs = ((drawing.normal[0][0], drawing.reduce[0][0]) for drawing in DRAWINGS)
+def test_the_two_cells_are_independent(drawings):
+  pairs = ((drawing.normal[0][0], drawing.reduce[0][0]) for drawing in drawings)
   is_uniform(collections.Counter(pairs), list(itertools.product(OPERATIONS, OPERATIONS)))
 
 
-def test_cells_are_of_the_darts_space_and_depend_on_the_seed_alone():
-  assert len(set(map(genotype.to_json, DRAWINGS))) == len(DRAWINGS)
-  assert random_cells.random_cell(7) == DRAWINGS[7] == random_cells.random_cell(np.int64(7))
-  for drawing in DRAWINGS[:20]:
+def test_cells_are_of_the_darts_space_and_depend_on_the_seed_alone(drawings):
+  assert len(set(map(genotype.to_json, drawings))) == len(drawings)
+  assert random_cells.random_cell(7) == drawings[7] == random_cells.random_cell(np.int64(7))
+  for drawing in drawings[:20]:
     assert drawing.normal_concat == drawing.reduce_concat == (2, 3, 4, 5)
     assert genotype.from_darts_text(genotype.to_darts_text(drawing)) == drawing
 

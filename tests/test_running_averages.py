@@ -60,7 +60,7 @@ def test_variances_of_a_fixed_network_are_over_n_minus_one(form):
   check_factors(net, at_nodes)
 
 
-@pytest.mark.parametrize('form', ['merged', 'planes'])
+@pytest.mark.parametrize('form', [pytest.param('merged', marks=pytest.mark.long), 'planes'])
 def test_variances_of_a_supernet_are_over_n_minus_one(form):
   net = snas.Supernet(space.SearchSpace(graph.CellGraph(2), FEW), 2, 3, 3, form=form)
 

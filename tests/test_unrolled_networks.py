@@ -117,6 +117,7 @@ def test_search_network_in_double_precision(key, form):
     assert relative(wide, exact) < relative(first, exact)
 
 
+@pytest.mark.long
 def test_search_network_in_single_precision(key):
   """Rounding leaves an error of about eps / step_size: 1e-3 here, where the step is 1e-4."""
   gradients, _, _ = rules_on_the_network(key, 'merged', jnp.float32, rate=0.15)
@@ -186,7 +187,7 @@ def two_steps(key, name, backend, devices):
 @pytest.mark.parametrize(
   'name, backends',
   [
-    ('second_order', ('shard_map',)),
+    pytest.param('second_order', ('shard_map',), marks=pytest.mark.long),
     pytest.param('second_order', ('pmap',), marks=pytest.mark.long),
     pytest.param('exact', ('shard_map',), marks=pytest.mark.long),
   ],
