@@ -79,7 +79,7 @@ GROUPS = [  # names, edges, channels, size, batch, stride
 CASES = [
   *[(*case, True) for case in GROUPS],
   *[pytest.param(*case, False, marks=pytest.mark.long) for case in GROUPS[2:]],
-  (DARTS[1:], 2, 4, (7, 9), 2, 2, False),
+  pytest.param(DARTS[1:], 2, 4, (7, 9), 2, 2, False, marks=pytest.mark.long),
 ]
 
 

@@ -37,6 +37,7 @@ def strict(request):
     yield
 
 
+@pytest.mark.long
 def test_a_search_runs(strict, tmp_path):
   config = tiny_search(**{'search.epochs': 1})
   result = snas.run_search(config, tmp_path / 'run', parts=OWN)

@@ -2,8 +2,9 @@
 
 The phases of `configs/p_darts_cifar10.py` have 8, 5 and 3 operations on each edge. Here all of them
 have the same depth, so that only the number of operations differs. The search is a real one, on
-digits that are scaled up. The first epoch of a phase is left out, as it compiles. The program
-writes phases.json and phases.md.
+digits that are scaled up. The first epoch of a phase is left out, as it compiles. Operations do not
+cost the same, so the table has the multiply-adds that are left, too. The program writes phases.json
+and phases.md.
 """
 
 import argparse
@@ -14,13 +15,19 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from experiments.benchmarks import processes, tables
 from stretchnas_jax import config as config_lib
-from stretchnas_jax import run_search
+from stretchnas_jax import load_history, run_search
 from stretchnas_jax.config import ConfigDict
-from stretchnas_jax.runs import json_files
+from stretchnas_jax.networks import operation_costs
+from stretchnas_jax.runs import json_files, trained
 
-_HEAD = ('phase', 'operations on an edge', 'of the first', 'seconds a step', 'of the first phase')
+_HEAD = (
+  'phase', 'operations on an edge', 'of the first', 'multiply-adds of the first', 'seconds a step',
+  'of the first phase',
+)  # fmt: skip
 
 
 def config_of(args: argparse.Namespace) -> ConfigDict:
@@ -51,15 +58,39 @@ def measure(config: ConfigDict, folder: pathlib.Path) -> list[dict[str, Any]]:
     folder: of the run, which must not exist.
   """
   run_search(config, folder)
-  lines = json_files.read_lines(folder / 'metrics.jsonl')
+  lines, left = json_files.read_lines(folder / 'metrics.jsonl'), multiply_adds(folder)
   rows, first, kept = [], 0, 8
   for number, phase in enumerate(config.search.phases, 1):
     kept = phase.get('keep', kept)
     found = lines[first + 1 : first + phase['epochs']]  # The first epoch compiles.
     seconds = [config.search.batch_size / line['images_per_second'] for line in found]
-    rows.append({'phase': number, 'operations': kept, 'step_seconds': seconds})
+    rows.append({
+      'phase': number, 'operations': kept, 'multiply_adds': left[first + 1],
+      'step_seconds': seconds,
+    })  # fmt: skip
     first += phase['epochs']
   return rows
+
+
+def multiply_adds(folder: pathlib.Path) -> list[float]:
+  """Returns the multiply-adds of the operations that are left in each epoch.
+
+  They are those of an image in a pass forwards, on all edges of all cells, with what lies outside
+  the edges.
+
+  Args:
+    folder: of the run.
+  """
+  saved, weights = trained.read_run(folder), load_history(folder).op_weights
+  image_shape = tuple(saved.identity['image_shape'])
+  found = operation_costs.operation_costs(saved.objects.net, image_shape)
+  everything = np.ones(len(saved.objects.net.space.graph.edges))
+  # Operations that fell have the weight 0.
+  left = {cell: np.float64(weights[cell] != 0) for cell in weights}
+  return [
+    found.expected({cell: left[cell][i] for cell in left}, dict.fromkeys(left, everything))
+    for i in range(len(left['normal']))
+  ]
 
 
 def markdown(results: Mapping[str, Any]) -> str:
@@ -72,10 +103,12 @@ def markdown(results: Mapping[str, Any]) -> str:
   text += [tables.table_line(_HEAD), tables.table_line(['---'] * len(_HEAD))]
   middle = [statistics.median(row['step_seconds']) for row in results['rows']]
   for row, seconds in zip(results['rows'], middle):
-    share = row['operations'] / results['rows'][0]['operations']
+    first = results['rows'][0]
+    share = row['operations'] / first['operations']
+    work = row['multiply_adds'] / first['multiply_adds']
     text.append(
       tables.table_line([
-        str(row['phase']), str(row['operations']), f'{share:.3f}',
+        str(row['phase']), str(row['operations']), f'{share:.3f}', f'{work:.2f}',
         tables.seconds_text(tables.range_of(row['step_seconds'])), f'{seconds / middle[0]:.2f}',
       ])
     )  # fmt: skip
