@@ -48,11 +48,11 @@ def reference_group(params, x, weights, stride):
 
 def mix(form, params, x, weights, stride):
   """The mixtures on the edges that leave a cell's second input."""
-  layout, add_mixtures, _ = supernet.FORMS[form]
+  layout, prepare, add_mixtures, _ = supernet.FORMS[form]
   targets = range(2, 2 + len(next(iter(weights.values()))))
   group = edge_groups.EdgeGroup(1, tuple((1, target) for target in targets), 0, stride)
   nodes = [layout.enter(x)] * 2 + [0.0] * len(targets)
-  nodes, _ = add_mixtures(group, None, params, nodes, weights, 1.0, None)
+  nodes, _ = add_mixtures(group, None, prepare(params), nodes, weights, 1.0, None)
   return jnp.stack([layout.leave(node) for node in nodes[2:]])
 
 

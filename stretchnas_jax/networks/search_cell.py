@@ -16,6 +16,7 @@ from stretchnas_jax.networks.cell_plan import CellPlan
 from stretchnas_jax.networks.forms import batch_norm as batch_norm_lib
 from stretchnas_jax.networks.forms import (
   dense_convolutions,
+  dense_kernels,
   edge_groups,
   edge_loop,
   partial_channels,
@@ -31,18 +32,23 @@ class Form(NamedTuple):
 
   Attributes:
     layout: the layout of the feature maps.
+    prepare: from the parameters of all edges of a cell, `[n, ...]` each, to those that
+      `add_mixtures` takes. So a kernel is made, and its gradient taken apart, once for a cell.
     add_mixtures: adds the mixtures of an edge group to the nodes of the cell.
     together: whether a group may hold the edges of several nodes.
   """
 
   layout: type[Layout]
+  prepare: Callable[..., dict[str, dict[str, AnyArray]]]
   add_mixtures: Callable[..., Any]
   together: bool
 
 
 FORMS = {
-  'merged': Form(ChannelsLast, dense_convolutions.add_mixtures, together=False),
-  'planes': Form(BatchLast, edge_loop.add_mixtures, together=True),
+  'merged': Form(
+    ChannelsLast, dense_kernels.merge_all, dense_convolutions.add_mixtures, together=False
+  ),
+  'planes': Form(BatchLast, dict, edge_loop.add_mixtures, together=True),
 }
 
 
@@ -100,8 +106,9 @@ class SearchCell(nn.Module):
     ]
     nodes += [0.0] * self.plan.space.graph.num_intermediate
     entries, seen = nodes[:2], []
+    params = {} if self.is_initializing() else FORMS[self.form].prepare(self.edge_params)
     for group in self.plan.groups(FORMS[self.form].together):
-      nodes, moments = self._add_built_in(group, nodes, inputs, learning, train, axis_name)
+      nodes, moments = self._add_built_in(group, params, nodes, inputs, learning, train, axis_name)
       nodes = self._add_own(group, nodes, inputs, train)
       seen.append(moments)
     if train and not self.is_initializing() and self.is_mutable_collection('batch_stats'):
@@ -193,6 +200,7 @@ class SearchCell(nn.Module):
   def _add_built_in(
     self,
     group: EdgeGroup,
+    params: Mapping[str, Mapping[str, AnyArray]],
     nodes: list[_Node],
     inputs: CellInputs,
     learning: Float[AnyArray, ''] | float,
@@ -206,15 +214,15 @@ class SearchCell(nn.Module):
       x = cast(Array, nodes[group.first])
       zeros = jnp.zeros_like(x[:, :: group.stride, :: group.stride])  # in either layout
       return [*nodes[:2], *(node + zeros for node in nodes[2:])], {}
-    params = {
+    own = {
       name: jax.tree.map(lambda a, name=name: a[self.plan.rows_of(name, group)], arrays)
-      for name, arrays in self.edge_params.items()
+      for name, arrays in params.items()
       if name in columns and not group.shares(name)
     }
     running = None if train else self._averages_of(group)
     extras = inputs.extras(self.plan, group, self.sparse and train)
     add_mixtures = FORMS[self.form].add_mixtures
-    return add_mixtures(group, axis_name, params, nodes, columns, learning, running, extras)
+    return add_mixtures(group, axis_name, own, nodes, columns, learning, running, extras)
 
   def _add_own(
     self,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.custom_derivatives import linear_call
 from jaxtyping import Array, Bool, Float
@@ -94,19 +95,27 @@ def moments(
   return x.mean(axes), (x * x).mean(axes)
 
 
-def _sum_over_pixels(maps: Sequence[Float[Array, 'B H W *r']]) -> list[Float[Array, '*r']]:
-  """Sums maps of one shape over images and pixels, the pixels of each image first.
+def _sum_over_pixels(maps: Sequence[Float[Array, 'B H W ...']]) -> list[Float[Array, '...']]:
+  """Sums maps over images and pixels, the pixels of each image first.
 
   XLA gives the sum of a small map over all axes at once to one or two blocks of a GPU, which leaves
   the rest of the chip idle. Maps that are summed together share one further kernel.
   """
-  shape = maps[0].shape
-  return linear_call(_add_pixels, lambda _, sums: spread(sums, shape), (), list(maps))
+  of_images = [x.sum((1, 2)) for x in maps]
+  rows = [x.reshape(len(x), -1) for x in of_images]
+  ends = np.cumsum([row.shape[1] for row in rows])[:-1]
+  # `linear_call` needs a tangent of each of its operands. Parts of one array all have one.
+  rows = jnp.split(jnp.concatenate(rows, -1), ends, -1)
+  count = len(rows[0])
 
+  def add(_: tuple[()], rows: Sequence[Array]) -> list[Array]:
+    return jnp.split(jnp.concatenate(lax.optimization_barrier(rows), -1).sum(0), ends)
 
-def _add_pixels(_: tuple[()], maps: Sequence[Float[Array, 'B H W *r']]) -> list[Float[Array, '*r']]:
-  of_images = lax.optimization_barrier([x.sum((1, 2)) for x in maps])
-  return list(jnp.stack(of_images).sum(1))
+  def repeat(_: tuple[()], sums: Sequence[Array]) -> list[Array]:
+    return [jnp.broadcast_to(part, (count, *part.shape)) for part in sums]
+
+  sums = linear_call(add, repeat, (), rows)
+  return [part.reshape(x.shape[1:]) for part, x in zip(sums, of_images)]
 
 
 def spread(
@@ -123,16 +132,18 @@ def spread(
     lambda _, values: [jnp.broadcast_to(value, shape) for value in values],
     lambda _, maps: _sum_over_pixels(maps),
     (),
-    list(values),
+    list(jnp.stack(values)),  # each has a tangent, if one has
   )
 
 
-def pixel_moments(x: Float[Array, 'B H W *r']) -> tuple[Float[Array, '*r'], Float[Array, '*r']]:
-  """Returns the mean and the mean of squares over images and pixels, in float32 or wider."""
-  x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-  count = x.shape[0] * x.shape[1] * x.shape[2]
-  mean, square = (total / count for total in _sum_over_pixels([x, x * x]))
-  return mean, square
+def pixel_moments(
+  maps: Sequence[Float[Array, 'B H W ...']],
+) -> list[tuple[Float[Array, '...'], Float[Array, '...']]]:
+  """Returns mean and mean of squares of each map over images and pixels, in float32 or wider."""
+  maps = [x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in maps]
+  count = maps[0].shape[0] * maps[0].shape[1] * maps[0].shape[2]
+  found = [total / count for total in _sum_over_pixels([*maps, *(x * x for x in maps)])]
+  return list(zip(found[: len(maps)], found[len(maps) :]))
 
 
 def count_factor(x: Float[AnyArray, '...'], channel_axis: int, axis_name: str | None) -> float:

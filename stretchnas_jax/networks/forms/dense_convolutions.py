@@ -11,7 +11,7 @@ o operations side by side.
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -41,21 +41,23 @@ from stretchnas_jax.networks.forms.pooling import pooled
 _WIDTH = 128
 
 GroupParams: TypeAlias = Mapping[str, Mapping[str, Float[Array, '_ ...']]]
-"""For each operation, `{'depthwise': [n, stages, C, k, k], 'pointwise': [n, stages, C, C]}`."""
+"""For each operation, its arrays from `dense_kernels.merge_all`: `[n, ...]` for n edges."""
 
 GroupWeights: TypeAlias = Mapping[str, Float[Array, '_']]
 """For each operation, its weights on n edges times the edge scores, float32."""
 
 _Node: TypeAlias = Float[Array, 'B _ _ C'] | Float[Array, '']  # 0 where no edge has arrived yet
-_Mixtures: TypeAlias = list[Float[Array, 'B h w n C']]
+# Names of o operations or batch norms, and their maps side by side. Maps that all edges have in
+# common have one edge.
+_Groups: TypeAlias = Sequence[tuple[tuple[str, ...], Float[Array, 'B h w _ o C']]]
 _Mixture: TypeAlias = Float[Array, 'B h w C'] | None  # None where no operation stands on an edge
 
 
 def _second_stage(
-  params: Mapping[str, Float[Array, 'n ...']], x: Float[Array, 'B H W n C']
+  kernels: Mapping[str, Float[Array, 'n ...']], x: Float[Array, 'B H W n C']
 ) -> Float[Array, 'B H W n C']:
   """The second convolution of a separable operation, some edges at a time."""
-  kernel, (n, channels) = dense_kernels.merge(params, 1), x.shape[3:]
+  kernel, (n, channels) = dense_kernels.stage(kernels, 1), x.shape[3:]
   together, parts = max(1, _WIDTH // channels), []
   for start in range(0, n, together):
     some = slice(start, start + together)
@@ -64,42 +66,64 @@ def _second_stage(
   return jnp.concatenate(parts, -1).reshape(x.shape)
 
 
-def _normalize_and_weigh(
-  y: Float[Array, 'B h w *n o C'],
-  names: Sequence[str],
-  weights: Sequence[Float[Array, 'n']],
-  norms: batch_norm.BatchNorms,
-) -> _Mixtures:
-  """Applies batch norms side by side, each times a weight for every edge.
+def _statistics(
+  groups: _Groups, norms: batch_norm.BatchNorms
+) -> list[tuple[Float[Array, '*n C'], Float[Array, '*n C']]]:
+  """Returns mean and reciprocal standard deviation of batch norms, which are measured together."""
+  measured = functools.cache(lambda: batch_norm.pixel_moments([y for _, y in groups]))
+
+  def of(group: int, i: int) -> tuple[Array, Array]:
+    mean, square = measured()[group]
+    return mean[..., i, :], square[..., i, :]
+
+  return [
+    norms.get(name, functools.partial(of, group, i))
+    for group, (names, _) in enumerate(groups)
+    for i, name in enumerate(names)
+  ]
+
+
+def _maps(groups: _Groups) -> list[Float[Array, 'B h w _ C']]:
+  """Returns the maps of groups one by one."""
+  return [y[..., i, :] for names, y in groups for i in range(len(names))]
+
+
+def _normalize(groups: _Groups, norms: batch_norm.BatchNorms) -> list[Float[Array, 'B h w n C']]:
+  """Returns the batch norms of maps of one shape, float32."""
+  found, maps = _statistics(groups, norms), _maps(groups)
+  columns = [scale for _, scale in found] + [mean * scale for mean, scale in found]
+  columns = batch_norm.spread(columns, maps[0].shape)
+  return [y * columns[i] - columns[len(maps) + i] for i, y in enumerate(maps)]
+
+
+def _weigh(
+  groups: _Groups, plain: _Groups, weights: GroupWeights, norms: batch_norm.BatchNorms
+) -> Float[Array, 'B h w n C']:
+  """Returns the sum of weighted batch norms and of weighted maps that are not normalised.
 
   Args:
-    y: maps of each edge, or `[B, h, w, o, C]` for maps that all edges have in common.
-    names: the names of the o batch norms.
-    weights: o arrays.
+    groups: of the batch norms.
+    plain: of the other maps.
+    weights: by the names of both.
     norms: the statistics.
-
-  Returns:
-    o maps, float32.
   """
-  mean, scale = norms.get_group(names, lambda: batch_norm.pixel_moments(y))
-  scale = scale * jnp.stack(weights, -1)[..., None]  # [n, o, C]
-  n, count, channels = scale.shape
-  columns = [v[:, i] for v in (scale, mean * scale) for i in range(count)]
-  columns = batch_norm.spread(columns, (*y.shape[:3], n, channels))
-  scales, shifts = columns[:count], columns[count:]
-  y = y if y.ndim == 6 else y[..., None, :, :]
-  return [y[..., i, :] * scales[i] - shifts[i] for i in range(count)]
+  every = _maps([*groups, *plain])
+  names, one = [name for group, _ in groups for name in group], next(iter(weights.values()))
+  scales, shift = [], jnp.zeros((len(one), every[0].shape[-1]), one.dtype)
+  for name, (mean, scale) in zip(names, _statistics(groups, norms)):
+    scales.append(scale * weights[name][:, None])
+    shift += mean * scales[-1]
+  for group, _ in plain:
+    scales += [jnp.broadcast_to(weights[name][:, None], shift.shape) for name in group]
+  columns = batch_norm.spread([*scales, shift], (*every[0].shape[:3], *shift.shape))
+  return sum(y * scale for y, scale in zip(every, columns)) - columns[-1]
 
 
 def _first_stages(
   params: GroupParams, names: Sequence[str], r: Float[Array, 'B H W C'], dilation: int, stride: int
-) -> tuple[Float[Array, '_ _ _ n o C'], Callable[[Array], Array]]:
-  """The first convolutions of operations of one dilation, on all edges.
-
-  Returns:
-    The maps, and a function to apply to every map that is made of them.
-  """
-  kernels = [dense_kernels.merge(params[name], 0) for name in names]
+) -> Float[Array, 'B h w n o C']:
+  """Returns the first convolutions of operations of one dilation, on all edges."""
+  kernels = [dense_kernels.stage(params[name], 0) for name in names]
   size = max(len(kernel) for kernel in kernels)
   kernel = jnp.stack([dense_kernels.widen(kernel, size) for kernel in kernels], -2)
   finish = _unchanged
@@ -111,76 +135,52 @@ def _first_stages(
     elif not (r.shape[1] % 2 or r.shape[2] % 2):
       r, finish, dilation = dense_kernels.take_apart(r), dense_kernels.put_together, 1
   y = dense_kernels.convolve(r, dense_kernels.join_outputs(kernel), stride, dilation)
-  return y.reshape(*y.shape[:3], *kernel.shape[3:]), finish
+  return finish(y.reshape(*y.shape[:3], *kernel.shape[3:]))
 
 
 def _unchanged(x: Array) -> Array:
   return x
 
 
-def _separable(
+def _convolutions(
   params: GroupParams,
   r: Float[Array, 'B H W C'],
   weights: GroupWeights,
   stride: int,
   norms: batch_norm.BatchNorms,
-) -> _Mixtures:
-  """Weighted separable convolutions; r is the node after ReLU."""
-  names = [name for name in weights if name.startswith('sep_conv')]
-  if not names:
-    return []
-  y, _ = _first_stages(params, names, r, 1, stride)
-  ones = [jnp.ones(y.shape[3])] * len(names)
-  middle = _normalize_and_weigh(y, [name + '_first' for name in names], ones, norms)
-  maps = []
-  for name, x in zip(names, middle):
-    y = _second_stage(params[name], relu(x).astype(r.dtype))
-    maps += _normalize_and_weigh(y[..., None, :], [name], [weights[name]], norms)
-  return maps
-
-
-def _dilated(
-  params: GroupParams,
-  r: Float[Array, 'B H W C'],
-  weights: GroupWeights,
-  stride: int,
-  norms: batch_norm.BatchNorms,
-) -> _Mixtures:
-  """Weighted dilated convolutions; arguments as for `_separable`."""
-  names = [name for name in weights if name.startswith('dil_conv')]
-  if not names:
-    return []
-  y, finish = _first_stages(params, names, r, 2, stride)
-  maps = _normalize_and_weigh(y, names, [weights[name] for name in names], norms)
-  return [finish(x) for x in maps]
-
-
-def _skips(
-  params: GroupParams,
-  x: Float[Array, 'B H W C'],
-  r: Float[Array, 'B H W C'],
-  weights: GroupWeights,
-  stride: int,
-  norms: batch_norm.BatchNorms,
-  draws: draws_lib.Draws | None,
-) -> _Mixtures:
-  """Weighted skip connections of all kinds, and noise; x is the node, r the node after ReLU."""
-  maps = []
+) -> _Groups:
+  """Returns the maps of all convolutions before their last batch norm; r is the node after ReLU."""
+  separable = tuple(name for name in weights if name.startswith('sep_conv'))
+  dilated = tuple(name for name in weights if name.startswith('dil_conv'))
+  groups = []
+  if separable:
+    first = tuple(f'{name}_first' for name in separable)
+    middle = _normalize([(first, _first_stages(params, separable, r, 1, stride))], norms)
+    for name, x in zip(separable, middle):
+      groups.append(((name,), _second_stage(params[name], relu(x).astype(r.dtype))[..., None, :]))
+  if dilated:
+    groups.append((dilated, _first_stages(params, dilated, r, 2, stride)))
   for name in ('skip_connect', AUXILIARY_SKIP):
     if name in weights and stride == 2:
       kernel = params[name]['pointwise'][:, 0].swapaxes(0, 1)
-      y = ChannelsLast.halve(r, kernel)[..., None, :]
-      maps += _normalize_and_weigh(y, [name], [weights[name]], norms)
-    elif name in weights:
-      maps.append(x[..., None, :] * weights[name][:, None])
+      groups.append(((name,), ChannelsLast.halve(r, kernel)[..., None, :]))
+  return groups
+
+
+def _without_norms(
+  x: Float[Array, 'B H W C'], weights: GroupWeights, stride: int, draws: draws_lib.Draws | None
+) -> _Groups:
+  """Returns the maps that are not normalised: identities and noise; x is the node."""
+  maps = {}
+  for name in ('skip_connect', AUXILIARY_SKIP):
+    if name in weights and stride == 1:
+      maps[name] = x[..., None, :]
   if draws is not None and DROPPED_SKIP in weights:
-    factors = _for_edges(draws_lib.skip_factors, draws, x.shape[1:])
-    maps.append(x[..., None, :] * factors * weights[DROPPED_SKIP][:, None])
+    maps[DROPPED_SKIP] = x[..., None, :] * _for_edges(draws_lib.skip_factors, draws, x.shape[1:])
   if draws is not None and 'noise' in weights:
     height, width = x[0, ::stride, ::stride].shape[:2]
-    noise = _for_edges(draws_lib.noise, draws, (height, width, x.shape[-1]))
-    maps.append(noise * weights['noise'][:, None])
-  return maps
+    maps['noise'] = _for_edges(draws_lib.noise, draws, (height, width, x.shape[-1]))
+  return [((name,), y[..., None, :]) for name, y in maps.items()]
 
 
 def _for_edges(
@@ -200,25 +200,12 @@ def _mix(
   draws: draws_lib.Draws | None = None,
 ) -> Float[Array, 'n B h w C']:
   """Computes the mixtures on edges that leave a node (Eq. 1, scaled as in Eq. 6)."""
-  r = relu(x)
-  maps = _separable(params, r, weights, stride, norms)
-  maps += _dilated(params, r, weights, stride, norms)
-  maps += _skips(params, x, r, weights, stride, norms, draws)
-  if pools := [name for name in weights if '_pool_' in name]:
+  groups = _convolutions(params, relu(x), weights, stride, norms)
+  if pools := tuple(name for name in weights if '_pool_' in name):
     y = jnp.stack([pooled(x, name, stride) for name in pools], -2)
-    maps += _normalize_and_weigh(y, pools, [weights[name] for name in pools], norms)
-  total = cast(Array, sum(maps))
+    groups.append((pools, y[..., None, :, :]))
+  total = _weigh(groups, _without_norms(x, weights, stride, draws), weights, norms)
   return jnp.moveaxis(total.astype(x.dtype), 3, 0)
-
-
-def _change_shared(
-  change: Callable[[Array], Array], group: EdgeGroup, averages: batch_norm.Averages
-) -> batch_norm.Averages:
-  """Changes the averages of the operations that all edges of a node share."""
-  return {
-    name: jax.tree.map(change, moments) if group.shares(name) else moments
-    for name, moments in averages.items()
-  }
 
 
 # Jitted by itself only so that equal groups are traced once.
@@ -238,7 +225,7 @@ def add_mixtures(
   Args:
     group: the edges of one node. An operation stands on n of them.
     axis_name: the parallel axis over which a batch is spread, or None.
-    params: the parameters of the n edges; at stride 2
+    params: from `dense_kernels.merge_all`, of the n edges; at stride 2
       `{'skip_connect': {'pointwise': [n, 1, C, C]}}` too.
     nodes: the S + 2 nodes of a cell, `[B, H, W, C]`, 0.0 where no edge has arrived yet.
     weights: operation weights times edge scores.
@@ -252,8 +239,6 @@ def add_mixtures(
     The nodes, and the moments of the batch in the form of `running`; `{}` where that is given.
   """
   del learning
-  if running is not None:
-    running = _change_shared(lambda a: a[0], group, running)
   norms = batch_norm.BatchNorms(running, axis_name)
   nodes, split = list(nodes), group.split
   x = nodes[group.first]
@@ -279,7 +264,7 @@ def add_mixtures(
     if y is not None and extras.edge_drop is not None:
       y *= ChannelsLast.along_images(extras.edge_drop[place]).astype(y.dtype)
     nodes[target] += 0.0 if y is None else y
-  return nodes, _change_shared(lambda a: a[None], group, norms.batch)
+  return nodes, norms.batch
 
 
 def _beside(

@@ -10,6 +10,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from stretchnas_jax.cells.arrays import AnyArray
+
 
 def convolve(
   x: Float[Array, 'B H W C'], kernel: Float[Array, 'k k C D'], stride: int = 1, dilation: int = 1
@@ -33,17 +35,35 @@ def convolve(
   )
 
 
-def merge(
-  params: Mapping[str, Float[Array, 'n stages ...']], stage: int
-) -> Float[Array, 'k k C n D']:
-  """Returns the products of depthwise kernels `[n, C, k, k]` and pointwise ones `[n, C, D]`.
+def merge_all(
+  params: Mapping[str, Mapping[str, Float[AnyArray, 'n stages ...']]],
+) -> dict[str, dict[str, Float[AnyArray, 'n ...']]]:
+  """Returns the parameters of operations, with one dense kernel for each stage of a convolution.
 
   Args:
-    params: `{'depthwise': [n, stages, C, k, k], 'pointwise': [n, stages, C, D]}`.
-    stage: the stage to use.
+    params: by operation, `{'depthwise': [n, stages, C, k, k], 'pointwise': [n, stages, C, D]}`, or
+      arrays of other names, which stay as they are.
   """
-  depthwise, pointwise = params['depthwise'][:, stage], params['pointwise'][:, stage]
-  return jnp.einsum('nchw,ncd->hwcnd', depthwise, pointwise)
+  found = {}
+  for name, arrays in params.items():
+    found[name] = dict(arrays)
+    if 'depthwise' in arrays:
+      depthwise, pointwise = arrays['depthwise'], arrays['pointwise']
+      found[name] = {
+        f'stage_{i}': jnp.einsum('nchw,ncd->nhwcd', depthwise[:, i], pointwise[:, i])
+        for i in range(depthwise.shape[1])
+      }
+  return found
+
+
+def stage(kernels: Mapping[str, Float[Array, 'n k k C D']], i: int) -> Float[Array, 'k k C n D']:
+  """Returns the dense kernel of a stage, with the edges beside the outputs.
+
+  Args:
+    kernels: of an operation, from `merge_all`.
+    i: the stage, 0 or 1.
+  """
+  return jnp.moveaxis(kernels[f'stage_{i}'], 0, 3)
 
 
 def widen(kernel: Float[Array, 'k k *r'], size: int) -> Float[Array, 'm m *r']:

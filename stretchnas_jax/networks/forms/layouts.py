@@ -153,7 +153,7 @@ class ChannelsLast(Layout):
       name: the name of the batch norm.
       norms: the statistics.
     """
-    mean, scale = norms.get(name, lambda: batch_norm_lib.pixel_moments(x))
+    mean, scale = norms.get(name, lambda: batch_norm_lib.pixel_moments([x])[0])
     scale, shift = batch_norm_lib.spread([scale, mean * scale], x.shape)
     return (x * scale - shift).astype(x.dtype)
 
