@@ -29,6 +29,7 @@ def test_the_weight_of_a_budget_grows_by_the_logarithm_of_the_excess():
   np.testing.assert_allclose(found, [0, half, 0.6, 0.6 - half, 0.6 - 3 * half], rtol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('cost, topology, factor', [('params', 'none', 0.8)])
 def test_the_expected_cost_meets_its_target_on_digits(tmp_path, cost, topology, factor):
   """Within 10 %, from above or below; the decoded cost is that of the derived cell."""

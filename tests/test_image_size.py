@@ -161,7 +161,8 @@ def test_memory_and_streams_give_images_of_that_size(folder, stream):
     assert pictures.images.shape[-3:] == (8, 12, 3)
 
 
-@pytest.mark.parametrize('form', ['merged', pytest.param('planes', marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize('form', ['merged', 'planes'])
 def test_a_search_of_images_that_are_not_square(folder, tmp_path, form):
   config = own(tiny_search(), folder)
   config.model.form, config.search.epochs, config.search.batch_size = form, 1, 4

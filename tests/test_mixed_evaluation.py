@@ -66,6 +66,7 @@ def test_a_mixed_stream_has_the_images_of_the_stream(tmp_path):
   jax.tree.map(np.testing.assert_array_equal, both, (pixels, valid))
 
 
+@pytest.mark.long
 def test_a_cell_is_measured_on_batches_of_all_classes_of_a_folder(tmp_path):
   digits = loading.load('digits', image_size=8)
   for i in range(240):

@@ -153,7 +153,7 @@ def test_every_method_of_the_config_decodes_a_cell(method):
   assert len(cell.edges) == 6 or method.endswith('_sc') or 'none' in cell.operations
 
 
-@pytest.mark.parametrize('method', ['dots', 'p_darts_sc'])
+@pytest.mark.parametrize('method', [pytest.param('dots', marks=pytest.mark.long), 'p_darts_sc'])
 def test_a_method_with_phases_can_be_planned_to_its_end(method):
   config = CONFIG.get_config(method)
   config.data.update({'name': 'digits', 'image_size': 8, 'fraction': 0.1})

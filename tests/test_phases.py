@@ -117,6 +117,7 @@ def test_a_kill_between_checkpoints_of_a_phase_changes_nothing(whole, tmp_path):
   RUNS.assert_same_ends(whole, tmp_path / 'run')
 
 
+@pytest.mark.long
 def test_equal_phases_share_their_programs(tmp_path, monkeypatch):
   made = []
   compile_step = search_task.steps.compile_step

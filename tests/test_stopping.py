@@ -202,6 +202,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
+@pytest.mark.long
 def test_a_run_whose_terminal_is_gone_is_saved(tmp_path):
   terminal, its_end = pty.openpty()
   termios.tcsetwinsize(terminal, (24, 100))
@@ -213,6 +214,7 @@ def test_a_run_whose_terminal_is_gone_is_saved(tmp_path):
   assert process.wait(60) == 129 and newest(tmp_path) > 0
 
 
+@pytest.mark.long
 def test_a_run_without_output_and_terminal_comes_to_its_end(tmp_path):
   """As from `nohup`, with stdout and stderr closed; SIGHUP comes in the middle."""
   command = training(tmp_path, '--config.train.epochs=4')

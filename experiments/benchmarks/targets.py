@@ -20,6 +20,10 @@ ROWS = {
     'search, 7 operations: C 16, 8 layers, S 4, batch 64',
     ('--config=darts_wo_sc_cifar10',),
   ),
+  'search_unrolled': (
+    'the same with search.unroll',
+    ('--config=darts_wo_sc_cifar10', '--config.search.unroll=True'),
+  ),
   'search_bfloat16': (
     'the same in bfloat16',
     ('--config=darts_wo_sc_cifar10', '--config.model.dtype=bfloat16'),

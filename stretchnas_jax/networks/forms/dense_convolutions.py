@@ -47,9 +47,9 @@ GroupWeights: TypeAlias = Mapping[str, Float[Array, '_']]
 """For each operation, its weights on n edges times the edge scores, float32."""
 
 _Node: TypeAlias = Float[Array, 'B _ _ C'] | Float[Array, '']  # 0 where no edge has arrived yet
-# Names of o operations or batch norms, and their maps side by side. Maps that all edges have in
-# common have one edge.
-_Groups: TypeAlias = Sequence[tuple[tuple[str, ...], Float[Array, 'B h w _ o C']]]
+# Names of o operations or batch norms, and their maps side by side, `[B, h, w, n, o, C]`. Maps that
+# all edges have in common have one edge.
+_Groups: TypeAlias = list[tuple[tuple[str, ...], Float[Array, 'B h w _ _ C']]]
 _Mixture: TypeAlias = Float[Array, 'B h w C'] | None  # None where no operation stands on an edge
 
 
@@ -152,7 +152,7 @@ def _convolutions(
   """Returns the maps of all convolutions before their last batch norm; r is the node after ReLU."""
   separable = tuple(name for name in weights if name.startswith('sep_conv'))
   dilated = tuple(name for name in weights if name.startswith('dil_conv'))
-  groups = []
+  groups: _Groups = []
   if separable:
     first = tuple(f'{name}_first' for name in separable)
     middle = _normalize([(first, _first_stages(params, separable, r, 1, stride))], norms)
