@@ -169,6 +169,7 @@ def test_a_resting_architecture_costs_no_pass(key, unroll, first):
   assert counts == [1, 3]
 
 
+@pytest.mark.long
 def test_devices_rest_and_move_together(key):
   """A gradient of alpha is a mean over devices, inside a branch that all of them take."""
   search = pool_search(

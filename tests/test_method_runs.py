@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from helpers import ROOT, load_config, with_fields, without_clock
 
 import stretchnas_jax
@@ -19,6 +20,7 @@ SMALL = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 def test_snas_resumes_bit_for_bit(tmp_path):
   """It learns from one part of the data, with draws and a temperature that changes by epoch."""
   config = lambda: with_fields(load_config(ROOT / 'configs' / 'snas_cifar10.py'), SMALL)

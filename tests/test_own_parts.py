@@ -225,6 +225,7 @@ def test_a_compiled_file_in_the_folder_never_stands_in_for_the_trusted_text(fini
   assert parts.of_run(copied).operations.keys() == {'gate'}
 
 
+@pytest.mark.long
 def test_a_run_whose_only_own_part_is_its_images_loads_and_its_cell_trains(tmp_path):
   config = tiny_search(**{'search.batch_size': 16, 'data.fraction': 1.0, 'search.epochs': 1})
   stretchnas_jax.run_search(config, tmp_path / 'run', data=images())

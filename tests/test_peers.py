@@ -138,6 +138,7 @@ time.sleep(0.5)
 """
 
 
+@pytest.mark.long
 def test_an_abort_waits_for_the_last_words():
   """The abort comes as from JAX: from a thread that does not need Python, which is busy."""
   begin = time.monotonic()

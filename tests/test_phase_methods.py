@@ -127,6 +127,7 @@ def test_search_networks_have_the_counted_weights(name, number, weights):
   assert sizes.count_net_params(full_net(name, number), (32, 32, 3)) == weights
 
 
+@pytest.mark.long
 def test_a_gate_that_fell_has_the_weight_0_for_ever(tmp_path):
   fields = {'monitor.prune_below': 0.6, 'search.epochs': 4, 'alpha.learning_rate': 0.1}
   runs = phase_runs.Runs({'space': SMALL})

@@ -73,6 +73,7 @@ def test_mistakes_in_phases_are_named_before_any_work(tmp_path, given, words):
   assert not (tmp_path / 'run').exists()
 
 
+@pytest.mark.long
 def test_two_equal_phases_are_one_phase_bit_for_bit(tmp_path):
   RUNS.search(tiny((), 2), tmp_path / 'one')
   RUNS.search(tiny(({'epochs': 1}, {'epochs': 1}), 2), tmp_path / 'two')

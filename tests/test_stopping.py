@@ -180,6 +180,7 @@ def read_until(descriptor, text):
     said += more
 
 
+@pytest.mark.long
 def test_a_run_whose_reader_dies_with_ctrl_c_is_saved(tmp_path):
   """`2>&1 | tee log`: Ctrl-C ends tee, and the run hears it too."""
   read, write = os.pipe()

@@ -91,7 +91,8 @@ def test_where_no_weight_learns_only_the_gradients_of_depthwise_kernels_are_left
       assert reference.furthest(without, gradient) < 1e-6, path
 
 
-@pytest.mark.parametrize('form', [pytest.param('merged', marks=pytest.mark.long), 'planes'])
+@pytest.mark.long
+@pytest.mark.parametrize('form', ['merged', 'planes'])
 def test_remat_changes_memory_and_no_result(form):
   net = supernet.Supernet(small(1, FEW[2:4]), 4, 2, 3, form=form)
   variables, *args = network_case(net, (8, 8, 3))
