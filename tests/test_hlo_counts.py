@@ -74,6 +74,16 @@ def test_the_condition_tells_the_turns_where_the_compiler_wrote_none():
   assert (found.kernels, found.copies) == (5 * 4, 5)
 
 
+def test_a_loop_without_a_counter_counts_one_turn():
+  """Its condition may hold any constant, for example the seed of a draw that is made again."""
+  fits = 'ROOT %goes_on = pred[] compare(%i, %last), direction='
+  assert hlo_counts.count(LOOP.replace(fits + 'LT', fits + 'NE')).kernels == 4
+  joined = (
+    '%one = pred[] compare(%i, %last), direction=LT\n  ROOT %goes_on = pred[] and(%one, %one)'
+  )
+  assert hlo_counts.count(LOOP.replace(fits + 'LT', joined)).kernels == 5
+
+
 def test_a_branch_of_two_counts_half():
   two = LOOP.replace(
     'branch_computations={%small, %large}', 'true_computation=%large, false_computation=%small'

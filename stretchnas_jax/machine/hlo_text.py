@@ -79,14 +79,26 @@ class Program(NamedTuple):
     """Returns how often the body of a loop runs; 1 where nothing in the program says so.
 
     The compiler for GPUs writes the number down. That for TPUs does not: there it is the largest
-    constant to which the condition compares its counter.
+    constant to which the condition compares its counter. A loop that ends by another condition,
+    such as that of a random draw that is made again until it fits, counts one turn.
 
     Args:
       loop: an instruction `while`.
     """
     if loop.trips is not None or loop.condition is None:
       return loop.trips or 1
+    if not self._counts(loop.condition):
+      return 1
     return max(self._limits(loop.condition), default=1)
+
+  def _counts(self, name: str) -> bool:
+    """Returns whether a condition asks for a number that is smaller than another, and no more."""
+    root = next((one for one in self.computations.get(name, {}).values() if one.is_root), None)
+    if root is None:
+      return False
+    if root.called:
+      return self._counts(root.called[0])
+    return root.opcode == 'compare' and 'direction=LT' in root.attributes
 
   def _limits(self, name: str) -> list[int]:
     """Returns the whole constants of a condition and of all that it calls."""
