@@ -127,7 +127,7 @@ def test_equal_phases_share_their_programs(tmp_path, monkeypatch):
   )
   again = {'epochs': 1, 'new': ('weights', 'alpha')}
   other = {'epochs': 1, 'rule.kind': 'first_order'}
-  run_search(tiny(({'epochs': 1}, again, other, again)), tmp_path / 'run', parts=OWN)
+  run_search(tiny(({'epochs': 1}, again, other, again)), tmp_path / 'run', (0, 1), parts=OWN)
   assert len(made) == 2
 
 
