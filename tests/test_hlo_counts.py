@@ -75,7 +75,7 @@ def test_the_condition_tells_the_turns_where_the_compiler_wrote_none():
 
 
 def test_a_loop_without_a_counter_counts_one_turn():
-  """Its condition may hold any constant, for example the seed of a draw that is made again."""
+  """Its condition may hold any constant."""
   fits = 'ROOT %goes_on = pred[] compare(%i, %last), direction='
   assert hlo_counts.count(LOOP.replace(fits + 'LT', fits + 'NE')).kernels == 4
   joined = (

@@ -79,8 +79,8 @@ class Program(NamedTuple):
     """Returns how often the body of a loop runs; 1 where nothing in the program says so.
 
     The compiler for GPUs writes the number down. That for TPUs does not: there it is the largest
-    constant to which the condition compares its counter. A loop that ends by another condition,
-    such as that of a random draw that is made again until it fits, counts one turn.
+    constant to which the condition compares its counter. A loop with another condition counts
+    one turn. An example is a random draw that is made again until it fits.
 
     Args:
       loop: an instruction `while`.
@@ -92,7 +92,7 @@ class Program(NamedTuple):
     return max(self._limits(loop.condition), default=1)
 
   def _counts(self, name: str) -> bool:
-    """Returns whether a condition asks for a number that is smaller than another, and no more."""
+    """Returns whether a condition compares a counter with its limit, and nothing else."""
     root = next((one for one in self.computations.get(name, {}).values() if one.is_root), None)
     if root is None:
       return False

@@ -32,8 +32,8 @@ class Form(NamedTuple):
 
   Attributes:
     layout: the layout of the feature maps.
-    prepare: from the parameters of all edges of a cell, `[n, ...]` each, to those that
-      `add_mixtures` takes. So a kernel is made, and its gradient taken apart, once for a cell.
+    prepare: turns the parameters of all edges of a cell, `[n, ...]` each, into those that
+      `add_mixtures` takes. So kernels are made once for a cell, and not for each edge group.
     add_mixtures: adds the mixtures of an edge group to the nodes of the cell.
     together: whether a group may hold the edges of several nodes.
   """

@@ -126,20 +126,17 @@ def _first_stages(
   kernels = [dense_kernels.stage(params[name], 0) for name in names]
   size = max(len(kernel) for kernel in kernels)
   kernel = jnp.stack([dense_kernels.widen(kernel, size) for kernel in kernels], -2)
-  finish = _unchanged
+  apart = False
   if dilation == 2:
     # Without dilation on a quarter of the pixels, or on each quarter: cuDNN takes several times as
     # long for the gradient of a dilated kernel as for another.
     if stride == 2:
       r, stride, dilation = r[:, ::2, ::2], 1, 1
     elif not (r.shape[1] % 2 or r.shape[2] % 2):
-      r, finish, dilation = dense_kernels.take_apart(r), dense_kernels.put_together, 1
+      r, dilation, apart = dense_kernels.take_apart(r), 1, True
   y = dense_kernels.convolve(r, dense_kernels.join_outputs(kernel), stride, dilation)
-  return finish(y.reshape(*y.shape[:3], *kernel.shape[3:]))
-
-
-def _unchanged(x: Array) -> Array:
-  return x
+  y = y.reshape(*y.shape[:3], *kernel.shape[3:])
+  return dense_kernels.put_together(y) if apart else y
 
 
 def _convolutions(

@@ -46,13 +46,14 @@ def merge_all(
   """
   found = {}
   for name, arrays in params.items():
-    found[name] = dict(arrays)
-    if 'depthwise' in arrays:
-      depthwise, pointwise = arrays['depthwise'], arrays['pointwise']
-      found[name] = {
-        f'stage_{i}': jnp.einsum('nchw,ncd->nhwcd', depthwise[:, i], pointwise[:, i])
-        for i in range(depthwise.shape[1])
-      }
+    if 'depthwise' not in arrays:
+      found[name] = dict(arrays)
+      continue
+    depthwise, pointwise = arrays['depthwise'], arrays['pointwise']
+    found[name] = {
+      f'stage_{i}': jnp.einsum('nchw,ncd->nhwcd', depthwise[:, i], pointwise[:, i])
+      for i in range(depthwise.shape[1])
+    }
   return found
 
 
