@@ -10,7 +10,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from stretchnas_jax.networks import stems_and_heads
-from stretchnas_jax.networks.forms.layouts import ChannelsLast, FeatureMap
+from stretchnas_jax.networks.forms.layouts import FeatureMap
 from stretchnas_jax.networks.layers import Conv, GlobalMean, HalfMean, Relu, Style, batch_norm
 
 NUM_STAGES = 3
@@ -100,9 +100,8 @@ def apply(
       f'images of {images.shape[1]}x{images.shape[2]} pixels cannot be halved twice; the network '
       'of NAS-Bench-201 takes sides that are multiples of 4'
     )
-  stem = Style(style.dtype, style.axis_name, ChannelsLast, style.batch_norm)
-  x = stems_and_heads.cifar_stem(images, channels, train, stem, ('stem', 'stem_norm'))
-  x = style.layout.enter(x)
+  images = style.layout.enter(images)
+  x = stems_and_heads.cifar_stem(images, channels, train, style, ('stem', 'stem_norm'))
   for stage in range(NUM_STAGES):
     width = channels * 2**stage
     if stage:

@@ -1,6 +1,5 @@
 """The network of a fixed genotype, to be trained from scratch (Liu et al. 2018)."""
 
-import dataclasses
 import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ from stretchnas_jax.networks import checks, operations, own_operations, stems_an
 from stretchnas_jax.networks.drop_path import keep_factors
 from stretchnas_jax.networks.fixed_cell import FixedCell
 from stretchnas_jax.networks.forms import batch_norm
-from stretchnas_jax.networks.forms.layouts import BatchLast, ChannelsLast, FeatureMap
+from stretchnas_jax.networks.forms.layouts import BatchLast, ChannelsLast, FeatureMap, Layout
 from stretchnas_jax.networks.layer_plan import Layer, plan_layers
 from stretchnas_jax.networks.layers import GlobalMean, Style
 
@@ -117,9 +116,9 @@ class FixedNetwork(nn.Module):
     """
     keep = self._keep_factors(images, train, drop_path_rate, positions)
     build_stem = stems_and_heads.CifarStem if self.stem == 'cifar' else stems_and_heads.ImageNetStem
-    stem = build_stem(self.channels, self._style(), name='stem')
     layout = FORMS[self._form()]
-    s0, s1 = map(layout.enter, stem(jnp.asarray(images, self.dtype), train))
+    stem = build_stem(self.channels, self._style(layout), name='stem')
+    s0, s1 = stem(layout.enter(jnp.asarray(images, self.dtype)), train)
     extra = None
     for run in self._runs():
       s0, s1 = self._apply_cells(run, s0, s1, train, keep)
@@ -131,9 +130,9 @@ class FixedNetwork(nn.Module):
   def _form(self) -> str:
     return checks.form_of(self.form, 'plain')
 
-  def _style(self) -> Style:
-    """The style of stem and heads, which are channels-last."""
-    return Style(self.dtype, self.axis_name, batch_norm=self.batch_norm)
+  def _style(self, layout: type[Layout]) -> Style:
+    """The style of a part of the network in a layout."""
+    return Style(self.dtype, self.axis_name, layout, self.batch_norm)
 
   # ---- auxiliary head ----------------------------------------------------------------------------
 
@@ -146,7 +145,7 @@ class FixedNetwork(nn.Module):
   ) -> Float[Array, 'B K']:
     stems_and_heads.check_auxiliary(self.stem, images, features.shape)
     head = stems_and_heads.AuxiliaryHead(
-      self.num_classes, self.stem, self._style(), name='auxiliary_head'
+      self.num_classes, self.stem, self._style(ChannelsLast), name='auxiliary_head'
     )
     return head(features, train)
 
@@ -221,7 +220,7 @@ class FixedNetwork(nn.Module):
       cell.reduce_concat if reduction else cell.normal_concat,
       *layer,
       self.operations,
-      dataclasses.replace(self._style(), layout=FORMS[self._form()]),
+      self._style(FORMS[self._form()]),
       **place,
     )
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from stretchnas_jax.networks import initializers
+from stretchnas_jax.networks.forms.layouts import FeatureMap
 from stretchnas_jax.networks.layers import Conv, Relu, Style, batch_norm
 
 STEMS = ('cifar', 'imagenet')
@@ -16,19 +17,19 @@ def needs_even(stem: str) -> bool:
 
 
 def cifar_stem(
-  images: Float[Array, 'B H W c'],
+  images: FeatureMap,
   features: int,
   train: bool,
   style: Style,
   names: tuple[str, str],
-) -> Float[Array, 'B H W D']:
+) -> FeatureMap:
   """Returns a 3x3 convolution and batch norm of images, inside the module that calls this.
 
   Args:
-    images: normalised images.
-    features: D, the output channels.
+    images: normalised images, in the layout of the style.
+    features: the output channels.
     train: whether to normalise with the moments of the batch.
-    style: type and parallel axis.
+    style: type, parallel axis and layout.
     names: the names of both layers in the module.
   """
   x = Conv(features, (3, 3), style=style, name=names[0])(images)
@@ -40,20 +41,18 @@ class CifarStem(nn.Module):
 
   Attributes:
     channels: C of the first cell.
-    style: type and parallel axis.
+    style: type, parallel axis and layout.
   """
 
   channels: int
   style: Style = Style()
 
   @nn.compact
-  def __call__(
-    self, images: Float[Array, 'B H W c'], train: bool = False
-  ) -> tuple[Float[Array, 'B H W D'], Float[Array, 'B H W D']]:
+  def __call__(self, images: FeatureMap, train: bool = False) -> tuple[FeatureMap, FeatureMap]:
     """Returns the same maps twice.
 
     Args:
-      images: normalised images.
+      images: normalised images, in the layout of the style.
       train: whether to normalise with the moments of the batch.
     """
     x = cifar_stem(images, 3 * self.channels, train, self.style, ('conv', 'norm'))
@@ -65,24 +64,22 @@ class ImageNetStem(nn.Module):
 
   Attributes:
     channels: the channels of both outputs, even.
-    style: type and parallel axis.
+    style: type, parallel axis and layout.
   """
 
   channels: int
   style: Style = Style()
 
   @nn.compact
-  def __call__(
-    self, images: Float[Array, 'B H W c'], train: bool = False
-  ) -> tuple[Float[Array, 'B p q C'], Float[Array, 'B r s C']]:
+  def __call__(self, images: FeatureMap, train: bool = False) -> tuple[FeatureMap, FeatureMap]:
     """Returns the maps after the second and after the third convolution.
 
     Args:
-      images: normalised images.
+      images: normalised images, in the layout of the style.
       train: whether to normalise with the moments of the batch.
     """
 
-    def halve(x: Float[Array, 'B h w c'], channels: int, index: int) -> Float[Array, 'B i j d']:
+    def halve(x: FeatureMap, channels: int, index: int) -> FeatureMap:
       x = Conv(channels, (3, 3), (2, 2), style=self.style, name=f'conv_{index}')(x)
       return batch_norm(train, self.style, f'norm_{index}')(x)
 

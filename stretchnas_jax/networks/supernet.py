@@ -16,6 +16,7 @@ from stretchnas_jax.networks.cell_inputs import CellInputs
 from stretchnas_jax.networks.cell_plan import CellPlan, is_built_in
 from stretchnas_jax.networks.forms import batch_norm, edge_groups
 from stretchnas_jax.networks.forms import draws as draws_lib
+from stretchnas_jax.networks.forms.layouts import FeatureMap, Layout
 from stretchnas_jax.networks.layer_plan import Layer, plan_layers
 from stretchnas_jax.networks.layers import GlobalMean, Relu, Style
 from stretchnas_jax.networks.layers import batch_norm as batch_norm_layer
@@ -138,7 +139,7 @@ class Supernet(nn.Module):
     form = self._form()
     layout = FORMS[form].layout
     build = nn.remat(SearchCell, static_argnums=(_TRAIN,)) if self.remat else SearchCell
-    s0, s1 = map(layout.enter, self._enter(jnp.asarray(images, self.dtype), train))
+    s0, s1 = self._enter(layout.enter(jnp.asarray(images, self.dtype)), train, layout)
     for i, (layer, inputs) in enumerate(zip(layers, cells)):
       plan = CellPlan(self.space, layer.reduction, self.auxiliary_skip, self.partial_channels)
       cell = build(
@@ -232,10 +233,10 @@ class Supernet(nn.Module):
     return [cell._replace(draws=own) for cell, own in zip(cells, draws)]
 
   def _enter(
-    self, images: Float[Array, 'B H W c'], train: bool
-  ) -> tuple[Float[Array, 'B p q D'], Float[Array, 'B r s D']]:
+    self, images: FeatureMap, train: bool, layout: type[Layout]
+  ) -> tuple[FeatureMap, FeatureMap]:
     """Both inputs of the first cell, with 3 C channels."""
-    style, width = Style(self.dtype, self.axis_name, batch_norm=self.batch_norm), 3 * self.channels
+    style, width = Style(self.dtype, self.axis_name, layout, self.batch_norm), 3 * self.channels
     if self.stem == 'imagenet':
       return stems_and_heads.ImageNetStem(width, style, name='stem')(images, train)
     x = stems_and_heads.cifar_stem(images, width, train, style, ('stem', 'stem_norm'))

@@ -44,6 +44,8 @@ def _as_one_product(
 ) -> Float[Array, 'D h w B']:
   """Multiplies the kernel `[D, 9 C]` with the copies `[9 C, h w B]`."""
   channels, height, width, images = x.shape
+  # XLA would fuse the sum of nine shifted gradients with its neighbours, and then not vectorise it.
+  x = lax.optimization_barrier(x)
   sides = [(0, 0), (_PADDING, _PADDING), (_PADDING, _PADDING), (0, 0)]
   wide = jnp.pad(x, sides)
   copies = [
