@@ -268,8 +268,12 @@ def check_same_work(row: Any) -> None:
     assert ('auxiliary' in peer) == config.model.auxiliary
     assert float(peer['drop-path']) == config.train.drop_path
     return
-  assert int(peer['nodes']) == config.space.num_intermediate
-  assert peer['ops'] == ('8' if config.space.with_none else '7')
+  assert peer.get('space', 'darts') == config.space.name
+  if config.space.name == 'darts':
+    assert int(peer['nodes']) == config.space.num_intermediate
+    assert peer['ops'] == ('8' if config.space.with_none else '7')
+  else:
+    assert config.space.with_none
   assert peer.get('rule', 'first_order') == config.rule.kind
   assert int(peer.get('partial', 1)) == config.model.partial_channels
   assert config.data.split == 'two_way' and config.model.dtype == 'float32'

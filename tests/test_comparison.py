@@ -184,8 +184,8 @@ def test_panels_of_growth_show_all_points():
 
 
 def test_the_yardstick_imports_no_jax():
-  peers = 'torch_darts', 'torch_networks', 'torch_operations', 'torch_train', 'torch_replay'
-  for name in (*peers, 'processes', 'tables', 'compare', 'forms'):
+  peers = 'darts', 'nas_bench', 'networks', 'operations', 'train', 'replay'
+  for name in (*(f'torch_{peer}' for peer in peers), 'processes', 'tables', 'compare', 'forms'):
     text = (processes.ROOT / 'experiments' / 'benchmarks' / f'{name}.py').read_text()
     assert 'import jax' not in text and 'import stretchnas_jax' not in text
     assert 'from stretchnas_jax' not in text
@@ -244,14 +244,19 @@ def test_the_yardstick_has_the_weights_of_pc_darts():
   assert sum(p.numel() for p in net.parameters()) == 299_578
 
 
-@pytest.mark.parametrize('partial', [1, 2])
-def test_lean_and_plain_are_the_same_function(partial):
+def test_the_yardstick_has_the_weights_of_nas_bench_201():
+  net, (alpha,) = yardstick().torch_nas_bench.supernet(16, 5)
+  assert sum(p.numel() for p in net.parameters()) == 1_692_826 and alpha.shape == (6, 5)
+
+
+@pytest.mark.parametrize('words', [['--partial=1'], ['--partial=2'], ['--space=nas_bench_201']])
+def test_lean_and_plain_are_the_same_function(words):
   """The same step from the same start: with `none` multiplied out, and without it."""
   darts = yardstick()
   losses = []
-  for words in ([], ['--lean']):
+  for lean in ([], ['--lean']):
     size = ['--channels=4', '--layers=2', '--nodes=2', '--batch=4', '--image-size=8']
-    args = darts.parse(['search', *size, *words, f'--partial={partial}'])
+    args = darts.parse(['search', *size, *lean, *words])
     darts.torch.manual_seed(0)
     _, step = darts.make_step(args)
     losses.append([step().item() for _ in range(3)])

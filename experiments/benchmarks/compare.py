@@ -38,6 +38,17 @@ class Row(NamedTuple):
   tuned: tuple[str, ...] = _TUNED
 
 
+def _training(batch: int) -> Row:
+  """Returns the training of DARTS_V2 at a size of the batch."""
+  size = '--channels=36', '--layers=20', f'--batch={batch}', '--auxiliary', '--drop-path=0.2'
+  return Row(
+    f'training of DARTS_V2: C 36, 20 layers, auxiliary head, drop path, batch {batch}',
+    ('--config=train_cifar10', '--genotype=DARTS_V2', f'--config.train.batch_size={batch}'),
+    ('train', '--genotype=DARTS_V2', *size),
+    ('--layout=nhwc',),
+  )
+
+
 # Ours shares one validation part between alpha and beta, because PyTorch's DARTS has no beta.
 ROWS = {
   'search_7ops': Row(
@@ -83,17 +94,21 @@ ROWS = {
       '--image-size=16', '--colours=1',
     ),
   ),
-  'train': Row(
-    'training of DARTS_V2: C 36, 20 layers, auxiliary head, drop path, batch 8',
+  'nas_bench_201': Row(
+    'NAS-Bench-201, 5 operations, 16x16 pixels: C 8, N 1, batch 64',
     (
-      '--config=configs/train_cifar10.py', '--genotype=DARTS_V2', '--config.train.batch_size=8',
+      '--config=configs/nas_bench_201.py:darts_first', '--config.model.channels=8',
+      '--config.model.num_layers=1', '--config.data.image_size=16', '--config.data.crop_padding=2',
+      '--config.search.batch_size=64',
     ),
     (
-      'train', '--genotype=DARTS_V2', '--channels=36', '--layers=20', '--batch=8', '--auxiliary',
-      '--drop-path=0.2',
+      'search', '--space=nas_bench_201', '--channels=8', '--layers=1', '--batch=64',
+      '--image-size=16',
     ),
-    ('--layout=nhwc',),
   ),
+  'train': _training(8),
+  'train_64': _training(64),
+  'train_96': _training(96),
 }  # fmt: skip
 _START = 'second_start'
 _START_TITLE = f'from the start of the process to the first step ({ROWS["search_7ops"].title})'

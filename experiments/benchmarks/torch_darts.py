@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils import flop_counter
 
+from experiments.benchmarks import torch_nas_bench
 from experiments.benchmarks import torch_networks as networks
 
 Batch = tuple[Tensor, Tensor]  # images and labels
@@ -176,6 +177,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     sub.add_argument('--dtype', choices=('float32', 'bfloat16'), default='float32')
     sub.add_argument('--compile', nargs='?', const='default', help='torch.compile, in this mode')
     sub.add_argument('--flops', action='store_true', help='count the arithmetic of a step too')
+  search.add_argument('--space', choices=('darts', 'nas_bench_201'), default='darts')
   search.add_argument('--nodes', type=int, default=4)
   search.add_argument('--ops', type=int, choices=(8, 7), default=8)
   search.add_argument('--rule', choices=('first_order', 'mixed'), default='first_order')
@@ -216,10 +218,13 @@ def _network(args: argparse.Namespace) -> tuple[nn.Module, list[Tensor]]:
       args.genotype, *sizes, colours=args.colours, auxiliary=args.auxiliary
     )
     return net, []
-  names = networks.OPERATIONS[-args.ops :]
-  net, alphas = networks.supernet(
-    *sizes, args.nodes, names, args.lean, args.partial, colours=args.colours
-  )
+  if args.space == 'nas_bench_201':
+    net, alphas = torch_nas_bench.supernet(*sizes, args.lean, args.colours)
+  else:
+    names = networks.OPERATIONS[-args.ops :]
+    net, alphas = networks.supernet(
+      *sizes, args.nodes, names, args.lean, args.partial, colours=args.colours
+    )
   return net, [alpha.detach().to(args.device).requires_grad_() for alpha in alphas]
 
 
