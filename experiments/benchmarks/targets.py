@@ -24,6 +24,14 @@ ROWS = {
     'the same with search.unroll',
     ('--config=darts_wo_sc_cifar10', '--config.search.unroll=True'),
   ),
+  'search_remat': (
+    'the same with model.remat',
+    ('--config=darts_wo_sc_cifar10', '--config.model.remat=True'),
+  ),
+  'search_128': (
+    'the same at batch 128',
+    ('--config=darts_wo_sc_cifar10', '--config.search.batch_size=128'),
+  ),
   'search_bfloat16': (
     'the same in bfloat16',
     ('--config=darts_wo_sc_cifar10', '--config.model.dtype=bfloat16'),
