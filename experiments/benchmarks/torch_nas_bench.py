@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from experiments.benchmarks import torch_operations
+
 OPERATIONS = ('none', 'skip_connect', 'nor_conv_1x1', 'nor_conv_3x3', 'avg_pool_3x3')
 _NODES = 4
 _STAGES = 3
@@ -18,23 +20,11 @@ def _relu_conv_bn(c_in: int, c_out: int, size: int, stride: int, affine: bool) -
   return nn.Sequential(nn.ReLU(), conv, nn.BatchNorm2d(c_out, affine=affine))
 
 
-class _Zero(nn.Module):
-  """The operation `none`, by multiplication with zero."""
-
-  def forward(self, x: Tensor) -> Tensor:
-    """Returns zeros of the shape of `x`."""
-    return x * 0.0
-
-
 def _operation(name: str, c: int) -> nn.Module:
   """Returns the module of an operation on `c` channels."""
-  if name == 'none':
-    return _Zero()
-  if name == 'skip_connect':
-    return nn.Identity()
-  if name == 'avg_pool_3x3':
-    return nn.AvgPool2d(3, 1, 1, count_include_pad=False)
-  return _relu_conv_bn(c, c, int(name[-1]), 1, affine=False)
+  if name.startswith('nor_conv'):
+    return _relu_conv_bn(c, c, int(name[-1]), 1, affine=False)
+  return torch_operations.operation(name, c, 1, affine=False)
 
 
 class _Cell(nn.Module):
