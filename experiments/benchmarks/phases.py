@@ -4,8 +4,8 @@ The phases of `configs/p_darts_cifar10.py` have 8, 5 and 3 operations on each ed
 have the same depth, so that only the number of operations differs. The search is a real one, on
 digits that are scaled up. The first epoch of a phase is left out, as it compiles. Operations do not
 cost the same, so the table has the multiply-adds that are left, too. A further search has
-`skip_connect` alone. It takes the time that no phase can save: of the stem, of the inputs of cells
-and of sums. The last column leaves this time out. The program writes phases.json and phases.md.
+`skip_connect` alone. It shows how little a step takes without costly operations. The last column
+leaves this time out. The program writes phases.json and phases.md.
 """
 
 import argparse
