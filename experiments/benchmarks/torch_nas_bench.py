@@ -111,7 +111,7 @@ class Network(nn.Module):
 def supernet(
   channels: int, cells: int, lean: bool = False, colours: int = 3
 ) -> tuple[Network, list[Tensor]]:
-  """Returns the network of all operations, and its alpha `[6, 5]`, which is no parameter of it.
+  """Returns the network of all operations, and its alpha `[6, 5]`, which it does not hold.
 
   Args:
     channels: C of the first stage.
