@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import SKIP_SPACE, pool_search, pool_supernet, quadratic, random_batch
+from helpers import SKIP_SPACE, abstract_step, pool_search, pool_supernet, quadratic, random_batch
 
 from stretchnas_jax.cells import topology
 from stretchnas_jax.data.batches.examples import Batch, Examples
@@ -137,11 +137,16 @@ def expected_step(name, state, batch):
   return arch, move(WEIGHTS_TX, gradients, state.weights_opt, state.params), stats, value
 
 
-@pytest.mark.parametrize('unroll', [False, True], ids=['scanned', 'unrolled'])
+FORMS = {'scanned': {}, 'unrolled': {'unroll': True}, 'together': {'together': True}}
+
+
+@pytest.mark.parametrize(
+  'name, form',
+  [(n, f) for n in RULES for f in FORMS if f != 'together' or not RULES[n].simultaneous],
+)
 @pytest.mark.parametrize('shared', [False, True], ids=['three_way', 'two_way'])
-@pytest.mark.parametrize('name', RULES)
-def test_step_is_the_one_spelled_out(first_state, key, name, shared, unroll):
-  search, batch = make(RULES[name], unroll=unroll), random_batch(key, shared=shared)
+def test_step_is_the_one_spelled_out(first_state, key, name, shared, form):
+  search, batch = make(RULES[name], **FORMS[form]), random_batch(key, shared=shared)
   after, metrics = jax.jit(search.step)(first_state, batch, key)
   arch, params, stats, value = expected_step(name, first_state, batch)
   chex.assert_trees_all_close(after.arch, arch, atol=1e-6)
@@ -149,6 +154,19 @@ def test_step_is_the_one_spelled_out(first_state, key, name, shared, unroll):
   chex.assert_trees_all_close(after.batch_stats, stats, atol=1e-5)
   np.testing.assert_allclose(metrics['train_loss'], value, rtol=1e-5)
   assert int(after.step) == 1
+
+
+@pytest.mark.parametrize('rule', [bilevel.second_order(), bilevel.one_level()])
+def test_only_passes_apart_from_that_of_the_weights_are_one_batch(rule):
+  with pytest.raises(ValueError, match='together is True; the rule must have passes, and'):
+    make(rule, together=True)
+
+
+def test_a_rule_without_losses_is_named(key):
+  rule = bilevel.Rule(passes=lambda batch, knobs: [])
+  for form in ('scanned', 'together'):
+    with pytest.raises(ValueError, match='the rule has no passes'):
+      abstract_step(make(rule, **FORMS[form]))
 
 
 def test_a_users_rule_may_be_any_function(first_state, key):
@@ -189,8 +207,9 @@ def test_penalty_connects_the_nodes(first_state, key):
 # ---- devices ------------------------------------------------------------------------------------
 
 
-def three_steps(state, backend, devices):
-  step = parallel.data_parallel(make(RULES['mixed']).step, backend=backend, devices=devices)
+def three_steps(state, backend, devices, form='scanned'):
+  step = make(RULES['mixed'], **FORMS[form]).step
+  step = parallel.data_parallel(step, backend=backend, devices=devices)
   # The step uses the memory of its first argument again, so that it gets a copy.
   state = parallel.replicate(jax.tree.map(jnp.array, state), backend, devices)
   for i in range(3):
@@ -203,9 +222,11 @@ def on_one_device(first_state):
   return three_steps(first_state, 'single', jax.devices()[:1])
 
 
-@pytest.mark.parametrize('backend', ['pmap', 'shard_map'])
-def test_one_and_four_devices_agree(first_state, on_one_device, backend):
-  four = three_steps(first_state, backend, jax.devices())
+@pytest.mark.parametrize(
+  'backend, form', [('pmap', 'scanned'), ('pmap', 'together'), ('shard_map', 'scanned')]
+)
+def test_one_and_four_devices_agree(first_state, on_one_device, backend, form):
+  four = three_steps(first_state, backend, jax.devices(), form)
   chex.assert_trees_all_close(four, on_one_device, atol=2e-4, rtol=2e-3)
 
 

@@ -17,7 +17,7 @@ SMALL = {
   'search.batch_size': 32,
 }  # fmt: skip
 # kernels, copies, MiB of temporary memory
-MOST = {'h100': (1700, 520, 4), 'v5e': (3400, 250, 30)}
+MOST = {'h100': (600, 60, 4), 'v5e': (3400, 250, 30)}
 
 
 @pytest.mark.parametrize('name', MOST)

@@ -117,15 +117,16 @@ def test_scalars_of_the_control_join_the_knobs(key):
 
 
 @pytest.mark.parametrize(
-  'rule, unroll',
+  'rule, form',
   [
-    (bilevel.mixed(), False),
-    pytest.param(bilevel.one_level(), True, marks=pytest.mark.long),
-    pytest.param(bilevel.second_order(), False, marks=pytest.mark.long),
+    (bilevel.mixed(), {}),
+    (bilevel.mixed(), {'together': True}),
+    pytest.param(bilevel.one_level(), {'unroll': True}, marks=pytest.mark.long),
+    pytest.param(bilevel.second_order(), {}, marks=pytest.mark.long),
   ],
 )
-def test_alpha_and_beta_rest_where_the_knob_says_so(key, rule, unroll):
-  options = {'arch_tx': optimizers.arch_tx(0.1), 'unroll': unroll, 'of': SKIP_SPACE}
+def test_alpha_and_beta_rest_where_the_knob_says_so(key, rule, form):
+  options = {'arch_tx': optimizers.arch_tx(0.1), 'of': SKIP_SPACE, **form}
   warming = pool_search(rule, knobs=lambda step: {'moves_arch': step >= 1}, **options)
   plain = pool_search(rule, **options)
   first, batch = random_state(plain), random_batch(key)
@@ -193,11 +194,13 @@ def test_devices_rest_and_move_together(key):
 # ---- order ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('unroll', [False, pytest.param(True, marks=pytest.mark.long)])
-def test_weights_move_first_and_alpha_follows_at_the_new_weights(key, unroll):
+@pytest.mark.parametrize(
+  'form', [{}, {'together': True}, pytest.param({'unroll': True}, marks=pytest.mark.long)]
+)
+def test_weights_move_first_and_alpha_follows_at_the_new_weights(key, form):
   """A step equals a step of the weights alone, then one of the architecture alone."""
   batch = random_batch(key)
-  make = lambda rule, **options: pool_search(rule, unroll=unroll, of=SKIP_SPACE, **options)
+  make = lambda rule, **options: pool_search(rule, of=SKIP_SPACE, **form, **options)
   rule = bilevel.first_order()._replace(weights_first=True)
   search = make(rule)
   state = random_state(search)

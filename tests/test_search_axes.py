@@ -129,9 +129,10 @@ def test_every_pass_has_its_own_key(key):
   # Three passes for the architecture, one for the weights; two cell types.
   assert [len(found) for found in scanned] == [8, 8]
   assert not scanned[0] & scanned[1]
-  unrolled, other = keys_of_two_steps(bilevel.mixed(), batch, key, unroll=True)
-  assert unrolled == scanned
-  assert_same_states(state, other, atol=1e-5)
+  for form in ('unroll', 'together'):
+    found, other = keys_of_two_steps(bilevel.mixed(), batch, key, **{form: True})
+    assert found == scanned
+    assert_same_states(state, other, atol=1e-5)
 
 
 def test_losses_of_a_plain_function_have_their_own_keys(key):

@@ -20,6 +20,10 @@ ROWS = {
     'search, 7 operations: C 16, 8 layers, S 4, batch 64',
     ('--config=darts_wo_sc_cifar10',),
   ),
+  'search_in_turn': (
+    'the same with search.passes=in_turn',
+    ('--config=darts_wo_sc_cifar10', '--config.search.passes=in_turn'),
+  ),
   'search_unrolled': (
     'the same with search.unroll',
     ('--config=darts_wo_sc_cifar10', '--config.search.unroll=True'),

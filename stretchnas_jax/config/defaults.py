@@ -157,7 +157,6 @@ SEARCH = {
   **DECISIONS,
   'search.batch_size': Field(64, _BATCH, whole(1)),
   'search.steps_per_call': _CALL,
-  'search.unroll': Field(False, 'faster steps, longer compilation'),
   'search.warmup_epochs': Field(0, 'epochs at the start in which alpha and beta rest', whole(0)),
   'search.arch_every': Field(1, 'alpha and beta move in every so many steps', whole(1)),
   'weights.learning_rate': Field(0.025, 'of the weights at the start', _RATE),

@@ -75,6 +75,10 @@ METHOD = {
   'rule.kind': Field('first_order', 'the gradients of alpha and beta'),
   'rule.val_weight': Field(1.0, "lambda' of Eq. 18; used by mixed", at_least(0)),
   'rule.weights_first': Field(False, 'whether the weights move first in a step'),
+  'search.passes': Field(
+    'auto', 'those for alpha and beta: in_turn, or together as one batch; auto: the latter on a GPU'
+  ),
+  'search.unroll': Field(False, 'faster steps, longer compilation'),
   'decoding.kind': Field(
     'auto', 'how a cell is read off; auto: the most probable codes, or the strongest edges'
   ),

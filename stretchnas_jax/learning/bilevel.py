@@ -23,7 +23,7 @@ from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.promotion import with_usual_promotion
 from stretchnas_jax.cells.relaxation import Relaxation
 from stretchnas_jax.data.batches.examples import Batch, Examples
-from stretchnas_jax.learning import evaluation, search_step
+from stretchnas_jax.learning import evaluation, scanned_step, search_step
 from stretchnas_jax.learning import penalties as penalties_lib
 from stretchnas_jax.learning.rules import (
   Pass,
@@ -107,6 +107,7 @@ def make_search(
   knobs: Callable[[Int[Array, '']], Mapping[str, ScalarLike]] | None = None,
   image_shape: tuple[int, ...] = (32, 32, 3),
   unroll: bool = False,
+  together: bool = False,
   decoding: decoding_lib.Decoding | Mapping[str, decoding_lib.Decoding] | None = None,
 ) -> Search:
   """Builds a search from its parts.
@@ -122,23 +123,23 @@ def make_search(
       of `weights_tx`, and None stands for that one. DARTS' has no clipping.
     penalty_weight: lambda of Eq. 15.
     relaxation: how alpha becomes operation weights.
-    penalties: functions `(arch, op_weights, edge_scores, knobs) -> scalar`. Their gradients for
-      alpha and beta join those of the rule once in a step. They see the operation weights of an
-      evaluation.
+    penalties: functions `(arch, op_weights, edge_scores, knobs) -> scalar`, with the operation
+      weights of an evaluation. Their gradients join those of the rule once in a step.
     knobs: from the number of the step to named scalars. It is traced, so that nothing compiles
       again when a knob changes. Relaxation, rule and penalties see these and 'step'. Where
       'moves_arch' is 0, alpha and beta rest, and the losses for them are not computed.
     image_shape: `(H, W, C)` of one image.
     unroll: compile each loss of a rule with passes on its own, with only the gradients that it
       needs, instead of one body for all: steps take less time and compilation more.
-    decoding: how a cell is read off, see `cells.decoding`. None: the most probable codes, or DARTS'
-      rule for a table without rows.
+    together: pass all losses of alpha and beta through the network as one batch, each with its own
+      moments and draws. A GPU then starts fewer kernels, and maps take more memory.
+    decoding: how a cell is read off, see `cells.decoding`; None for the way of the table.
 
   Returns:
     The functions of the search.
 
   Raises:
-    ValueError: the table does not fit the graph, or the rule is none.
+    ValueError: the table does not fit the graph, the rule is none, or `together` needs another.
 
   Example:
     >>> space = snas.darts_space(1)
@@ -152,10 +153,13 @@ def make_search(
     (2, 2)
   """
   topology.check_table(table, net.space.graph)
+  rule = as_rule(rule)
+  if together and not rule.may_run_together:
+    raise ValueError('together is True; the rule must have passes, and none with the weights')
   parts = SearchParts(
     net,
     table,
-    as_rule(rule),
+    rule,
     search_step.Optimizers(weights_tx, arch_tx, beta_tx or arch_tx),
     virtual_tx or weights_tx,
     penalty_weight,
@@ -164,6 +168,7 @@ def make_search(
     knobs or _no_knobs,
     image_shape,
     unroll,
+    together,
     decoding,
   )
   return _functions(parts)
@@ -277,9 +282,10 @@ def _step(
     knobs=knobs,
     context=context,
     axis_name=axis_name,
+    together=parts.together,
   )
-  unrolled = parts.unroll or parts.rule.passes is None
-  run = search_step.unrolled_step if unrolled else search_step.scanned_step
+  unrolled = parts.unroll or parts.together or parts.rule.passes is None
+  run = search_step.unrolled_step if unrolled else scanned_step.scanned_step
   after, metrics = run(step_parts, state, batch)
   metrics['penalty'] = penalties_lib.invalid_topology(after.arch.beta, parts.table)
   start = dict(state.control).get(AVERAGES_START)

@@ -78,6 +78,11 @@ class Rule(NamedTuple):
       total = add_scaled(total, gradients, one.for_alpha, one.for_beta)
     return total
 
+  @property
+  def may_run_together(self) -> bool:
+    """Whether its passes can be one batch: there are some, and none moves the weights too."""
+    return self.passes is not None and not self.simultaneous
+
   def draws(self, batch: Batch, knobs: Knobs) -> list[int]:
     """Numbers the passes of a weighted sum: 1, 2, ...
 

@@ -65,6 +65,7 @@ class SearchParts(NamedTuple):
     knobs: from the number of the step to named scalars.
     image_shape: `(H, W, C)` of one image.
     unroll: whether each loss is compiled on its own.
+    together: whether the losses for alpha and beta are one batch of the network.
     decoding: the rule of decoding, or None.
   """
 
@@ -79,6 +80,7 @@ class SearchParts(NamedTuple):
   knobs: Callable[[Int[Array, '']], Mapping[str, ScalarLike]]
   image_shape: tuple[int, ...]
   unroll: bool
+  together: bool
   decoding: decoding_lib.Decoding | Mapping[str, decoding_lib.Decoding] | None = None
 
   def knobs_at(self, step: ScalarLike, control: PyTree = ()) -> Knobs:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from stretchnas_jax.cells import decodings, relaxation, relaxations, space, spaces, topology
@@ -73,6 +74,7 @@ CHOICES = {
   'model.auxiliary_annealing': tuple(timetable.ANNEALINGS),
   'penalty.cost_of': operation_costs.COSTS,
   'rule.kind': tuple(RULES),
+  'search.passes': ('auto', 'in_turn', 'together'),
   'decoding.kind': tuple(_DECODINGS),
 }
 """The allowed names of the fields of these axes."""
@@ -94,6 +96,40 @@ def relaxation_of(config: ConfigDict, of: space.SearchSpace) -> relaxation.Relax
 def rule_of(config: ConfigDict) -> bilevel.Rule:
   """Builds the update rule of a config."""
   return RULES[config.rule.kind](config.rule)._replace(weights_first=config.rule.weights_first)
+
+
+def passes_together(
+  config: ConfigDict,
+  own: bilevel.Rule | Callable[..., Any] | None,
+  net: SearchNetwork,
+  platform: str | None,
+) -> bool:
+  """Returns whether the passes of a step for alpha and beta are one batch of the network.
+
+  Args:
+    config: a checked search config.
+    own: the update rule of the researcher, which takes the place of the config's.
+    net: the search network, with the form for its platform.
+    platform: 'cpu', 'gpu' or 'tpu'; None for that on which JAX computes by default.
+
+  Raises:
+    ValueError: the config wants that, and something else in the search forbids it.
+  """
+  rule, wanted = bilevel.as_rule(own or rule_of(config)), config.search.passes
+  hindrance = None
+  if config.search.unroll:
+    hindrance = 'search.unroll=True'
+  elif not rule.may_run_together:
+    hindrance = 'a rule of second order, of one level, or of your own without passes'
+  elif net.form == 'planes':
+    hindrance = 'the form planes of the network, which is for CPUs'
+  elif net.sparse:
+    hindrance = 'a relaxation of which only the sampled operations are computed'
+  if wanted == 'together' and hindrance is not None:
+    raise ValueError(f'config.search.passes is together; it does not go with {hindrance}')
+  # On a TPU a step would move a fifth less, and take half as much memory again.
+  on_gpu = (platform or jax.default_backend()) == 'gpu'
+  return wanted == 'together' or (wanted == 'auto' and hindrance is None and on_gpu)
 
 
 def decoding_of(config: ConfigDict) -> Decoding | dict[str, Decoding] | None:

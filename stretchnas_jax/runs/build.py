@@ -173,6 +173,7 @@ def search_objects(
     knobs=axes.knobs_of(config, parts.knobs, phase_steps or num_steps, steps_per_epoch),
     image_shape=tuple(image_shape),
     unroll=config.search.unroll,
+    together=axes.passes_together(config, parts.rule, net, platform),
     decoding=parts.decoding or axes.decoding_of(config),
   )
   at = functools.partial(at_precision, precision=config.model.precision)

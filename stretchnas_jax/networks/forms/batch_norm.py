@@ -2,15 +2,14 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
-from jax.custom_derivatives import linear_call
 from jaxtyping import Array, Bool, Float
 
 from stretchnas_jax.cells.arrays import AnyArray
+from stretchnas_jax.networks.forms.pixel_sums import sum_pixels
 
 EPSILON = 1e-5
 MOMENTUM = 0.9  # of the running averages; PyTorch calls it 0.1
@@ -95,54 +94,13 @@ def moments(
   return x.mean(axes), (x * x).mean(axes)
 
 
-def _sum_over_pixels(maps: Sequence[Float[Array, 'B H W ...']]) -> list[Float[Array, '...']]:
-  """Sums maps over images and pixels, the pixels of each image first.
-
-  XLA gives the sum of a small map over all axes at once to one or two blocks of a GPU, which leaves
-  the rest of the chip idle. Maps that are summed together share one further kernel.
-  """
-  of_images = [x.sum((1, 2)) for x in maps]
-  rows = [x.reshape(len(x), -1) for x in of_images]
-  ends = np.cumsum([row.shape[1] for row in rows])[:-1]
-  # `linear_call` needs a tangent of each of its operands. Parts of one array all have one.
-  rows = jnp.split(jnp.concatenate(rows, -1), ends, -1)
-  count = len(rows[0])
-
-  def add(_: tuple[()], rows: Sequence[Array]) -> list[Array]:
-    return jnp.split(jnp.concatenate(lax.optimization_barrier(rows), -1).sum(0), ends)
-
-  def repeat(_: tuple[()], sums: Sequence[Array]) -> list[Array]:
-    return [jnp.broadcast_to(part, (count, *part.shape)) for part in sums]
-
-  sums = linear_call(add, repeat, (), rows)
-  return [part.reshape(x.shape[1:]) for part, x in zip(sums, of_images)]
-
-
-def spread(
-  values: Sequence[Float[Array, '*r']], shape: tuple[Any, ...]
-) -> list[Float[Array, 'B H W *r']]:
-  """Returns maps that equal a value at every pixel; their gradients are summed as moments are.
-
-  Args:
-    values: arrays of one shape.
-    shape: the shape `(B, H, W, ...)` of a map; it ends in the shape of a value. In an export B
-      is a symbol.
-  """
-  return linear_call(
-    lambda _, values: [jnp.broadcast_to(value, shape) for value in values],
-    lambda _, maps: _sum_over_pixels(maps),
-    (),
-    list(jnp.stack(values)),  # each has a tangent, if one has
-  )
-
-
 def pixel_moments(
   maps: Sequence[Float[Array, 'B H W ...']],
 ) -> list[tuple[Float[Array, '...'], Float[Array, '...']]]:
   """Returns mean and mean of squares of each map over images and pixels, in float32 or wider."""
   maps = [x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in maps]
   count = maps[0].shape[0] * maps[0].shape[1] * maps[0].shape[2]
-  found = [total / count for total in _sum_over_pixels([*maps, *(x * x for x in maps)])]
+  found = [total / count for total in sum_pixels([*maps, *(x * x for x in maps)])]
   return list(zip(found[: len(maps)], found[len(maps) :]))
 
 

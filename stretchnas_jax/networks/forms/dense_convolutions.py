@@ -34,6 +34,7 @@ from stretchnas_jax.networks.forms.edge_groups import (
   Extras,
 )
 from stretchnas_jax.networks.forms.layouts import ChannelsLast
+from stretchnas_jax.networks.forms.pixel_sums import spread
 from stretchnas_jax.networks.forms.pooling import pooled
 
 # Output channels of a convolution that edges share, most of which are multiplied with zeros: as
@@ -92,7 +93,7 @@ def _normalize(groups: _Groups, norms: batch_norm.BatchNorms) -> list[Float[Arra
   """Returns the batch norms of maps of one shape, float32."""
   found, maps = _statistics(groups, norms), _maps(groups)
   columns = [scale for _, scale in found] + [mean * scale for mean, scale in found]
-  columns = batch_norm.spread(columns, maps[0].shape)
+  columns = spread(columns, maps[0].shape)
   return [y * columns[i] - columns[len(maps) + i] for i, y in enumerate(maps)]
 
 
@@ -115,7 +116,7 @@ def _weigh(
     shift += mean * scales[-1]
   for group, _ in plain:
     scales += [jnp.broadcast_to(weights[name][:, None], shift.shape) for name in group]
-  columns = batch_norm.spread([*scales, shift], (*every[0].shape[:3], *shift.shape))
+  columns = spread([*scales, shift], (*every[0].shape[:3], *shift.shape))
   return sum(y * scale for y, scale in zip(every, columns)) - columns[-1]
 
 

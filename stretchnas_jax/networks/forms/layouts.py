@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.networks.forms import batch_norm as batch_norm_lib
+from stretchnas_jax.networks.forms.pixel_sums import spread
 
 FeatureMap: TypeAlias = Float[Array, '_ _ _ _']
 """The feature maps of a batch, in either layout; rows and columns are always axes 1 and 2."""
@@ -154,7 +155,7 @@ class ChannelsLast(Layout):
       norms: the statistics.
     """
     mean, scale = norms.get(name, lambda: batch_norm_lib.pixel_moments([x])[0])
-    scale, shift = batch_norm_lib.spread([scale, mean * scale], x.shape)
+    scale, shift = spread([scale, mean * scale], x.shape)
     return (x * scale - shift).astype(x.dtype)
 
   @staticmethod
