@@ -86,7 +86,6 @@ def test_a_run_uses_the_programs_that_a_benchmark_compiles():
   assert lowered(noise.val, rows) == lowered(feeds.val, rows)
 
 
-@pytest.mark.long
 def test_cifar_needs_no_data(capsys):
   run('milenas_sc_cifar10.py:8', '--steps=1', '--noevaluation', '--config.data.path=/nowhere')
   found, _ = printed(capsys)
@@ -96,7 +95,6 @@ def test_cifar_needs_no_data(capsys):
   assert found['hours_for_whole_search'] == pytest.approx(seconds / 3600, rel=1e-2)
 
 
-@pytest.mark.long
 def test_imagenet_is_read_from_files_of_noise(capsys):
   tiny = TINY | {'data.image_size': 16, 'data.fraction': 0.001, 'data.workers': 2}
   run('milenas_sc_imagenet.py', '--steps=1', tiny=tiny)

@@ -60,6 +60,7 @@ def adopt_optimizers(plain, state):
   plain.moves = int(of(state.alpha_opt, 'count'))
 
 
+@pytest.mark.long
 def test_the_steps_of_both_phases_are_those_of_the_equations(key):
   """Weights, momentum, logits and the learning rate go on; new channels copy old ones."""
   config = config_of_two_phases()

@@ -19,7 +19,6 @@ from stretchnas_jax.machine import host_memory, measure, parallel
 from stretchnas_jax.runs import json_files, workdir
 
 
-@pytest.mark.long
 def test_a_job_that_loses_a_process_goes_on_alone_and_ends_as_one_device_does(tmp_path):
   """Two processes train, and one is killed in mid-epoch. Eight devices go on in one process.
 

@@ -7,9 +7,6 @@ import pytest
 
 from experiments.reliability import kills, programs, stops
 
-# `test_own_parts` kills a search of the command in each run of the tests.
-pytestmark = pytest.mark.long
-
 
 @pytest.fixture(scope='module')
 def program(tmp_path_factory):
@@ -30,6 +27,7 @@ def test_a_killed_search_ends_bit_for_bit_as_one_that_was_not(program, tmp_path)
   assert again == program.left
 
 
+@pytest.mark.long
 def test_a_search_whose_reader_has_gone_ends_bit_for_bit_too(program, tmp_path):
   found = stops.take_reader(program, tmp_path / 'run', 'pipe', 1, np.random.default_rng(0))
   assert found['good'] and [one['code'] for one in found['stops']] == [0], found

@@ -31,9 +31,9 @@ POOLS = genotype.Genotype(POOLED, (2,), POOLED, (2,))
   'cells, stem, image, channels, layers, dtype, atol',
   [
     (MANY, 'cifar', (16, 16, 1), 3, 1, 'float64', 1e-11),
-    pytest.param(SMALL, 'cifar', (32, 32, 3), 5, 4, 'float64', 1e-11, marks=pytest.mark.long),
+    (SMALL, 'cifar', (32, 32, 3), 5, 4, 'float64', 1e-11),
     (SMALL, 'imagenet', (33, 27, 3), 4, 1, 'float64', 1e-12),
-    pytest.param(POOLS, 'cifar', (32, 32, 3), 2, 10, 'float64', 1e-11, marks=pytest.mark.long),
+    (POOLS, 'cifar', (32, 32, 3), 2, 10, 'float64', 1e-11),
     (TINY_CELL, 'cifar', (32, 32, 3), 4, 4, 'bfloat16', 0.05),
   ],
 )

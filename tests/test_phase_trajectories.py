@@ -135,6 +135,7 @@ class PlainDots(PlainSearch):
     self.arch = jax.tree.map(moved, self.arch, mean, square)
 
 
+@pytest.mark.long
 def test_the_last_phase_of_dots_steps_as_its_equations(key):
   config = load_config(ROOT / 'configs' / 'dots_cifar10.py')
   with_fields(config, {

@@ -57,7 +57,9 @@ def plain_penalty(alpha, beta, table, step):
   return (((weights @ [1.0, 3.0]) * scores).sum() + (alpha**2).sum() * beta.sum()) * (1 + step)
 
 
-@pytest.mark.parametrize('unroll', [False, True], ids=['scanned', 'unrolled'])
+@pytest.mark.parametrize(
+  'unroll', [False, pytest.param(True, marks=pytest.mark.long)], ids=['scanned', 'unrolled']
+)
 def test_a_penalty_moves_alpha_and_beta_by_its_gradient_once(key, unroll):
   rng, table = np.random.default_rng(0), topology.output_subsets(SKIP_SPACE.graph)
   alpha = {c: rng.normal(size=POOL_SHAPE).astype(np.float32) for c in space.CELL_TYPES}

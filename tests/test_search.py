@@ -129,7 +129,6 @@ def test_a_stopped_search_ends_bit_for_bit_as_one_that_was_not(
   jax.tree.map(np.testing.assert_array_equal, state, expected)
 
 
-@pytest.mark.long
 def test_a_search_in_bfloat16_stays_near_float32(finished, tmp_path):
   """Two epochs: losses, and alpha and beta, which stay float32 themselves."""
   half = tiny_search(**{'model.dtype': 'bfloat16'})
@@ -203,7 +202,6 @@ def test_the_command_line_names_an_error_in_one_line(tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
-@pytest.mark.long
 def test_several_seeds_are_the_searches_of_each(finished, tmp_path):
   path, result = finished
   summary = stretchnas_jax.run_search(tiny_search(), tmp_path / 'several', seeds=(1, 0))

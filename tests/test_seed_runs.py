@@ -79,7 +79,7 @@ def test_all_seeds_compile_once(together):
   assert sum(name in ('run', 'jit(run)', 'jit_run') for name in names) <= 3, names
 
 
-@pytest.mark.parametrize('how', ['signal', 'death'])
+@pytest.mark.parametrize('how', ['signal', pytest.param('death', marks=pytest.mark.long)])
 def test_seeds_that_were_stopped_go_on_bit_for_bit(how, alone, together, tmp_path, monkeypatch):
   advance = loop_lib.Loop.advance
 
@@ -101,6 +101,7 @@ def test_seeds_that_were_stopped_go_on_bit_for_bit(how, alone, together, tmp_pat
   assert_as_alone(tmp_path / 'run', alone)
 
 
+@pytest.mark.long
 def test_a_seed_that_fails_leaves_the_others_at_work(alone, together, tmp_path, capfd):
   folder = tmp_path / 'run'
   (folder / 'seed_0').mkdir(parents=True)

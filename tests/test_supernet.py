@@ -45,9 +45,7 @@ def loss_and_gradients(apply, params, images, op_weights, scores):
   return jax.jit(jax.value_and_grad(loss, (0, 1, 2), has_aux=True))(params, op_weights, scores)
 
 
-@pytest.mark.parametrize(
-  'x64', [pytest.param(False, marks=pytest.mark.long), True], ids=['float32', 'float64']
-)
+@pytest.mark.parametrize('x64', [False, True], ids=['float32', 'float64'])
 def test_networks_equal_the_reference(x64):
   with jax.enable_x64(x64):
     dtype = jnp.float64 if x64 else jnp.float32
@@ -91,7 +89,6 @@ def test_where_no_weight_learns_only_the_gradients_of_depthwise_kernels_are_left
       assert reference.furthest(without, gradient) < 1e-6, path
 
 
-@pytest.mark.long
 @pytest.mark.parametrize('form', ['merged', 'planes'])
 def test_remat_changes_memory_and_no_result(form):
   net = supernet.Supernet(small(1, FEW[2:4]), 4, 2, 3, form=form)

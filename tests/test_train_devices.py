@@ -59,7 +59,6 @@ def test_bfloat16_learns_nearly_the_same_and_keeps_float32(on_one_device):
   assert loss != expected and loss == pytest.approx(expected, rel=0.03)
 
 
-@pytest.mark.long
 def test_several_seeds_are_one_result_and_can_go_on(tmp_path, capsys):
   config = tiny_training(**{'train.epochs': 1, 'data.holdout': 0.0, 'data.fraction': 0.1})
   first = stretchnas_jax.run_train(config, tmp_path / 'run', CELL, seeds=(0,))

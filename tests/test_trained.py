@@ -173,7 +173,7 @@ np.save('logits.npy', np.concatenate([network.call(images[:1]), network.call(ima
 """
 
 
-@pytest.mark.parametrize('which', ['trained', pytest.param('searched', marks=pytest.mark.long)])
+@pytest.mark.parametrize('which', ['trained', 'searched'])
 def test_an_exported_network_runs_without_this_package(which, request, tmp_path, digits):
   path, _ = request.getfixturevalue(which)
   export.export_trained(path, tmp_path / 'model.stablehlo')

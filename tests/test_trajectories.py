@@ -38,7 +38,10 @@ METHODS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize('name', METHODS)
+# Relaxations, penalties and orders have tests of their own; one method walks in each run of the tests.
+@pytest.mark.parametrize(
+  'name', ['gdas', *(pytest.param(n, marks=pytest.mark.long) for n in METHODS if n != 'gdas')]
+)
 def test_the_steps_of_a_config_are_those_of_its_equations(name, key):
   config = load_config(ROOT / 'configs' / f'{name}_cifar10.py')
   config.model.update({'channels': 2, 'num_layers': 3, 'form': 'merged'})

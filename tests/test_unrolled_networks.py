@@ -103,7 +103,7 @@ def rules_on_the_network(key, form, dtype, rate=0.1):
   return gradients, after_step, way
 
 
-@pytest.mark.parametrize('form', ['merged', pytest.param('planes', marks=pytest.mark.long)])
+@pytest.mark.parametrize('form', ['merged', 'planes'])
 def test_search_network_in_double_precision(key, form):
   """Both rules are the derivative of the validation loss after the step."""
   with jax.enable_x64(True):
@@ -117,7 +117,6 @@ def test_search_network_in_double_precision(key, form):
     assert relative(wide, exact) < relative(first, exact)
 
 
-@pytest.mark.long
 def test_search_network_in_single_precision(key):
   """Rounding leaves an error of about eps / step_size: 1e-3 here, where the step is 1e-4."""
   gradients, _, _ = rules_on_the_network(key, 'merged', jnp.float32, rate=0.15)
@@ -187,9 +186,9 @@ def two_steps(key, name, backend, devices):
 @pytest.mark.parametrize(
   'name, backends',
   [
-    pytest.param('second_order', ('shard_map',), marks=pytest.mark.long),
-    pytest.param('second_order', ('pmap',), marks=pytest.mark.long),
-    pytest.param('exact', ('shard_map',), marks=pytest.mark.long),
+    ('second_order', ('shard_map',)),
+    ('second_order', ('pmap',)),
+    ('exact', ('shard_map',)),
   ],
 )
 def test_one_and_four_devices_agree(key, name, backends):
