@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import optax
 import plain_search
+import pytest
 from helpers import ROOT, first_state, load_config, with_fields
 from plain_search import CELLS, Method
 from plain_walks import PER_EPOCH, assert_alpha, objects_of, plain_loop, walk

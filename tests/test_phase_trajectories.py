@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import plain_search
+import pytest
 import reference
 from helpers import ROOT, first_state, load_config, with_fields
 from plain_search import CELLS, Method, PlainSearch

@@ -38,7 +38,7 @@ METHODS = {
 }  # fmt: skip
 
 
-# Relaxations, penalties and orders have tests of their own; one method walks in each run of the tests.
+# Relaxations, penalties and orders have tests of their own, so one method is enough in each run.
 @pytest.mark.parametrize(
   'name', ['gdas', *(pytest.param(n, marks=pytest.mark.long) for n in METHODS if n != 'gdas')]
 )

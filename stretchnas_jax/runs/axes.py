@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from stretchnas_jax.cells import decodings, relaxation, relaxations, space, spaces, topology
 from stretchnas_jax.cells.decoding import Decoding
 from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.learning import bilevel, penalties, timetable
+from stretchnas_jax.machine import devices
 from stretchnas_jax.networks import operation_costs
 from stretchnas_jax.networks.search_network import SearchNetwork
 
@@ -128,7 +128,7 @@ def passes_together(
   if wanted == 'together' and hindrance is not None:
     raise ValueError(f'config.search.passes is together; it does not go with {hindrance}')
   # On a TPU a step would move a fifth less, and take half as much memory again.
-  on_gpu = (platform or jax.default_backend()) == 'gpu'
+  on_gpu = (platform or devices.platform()) == 'gpu'
   return wanted == 'together' or (wanted == 'auto' and hindrance is None and on_gpu)
 
 
