@@ -107,6 +107,20 @@ def test_padding_of_tiles_counts_and_other_memory_does_not(shape, num_bytes):
   assert hlo_text.shape_bytes(shape) == num_bytes
 
 
+def test_padding_is_a_part_of_what_is_written():
+  """In a loop too, and of an update in place only the part that changes."""
+  text = LOOP.replace('body=%body', KNOWN)
+  found = hlo_counts.count(text)
+  # A turn: the row that is picked, the same row put in its place, the copy, and the comparison.
+  assert (found.written, found.padding, found.padding_share) == (3 * (32 + 32 + 32 + 1), 0, 0)
+  tiled = text.replace('f32[1,8]{1,0}', 'f32[1,8]{1,0:T(8,128)}')
+  found = hlo_counts.count(tiled)
+  row = 4 * 8 * 128  # bytes of one tile, of which a row fills 32
+  assert found.written == 3 * (row + row + 32 + 1)
+  assert found.padding == 3 * 2 * (row - 32)
+  assert found.padding_share == found.padding / found.written
+
+
 def test_a_text_that_is_no_program_is_refused():
   with pytest.raises(ValueError, match='has no entry; XLA may have changed its form'):
     hlo_counts.count('module @jit_f {\n}\n')

@@ -25,13 +25,22 @@ class Counts(NamedTuple):
     kernels: how many kernels start, copies included. Each turn of a loop counts.
     copies: how many of them copy an array.
     num_bytes: bytes read and written in the main memory, a bound from below.
+    written: the bytes among them that are written.
+    padding: the bytes among these that only fill tiles.
     distinct: kernels in the text of the program; a loop's body counts once.
   """
 
   kernels: float = 0
   copies: float = 0
   num_bytes: float = 0
+  written: float = 0
+  padding: float = 0
   distinct: int = 0
+
+  @property
+  def padding_share(self) -> float:
+    """The part of the written bytes that only fills tiles."""
+    return self.padding / self.written if self.written else 0.0
 
 
 def count(text: str) -> Counts:
@@ -74,7 +83,8 @@ def _of_one(
   if one.opcode in _CALLS:
     return _sum([_of(program, name, known) for name in one.called])
   copies = int(one.opcode in _COPIES)
-  return Counts(1, copies, _bytes_of(program, body, one), 1)
+  read, written, padding = _traffic(program, body, one)
+  return Counts(1, copies, read + written, written, padding, 1)
 
 
 def _sum(parts: list[Counts]) -> Counts:
@@ -82,6 +92,8 @@ def _sum(parts: list[Counts]) -> Counts:
     sum(one.kernels for one in parts),
     sum(one.copies for one in parts),
     sum(one.num_bytes for one in parts),
+    sum(one.written for one in parts),
+    sum(one.padding for one in parts),
     sum(one.distinct for one in parts),
   )
 
@@ -91,24 +103,31 @@ def _times(counts: Counts, factor: float | int) -> Counts:
     kernels=counts.kernels * factor,
     copies=counts.copies * factor,
     num_bytes=counts.num_bytes * factor,
+    written=counts.written * factor,
+    padding=counts.padding * factor,
   )
 
 
-def _bytes_of(program: Program, body: dict[str, Instruction], one: Instruction) -> int:
-  """Returns the bytes that a kernel reads and writes at least."""
-  sizes = [body[name].num_bytes if name in body else 0 for name in one.operands]
+def _traffic(
+  program: Program, body: dict[str, Instruction], one: Instruction
+) -> tuple[int, int, int]:
+  """Returns the bytes that a kernel reads and writes at least, and the padding of the latter."""
+  operands = [body.get(name) for name in one.operands]
+  sizes = [x.num_bytes if x else 0 for x in operands]
   if one.opcode == 'dynamic-update-slice':
-    return 2 * sum(sizes[1:])
+    part = operands[1]
+    return sum(sizes[1:]), sum(sizes[1:]), part.padding if part else 0
   if one.opcode in _PARTIAL:
-    return 2 * one.num_bytes
+    return one.num_bytes, one.num_bytes, one.padding
   if one.opcode != 'fusion' or not one.called:
-    return sum(sizes) + one.num_bytes
+    return sum(sizes), one.num_bytes, one.padding
   inner = program.computations.get(one.called[0], {})
   reads = (
     size if most is None else min(size, most)
     for size, most in zip(sizes, _reads(inner, len(sizes)))
   )
-  return sum(reads) + _written(inner, one.num_bytes)
+  result = _written(inner, one)
+  return sum(reads), result.num_bytes, result.padding
 
 
 def _reads(inner: dict[str, Instruction], count: int) -> list[int | None]:
@@ -144,11 +163,11 @@ def _part(inner: dict[str, Instruction], user: Instruction) -> int:
   return 0 if user.opcode == 'dynamic-update-slice' else user.num_bytes
 
 
-def _written(inner: dict[str, Instruction], result: int) -> int:
-  """Returns the bytes that a fusion writes; an update in place writes only its part."""
+def _written(inner: dict[str, Instruction], fusion: Instruction) -> Instruction:
+  """Returns the result of a fusion, or the part that it writes in place."""
   root = next((one for one in inner.values() if one.is_root), None)
   while root is not None and root.opcode == 'bitcast':
     root = inner.get(root.operands[0])
-  if root is None or root.opcode != 'dynamic-update-slice' or root.operands[1] not in inner:
-    return result
-  return inner[root.operands[1]].num_bytes
+  if root is None or root.opcode != 'dynamic-update-slice':
+    return fusion
+  return inner.get(root.operands[1], fusion)

@@ -27,6 +27,7 @@ class Instruction(NamedTuple):
     name: unique in its computation.
     opcode: the operation, for example 'fusion'.
     num_bytes: of the result, with the padding of its tiles.
+    padding: the part of these bytes that holds no data.
     operands: names of the instructions that it reads.
     attributes: the rest of the line, from the operands on.
     is_root: whether it is the result of its computation.
@@ -35,6 +36,7 @@ class Instruction(NamedTuple):
   name: str
   opcode: str
   num_bytes: int
+  padding: int
   operands: tuple[str, ...]
   attributes: str
   is_root: bool
@@ -148,7 +150,8 @@ def _instruction(line: str) -> Instruction | None:
   operands = tuple(_NAME.findall(rest, opcode.end(), close))
   is_root = line.lstrip().startswith('ROOT ')
   size = shape_bytes(rest[:end])
-  return Instruction(head[1], opcode[1], size, operands, rest[opcode.end() :], is_root)
+  padding = size - shape_bytes(rest[:end], with_padding=False)
+  return Instruction(head[1], opcode[1], size, padding, operands, rest[opcode.end() :], is_root)
 
 
 def _closing(text: str, start: int) -> int:
@@ -161,19 +164,20 @@ def _closing(text: str, start: int) -> int:
   return len(text)
 
 
-def shape_bytes(shape: str) -> int:
+def shape_bytes(shape: str, with_padding: bool = True) -> int:
   """Returns the bytes of an array, or of all arrays of a tuple.
 
   Args:
     shape: as a program writes it, for example `f32[64,32]{1,0:T(8,128)}`. Arrays of which the
       layout names another memory than the main one (`S(1)`) count 0.
+    with_padding: whether an array fills whole tiles.
   """
   total = 0
   for kind, dims, layout in _ARRAY.findall(shape):
     if re.search(r'S\([1-9]', layout):
       continue
     sizes = [int(re.sub(r'\D', '', size)) for size in dims.split(',') if size]
-    total += math.prod(_padded(sizes, layout)) * _bits(kind) // 8
+    total += math.prod(_padded(sizes, layout) if with_padding else sizes) * _bits(kind) // 8
   return total
 
 

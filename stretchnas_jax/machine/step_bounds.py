@@ -15,12 +15,14 @@ class Work(NamedTuple):
     copies: how many of them only copy.
     num_bytes: read and written in the main memory.
     flops: multiplications and additions.
+    padding: the part of the written bytes that only fills tiles.
   """
 
   kernels: float
   copies: float
   num_bytes: float
   flops: float
+  padding: float = 0.0
 
 
 class Memory(NamedTuple):

@@ -58,7 +58,8 @@ def compile_step(task: Task, plan: Plan) -> Compiled:
     return Compiled(tracing, time.perf_counter() - begin, _cpu_seconds() - cpu, None, memory)
   seconds, cpu = time.perf_counter() - begin, _cpu_seconds() - cpu
   counts = hlo_counts.count(compiled.as_text())
-  work = Work(counts.kernels, counts.copies, counts.num_bytes, flops.count(step.jaxpr(*shapes)))
+  products = flops.count(step.jaxpr(*shapes))
+  work = Work(counts.kernels, counts.copies, counts.num_bytes, products, counts.padding_share)
   found = compiled.memory_analysis()
   memory = Memory(
     found.argument_size_in_bytes,
@@ -153,6 +154,7 @@ def figures(compiled: Compiled, plan: Plan, target: Target) -> dict[str, Any]:
     'kernels': work and round(work.kernels),
     'copies': work and round(work.copies),
     'bytes': work and round(work.num_bytes),
+    'padding': work and round(work.padding, 3),
     'flops': work and round(work.flops),
     'step_seconds_by': bound and bound.seconds,
     'step_bound_by': bound and bound.binds,
@@ -187,10 +189,14 @@ def words(found: dict[str, Any], kind: str) -> Sequence[str]:
   if found['kernels'] is None:
     return lines
   by = found['step_seconds_by']
+  padding = (
+    f' ({found["padding"]:.0%} of the written bytes are padding)' if found['padding'] else ''
+  )
   limits = ', '.join(f'{name} {seconds:.3g} s' for name, seconds in by.items())
   lines += [
     f'a step    {found["kernels"]:,} kernels, {found["copies"]:,} of them copies; '
-    f'{found["bytes"] / 1e9:,.3g} GB moved; {found["flops"] / 1e12:,.3g} TFLOP, on each chip',
+    f'{found["bytes"] / 1e9:,.3g} GB moved{padding}; {found["flops"] / 1e12:,.3g} TFLOP, on each '
+    'chip',
     f'time      at least {found["step_seconds_at_least"]:.3g} s a step; {found["step_bound_by"]} '
     f'binds ({limits})',
   ]
