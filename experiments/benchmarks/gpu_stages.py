@@ -19,7 +19,8 @@ _LIMIT = 300  # seconds for a measurement; a longer compilation is a result
 # A GPU computes these by other programs than a CPU.
 _TESTS = (
   'operations', 'edge_groups', 'supernet', 'fixed_cell', 'network', 'network_forms',
-  'own_operations', 'cells', 'bilevel', 'unrolled', 'relaxation', 'topology', 'training',
+  'own_operations', 'cells', 'bilevel', 'passes_together', 'pixel_sums', 'unrolled',
+  'relaxation', 'topology', 'training',
 )  # fmt: skip
 _NOT_HERE = 'not four_devices and not does_not_divide'  # these need several devices
 
@@ -90,7 +91,11 @@ SIDES = {
     'PyTorch, tuned, bfloat16, torch.compile', 'bfloat16', ('--dtype=bfloat16', '--compile'),
     ours=False, tuned=True,
   ),
-  # A training has no separate losses to unroll.
+  # A training has one pass, so there is nothing to put in another order.
+  'ours_bf16_in_turn': Side(
+    'ours, bfloat16, search.passes=in_turn', 'bfloat16',
+    (*_HALF, '--config.search.passes=in_turn'), rows=('search', 'stretchable'),
+  ),
   'ours_bf16_unrolled': Side(
     'ours, bfloat16, search.unroll', 'bfloat16', (*_HALF, '--config.search.unroll=True'),
     rows=('search', 'stretchable'),
@@ -208,7 +213,7 @@ def step_units(args: argparse.Namespace) -> Iterator[Unit]:
 
   Each round begins with another side. Sides that may break come after all rounds of the others.
   """
-  late = [key for key in SIDES if 'compiled' in key or 'unrolled' in key]
+  late = [key for key in SIDES if key.endswith(('compiled', 'in_turn', 'unrolled'))]
   early = [key for key in SIDES if key not in late]
   for name in ROWS:
     yield f'{name}/flops', functools.partial(_count, name, args)
