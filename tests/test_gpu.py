@@ -160,7 +160,7 @@ def test_compilers_work_beside_each_other_for_the_rounds_to_come(tmp_path, monke
     return figures(1.0)
 
   monkeypatch.setattr(processes, 'run', fake)
-  monkeypatch.setattr(stages.os, 'cpu_count', lambda: 8)
+  monkeypatch.setattr(stages.os, 'cpu_count', lambda: 16)
   assert gpu.go_on('compile', stages.compile_units(args), args, gpu.Clock())
   caches = {environment['XDG_CACHE_HOME'] for environment in seen}
   assert len(caches) == 5 and str(args.out / 'cache' / 'search_ours_tf32') in caches
