@@ -122,6 +122,7 @@ def test_too_little_memory_is_one_line_with_the_fields_that_help(capsys):
   assert code == 2 and err.count('\n') == 1
   fields = 'config.search.batch_size, config.model.channels, config.model.num_layers'
   assert err.startswith(f'error: out of memory: lower {fields}, or set config.model.dtype to bfl')
+  assert 'config.model.remat to True, on a GPU config.search.passes to in_turn' in err
   assert '1125899906842624 bytes' in err
 
 

@@ -57,7 +57,11 @@ def memory_advice(error: Exception, groups: Container[str]) -> str:
   """
   fields = [f'config.{group}.batch_size' for group in ('search', 'train') if group in groups]
   fields += ['config.model.channels', 'config.model.num_layers']
-  more = ', of several seeds config.parallel.seeds to in_turn' if 'parallel' in groups else ''
+  more = ''
+  if 'search' in groups:
+    more += ', config.model.remat to True, on a GPU config.search.passes to in_turn'
+  if 'parallel' in groups:
+    more += ', of several seeds config.parallel.seeds to in_turn'
   return (
     f'out of memory: lower {", ".join(fields)}, or set config.model.dtype to bfloat16{more} '
     f'({one_line(error)[:200]})'
