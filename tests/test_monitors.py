@@ -118,7 +118,6 @@ def falling(arch, control, line, genotype):
   return {**control, 'allowed': allowed, 'stop': np.bool_(line['epoch'] == 3)}
 
 
-@pytest.mark.long
 def test_decisions_of_own_monitors_survive_a_kill_and_stop_a_search(tmp_path):
   ones = {c: np.ones(helpers.POOL_SHAPE, bool) for c in ('normal', 'reduce')}
   own = Monitor(lambda space: {'allowed': ones, 'stop': np.bool_(False)}, falling)

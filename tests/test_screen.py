@@ -108,7 +108,6 @@ def search_of(net):
   return search, search.init(jax.random.key(0))
 
 
-@pytest.mark.long
 def test_the_mixture_of_a_cell_computes_its_operations_alone():
   net = tiny_supernet()
   search, state = search_of(net)

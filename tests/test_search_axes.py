@@ -146,7 +146,6 @@ def test_losses_of_a_plain_function_have_their_own_keys(key):
   assert not keys[0] & keys[1]
 
 
-@pytest.mark.long
 def test_a_second_order_rule_draws_once_for_each_part_of_the_batch(key):
   """The training loss draws the same in the virtual step and in the product with the Hessian."""
   keys, _ = keys_of_two_steps(bilevel.exact_second_order(), random_batch(key), key)

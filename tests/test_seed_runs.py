@@ -101,7 +101,6 @@ def test_seeds_that_were_stopped_go_on_bit_for_bit(how, alone, together, tmp_pat
   assert_as_alone(tmp_path / 'run', alone)
 
 
-@pytest.mark.long
 def test_a_seed_that_fails_leaves_the_others_at_work(alone, together, tmp_path, capfd):
   folder = tmp_path / 'run'
   (folder / 'seed_0').mkdir(parents=True)

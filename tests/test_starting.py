@@ -54,7 +54,6 @@ def test_a_search_begins_with_the_weights_and_scores_of_another(source, tmp_path
   assert trained.read_run(tmp_path / 'new', parts=OWN).step > 0
 
 
-@pytest.mark.long
 def test_a_run_with_a_source_resumes_bit_for_bit_even_when_the_source_is_gone(source, tmp_path):
   config, copy = helpers.tiny_search(**{'seed': 6}), tmp_path / 'source'
   shutil.copytree(source, copy)

@@ -208,7 +208,6 @@ def test_a_broken_image_ends_a_run_with_one_line_or_is_skipped(
   assert no_thread_is_left()
 
 
-@pytest.mark.long
 def test_predictions_agree_with_the_test_accuracy(finished, images):
   loaded = stretchnas_jax.load_trained(finished[0])
   files = encoded.load('folder', path=str(images)).test

@@ -91,7 +91,6 @@ def test_halves_of_a_strided_skip_stay_apart():
     np.testing.assert_array_equal(new[:2, column], old[:, from_half])
 
 
-@pytest.mark.long
 def test_fewer_operations_at_equal_width_change_no_output_where_they_had_no_weight():
   before, after = network(2), network(2, without('dil_conv_3x3'))
   variables, found = passed_on(before, after)
