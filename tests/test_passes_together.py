@@ -6,13 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import random_batch, random_state
+from helpers import random_batch, random_state, tiny_search
 
 from stretchnas_jax.cells import space, topology
 from stretchnas_jax.config import search_config
 from stretchnas_jax.learning import bilevel, optimizers
 from stretchnas_jax.networks.supernet import Supernet
-from stretchnas_jax.runs import axes
+from stretchnas_jax.runs import axes, build, search_task
 
 
 def network(form='merged', **options):
@@ -75,11 +75,20 @@ def test_a_gpu_runs_passes_together_where_it_can(platform, changes, form, expect
     ({}, {'sparse': True}, 'a relaxation of which only'),
   ],
 )
-def test_where_passes_cannot_run_together_a_sentence_says_why(changes, options, says):
+def test_where_passes_cannot_run_together_a_reason_says_why(changes, options, says):
   config = search_config()
   config.update_from_flattened_dict({'search.passes': 'together', **changes})
-  with pytest.raises(ValueError, match=f'search.passes is together; it does not go with {says}'):
-    axes.passes_together(config, None, network(**options), 'gpu')
+  assert says in axes.why_in_turn(config, None, network(**options))
+  assert not axes.passes_together(config, None, network(**options), 'gpu')
+
+
+def test_a_plan_is_refused_and_a_search_of_a_gpu_loads_on_a_cpu():
+  """There its form is another, and no step runs."""
+  config = tiny_search(**{'search.passes': 'together', 'model.form': 'auto'})
+  with pytest.raises(ValueError, match='passes is together; it does not go with the form planes'):
+    search_task.plan_search(config)
+  objects = build.search_objects(config, num_classes=10, image_shape=(8, 8, 1), num_steps=2)
+  assert objects.net.form == 'planes'
 
 
 def test_an_own_rule_decides_in_place_of_that_of_the_config():

@@ -111,25 +111,33 @@ def passes_together(
     own: the update rule of the researcher, which takes the place of the config's.
     net: the search network, with the form for its platform.
     platform: 'cpu', 'gpu' or 'tpu'; None for that on which JAX computes by default.
-
-  Raises:
-    ValueError: the config wants that, and something else in the search forbids it.
   """
-  rule, wanted = bilevel.as_rule(own or rule_of(config)), config.search.passes
-  hindrance = None
-  if config.search.unroll:
-    hindrance = 'search.unroll=True'
-  elif not rule.may_run_together:
-    hindrance = 'a rule of second order, of one level, or of your own without passes'
-  elif net.form == 'planes':
-    hindrance = 'the form planes of the network, which is for CPUs'
-  elif net.sparse:
-    hindrance = 'a relaxation of which only the sampled operations are computed'
-  if wanted == 'together' and hindrance is not None:
-    raise ValueError(f'config.search.passes is together; it does not go with {hindrance}')
+  if why_in_turn(config, own, net) is not None:
+    return False
   # On a TPU a step would move a fifth less, and take half as much memory again.
   on_gpu = (platform or devices.platform()) == 'gpu'
-  return wanted == 'together' or (wanted == 'auto' and hindrance is None and on_gpu)
+  return config.search.passes == 'together' or (config.search.passes == 'auto' and on_gpu)
+
+
+def why_in_turn(
+  config: ConfigDict, own: bilevel.Rule | Callable[..., Any] | None, net: SearchNetwork
+) -> str | None:
+  """Returns the reason why passes cannot be one batch, in words; None where they can.
+
+  Args:
+    config: a checked search config.
+    own: the update rule of the researcher, or None.
+    net: the search network, with the form for its platform.
+  """
+  if config.search.unroll:
+    return 'search.unroll=True'
+  if not bilevel.as_rule(own or rule_of(config)).may_run_together:
+    return 'a rule of second order, of one level, or of your own without passes'
+  if net.form == 'planes':
+    return 'the form planes of the network, which is for CPUs'
+  if net.sparse:
+    return 'a relaxation of which only the sampled operations are computed'
+  return None
 
 
 def decoding_of(config: ConfigDict) -> Decoding | dict[str, Decoding] | None:

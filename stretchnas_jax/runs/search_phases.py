@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, PRNGKeyArray
 
 from stretchnas_jax.cells.space import SearchSpace
-from stretchnas_jax.runs import build, json_files, monitoring, phases, steps
+from stretchnas_jax.runs import axes, build, json_files, monitoring, phases, steps
 from stretchnas_jax.runs import fields as fields_lib
 from stretchnas_jax.runs.parts import Parts
 from stretchnas_jax.runs.task import Plan, Programs, Stage
@@ -68,6 +68,9 @@ def plan_of(plan: Plan, number: int, facts: Mapping[str, Any]) -> Plan:
     plan: of the search.
     number: of the phase.
     facts: the decisions at its beginning.
+
+  Raises:
+    ValueError: the config wants passes together, and the search cannot have it.
   """
   phase, feeds = plan.phases[number], plan.phase_feeds[number]
   objects = objects_of(
@@ -79,6 +82,10 @@ def plan_of(plan: Plan, number: int, facts: Mapping[str, Any]) -> Plan:
     steps_per_epoch=feeds.train.steps_per_epoch,
     platform=plan.settings.devices.platform,
   )
+  reason = axes.why_in_turn(phase.config, plan.parts.rule, objects.net)
+  # Only a plan is refused: a search of a GPU must load on a CPU, where its form is another.
+  if phase.config.search.passes == 'together' and reason is not None:
+    raise ValueError(f'config.search.passes is together; it does not go with {reason}')
   return plan._replace(config=phase.config, feeds=feeds, objects=objects)
 
 
@@ -109,6 +116,9 @@ def recipe(plan: Plan, number: int, facts: Mapping[str, Any]) -> str:
     plan: of the search.
     number: of the phase.
     facts: the decisions at its beginning.
+
+  Raises:
+    ValueError: the config wants passes together, and the search cannot have it.
   """
   phase, feeds = plan.phases[number], plan.phase_feeds[number]
   flat = fields_lib.flatten(json_files.plain(phase.config.to_dict()))
