@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 from small_networks import SMALL, first_variables, images, paths, train
 
 from stretchnas_jax.cells import genotype
+from stretchnas_jax.machine import flops
 from stretchnas_jax.networks import network
 from stretchnas_jax.networks import operations as ops
 
@@ -67,6 +68,24 @@ def test_forms_are_equal(cells, stem, image, channels, layers, dtype, atol):
   for (path, a), b in zip(paths(want).items(), jax.tree.leaves(found)):
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     assert np.linalg.norm(b - a) <= atol * (np.linalg.norm(a) + 1e-3), path
+
+
+def test_a_loop_keeps_large_matrix_products_for_its_gradient(monkeypatch):
+  """Whether they are kept or computed again, the gradient is the same."""
+  net = network.FixedNetwork(POOLS, 2, 10, 5, form='planes')
+  x = images(3, 8, 8, 3).astype(np.float32)
+  variables = first_variables(net, x)
+  operations, found = [], []
+  for terms in (1, 1000):
+    monkeypatch.setattr(network, '_KEPT_TERMS', terms)
+    jax.clear_caches()  # JAX remembers which results are kept
+    loss = lambda params: jnp.sin(train(net, variables | {'params': params}, x)[0]).sum()
+    operations.append(flops.count(jax.make_jaxpr(jax.grad(loss))(variables['params'])))
+    found.append(jax.grad(loss)(variables['params']))
+  # A cell projects its two inputs, as wide as itself, at 2x2 pixels of three images.
+  ((width, cells),) = [(r.layer.channels, len(r.places)) for r in net._runs() if len(r.places) > 1]
+  assert operations[1] - operations[0] == cells * 2 * 2 * width**2 * 2 * 2 * 3
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), *found)
 
 
 def gradients(net, variables, x, axis_name=None):

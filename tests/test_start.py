@@ -9,7 +9,7 @@ import jax
 import pytest
 from jax._src import lru_cache
 
-from stretchnas_jax.machine import host_memory, program_cache, start
+from stretchnas_jax.machine import facts, host_memory, program_cache, start
 
 CACHE = (
   'jax_enable_compilation_cache', 'jax_compilation_cache_dir', 'jax_compilation_cache_max_size',
@@ -36,15 +36,29 @@ def settings(monkeypatch, tmp_path):
   gc.set_threshold(*before[1])
 
 
+def programs(caches, cores=None):
+  """The folder of compiled programs below the caches of a user."""
+  return caches / 'stretchnas_jax' / f'programs_for_{cores or facts.num_cores()}_cores'
+
+
 def test_all_settings_are_made_once(settings, tmp_path):
   start.set_up()
   start.set_up()
-  folder = tmp_path / 'stretchnas_jax' / 'programs'
+  folder = programs(tmp_path)
   assert jax.config.jax_compilation_cache_dir == str(folder)
   # JAX runs whatever programs it finds there.
   assert stat.S_IMODE(folder.stat().st_mode) & 0o022 == 0
   assert jax.config.jax_compilation_cache_max_size == 4 * 2**30
   assert settings == ['set'] and gc.get_threshold() == (100_000, 50, 50)
+
+
+def test_programs_for_another_number_of_cores_are_kept_apart(settings, tmp_path, monkeypatch):
+  for cores in (1, 64):
+    monkeypatch.setattr(facts, 'num_cores', lambda cores=cores: cores)
+    jax.config.update('jax_compilation_cache_dir', None)
+    start.set_up.cache_clear()
+    start.set_up()
+    assert jax.config.jax_compilation_cache_dir == str(programs(tmp_path, cores))
 
 
 def test_settings_of_the_user_stay(settings, tmp_path):
@@ -85,7 +99,7 @@ def test_a_cache_folder_that_cannot_be_made_is_a_warning(settings, tmp_path, cap
 @pytest.fixture
 def folder(tmp_path):
   """The folder of compiled programs, with one program in it, as JAX leaves them."""
-  found = tmp_path / 'stretchnas_jax' / 'programs'
+  found = programs(tmp_path)
   found.mkdir(parents=True, mode=0o700)
   found.parent.chmod(0o700)
   lru_cache.LRUCache(str(found), max_size=10**6).put('good', b'program')
@@ -182,6 +196,6 @@ def test_a_cache_of_somebody_else_is_not_used(settings, folder, tmp_path, what, 
 def test_new_folders_of_the_cache_are_private(settings, tmp_path, monkeypatch):
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'new' / 'cache'))
   start.set_up()
-  folder = tmp_path / 'new' / 'cache' / 'stretchnas_jax' / 'programs'
+  folder = programs(tmp_path / 'new' / 'cache')
   for place in (folder, *list(folder.parents)[:3]):
     assert stat.S_IMODE(place.stat().st_mode) == 0o700, place

@@ -18,6 +18,13 @@ def facts() -> dict[str, str | int | None]:
   return {'cpu': _cpu_model(), 'cores': os.cpu_count()}
 
 
+def num_cores() -> int:
+  """Returns the number of cores that this process may use."""
+  if hasattr(os, 'sched_getaffinity'):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
 def jax_settings() -> dict[str, str | bool | None]:
   """Returns the settings of JAX, by name, on which the numbers of a run depend."""
   return {name: getattr(jax.config, name) for name in _SETTINGS}

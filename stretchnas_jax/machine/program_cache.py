@@ -1,6 +1,8 @@
 """Compiled programs, kept on disk from one start to the next.
 
 JAX runs the programs that it finds there. So they lie in a folder to which nobody else may write.
+XLA compiles a program of a CPU for the cores that the process may use. JAX finds the program again
+on any number of cores, where it would be slower. So each number has a folder.
 """
 
 import contextlib
@@ -16,7 +18,7 @@ import filelock
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
-from stretchnas_jax.machine import disk_cache
+from stretchnas_jax.machine import disk_cache, facts
 
 _MAX_BYTES = 4 * 2**30  # the least recently used programs go first
 _LEAST_SECONDS = 0.5  # of compilation; programs that compile faster are not kept
@@ -44,9 +46,9 @@ def use_cache() -> None:
         _clear_orphans(pathlib.Path(chosen))
     return
   try:
-    base = disk_cache.default_folder()
-    disk_cache.own_folder(base)
-    folder = disk_cache.own_folder(base / 'programs')
+    folder = default_folder()
+    disk_cache.own_folder(folder.parent)
+    disk_cache.own_folder(folder)
     if not os.access(folder, os.W_OK):
       raise PermissionError(f'{folder} is not writable')
     _remove_foreign(folder)
@@ -57,6 +59,15 @@ def use_cache() -> None:
   jax.config.update('jax_compilation_cache_dir', str(folder))
   jax.config.update('jax_compilation_cache_max_size', _MAX_BYTES)
   jax.config.update('jax_persistent_cache_min_compile_time_secs', _LEAST_SECONDS)
+
+
+def default_folder() -> pathlib.Path:
+  """Returns the folder of compiled programs in the user's cache folder.
+
+  Raises:
+    RuntimeError: the user has no home folder.
+  """
+  return disk_cache.default_folder() / f'programs_for_{facts.num_cores()}_cores'
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The network of a fixed genotype, to be trained from scratch (Liu et al. 2018)."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.extend.core import Primitive
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
@@ -25,6 +27,9 @@ from stretchnas_jax.networks.layers import GlobalMean, Style
 
 FORMS = {'plain': ChannelsLast, 'planes': BatchLast}
 """For each form of the network, the layout of feature maps in its cells."""
+
+# A sum of a matrix product with as many terms takes a CPU longer than to write and read its result.
+_KEPT_TERMS = 64
 
 
 class _Run(NamedTuple):
@@ -189,8 +194,9 @@ class FixedNetwork(nn.Module):
   ) -> tuple[FeatureMap, FeatureMap]:
     """Applies equal cells as one loop, so that a cell compiles once.
 
-    The gradient of the loop computes each cell again. On a CPU that takes less time than to write
-    and read all that the cells would keep, as the memory of one cell serves all.
+    The gradient of the loop computes each cell again, without its large matrix products. On a CPU
+    that takes less time than to write and read all that the cells would keep, as the memory of one
+    cell serves all.
     """
     names = [f'cell_{place}' for place in places]
     stacked = {
@@ -206,7 +212,8 @@ class FixedNetwork(nn.Module):
       y, updated = cell.apply(variables, *inputs, train, keep, mutable=['batch_stats'])
       return (inputs[1], y), updated['batch_stats']
 
-    outputs, stats = lax.scan(jax.checkpoint(body), (s0, s1), (stacked, keep))
+    body = jax.checkpoint(body, policy=_is_kept)
+    outputs, stats = lax.scan(body, (s0, s1), (stacked, keep))
     if train and self.is_mutable_collection('batch_stats'):
       for i, name in enumerate(names):
         self.put_variable('batch_stats', name, jax.tree.map(lambda a, i=i: a[i], stats))
@@ -245,3 +252,11 @@ class FixedNetwork(nn.Module):
         positions += batch * lax.axis_index(self.axis_name)
     edges = max(len(self.genotype.normal), len(self.genotype.reduce))
     return keep_factors(self.make_rng('drop_path'), rate, positions, (self.num_layers, edges))
+
+
+def _is_kept(primitive: Primitive, *inputs: jax.core.ShapedArray, **params: Any) -> bool:
+  """Returns whether the gradient of a loop over cells keeps a result of the cells."""
+  if primitive is not lax.dot_general_p:
+    return False
+  (axes, _), _ = params['dimension_numbers']
+  return math.prod(inputs[0].shape[axis] for axis in axes) >= _KEPT_TERMS

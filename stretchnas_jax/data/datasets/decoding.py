@@ -7,7 +7,6 @@ need neither the start-up nor the copies of separate processes.
 import concurrent.futures
 import functools
 import logging
-import os
 import threading
 from collections.abc import Callable, Sequence
 
@@ -16,6 +15,7 @@ from jaxtyping import Bool, Int, UInt8
 
 from stretchnas_jax.data.datasets import images as images_lib
 from stretchnas_jax.data.datasets.encoded_images import EncodedImages
+from stretchnas_jax.machine import facts
 
 Read = Callable[[int, images_lib.File, str], UInt8[np.ndarray, 'H W 3']]
 """`(place, file, name) -> pixels`: reads one image; `place` counts the images of a batch."""
@@ -91,7 +91,7 @@ class Decoder:
     self._encoded = encoded
     self._on_bad_image = on_bad_image
     self._lock = threading.Lock()
-    self._pool = concurrent.futures.ThreadPoolExecutor(workers or num_cores(), 'decode')
+    self._pool = concurrent.futures.ThreadPoolExecutor(workers or facts.num_cores(), 'decode')
 
   def start(
     self,
@@ -169,10 +169,3 @@ class Decoder:
   def close(self) -> None:
     """Drops the work that has not begun and waits for the rest."""
     self._pool.shutdown(cancel_futures=True)
-
-
-def num_cores() -> int:
-  """Returns the number of cores that this process may use."""
-  if hasattr(os, 'sched_getaffinity'):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1

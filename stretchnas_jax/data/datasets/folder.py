@@ -21,6 +21,7 @@ from stretchnas_jax.data.datasets import (
 from stretchnas_jax.data.datasets.dataset import Dataset, make_dataset
 from stretchnas_jax.data.datasets.encoded_images import Files
 from stretchnas_jax.machine import disk_cache
+from stretchnas_jax.machine import facts as machine_facts
 
 _FORMAT = 2  # version of the cached arrays
 
@@ -205,7 +206,7 @@ def _read_all(
       return levels.seen(name, image, lambda: images.whole(image, size, value_range))
 
   # Twice as many threads as cores, since some of them wait for the disk.
-  workers = min(16, 2 * decoding.num_cores())
+  workers = min(16, 2 * machine_facts.num_cores())
   decoder = decoding.Decoder(files, workers=workers, on_bad_image=on_bad_image)
   with contextlib.closing(decoder):
     result = decoder.start(np.arange(len(files.names)), read, size).result()

@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from stretchnas_jax.data.datasets import decoding, images, listing, pixels
+from stretchnas_jax.data.datasets import images, listing, pixels
+from stretchnas_jax.machine import facts as machine_facts
 
 _SHOWN = 5  # sizes, kinds and files that are named
 
@@ -79,7 +80,7 @@ def survey(
       return facts._replace(error=str(error))
 
   paths = [path for part in found.files for path, _ in found.paths(part)]
-  with concurrent.futures.ThreadPoolExecutor(2 * decoding.num_cores()) as pool:
+  with concurrent.futures.ThreadPoolExecutor(2 * machine_facts.num_cores()) as pool:
     facts = list(pool.map(look, paths))
   values = [value for fact in facts for value in fact.values]
   message = ''
