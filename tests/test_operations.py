@@ -138,7 +138,7 @@ def test_kernels_start_as_in_pytorch(depthwise, fan_in):
 @pytest.mark.parametrize('rule, ddof', [('corrected', 1), ('plain', 0)])
 def test_batch_norm_in_training(rule, ddof):
   x = images(3, 4, 5, 2) * 3 + 1
-  module = layers.batch_norm(True, layers.Style(batch_norm=rule))
+  module = layers.BatchNorm(True, layers.Style(batch_norm=rule))
   variables = shaken(first_variables(module, x))
   y, new = module.apply(variables, x, mutable=['batch_stats'])
   mean, var = x.astype(np.float64).mean((0, 1, 2)), x.astype(np.float64).var((0, 1, 2))
@@ -149,6 +149,32 @@ def test_batch_norm_in_training(rule, ddof):
   for field, value in kept.items():
     moved = 0.9 * variables['batch_stats'][field] + 0.1 * value
     np.testing.assert_allclose(new['batch_stats'][field], moved, rtol=1e-5)
+
+
+@pytest.mark.parametrize('layout', [ChannelsLast, BatchLast])
+def test_the_gradient_of_batch_norm(layout):
+  """Ioffe and Szegedy 2015, in loops over channels."""
+  with jax.enable_x64(True):
+    x, g = (images(3, 4, 5, 3, seed=seed).astype(np.float64) * 3 + 1 for seed in (0, 1))
+    module = layers.BatchNorm(True, layers.Style(jnp.float64, layout=layout))
+    maps = layout.enter(jnp.asarray(x))
+    variables = shaken(first_variables(module, maps))
+
+    def loss(params, maps):
+      y, _ = module.apply(variables | {'params': params}, maps, mutable=['batch_stats'])
+      return (layout.leave(y) * g).sum()
+
+    to_params, to_maps = jax.grad(loss, (0, 1))(variables['params'], maps)
+    to_x = layout.leave(to_maps)
+  for c in range(3):
+    of_x, of_g = x[..., c], g[..., c]
+    deviation = np.sqrt(of_x.var() + 1e-5)
+    normal = (of_x - of_x.mean()) / deviation
+    np.testing.assert_allclose(to_params['bias'][c], of_g.sum(), rtol=1e-6)
+    np.testing.assert_allclose(to_params['scale'][c], (of_g * normal).sum(), rtol=1e-6)
+    rest = of_g - of_g.mean() - normal * (of_g * normal).mean()
+    want = np.float64(variables['params']['scale'][c]) / deviation * rest
+    np.testing.assert_allclose(to_x[..., c], want, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize('name', ['sep_conv_3x3', 'avg_pool_3x3', 'conv_7x1_1x7'])

@@ -109,7 +109,7 @@ def _layer_cost(module: nn.Module, x: Array, y: PyTree) -> _Cost:
     kernel = module.get_variable('params', 'kernel').shape
     biases = y.size if getattr(module, 'use_bias', False) else 0
     return _Cost(y.size * math.prod(kernel[:-1]), biases)
-  if isinstance(module, nn.BatchNorm):
+  if isinstance(module, layers.BatchNorm | nn.BatchNorm):
     return _Cost(0, 2 * y.size)
   if isinstance(module, layers.Relu | layers.Pool | layers.HalfMean | layers.GlobalMean):
     return _Cost(0, x.size)

@@ -7,7 +7,6 @@ work. A stride of 2 gives `ceil(H / 2)` rows. Parameters are the same in both la
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import cast
 
 import flax.linen as nn
 import jax
@@ -21,6 +20,9 @@ from stretchnas_jax.networks import initializers
 from stretchnas_jax.networks.forms import batch_norm as batch_norm_lib
 from stretchnas_jax.networks.forms import dense_copies, pooling, shifted_copies
 from stretchnas_jax.networks.forms.layouts import BatchLast, ChannelsLast, FeatureMap, Layout
+
+EPSILON = batch_norm_lib.EPSILON
+"""The number that a batch norm adds to the variance."""
 
 _Padding = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right))
 
@@ -126,47 +128,46 @@ class Conv(nn.Module):
     return convolve(x, kernel, self.strides, padding, self.dilation, groups)
 
 
-class BatchNorm(nn.BatchNorm):
-  """Linen's batch norm, with PyTorch's factor n / (n - 1) of the running variance.
+class BatchNorm(nn.Module):
+  """Batch norm with scale and bias, written as `x * factor + shift`.
+
+  Linen's layer has `(x - mean) * factor + bias`. Its gradient sums over all pixels once more.
+  Defaults are PyTorch's. Scale, bias and running averages are float32.
 
   Attributes:
-    unbiased: whether there is that factor.
+    train: whether to normalise with the moments of the batch, which then move the averages.
+    style: type, parallel axis, layout, and the rule of running averages.
   """
 
-  unbiased: bool = True
+  train: bool
+  style: Style = Style()
 
-  # pyrefly: ignore[bad-override]
-  def __call__(self, x: Float[AnyArray, '...']) -> Float[Array, '...']:
-    """Returns the normalised maps."""
-    moves = self.unbiased and not self.use_running_average and not self.is_initializing()
-    before = self.get_variable('batch_stats', 'var') if moves else None
-    y = super().__call__(x)
-    if moves:
-      factor = batch_norm_lib.count_factor(x, self.axis, self.axis_name)
-      rest = self.momentum * cast(Array, before)
-      after = rest + factor * (self.get_variable('batch_stats', 'var') - rest)
-      self.put_variable('batch_stats', 'var', after)
-    return y
-
-
-def batch_norm(train: bool, style: Style, name: str | None = None) -> nn.BatchNorm:
-  """Returns a batch norm with scale and bias and PyTorch's defaults.
-
-  Args:
-    train: whether to normalise with the moments of the batch.
-    style: the type of the computation; scale, bias and moments are float32.
-    name: the name of the module.
-  """
-  return BatchNorm(
-    not train,
-    axis=style.layout.channel_axis,
-    momentum=batch_norm_lib.MOMENTUM,
-    epsilon=batch_norm_lib.EPSILON,
-    dtype=style.dtype,
-    axis_name=style.axis_name,
-    unbiased=style.batch_norm == 'corrected',
-    name=name,
-  )
+  @nn.compact
+  def __call__(self, x: Float[AnyArray, '*r']) -> Float[Array, '*r']:
+    """Returns the normalised maps, in the type of the style."""
+    axis = self.style.layout.channel_axis % x.ndim
+    others = tuple(i for i in range(x.ndim) if i != axis)
+    size = x.shape[axis : axis + 1]
+    averages = {
+      'mean': self.variable('batch_stats', 'mean', jnp.zeros, size, jnp.float32),
+      'var': self.variable('batch_stats', 'var', jnp.ones, size, jnp.float32),
+    }
+    scale = self.param('scale', nn.initializers.ones, size, jnp.float32)
+    bias = self.param('bias', nn.initializers.zeros, size, jnp.float32)
+    axis_name = None if self.is_initializing() else self.style.axis_name
+    running = {'': {field: variable.value for field, variable in averages.items()}}
+    norms = batch_norm_lib.BatchNorms(None if self.train else running, axis_name)
+    x = jnp.asarray(x, jnp.promote_types(self.style.dtype, jnp.float32))
+    mean, factor = norms.get('', lambda: batch_norm_lib.moments(x, others))
+    if self.train and not self.is_initializing():
+      factors = {}
+      if self.style.batch_norm == 'corrected':
+        factors[''] = batch_norm_lib.count_factor(x, axis, axis_name)
+      for field, value in batch_norm_lib.update_running(running, norms.batch, factors)[''].items():
+        averages[field].value = jnp.asarray(value)
+    factor *= scale
+    factor, shift = (jnp.expand_dims(a, others) for a in (factor, bias - mean * factor))
+    return (x * factor + shift).astype(self.style.dtype)
 
 
 class Relu(nn.Module):

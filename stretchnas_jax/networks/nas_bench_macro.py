@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from stretchnas_jax.networks import stems_and_heads
 from stretchnas_jax.networks.forms.layouts import FeatureMap
-from stretchnas_jax.networks.layers import Conv, GlobalMean, HalfMean, Relu, Style, batch_norm
+from stretchnas_jax.networks.layers import BatchNorm, Conv, GlobalMean, HalfMean, Relu, Style
 
 NUM_STAGES = 3
 
@@ -44,7 +44,7 @@ class ReluConvNorm(nn.Module):
     """
     sides, strides = (self.size, self.size), (self.stride, self.stride)
     x = Conv(self.features, sides, strides, style=self.style, name='conv')(Relu()(x))
-    return batch_norm(train, self.style, 'norm')(x)
+    return BatchNorm(train, self.style, name='norm')(x)
 
 
 class ResidualBlock(nn.Module):
@@ -108,5 +108,5 @@ def apply(
       x = ResidualBlock(width, style, name=f'block_{stage}')(x, train)
     for place in range(stage * num_cells, (stage + 1) * num_cells):
       x = apply_cell(place, width, x)
-  x = Relu()(batch_norm(train, style, 'last_norm')(x))
+  x = Relu()(BatchNorm(train, style, name='last_norm')(x))
   return stems_and_heads.classify(GlobalMean(style.layout)(x), num_classes)

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from stretchnas_jax.networks.forms.layouts import FeatureMap, split_parities
-from stretchnas_jax.networks.layers import Conv, Identity, Pool, Relu, Style, batch_norm
+from stretchnas_jax.networks.layers import BatchNorm, Conv, Identity, Pool, Relu, Style
 
 
 class ReluConvNorm(nn.Module):
@@ -32,7 +32,7 @@ class ReluConvNorm(nn.Module):
       train: whether to normalise with the moments of the batch.
     """
     x = Conv(self.features, style=self.style, name='conv')(Relu()(x))
-    return batch_norm(train, self.style, 'norm')(x)
+    return BatchNorm(train, self.style, name='norm')(x)
 
 
 class FactorizedReduce(nn.Module):
@@ -61,7 +61,7 @@ class FactorizedReduce(nn.Module):
     even = Conv(half, style=self.style, name='even')(even)
     odd = Conv(self.features - half, style=self.style, name='odd')(odd)
     x = jnp.concatenate([even, odd], self.style.layout.channel_axis)
-    return batch_norm(train, self.style, 'norm')(x)
+    return BatchNorm(train, self.style, name='norm')(x)
 
 
 class Separable(nn.Module):
@@ -100,7 +100,7 @@ class Separable(nn.Module):
     )
     x = depthwise(Relu()(x))
     x = Conv(self.features, style=self.style, name='pointwise')(x)
-    return batch_norm(train, self.style, 'norm')(x)
+    return BatchNorm(train, self.style, name='norm')(x)
 
 
 class SepConv(nn.Module):
@@ -154,7 +154,7 @@ class RowColumnConv(nn.Module):
     """
     row = Conv(self.features, (1, 7), (1, self.stride), style=self.style, name='row')
     column = Conv(self.features, (7, 1), (self.stride, 1), style=self.style, name='column')
-    return batch_norm(train, self.style, 'norm')(column(row(Relu()(x))))
+    return BatchNorm(train, self.style, name='norm')(column(row(Relu()(x))))
 
 
 def _skip(channels: int, stride: int, style: Style) -> nn.Module:

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from stretchnas_jax.networks import initializers
 from stretchnas_jax.networks.forms.layouts import FeatureMap
-from stretchnas_jax.networks.layers import Conv, Relu, Style, batch_norm
+from stretchnas_jax.networks.layers import BatchNorm, Conv, Relu, Style
 
 STEMS = ('cifar', 'imagenet')
 
@@ -33,7 +33,7 @@ def cifar_stem(
     names: the names of both layers in the module.
   """
   x = Conv(features, (3, 3), style=style, name=names[0])(images)
-  return batch_norm(train, style, names[1])(x)
+  return BatchNorm(train, style, name=names[1])(x)
 
 
 class CifarStem(nn.Module):
@@ -81,7 +81,7 @@ class ImageNetStem(nn.Module):
 
     def halve(x: FeatureMap, channels: int, index: int) -> FeatureMap:
       x = Conv(channels, (3, 3), (2, 2), style=self.style, name=f'conv_{index}')(x)
-      return batch_norm(train, self.style, f'norm_{index}')(x)
+      return BatchNorm(train, self.style, name=f'norm_{index}')(x)
 
     x = halve(images, self.channels // 2, 0)
     s0 = halve(Relu()(x), self.channels, 1)
@@ -115,10 +115,10 @@ class AuxiliaryHead(nn.Module):
     # No padding, so that every window has its full 25 pixels.
     x = nn.avg_pool(Relu()(x), (5, 5), (stride, stride))
     x = Conv(128, style=self.style, name='conv_0')(x)
-    x = Relu()(batch_norm(train, self.style, 'norm_0')(x))
+    x = Relu()(BatchNorm(train, self.style, name='norm_0')(x))
     x = Conv(768, (2, 2), style=self.style, name='conv_1')(x)
     if self.stem == 'cifar':
-      x = batch_norm(train, self.style, 'norm_1')(x)
+      x = BatchNorm(train, self.style, name='norm_1')(x)
     x = Relu()(x).reshape(x.shape[0], -1)
     return classify(x, self.num_classes)
 

@@ -18,8 +18,7 @@ from stretchnas_jax.networks.forms import batch_norm, edge_groups
 from stretchnas_jax.networks.forms import draws as draws_lib
 from stretchnas_jax.networks.forms.layouts import FeatureMap, Layout
 from stretchnas_jax.networks.layer_plan import Layer, plan_layers
-from stretchnas_jax.networks.layers import GlobalMean, Relu, Style
-from stretchnas_jax.networks.layers import batch_norm as batch_norm_layer
+from stretchnas_jax.networks.layers import BatchNorm, GlobalMean, Relu, Style
 from stretchnas_jax.networks.search_cell import FORMS, SearchCell
 
 _TRAIN = 4  # the place of `train` among the arguments of `SearchCell.__call__`
@@ -149,7 +148,7 @@ class Supernet(nn.Module):
       s0, s1 = s1, cell(s0, s1, inputs, train, learning)
     if self.final_norm:
       style = Style(self.dtype, self._parallel_axis(), layout, self.batch_norm)
-      s1 = Relu()(batch_norm_layer(train, style, 'final_norm')(s1))
+      s1 = Relu()(BatchNorm(train, style, name='final_norm')(s1))
     return stems_and_heads.classify(GlobalMean(layout)(s1), self.num_classes)
 
   def num_cells_of(self, cell_type: str) -> int:

@@ -10,10 +10,9 @@ from jaxtyping import Float, UInt8
 
 from stretchnas_jax.cells.genotype import Genotype
 from stretchnas_jax.networks.layer_plan import Layer, plan_layers
-from stretchnas_jax.networks.layers import Style, batch_norm
+from stretchnas_jax.networks.layers import EPSILON
 
 OPSET = 17
-_EPSILON = batch_norm(False, Style()).epsilon
 _IR = 8
 _LAST = 2**31 - 1
 
@@ -83,7 +82,7 @@ class Writer:
     if norm is not None:
       scale, bias, mean, var = (self.array(f'{norm}/{name}')[part].astype(np.float64)
                                 for name in ('scale', 'bias', 'mean', 'var'))  # fmt: skip
-      factor = scale / np.sqrt(var + _EPSILON)
+      factor = scale / np.sqrt(var + EPSILON)
       weights = [kernel * factor[:, None, None, None], bias - mean * factor]
     padding = [dilation * (size - 1) // 2 for size in sizes]
     return self.op(
