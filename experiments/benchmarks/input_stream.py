@@ -26,7 +26,8 @@ from PIL import Image, features
 
 from experiments.benchmarks import processes
 from stretchnas_jax.data.batches import stream_batches, streaming
-from stretchnas_jax.data.datasets import decoding, encoded, folder
+from stretchnas_jax.data.datasets import encoded, folder
+from stretchnas_jax.machine import facts
 
 _PACKAGES = ('jax', 'numpy', 'pillow')
 
@@ -114,7 +115,7 @@ def _facts() -> dict[str, Any]:
   return {
     'date': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
     'machine': processes.cpu_model(),
-    'cores': decoding.num_cores(),
+    'cores': facts.num_cores(),
     'versions': {
       'python': platform.python_version(),
       **versions,

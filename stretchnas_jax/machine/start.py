@@ -16,7 +16,8 @@ _OBJECTS = 100_000  # new objects before the garbage collector looks for cycles
 def set_up() -> None:
   """Makes three settings of this process, once; commands and calls from Python get the same.
 
-  - JAX keeps compiled programs on disk, so that a second start compiles nothing.
+  - JAX keeps compiled programs on disk, so that a second start on as many cores compiles
+    nothing.
   - The C library keeps the memory of one step for the next one.
   - The garbage collector runs less often, since tracing makes millions of objects that stay.
 

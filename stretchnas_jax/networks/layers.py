@@ -132,7 +132,7 @@ class BatchNorm(nn.Module):
   """Batch norm with scale and bias, written as `x * factor + shift`.
 
   Linen's layer has `(x - mean) * factor + bias`. Its gradient sums over all pixels once more.
-  Defaults are PyTorch's. Scale, bias and running averages are float32.
+  Defaults are PyTorch's. Scale, bias and running averages begin as float32.
 
   Attributes:
     train: whether to normalise with the moments of the batch, which then move the averages.
