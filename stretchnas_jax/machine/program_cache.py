@@ -1,8 +1,8 @@
 """Compiled programs, kept on disk from one start to the next.
 
 JAX runs the programs that it finds there. So they lie in a folder to which nobody else may write.
-XLA compiles a program of a CPU for the cores that the process may use. JAX finds the program again
-on any number of cores, where it would be slower. So each number has a folder.
+XLA compiles a program of a CPU for the cores that the process may use. JAX would use it with any
+other number too, where it is slower. So each number of cores has a folder.
 """
 
 import contextlib

@@ -131,7 +131,7 @@ class Conv(nn.Module):
 class BatchNorm(nn.Module):
   """Batch norm with scale and bias, written as `x * factor + shift`.
 
-  Linen's layer has `(x - mean) * factor + bias`. Its gradient sums over all pixels once more.
+  The gradient of linen's form, `(x - mean) * factor + bias`, sums over all pixels once more.
   Defaults are PyTorch's. Scale, bias and running averages begin as float32.
 
   Attributes:
@@ -155,15 +155,16 @@ class BatchNorm(nn.Module):
     scale = self.param('scale', nn.initializers.ones, size, jnp.float32)
     bias = self.param('bias', nn.initializers.zeros, size, jnp.float32)
     axis_name = None if self.is_initializing() else self.style.axis_name
-    running = {'': {field: variable.value for field, variable in averages.items()}}
+    running = {'norm': {field: variable.value for field, variable in averages.items()}}
     norms = batch_norm_lib.BatchNorms(None if self.train else running, axis_name)
     x = jnp.asarray(x, jnp.promote_types(self.style.dtype, jnp.float32))
-    mean, factor = norms.get('', lambda: batch_norm_lib.moments(x, others))
+    mean, factor = norms.get('norm', lambda: batch_norm_lib.moments(x, others))
     if self.train and not self.is_initializing():
       factors = {}
       if self.style.batch_norm == 'corrected':
-        factors[''] = batch_norm_lib.count_factor(x, axis, axis_name)
-      for field, value in batch_norm_lib.update_running(running, norms.batch, factors)[''].items():
+        factors['norm'] = batch_norm_lib.count_factor(x, axis, axis_name)
+      moved = batch_norm_lib.update_running(running, norms.batch, factors)['norm']
+      for field, value in moved.items():
         averages[field].value = jnp.asarray(value)
     factor *= scale
     factor, shift = (jnp.expand_dims(a, others) for a in (factor, bias - mean * factor))

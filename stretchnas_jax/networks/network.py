@@ -28,7 +28,7 @@ from stretchnas_jax.networks.layers import GlobalMean, Style
 FORMS = {'plain': ChannelsLast, 'planes': BatchLast}
 """For each form of the network, the layout of feature maps in its cells."""
 
-# A sum of a matrix product with as many terms takes a CPU longer than to write and read its result.
+# A CPU computes a matrix product with so many terms in a sum more slowly than it reads a kept one.
 _KEPT_TERMS = 64
 
 
