@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import pathlib
 import platform
 import subprocess
 import sys
@@ -152,6 +153,25 @@ print(end - library.sbrk(0))
 """
 
 
+LARGE_PAGES = """
+import os
+os.environ['NUMPY_MADVISE_HUGEPAGE'] = '0'  # or NumPy asks for its own arrays
+import numpy as np
+from stretchnas_jax.machine import host_memory
+def kilobytes(name):
+  lines = open('/proc/self/smaps_rollup').read().splitlines()
+  return next(int(line.split()[1]) for line in lines if line.startswith(name + ':'))
+host_memory.set_up()
+print(kilobytes('Rss'))
+for _ in range(2):
+  block = np.ones(256 << 20, np.uint8)
+  print(kilobytes('AnonHugePages'))
+  del block
+  host_memory.give_back()
+  print(kilobytes('Rss'))
+"""
+
+
 def started_program(program, **environment):
   """Starts a program without any of the settings but the given ones."""
   variables = {name: value for name, value in os.environ.items() if name not in NAMES}
@@ -180,6 +200,29 @@ def test_memory_of_one_step_serves_the_next():
 @of_glibc
 def test_a_block_of_more_than_2_gb_is_kept_too():
   ours = started_program(LARGE_BLOCK)
-  limited = started_program(LARGE_BLOCK, MALLOC_TRIM_THRESHOLD_=str(2**31 - 1))
+  # Without the room for large pages, in which a block stays whatever the threshold.
+  small = {'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=0'}
+  limited = started_program(LARGE_BLOCK, MALLOC_TRIM_THRESHOLD_=str(2**31 - 1), **small)
+  assert numbers_from(started_program(LARGE_BLOCK, **small)) == [0]
   assert numbers_from(ours) == [0]
   assert numbers_from(limited)[0] > 2**31
+
+
+GRANTED = pathlib.Path('/sys/kernel/mm/transparent_hugepage/enabled')
+
+
+@of_glibc
+@pytest.mark.skipif(
+  not GRANTED.is_file() or '[never]' in GRANTED.read_text(), reason='the system grants none'
+)
+def test_the_heap_has_large_pages_which_go_back_and_come_again():
+  at_start, *found = numbers_from(started_program(LARGE_PAGES))
+  for large, left in zip(found[::2], found[1::2], strict=True):
+    assert large > 128 << 10  # of 256 MB; a machine whose memory is in pieces grants fewer
+    assert left < at_start + (32 << 10)
+
+
+@of_glibc
+def test_a_user_who_decides_on_large_pages_gets_no_room():
+  found = numbers_from(started_program(LARGE_PAGES, GLIBC_TUNABLES='glibc.malloc.hugetlb=0'))
+  assert GRANTED.is_file() and '[always]' in GRANTED.read_text() or found[1] < 128 << 10

@@ -15,47 +15,51 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Float, Int, PyTree
 
 Maps: TypeAlias = tuple[Float[Array, 'C _ _ B'], ...]
 Kernels: TypeAlias = tuple[Float[Array, 'C _ _'], ...]
 
 
-def _windows(
-  x: Float[Array, 'C H W B'], size: int, stride: int, dilation: int
-) -> Iterator[Float[Array, 'C h w B']]:
-  """Yields the copy of `x` that each of a kernel's `size * size` taps meets, row by row.
+def _widened(x: Float[Array, 'C H W B'], size: int, dilation: int) -> Float[Array, 'C _ _ B']:
+  """Surrounds the images with the zeros that a kernel meets outside of them.
 
-  Neighbours are `dilation` pixels apart, and outside the image stand zeros. Copies are float32 at
-  least, because they are summed.
+  The result is float32 at least, because copies of it are summed.
   """
   pad = dilation * (size // 2)
-  wide = jnp.pad(x, [(0, 0)] * (x.ndim - 3) + [(pad, pad), (pad, pad), (0, 0)])
-  wide = wide.astype(jnp.promote_types(x.dtype, jnp.float32))
-  height, width = x.shape[-3:-1]
+  wide = jnp.pad(x, [(0, 0), (pad, pad), (pad, pad), (0, 0)])
+  return wide.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _windows(
+  wide: Float[Array, 'C _ _ B'], size: int, stride: int, dilation: int
+) -> Iterator[Float[Array, 'C h w B']]:
+  """Yields the copy of a widened map that each of a kernel's `size * size` taps meets, row by row.
+
+  Neighbours are `dilation` pixels apart.
+  """
+  height, width = (side - dilation * (size - 1) for side in wide.shape[1:3])
   for row, column in np.ndindex(size, size):
     top, left = row * dilation, column * dilation
-    part = lax.slice_in_dim(wide, top, top + height, stride, -3)
-    yield lax.slice_in_dim(part, left, left + width, stride, -2)
+    part = lax.slice_in_dim(wide, top, top + height, stride, 1)
+    yield lax.slice_in_dim(part, left, left + width, stride, 2)
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
 def _shifted_sum(
-  kernels: Float[Array, 'C k k'], x: Float[Array, 'C H W B'], stride: int = 1, dilation: int = 1
+  kernels: Float[Array, 'C k k'], wide: Float[Array, 'C _ _ B'], stride: int, dilation: int
 ) -> Float[Array, 'C h w B']:
-  """Convolves each channel with its own kernel."""
+  """Convolves each channel of a widened map with its own kernel."""
   taps = kernels.reshape(len(kernels), -1, 1, 1, 1)
-  terms = _windows(x, kernels.shape[-1], stride, dilation)
-  total = sum(taps[:, i] * term for i, term in enumerate(terms))
-  return cast(Array, total).astype(x.dtype)
+  terms = _windows(wide, kernels.shape[-1], stride, dilation)
+  return cast(Array, sum(taps[:, i] * term for i, term in enumerate(terms)))
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3, 4))
 def _tap_sums(
-  x: Float[Array, 'C H W B'], g: Float[Array, 'C h w B'], size: int, stride: int, dilation: int
+  wide: Float[Array, 'C _ _ B'], x: Float[Array, 'C H W B'], size: int, dilation: int
 ) -> Float[Array, 'C n']:
-  """Computes the gradient for the kernel in one reduction, so that x and g are read once."""
-  terms = [term * g for term in _windows(x, size, stride, dilation)]
+  """Sums the products of x with each window, in one reduction, so that both are read once."""
+  terms = [term * x for term in _windows(wide, size, 1, dilation)]
   zeros = [jnp.zeros((), term.dtype) for term in terms]
 
   def add(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -64,17 +68,13 @@ def _tap_sums(
   return jnp.stack(lax.reduce(tuple(terms), tuple(zeros), add, (1, 2, 3)), -1)
 
 
-def _in_halves(function: Callable[[PyTree], PyTree], arrays: PyTree) -> PyTree:
-  """Applies a function to half of the channels at a time, in a loop.
+def _by_itself(result: PyTree) -> PyTree:
+  """Marks the call of a jitted function, whose result is given, as one that XLA keeps as a call.
 
   XLA would fuse the neighbours of a sum of shifted copies into it, and then not vectorise it; it
-  fuses nothing into a loop. An odd C gets a channel of zeros.
+  fuses nothing into a call.
   """
-  if jax.tree.leaves(arrays)[0].shape[0] % 2:
-    filled = jax.tree.map(lambda a: jnp.pad(a, [(0, 1)] + [(0, 0)] * (a.ndim - 1)), arrays)
-    return jax.tree.map(lambda y: y[:-1], _in_halves(function, filled))
-  arrays = jax.tree.map(lambda a: a.reshape(2, -1, *a.shape[1:]), arrays)
-  return jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:]), lax.map(function, arrays))
+  return set_xla_metadata(result, inlineable='false')
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
@@ -94,7 +94,7 @@ def depthwise(
     stride: 1 or 2.
     dilations: for each convolution, the distance of its kernel's pixels.
   """
-  return _depthwise(kernels, xs, stride, dilations)
+  return _by_itself(_convolve(kernels, xs, stride, dilations))
 
 
 class _Saved(NamedTuple):
@@ -110,13 +110,13 @@ def _one_for_each(xs: Maps, kernels: Kernels) -> Maps:
   return xs * len(kernels) if len(xs) < len(kernels) else xs
 
 
-def _depthwise(kernels: Kernels, xs: Maps, stride: int, dilations: tuple[int, ...]) -> Maps:
-  def half(arrays: tuple[Kernels, Maps]) -> Maps:
-    kernels, xs = arrays
-    inputs = _one_for_each(xs, kernels)
-    return tuple(_shifted_sum(k, x, stride, d) for k, x, d in zip(kernels, inputs, dilations))
-
-  return _in_halves(half, (kernels, xs))
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _convolve(kernels: Kernels, xs: Maps, stride: int, dilations: tuple[int, ...]) -> Maps:
+  found = []
+  for kernel, x, dilation in zip(kernels, _one_for_each(xs, kernels), dilations):
+    wide = _widened(x, kernel.shape[-1], dilation)
+    found.append(_shifted_sum(kernel, wide, stride, dilation).astype(x.dtype))
+  return tuple(found)
 
 
 def _depthwise_forward(
@@ -126,53 +126,59 @@ def _depthwise_forward(
   stride: int,
   dilations: tuple[int, ...],
 ) -> tuple[Maps, _Saved]:
-  return _depthwise(kernels, xs, stride, dilations), _Saved(kernels, xs, learning)
+  return depthwise(kernels, xs, learning, stride, dilations), _Saved(kernels, xs, learning)
 
 
 def _depthwise_backward(
   stride: int, dilations: tuple[int, ...], saved: _Saved, gs: Maps
 ) -> tuple[Kernels, Maps, None]:
-  size = saved.xs[0].shape[1:3]
-
-  def half(arrays: tuple[Kernels, Maps, Maps]) -> tuple[Kernels, Maps]:
-    kernels, xs, gs = arrays
-    to_xs = tuple(
-      _gradient_for_input(kernel, g, size, stride, dilation)
-      for kernel, g, dilation in zip(kernels, gs, dilations)
-    )
-    if len(xs) < len(kernels):
-      to_xs = (cast(Array, sum(to_xs)),)
-    inputs = _one_for_each(xs, kernels)
-
-    def to_kernels() -> Kernels:
-      return tuple(
-        _tap_sums(x, g, k.shape[-1], stride, d).reshape(k.shape).astype(k.dtype)
-        for k, x, g, d in zip(kernels, inputs, gs, dilations)
-      )
-
-    def zeros() -> Kernels:
-      return jax.tree.map(jnp.zeros_like, kernels)
-
-    return lax.cond(saved.learning != 0, to_kernels, zeros), to_xs
-
-  to_kernels, to_xs = _in_halves(half, (saved.kernels, saved.xs, gs))
-  return to_kernels, to_xs, None
+  return (*_by_itself(_gradients(*saved, gs, stride, dilations)), None)
 
 
-def _gradient_for_input(
-  kernel: Float[Array, 'C k k'],
-  g: Float[Array, 'C h w B'],
-  size: tuple[int, ...],
+@functools.partial(jax.jit, static_argnums=(4, 5))
+def _gradients(
+  kernels: Kernels,
+  xs: Maps,
+  learning: Float[Array, ''] | Int[Array, ''] | float,
+  gs: Maps,
   stride: int,
-  dilation: int,
+  dilations: tuple[int, ...],
+) -> tuple[Kernels, Maps]:
+  size = xs[0].shape[1:3]
+  wides = tuple(
+    _widened(_apart(g, size, stride), kernel.shape[-1], dilation)
+    for kernel, g, dilation in zip(kernels, gs, dilations)
+  )
+  to_xs = tuple(
+    _shifted_sum(kernel[..., ::-1, ::-1], wide, 1, dilation)
+    for kernel, wide, dilation in zip(kernels, wides, dilations)
+  )
+  if len(xs) < len(kernels):
+    to_xs = (cast(Array, sum(to_xs)),)
+  to_xs = tuple(to_x.astype(x.dtype) for to_x, x in zip(to_xs, xs))
+  inputs = _one_for_each(xs, kernels)
+
+  def to_kernels() -> Kernels:
+    # Each tap meets the mirrored window: what a pixel sends to the right comes from the left.
+    return tuple(
+      _tap_sums(wide, x, k.shape[-1], d)[:, ::-1].reshape(k.shape).astype(k.dtype)
+      for k, x, wide, d in zip(kernels, inputs, wides, dilations)
+    )
+
+  def zeros() -> Kernels:
+    return jax.tree.map(jnp.zeros_like, kernels)
+
+  return lax.cond(learning != 0, to_kernels, zeros), to_xs
+
+
+def _apart(
+  g: Float[Array, 'C h w B'], size: tuple[int, ...], stride: int
 ) -> Float[Array, 'C H W B']:
-  """Sends every output back to where it came from, through the mirrored kernel."""
-  # With stride 2 the outputs stand apart, so that each meets the pixels around its own place.
+  """Sets the outputs `stride` pixels apart, so that each meets the pixels around its own place."""
   sides = [
     (0, length - (out - 1) * stride - 1, stride - 1) for length, out in zip(size, g.shape[1:3])
   ]
-  apart = lax.pad(g, jnp.zeros((), g.dtype), [(0, 0, 0), *sides, (0, 0, 0)])
-  return _shifted_sum(kernel[..., ::-1, ::-1], apart, 1, dilation)
+  return lax.pad(g, jnp.zeros((), g.dtype), [(0, 0, 0), *sides, (0, 0, 0)])
 
 
 depthwise.defvjp(_depthwise_forward, _depthwise_backward)
