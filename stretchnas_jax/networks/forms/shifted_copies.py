@@ -8,7 +8,7 @@ side, o convolutions side by side.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias, cast
 
 import jax
