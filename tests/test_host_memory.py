@@ -1,9 +1,11 @@
 """The settings of malloc, and the memory that goes back to the system."""
 
 import ctypes
+import mmap
 import os
 import pathlib
 import platform
+import resource
 import subprocess
 import sys
 import threading
@@ -154,21 +156,18 @@ print(end - library.sbrk(0))
 
 
 LARGE_PAGES = """
-import os
-os.environ['NUMPY_MADVISE_HUGEPAGE'] = '0'  # or NumPy asks for its own arrays
-import numpy as np
 from stretchnas_jax.machine import host_memory
-def kilobytes(name):
-  lines = open('/proc/self/smaps_rollup').read().splitlines()
-  return next(int(line.split()[1]) for line in lines if line.startswith(name + ':'))
+def asked():
+  in_heap, large = False, False
+  for line in open('/proc/self/smaps'):
+    if '-' in line.split()[0]:
+      in_heap = line.rstrip().endswith('[heap]')
+    large |= in_heap and line.startswith('VmFlags') and 'hg' in line.split()
+  return int(large)
 host_memory.set_up()
-print(kilobytes('Rss'))
-for _ in range(2):
-  block = np.ones(256 << 20, np.uint8)
-  print(kilobytes('AnonHugePages'))
-  del block
-  host_memory.give_back()
-  print(kilobytes('Rss'))
+print(asked())
+host_memory.give_back()
+print(asked())
 """
 
 
@@ -208,21 +207,87 @@ def test_a_block_of_more_than_2_gb_is_kept_too():
   assert numbers_from(limited)[0] > 2**31
 
 
-GRANTED = pathlib.Path('/sys/kernel/mm/transparent_hugepage/enabled')
+class Heap(Library):
+  """A C library whose heap begins at a number, and which remembers what it was asked for."""
+
+  def __init__(self, places, end=1 << 60):
+    super().__init__()
+    self.blocks, self.advised, self.freed = [], [], []
+    places = iter(places)
+
+    # Plain functions, since ctypes gives each a type for its result.
+    def malloc(size):
+      self.blocks.append((next(places), size.value))
+      return self.blocks[-1][0]
+
+    def sbrk(_):
+      return end
+
+    self.malloc, self.sbrk = malloc, sbrk
+
+  def madvise(self, start, length, advice):
+    self.advised.append((start.value, length.value, advice))
+
+  def free(self, block):
+    self.freed.append(block.value)
+
+
+PAGE = 2 << 20
+UNUSUAL = 12345
+
+
+def test_large_pages_lie_inside_of_a_room_with_a_block_above_it(started, monkeypatch):
+  monkeypatch.setattr(host_memory, '_is_room_limited', lambda: False)
+  library, _ = started(Heap([UNUSUAL, 1 << 50]))
+  ((start, length, advice),) = library.advised
+  (room, size), _ = library.blocks
+  assert advice == mmap.MADV_HUGEPAGE
+  assert start % PAGE == length % PAGE == 0
+  assert room <= start < room + PAGE and room + size - PAGE < start + length <= room + size
+  assert library.freed == [UNUSUAL]
+
+
+@pytest.mark.parametrize(
+  'places, end',
+  [([None, 1 << 50], 1 << 60), ([1 << 51, 1 << 50], 1 << 60), ([1, 1 << 50], 1 << 40)],
+)
+def test_a_room_that_is_refused_or_lies_elsewhere_is_returned(started, monkeypatch, places, end):
+  monkeypatch.setattr(host_memory, '_is_room_limited', lambda: False)
+  library, _ = started(Heap(places, end))
+  assert not library.advised
+  assert sorted(library.freed, key=str) == sorted(places, key=str)
+
+
+@pytest.mark.parametrize(
+  'environment', [{'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=0'}, {'MALLOC_MMAP_MAX_': '9'}]
+)
+def test_no_room_where_the_user_decides_on_memory(started, monkeypatch, environment):
+  monkeypatch.setattr(host_memory, '_is_room_limited', lambda: False)
+  assert not started(Heap([]), **environment)[0].blocks
+
+
+def test_no_room_where_memory_counts_before_it_is_written_to(started, monkeypatch, tmp_path):
+  mode = tmp_path / 'overcommit_memory'
+  mode.write_text('0\n')
+  monkeypatch.setattr(host_memory, '_OVERCOMMIT', mode)
+  monkeypatch.setattr(resource, 'getrlimit', lambda limit: (resource.RLIM_INFINITY,) * 2)
+  assert started(Heap([1, 1 << 50]))[0].advised
+  mode.write_text('2\n')
+  assert not started(Heap([]))[0].blocks
+  mode.write_text('0\n')
+  monkeypatch.setattr(resource, 'getrlimit', lambda limit: (1 << 40, 1 << 40))
+  assert not started(Heap([]))[0].blocks
+
+
+SMAPS = pathlib.Path('/proc/self/smaps')
 
 
 @of_glibc
 @pytest.mark.skipif(
-  not GRANTED.is_file() or '[never]' in GRANTED.read_text(), reason='the system grants none'
+  not SMAPS.is_file() or 'VmFlags' not in SMAPS.read_text() or host_memory._is_room_limited(),
+  reason='of Linux without limits',
 )
-def test_the_heap_has_large_pages_which_go_back_and_come_again():
-  at_start, *found = numbers_from(started_program(LARGE_PAGES))
-  for large, left in zip(found[::2], found[1::2], strict=True):
-    assert large > 128 << 10  # of 256 MB; a machine whose memory is in pieces grants fewer
-    assert left < at_start + (32 << 10)
-
-
-@of_glibc
-def test_a_user_who_decides_on_large_pages_gets_no_room():
-  found = numbers_from(started_program(LARGE_PAGES, GLIBC_TUNABLES='glibc.malloc.hugetlb=0'))
-  assert GRANTED.is_file() and '[always]' in GRANTED.read_text() or found[1] < 128 << 10
+@pytest.mark.parametrize('tunables, asked', [('', 1), ('glibc.malloc.hugetlb=0', 0)])
+def test_the_heap_asks_for_large_pages_and_keeps_them(tunables, asked):
+  environment = {'GLIBC_TUNABLES': tunables} if tunables else {}
+  assert numbers_from(started_program(LARGE_PAGES, **environment)) == [asked, asked]

@@ -3,7 +3,7 @@
 XLA asks malloc for a step's temporary memory each time. By default large blocks come from the
 system and go back to it, and each of their pages is a fault. A heap keeps them for the next step.
 Only the heap of the main thread has room for blocks above 64 MB, so that thread must run the steps.
-That heap gets pages of 2 MB where the system grants them, since a step reads much memory in a row.
+That heap asks Linux for pages of 2 MB, since a step reads much memory in a row.
 
 Each of the compiler's threads has a heap of its own, in which glibc keeps the free memory. It goes
 back to the system while a compilation goes on, which lowers the peak of a first start. One heap for
@@ -12,7 +12,10 @@ all threads does not help, because steps become slower in it.
 
 import ctypes
 import functools
+import mmap
 import os
+import pathlib
+import resource
 import threading
 import time
 from collections.abc import Callable
@@ -25,7 +28,7 @@ from stretchnas_jax.machine import measure
 
 _TRIM_EVERY = 0.5  # seconds
 _LARGE_PAGE = 2 << 20  # bytes
-_MADV_HUGEPAGE = 14
+_OVERCOMMIT = pathlib.Path('/proc/sys/vm/overcommit_memory')
 
 
 class _Setting(NamedTuple):
@@ -63,32 +66,44 @@ def set_up() -> None:
   if not (hasattr(library, 'mallopt') and hasattr(library, 'malloc_trim')):
     return
   tunables = os.environ.get('GLIBC_TUNABLES', '')
-  for setting in _SETTINGS:
-    if setting.variable not in os.environ and f'{setting.tunable}=' not in tunables:
-      library.mallopt(setting.parameter, setting.value)
-  if 'glibc.malloc.hugetlb=' not in tunables and hasattr(library, 'madvise'):
+  ours = [
+    setting
+    for setting in _SETTINGS
+    if setting.variable not in os.environ and f'{setting.tunable}=' not in tunables
+  ]
+  for setting in ours:
+    library.mallopt(setting.parameter, setting.value)
+  may_reserve = hasattr(library, 'madvise') and 'glibc.malloc.hugetlb=' not in tunables
+  if may_reserve and len(ours) == len(_SETTINGS) and not _is_room_limited():
     _ask_for_large_pages(library)
   if 'JAX_CPU_ENABLE_ASYNC_DISPATCH' not in os.environ:
     jax.config.update('jax_cpu_enable_async_dispatch', False)
   _trim_compilations(give_back)
 
 
-def _ask_for_large_pages(library: ctypes.CDLL) -> None:
-  """Lets the heap have room of half the machine's memory, in pages of 2 MB.
+def _is_room_limited() -> bool:
+  """Returns whether memory counts for this process before it is written to."""
+  limits = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+  if any(resource.getrlimit(limit)[0] != resource.RLIM_INFINITY for limit in limits):
+    return True
+  return not _OVERCOMMIT.is_file() or _OVERCOMMIT.read_text().strip() == '2'
 
-  The room takes no memory before it is written to. A small block above it, which is never freed,
-  keeps the room in the heap when free memory goes back to the system. A system that does not grant
-  so much room grants none.
+
+def _ask_for_large_pages(library: Any) -> None:
+  """Gives the heap room of half the machine's memory, in pages of 2 MB.
+
+  A small block above the room is never freed. It keeps the room in the heap when free memory goes
+  back to the system. Where the system or malloc puts them elsewhere, the heap stays as it is.
   """
-  library.malloc.restype = ctypes.c_void_p
+  library.malloc.restype = library.sbrk.restype = ctypes.c_void_p
   size = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // 2
-  room = library.malloc(ctypes.c_size_t(size))
-  if not room:
-    return
-  library.malloc(ctypes.c_size_t(_LARGE_PAGE))
-  start = -(-room // _LARGE_PAGE) * _LARGE_PAGE
-  length = (room + size - start) // _LARGE_PAGE * _LARGE_PAGE
-  library.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), _MADV_HUGEPAGE)
+  room, above = (library.malloc(ctypes.c_size_t(length)) for length in (size, _LARGE_PAGE))
+  if room and above and room < above < library.sbrk(ctypes.c_ssize_t(0)):
+    start = -(-room // _LARGE_PAGE) * _LARGE_PAGE
+    length = (room + size - start) // _LARGE_PAGE * _LARGE_PAGE
+    library.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_HUGEPAGE)
+  else:
+    library.free(ctypes.c_void_p(above))
   library.free(ctypes.c_void_p(room))
 
 

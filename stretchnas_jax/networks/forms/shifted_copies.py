@@ -58,7 +58,10 @@ def _shifted_sum(
 def _tap_sums(
   wide: Float[Array, 'C _ _ B'], x: Float[Array, 'C H W B'], size: int, dilation: int
 ) -> Float[Array, 'C n']:
-  """Sums the products of x with each window, in one reduction, so that both are read once."""
+  """Sums the products of x with each window, in one reduction, so that both are read once.
+
+  At stride 2 most of them are with the zeros between the outputs.
+  """
   terms = [term * x for term in _windows(wide, size, 1, dilation)]
   zeros = [jnp.zeros((), term.dtype) for term in terms]
 
@@ -69,7 +72,7 @@ def _tap_sums(
 
 
 def _by_itself(result: PyTree) -> PyTree:
-  """Marks the call of a jitted function, whose result is given, as one that XLA keeps as a call.
+  """Tells XLA not to inline the call of a jitted function that gave a result; meant for CPUs.
 
   XLA would fuse the neighbours of a sum of shifted copies into it, and then not vectorise it; it
   fuses nothing into a call.
