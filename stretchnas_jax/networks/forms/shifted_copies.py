@@ -129,7 +129,8 @@ def _depthwise_forward(
   stride: int,
   dilations: tuple[int, ...],
 ) -> tuple[Maps, _Saved]:
-  return depthwise(kernels, xs, learning, stride, dilations), _Saved(kernels, xs, learning)
+  # Not a call of `depthwise`: a gradient has forward-mode derivatives, and a custom_vjp has none.
+  return _by_itself(_convolve(kernels, xs, stride, dilations)), _Saved(kernels, xs, learning)
 
 
 def _depthwise_backward(
