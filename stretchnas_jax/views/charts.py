@@ -201,9 +201,10 @@ def _dot_row(axes: Any, y: int, row: DotRow) -> None:
     axes.plot(row.interval, [y, y], color=_COLOURS[0], linewidth=2)
   if row.mean is not None:
     axes.plot(row.mean, y, 'o', markersize=6, color=_COLOURS[0])
-  # Equal values stand one above the other, so that they can be counted.
+  # Equal values stand one above the other, so that they can be counted; many stand closer, so that
+  # they stay in their row.
   for value, count in collections.Counter(row.values).items():
-    heights = y + 0.2 * (np.arange(count) - (count - 1) / 2)
+    heights = y + min(0.2, 0.8 / count) * (np.arange(count) - (count - 1) / 2)
     axes.plot(
       [value] * count, heights, 'o', markersize=3.5, markerfacecolor=_LIGHT, color=_GREY
     )  # fmt: skip
