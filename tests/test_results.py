@@ -4,6 +4,7 @@ import json
 import sys
 import xml.etree.ElementTree as ET
 
+import numpy as np
 import pytest
 from small_experiment import SMALL_EXPERIMENT, canned, finish, setting_of
 
@@ -114,6 +115,15 @@ def test_rows_of_dots_show_every_seed_and_the_paper():
   text = charts.svg_of(figure)
   for words in ('A title', 'error, %', 'ours', 'others', 'not run', 'ring: the paper'):
     assert words in text
+
+
+@pytest.mark.parametrize('count', [2, 9, 20])
+def test_equal_values_stand_apart_and_in_the_row_of_their_run(count):
+  pytest.importorskip('matplotlib')
+  (axes,) = charts.dots('A title', [charts.DotRow('ours', [2.0] * count)], 'error, %').axes
+  heights = np.sort(axes.lines[0].get_ydata())
+  assert len(heights) == count and np.diff(heights).min() > 0.03
+  assert heights[0] > -0.5 and heights[-1] < 0.5
 
 
 def test_a_plot_without_matplotlib_is_refused_in_one_line(tmp_path, capsys, monkeypatch):
