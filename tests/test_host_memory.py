@@ -233,18 +233,18 @@ class Heap(Library):
 
 
 PAGE = 2 << 20
-UNUSUAL = 12345
+UNALIGNED = 12345
 
 
 def test_large_pages_lie_inside_of_a_room_with_a_block_above_it(started, monkeypatch):
   monkeypatch.setattr(host_memory, '_is_room_limited', lambda: False)
-  library, _ = started(Heap([UNUSUAL, 1 << 50]))
+  library, _ = started(Heap([UNALIGNED, 1 << 50]))
   ((start, length, advice),) = library.advised
   (room, size), _ = library.blocks
   assert advice == mmap.MADV_HUGEPAGE
   assert start % PAGE == length % PAGE == 0
   assert room <= start < room + PAGE and room + size - PAGE < start + length <= room + size
-  assert library.freed == [UNUSUAL]
+  assert library.freed == [UNALIGNED]
 
 
 @pytest.mark.parametrize(
@@ -280,12 +280,14 @@ def test_no_room_where_memory_counts_before_it_is_written_to(started, monkeypatc
 
 
 SMAPS = pathlib.Path('/proc/self/smaps')
+GRANTED = pathlib.Path('/sys/kernel/mm/transparent_hugepage')
 
 
 @of_glibc
 @pytest.mark.skipif(
-  not SMAPS.is_file() or 'VmFlags' not in SMAPS.read_text() or host_memory._is_room_limited(),
-  reason='of Linux without limits',
+  not (GRANTED.is_dir() and SMAPS.is_file() and 'VmFlags' in SMAPS.read_text())
+  or host_memory._is_room_limited(),
+  reason='of Linux with large pages and without limits',
 )
 @pytest.mark.parametrize('tunables, asked', [('', 1), ('glibc.malloc.hugetlb=0', 0)])
 def test_the_heap_asks_for_large_pages_and_keeps_them(tunables, asked):

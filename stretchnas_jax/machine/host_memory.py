@@ -60,7 +60,8 @@ _SETTINGS = (
 def set_up() -> None:
   """Keeps the memory of a step on a CPU for the next one, and returns that of the compiler.
 
-  Only glibc is told. The settings that the user has made in the environment stay.
+  On Linux it also asks for large pages. Only glibc is told. The settings that the user has made in
+  the environment stay.
   """
   library = ctypes.CDLL(None)
   if not (hasattr(library, 'mallopt') and hasattr(library, 'malloc_trim')):

@@ -18,7 +18,7 @@ def set_up() -> None:
 
   - JAX keeps compiled programs on disk, so that a second start on as many cores compiles
     nothing.
-  - The C library keeps the memory of one step for the next one.
+  - The C library keeps the memory of one step for the next one, in large pages on Linux.
   - The garbage collector runs less often, since tracing makes millions of objects that stay.
 
   Each setting that the user has made stays as it is. A setting that fails is a warning. With
