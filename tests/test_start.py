@@ -2,12 +2,13 @@
 
 import gc
 import os
+import pathlib
 import stat
 
 import filelock
 import jax
 import pytest
-from jax._src import lru_cache
+from jax._src import compiler, lru_cache
 
 from stretchnas_jax.machine import facts, host_memory, program_cache, start
 
@@ -150,6 +151,26 @@ def test_a_folder_of_the_users_choice_is_cleared_of_orphans_alone(settings, fold
   start.set_up.cache_clear()
   start.set_up()
   assert names(folder) == {*GOOD, 'foreign'}
+
+
+def test_the_folder_in_which_xla_keeps_what_a_gpu_has_measured_stays(settings, folder, caplog):
+  start.set_up()
+  options = compiler.get_compile_options(num_replicas=1, num_partitions=1)
+  debug = options.executable_build_options.debug_options
+  measured = pathlib.Path(debug.xla_gpu_per_fusion_autotune_cache_dir)
+  assert measured.parent == folder  # JAX's default; a new place would need a new rule here
+  (measured / 'tmp').mkdir(parents=True)
+  measured.chmod(0o777)
+  (measured / 'fusion.textproto').write_text('the best tiling')
+  (measured / 'tmp' / 'link').symlink_to('/etc/hosts')
+  for _ in range(2):
+    jax.config.update('jax_compilation_cache_dir', None)
+    start.set_up.cache_clear()
+    start.set_up()
+  assert names(folder) == {*GOOD, measured.name}
+  assert names(measured) == {'fusion.textproto', 'tmp'} and not names(measured / 'tmp')
+  assert stat.S_IMODE(measured.stat().st_mode) == 0o755
+  assert caplog.text.count('held 1 entries of others; they are removed') == 1
 
 
 def test_links_and_folders_among_the_programs_are_removed_and_modes_are_narrowed(

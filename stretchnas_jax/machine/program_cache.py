@@ -92,21 +92,34 @@ def _use_folder(folder: str | None) -> None:
 
 
 def _remove_foreign(folder: pathlib.Path) -> None:
-  """Removes files that this user has not written from the folder of the cache.
+  """Removes what this user has not written from the folder of the cache, and says how much it was.
 
   Raises:
-    OSError: one of them cannot be removed.
+    OSError: an entry cannot be removed.
+  """
+  if foreign := _without_foreign(folder):
+    logging.warning('%s held %d entries of others; they are removed', folder, foreign)
+
+
+def _without_foreign(folder: pathlib.Path) -> int:
+  """Removes the entries of others from a folder, and returns their number.
+
+  Folders of this user stay, without what others have put there. On a GPU XLA keeps what it has
+  measured in one of them.
   """
   foreign = 0
   for entry in os.scandir(folder):
     found = entry.stat(follow_symlinks=False)
-    if not disk_cache.is_own(found) or not stat.S_ISREG(found.st_mode):
+    is_folder = stat.S_ISDIR(found.st_mode) and not entry.name.endswith((_PROGRAM, _LAST_USE))
+    if not disk_cache.is_own(found) or not (is_folder or stat.S_ISREG(found.st_mode)):
       _remove(pathlib.Path(entry.path), found)
       foreign += 1
-    elif found.st_mode & disk_cache.OTHERS_WRITE:  # by the umask; nobody could reach it
+      continue
+    if found.st_mode & disk_cache.OTHERS_WRITE:  # by the umask; nobody could reach it
       os.chmod(entry.path, stat.S_IMODE(found.st_mode) & ~disk_cache.OTHERS_WRITE)
-  if foreign:
-    logging.warning('%s held %d entries of others; they are removed', folder, foreign)
+    if is_folder:
+      foreign += _without_foreign(pathlib.Path(entry.path))
+  return foreign
 
 
 def _clear_orphans(folder: pathlib.Path) -> None:
