@@ -120,7 +120,7 @@ def test_a_person_reads_the_same_as_a_program(unchecked):
   text = '\n'.join(target_benchmark.words(found, 'search'))
   assert 'h100: 1 x NVIDIA H100' in text and 'it fits; largest batch about 1,292' in text
   assert '8,400 kernels, 1,000 of them copies; 55 GB moved; 3.6 TFLOP' in text
-  assert 'at least 0.074 s a step; launches binds' in text
+  assert 'at least 0.074 s a step; the limit is launches (' in text
   assert 'at least 0.267 hours for the 13,000 steps of this search' in text
   small = Memory(0, 0, 0, 1, 0)
   found = figures(target_benchmark.Compiled(1.0, 1.0, 1.0, WORK, small))

@@ -197,8 +197,8 @@ def words(found: dict[str, Any], kind: str) -> Sequence[str]:
     f'a step    {found["kernels"]:,} kernels, {found["copies"]:,} of them copies; '
     f'{found["bytes"] / 1e9:,.3g} GB moved{padding}; {found["flops"] / 1e12:,.3g} TFLOP, on each '
     'chip',
-    f'time      at least {found["step_seconds_at_least"]:.3g} s a step; {found["step_bound_by"]} '
-    f'binds ({limits})',
+    f'time      at least {found["step_seconds_at_least"]:.3g} s a step; the limit is '
+    f'{found["step_bound_by"]} ({limits})',
   ]
   if found['hours_at_least'] is not None:
     lines.append(
