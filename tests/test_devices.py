@@ -76,6 +76,7 @@ def test_an_unknown_backend_is_named():
       "is 'cuda,cpu', and this JAX cannot use",
     ),
     ('cpu,tpu', "Unable to initialize backend 'tpu': x", 'cannot use tpu devices'),
+    ('', "Unable to initialize backend 'rocm': x", 'is not set, and this JAX cannot use rocm devi'),
   ],
 )
 def test_devices_that_cannot_start_are_one_sentence(value, message, words, monkeypatch):
@@ -101,6 +102,7 @@ def test_a_package_without_a_driver_is_said(monkeypatch):
   finally:
     jax.config.update('jax_platforms', before)
   assert 'though their package is installed: check' in fault and 'nvidia-smi' in fault
+  assert fault.endswith("; JAX says: Unable to initialize backend 'cuda': no driver")
 
 
 def test_other_errors_are_no_fault_of_the_start():

@@ -82,6 +82,7 @@ def test_where_passes_cannot_run_together_a_reason_says_why(changes, options, sa
   assert not axes.passes_together(config, None, network(**options), 'gpu')
 
 
+@pytest.mark.skipif(jax.default_backend() != 'cpu', reason='about CPUs')
 def test_a_plan_is_refused_and_a_search_of_a_gpu_loads_on_a_cpu():
   """There its form is another, and no step runs."""
   config = tiny_search(**{'search.passes': 'together', 'model.form': 'auto'})

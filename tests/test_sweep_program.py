@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import shlex
+import subprocess
 import sys
 import types
 
@@ -149,3 +150,33 @@ def test_jobs_of_a_cluster_wait_for_the_jobs_that_they_need(tmp_path):
   assert slurm.parameters_from('slurm_partition=gpu,gpus_per_node=1') == {
     'slurm_partition': 'gpu', 'gpus_per_node': 1
   }  # fmt: skip
+
+
+PREEMPTED = """
+import signal, subprocess, sys, types
+from stretchnas_jax.sweeps import slurm
+
+sys.modules['submitit'] = types.SimpleNamespace(
+  helpers=types.SimpleNamespace(DelayedSubmission=lambda again: again)
+)
+start = subprocess.Popen
+subprocess.Popen = lambda command: start(['sleep', '100'])
+command = slurm.Command('search', ['--config=digits'])
+
+def handler(number, frame):
+  again = command.checkpoint()
+  print(again.program, *again.words)
+  sys.exit(7)
+
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.3)
+command()
+"""
+
+
+def test_a_preempted_job_ends_its_run_and_asks_for_its_continuation():
+  """submitit calls `checkpoint` from a handler, above the call that waits for the run."""
+  found = subprocess.run(
+    [sys.executable, '-c', PREEMPTED], capture_output=True, text=True, timeout=60, cwd=ROOT
+  )
+  assert (found.returncode, found.stdout) == (7, 'search --config=digits\n'), found.stderr

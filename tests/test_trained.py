@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import TINY_CELL, with_fields
@@ -15,7 +16,14 @@ import stretchnas_jax
 from stretchnas_jax import config as config_lib
 from stretchnas_jax import network
 from stretchnas_jax.data.datasets import loading
-from stretchnas_jax.runs import checkpoint, export, search_task, train_plan, train_task
+from stretchnas_jax.runs import (
+  checkpoint,
+  export,
+  export_forms,
+  search_task,
+  train_plan,
+  train_task,
+)
 from stretchnas_jax.runs import trained as trained_lib
 
 TINY = {
@@ -223,3 +231,24 @@ def test_a_loaded_search_has_the_temperatures_of_its_last_epoch(annealed):
   apply_fn, variables, info = stretchnas_jax.load_trained(annealed)
   logits = apply_fn(variables, np.zeros((2, 8, 8, 1), np.uint8))
   assert np.isfinite(logits).all() and info['step'] > 2
+
+
+def test_an_export_is_checked_in_full_float32(trained, monkeypatch):
+  """Other programs compute so. A bfloat16 network, or a TPU, would differ by more than rounding."""
+  saved = trained_lib.read_run(trained[0])
+  apply_fn, variables, _ = trained_lib.use(saved, 'plain')
+  rough = saved._replace(
+    objects=saved.objects._replace(net=saved.objects.net.clone(dtype=jnp.bfloat16))
+  )
+  monkeypatch.setattr(trained_lib, 'read_run', lambda *args, **options: rough)
+  network = export_forms.read(trained[0])
+  np.testing.assert_allclose(network.logits, apply_fn(variables, network.images), 1e-4, 1e-5)
+  rough_logits = trained_lib.use(rough, 'plain')[0](variables, network.images)
+  assert np.abs(network.logits - rough_logits).max() > 1e-4
+  program = jax.jit(trained_lib.use(rough, 'plain', exact=True)[0]).lower(variables, network.images)
+  assert 'HIGHEST' in program.as_text() and 'DEFAULT' not in program.as_text()
+
+
+def test_a_search_has_the_form_of_the_device_on_which_it_is_read(searched):
+  saved = trained_lib.read_run(searched[0])
+  assert (saved.config.model.form, saved.objects.net.form) == ('merged', 'planes')

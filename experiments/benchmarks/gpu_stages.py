@@ -162,7 +162,11 @@ def run_tests(name: str, args: argparse.Namespace) -> dict[str, Any]:
     sys.executable, '-m', 'pytest', '-q', '--tb=short', '-W', 'default', '-p', 'no:cacheprovider',
     '-k', _NOT_HERE, f'tests/test_{name}.py',
   ]  # fmt: skip
-  variables = environment(args) | {'JAX_DEFAULT_MATMUL_PRECISION': 'highest'}
+  variables = environment(args) | {
+    'JAX_DEFAULT_MATMUL_PRECISION': 'highest',
+    # With Triton XLA ends its process at some networks of the form planes, which is for CPUs.
+    'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} --xla_gpu_enable_triton_gemm=false'.strip(),
+  }
   done = subprocess.run(
     command, cwd=processes.ROOT, capture_output=True, text=True, timeout=2 * _LIMIT,
     env=os.environ | variables,

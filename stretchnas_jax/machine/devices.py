@@ -58,12 +58,14 @@ def start_fault(error: BaseException) -> str | None:
       f'{variable}'
     )
   missing = [name for name in wanted if name != 'cpu'] or ['cpu']
-  platform = next((name for name in missing if f"'{name}'" in str(error)), missing[0])
+  candidates = missing if wanted else _PLATFORMS  # JAX has chosen the platform by itself
+  platform = next((name for name in candidates if f"'{name}'" in str(error)), missing[0])
   if _is_installed(_PLUGINS.get(platform, '')):
+    words = ' '.join(str(error).split())[:300]
     return (
       f'{named}, and the {platform} devices do not start, though their package is installed: check '
       'that the machine has one and that its driver works (nvidia-smi, rocm-smi), or set '
-      'JAX_PLATFORMS=cpu'
+      f'JAX_PLATFORMS=cpu{words and f"; JAX says: {words}"}'
     )
   return (
     f'{named}, and this JAX cannot use {platform} devices: {_PLATFORMS[platform]}; or set '

@@ -138,7 +138,7 @@ def read(workdir: str | pathlib.Path, best: bool = False, trust: bool = False) -
   saved = trained.read_run(workdir, best, trust=trust)
   if saved.kind != 'train':
     raise ValueError(f'{workdir} is a search: only --to=stablehlo holds its supernet')
-  apply_fn, variables, info = trained.use(saved, 'plain')
+  apply_fn, variables, info = trained.use(saved, 'plain', exact=True)
   if not isinstance(info['genotype'], Genotype):
     raise ValueError(
       f'{workdir} has a cell of NAS-Bench-201: only --to=stablehlo holds its network'

@@ -101,16 +101,19 @@ def load_trained(
   return use(read_run(workdir, best, parts=parts, trust=trust))
 
 
-def use(saved: Saved, form: str = 'auto') -> tuple[Callable[..., Float[Array, 'B M']], dict, dict]:
+def use(
+  saved: Saved, form: str = 'auto', exact: bool = False
+) -> tuple[Callable[..., Float[Array, 'B M']], dict, dict]:
   """Returns the result of `load_trained` for a `Saved`.
 
   Args:
     saved: the checkpoint.
     form: in which the network computes, see `Supernet` and `FixedNetwork`.
+    exact: compute in full float32 on each device, also where the run did not.
   """
   identity, state = saved.identity, parallel.fetch(saved.state)
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
-  net = saved.objects.net.clone(form=form)
+  net = saved.objects.net.clone(form=form, **({'dtype': jnp.float32} if exact else {}))
   if saved.kind == 'search':
     variables['arch'] = state.arch._asdict()
     network = functools.partial(
@@ -137,7 +140,7 @@ def use(saved: Saved, form: str = 'auto') -> tuple[Callable[..., Float[Array, 'B
     'metrics': next((line for line in reversed(lines) if line['step'] <= saved.step), None),
   }
 
-  network = build.at_precision(network, saved.config.model.precision)
+  network = build.at_precision(network, 'highest' if exact else saved.config.model.precision)
 
   @with_usual_promotion
   def apply_fn(variables: dict, images: AnyArray) -> Float[Array, 'B M']:
@@ -259,7 +262,9 @@ def _rebuild(
   }
   if kind == 'search':
     number, facts = walk.decided(meta)
-    phase = phases_lib.read(config, own.phases)[number]
+    here = config.copy_and_resolve_references()
+    here.model.form = 'auto'  # that of the search may be for another platform
+    phase = phases_lib.read(here, own.phases)[number]
     objects = search_phases.objects_of(phase, own, facts, steps_per_epoch=steps_per_epoch, **shapes)
     return kind, config, objects, functools.partial(search_phases.first_position, objects)
   genotype = genotype_lib.from_fields(cell, tuple(own.operations or ()))

@@ -1,5 +1,7 @@
 """Gives the commands of an experiment to Slurm, one job each; needs submitit."""
 
+import contextlib
+import os
 import pathlib
 import subprocess
 import sys
@@ -40,7 +42,9 @@ class Command:
 
     if self._child is not None:
       self._child.terminate()  # The run saves its state first.
-      self._child.wait()
+      # `Popen.wait` would wait for ever: the call below this handler holds its lock.
+      with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT)
     return submitit.helpers.DelayedSubmission(Command(self.program, self.words))
 
 
