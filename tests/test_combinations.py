@@ -21,6 +21,7 @@ ONE_LEVEL = {'rule.kind': 'one_level'}
       {'relaxation.kind': 'straight_through', 'rule.kind': 'exact_second_order'},
       'exact_second_order with relaxation.kind=straight_through',
     ),
+    ({'rule.kind': 'second_order', 'model.dtype': 'bfloat16'}, 'less than bfloat16 can tell'),
     ({'relaxation.kind': 'sigmoid', 'relaxation.temperature': 2.0}, 'divided by a temperature'),
     ({'relaxation.kind': 'dirichlet', 'relaxation.annealing': 'linear'}, 'kind=dirichlet'),
     ({'relaxation.kind': 'sigmoid', 'penalty.logsumexp': 1.0}, 'gates do not compete'),

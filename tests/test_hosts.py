@@ -2,14 +2,19 @@
 
 import importlib
 import json
+import os
 import re
 import signal
+import socket
+import subprocess
+import sys
 import time
 
 import filelock
 import jax
 import numpy as np
 import pytest
+from helpers import ROOT
 
 import stretchnas_jax
 from experiments.reliability import jobs, lost, programs
@@ -53,6 +58,36 @@ def test_a_job_that_loses_a_process_goes_on_alone_and_ends_as_one_device_does(tm
     for name in ('train_loss', 'train_accuracy', 'test_loss'):
       values = [[line[name] or 0 for line in each] for each in (lines, expected)]
       np.testing.assert_allclose(*values, atol=1e-4)
+
+
+JOINS = """
+import sys, jax
+from stretchnas_jax.machine import peers, program_cache, start
+start.set_up()
+with peers.join(sys.argv[1]):
+  program_cache.agree()
+  print(jax.config.jax_enable_compilation_cache)
+"""
+
+
+@pytest.mark.parametrize('folders, kept', [(('a', 'a'), True), (('a', 'b'), False)])
+def test_processes_that_do_not_share_the_folder_of_programs_keep_none(tmp_path, folders, kept):
+  """On a GPU process 0 would find its program, and the others would wait for it."""
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    port = free.getsockname()[1]
+  started = [
+    subprocess.Popen(
+      [sys.executable, '-c', JOINS, f'localhost:{port},2,{index}'],
+      env={**os.environ, 'JAX_COMPILATION_CACHE_DIR': str(tmp_path / folder)},
+      stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    )
+    for index, folder in enumerate(folders)
+  ]  # fmt: skip
+  found = [process.communicate(timeout=120) for process in started]
+  assert [out.split()[-1] for out, _ in found] == [str(kept)] * 2, found
+  assert ('do not share their folder' in found[0][1]) != kept
+  assert 'do not share' not in found[1][1]
 
 
 def load(path):

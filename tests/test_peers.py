@@ -1,13 +1,16 @@
 """The watch that the processes of a job keep over each other, without real processes."""
 
+import contextlib
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 from typing import NamedTuple
 
+import jax
 import pytest
 from jax._src import distributed
 
@@ -126,6 +129,75 @@ def test_jax_still_keeps_the_address_of_process_0_where_we_look():
   with pytest.raises(RuntimeError, match='only be called once'):
     state.initialize('node1:98', num_processes=2, process_id=1)
   assert state.coordinator_address == 'node1:98'
+
+
+def test_the_watch_has_the_numbers_by_which_jax_has_found_process_0(monkeypatch):
+  """On a TPU `jax.process_index` may have others."""
+  told = {}
+  monkeypatch.setattr(jax.distributed, 'initialize', lambda *words, **options: told.update(options))
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  monkeypatch.setattr(jax, 'process_index', lambda: 1)
+  state = SimpleNamespace(coordinator_address='[::1]:98', process_id=0)
+  monkeypatch.setattr(distributed, 'global_state', state)
+  monkeypatch.setattr(peers, 'Watch', lambda *words: contextlib.nullcontext(words))
+  before = jax.config.jax_enable_preemption_service
+  try:
+    assert peers.join('[::1]:98,2,0').enter_result == (0, 2, '::1')
+  finally:
+    jax.config.update('jax_enable_preemption_service', before)
+  assert told['shutdown_timeout_seconds'] == told['heartbeat_timeout_seconds'] == 3600
+
+
+def slurm(index, **more):
+  return {'SLURM_LOCALID': str(index), 'SLURM_NODEID': '0', **more}
+
+
+@pytest.mark.parametrize(
+  'variables, expected',
+  [
+    ({}, None),
+    # 4 processes on a host of 4 GPUs that all of them see
+    (slurm(2, SLURM_STEP_TASKS_PER_NODE='4(x2)', CUDA_VISIBLE_DEVICES='0,1,2,3'), [2]),
+    # of 8 GPUs each has two
+    (slurm(1, SLURM_STEP_TASKS_PER_NODE='4', CUDA_VISIBLE_DEVICES='0,1,2,3,4,5,6,7'), [2, 3]),
+    # each sees its own alone
+    (slurm(2, SLURM_STEP_TASKS_PER_NODE='4', CUDA_VISIBLE_DEVICES='0'), []),
+    (slurm(2, SLURM_STEP_TASKS_PER_NODE='4', CUDA_VISIBLE_DEVICES='0,1,2,3',
+           SLURM_GPUS_PER_TASK='4'), []),
+    (slurm(2, SLURM_STEP_TASKS_PER_NODE='2', CUDA_VISIBLE_DEVICES='0,1',
+           SLURM_TRES_PER_TASK='cpu=4,gres/gpu=2'), []),
+    # one process has all GPUs of its host
+    (slurm(0, SLURM_STEP_TASKS_PER_NODE='1(x8)', CUDA_VISIBLE_DEVICES='0,1,2,3'), []),
+    (slurm(1, SLURM_NODEID='1', SLURM_STEP_TASKS_PER_NODE='1,2', ROCR_VISIBLE_DEVICES='4,5'), [1]),
+    # how many GPUs there are is not known
+    (slurm(1, SLURM_STEP_TASKS_PER_NODE='2'), None),
+    (slurm(1, SLURM_STEP_TASKS_PER_NODE='1', JAX_LOCAL_DEVICE_IDS='3'), None),
+    ({'OMPI_COMM_WORLD_LOCAL_RANK': '1', 'OMPI_COMM_WORLD_LOCAL_SIZE': '2',
+      'CUDA_VISIBLE_DEVICES': '4,5,6,7'}, [2, 3]),
+  ],
+)  # fmt: skip
+def test_a_process_takes_its_own_gpus_of_those_that_it_sees(variables, expected):
+  assert peers.own_gpus(variables) == expected
+
+
+def test_jax_takes_all_gpus_for_an_empty_list_and_by_default_the_one_of_the_process(monkeypatch):
+  """By this `own_gpus` is chosen; a later JAX may do otherwise."""
+  for name in ('JOB_ID', 'STEP_NODELIST', 'NTASKS', 'PROCID', 'LOCALID', 'STEP_NUM_NODES'):
+    monkeypatch.setenv(f'SLURM_{name}', '2')
+  monkeypatch.setenv('SLURM_NTASKS', '4')
+  names = 'jax_cuda_visible_devices', 'jax_rocm_visible_devices'
+  before = {name: jax.config.values[name] for name in names}
+  try:
+    for given, expected in (([], 'all'), ([0, 1], '0,1'), (None, '2')):
+      jax.config.update('jax_cuda_visible_devices', 'all')
+      state = distributed.State()
+      state.client = object()  # so that it goes no further
+      with pytest.raises(RuntimeError, match='only be called once'):
+        state.initialize(local_device_ids=given)
+      assert jax.config.values[names[0]] == expected
+  finally:
+    for name, value in before.items():
+      jax.config.update(name, value)
 
 
 ABORTED = """

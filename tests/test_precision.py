@@ -10,7 +10,8 @@ from helpers import SKIP_SPACE, TINY_CELL, random_batch, tiny_search
 
 import stretchnas_jax as snas
 from stretchnas_jax import config as config_lib
-from stretchnas_jax.runs import build, record
+from stretchnas_jax.learning import bilevel, rules
+from stretchnas_jax.runs import axes, build, record
 
 PRECISIONS = {'default': 'DEFAULT', 'high': 'HIGH', 'highest': 'HIGHEST'}
 PRODUCT = re.compile(r'stablehlo\.(?:dot_general|convolution)\b.*')
@@ -41,6 +42,19 @@ def test_every_product_of_a_search_has_the_precision(key, precision, form):
     assert set(step) == set(evaluation) == {wanted}
   else:
     assert wanted in step and wanted in evaluation
+
+
+@pytest.mark.parametrize('rule, expected', [('second_order', 2), ('exact_second_order', 1)])
+def test_gradients_that_are_subtracted_are_in_full_float32(rule, expected):
+  """Beside these, alpha and beta see gradients in the precision of the run."""
+  dot = lambda w, x: jnp.sum(w @ x)
+  loss = lambda w, arch, examples, draw: dot(w, examples.images) ** 2 * jnp.sum(arch.alpha['normal'])
+  arch = bilevel.Arch({'normal': jnp.ones((1, 1))}, {})
+  context = rules.Context({}, lambda w, gradients: w - 0.1 * gradients)
+  x = snas.Examples(jnp.ones((2, 2)), jnp.zeros(2, int))
+  batch = bilevel.Batch(train=x, val_alpha=x, val_beta=None)
+  step = lambda w: axes.RULES[rule](None)(loss, w, arch, batch, context)
+  assert len(set(precisions_of(step, jnp.ones((2, 2))))) == expected
 
 
 @pytest.mark.parametrize('precision', PRECISIONS)

@@ -118,14 +118,16 @@ def _start_devices(distributed: str | None) -> AbstractContextManager:
   Args:
     distributed: the value of `--distributed`; None for a process that works alone.
   """
-  from stretchnas_jax.machine import devices, peers, start  # here, so that --help is quick
+  from stretchnas_jax.machine import devices, peers, program_cache, start  # so --help is quick
 
   start.set_up()
   if not distributed:
     devices.start()
     return contextlib.nullcontext()
   try:
-    return peers.join(distributed)
+    job = peers.join(distributed)
+    program_cache.agree()
+    return job
   except (RuntimeError, ValueError, OSError) as error:
     raise ValueError(f'--distributed: {one_line(error)}') from error
 

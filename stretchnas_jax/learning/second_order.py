@@ -93,6 +93,9 @@ def differenced(
 ) -> PyTree:
   """Returns the same derivative from a central difference (Liu et al. 2018, Eq. 8).
 
+  Both ends are computed in full float32: TF32, and the bfloat16 of a TPU, round by more than the
+  ends differ.
+
   Args:
     function: from a pytree to a pytree.
     point: where the derivative is taken.
@@ -107,7 +110,8 @@ def differenced(
 
   def at(sign: Float[Array, '']) -> PyTree:
     moved = jax.tree.map(lambda p, d: p + (sign * step * d).astype(p.dtype), point, direction)
-    return function(moved)
+    with jax.default_matmul_precision('highest'):
+      return function(moved)
 
   ends = lax.map(at, jnp.array([1, -1], norm.dtype))
   return jax.tree.map(lambda x: (x[0] - x[1]) / (2 * step).astype(x.dtype), ends)

@@ -80,7 +80,7 @@ def connect_all(index: int, count: int, host: str, name: str) -> dict[int, Conne
   """
   server = _listen() if index == 0 else None
   # The token keeps out strangers who find the port.
-  port, token = _share(server.getsockname()[1] if server else 0)
+  port, token = _share(server.getsockname()[1] if server else None)
   if server:
     connections = dict(_accept_all(server, count - 1, token))
   else:
@@ -99,14 +99,15 @@ def connect_all(index: int, count: int, host: str, name: str) -> dict[int, Conne
   return connections
 
 
-def _share(port: int) -> tuple[int, list[int]]:
+def _share(port: int | None) -> tuple[int, list[int]]:
   """Returns port and token of process 0, in all processes, each of which must call this.
 
   Args:
-    port: on which this process listens; only that of process 0 counts.
+    port: on which this process listens; None in all processes but process 0.
   """
-  words = np.array([port, secrets.randbits(31), secrets.randbits(31)], np.int32)
-  port, *token = multihost_utils.broadcast_one_to_all(words).tolist()
+  words = np.array([port or 0, secrets.randbits(31), secrets.randbits(31)], np.int32)
+  shared = multihost_utils.broadcast_one_to_all(words, is_source=port is not None)
+  port, *token = shared.tolist()
   return port, token
 
 

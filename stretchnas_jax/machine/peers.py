@@ -19,6 +19,7 @@ import threading
 import time
 import traceback
 import types
+from collections.abc import Mapping
 
 import jax
 from jax._src import distributed  # the address that JAX has found has no public name
@@ -177,19 +178,65 @@ def join(where: str) -> contextlib.AbstractContextManager:
   given = None if where == 'auto' else parse(where)
   # JAX's own answer to SIGTERM would keep the handler of this program from being called.
   jax.config.update('jax_enable_preemption_service', False)
+  patience = {
+    'heartbeat_timeout_seconds': _JAX_PATIENCE,
+    'shutdown_timeout_seconds': _JAX_PATIENCE,  # process 0 may still write the page of the run
+  }
   if given is None:
-    jax.distributed.initialize(heartbeat_timeout_seconds=_JAX_PATIENCE)
-    address = distributed.global_state.coordinator_address
+    jax.distributed.initialize(local_device_ids=own_gpus(os.environ), **patience)
   else:
     address, count, index = given
-    jax.distributed.initialize(
-      address, num_processes=count, process_id=index, heartbeat_timeout_seconds=_JAX_PATIENCE
-    )
+    jax.distributed.initialize(address, num_processes=count, process_id=index, **patience)
   if jax.process_count() == 1:
     return contextlib.nullcontext()
+  joined = distributed.global_state
   # pyrefly: ignore[missing-attribute]
-  host = address.rsplit(':', 1)[0].strip('[]')
-  return Watch(jax.process_index(), jax.process_count(), host)
+  host = joined.coordinator_address.rsplit(':', 1)[0].strip('[]')
+  # The address is that of process 0 in this numbering. On a TPU `jax.process_index` has another.
+  return Watch(joined.process_id, jax.process_count(), host)
+
+
+def own_gpus(variables: Mapping[str, str]) -> list[int] | None:
+  """Returns the numbers of the GPUs of this process, among those that it sees.
+
+  JAX would give a process of Slurm or Open MPI one GPU, the one with the number of the process on
+  its host. That GPU is missing where a process sees its own alone; others stay idle where there are
+  more GPUs than processes.
+
+  Args:
+    variables: of the environment.
+
+  Returns:
+    The numbers; [] for all that it sees, None where JAX decides.
+  """
+  place = _place_on_host(variables)
+  if place is None or 'JAX_LOCAL_DEVICE_IDS' in variables:
+    return None
+  index, count = place
+  bound = 'SLURM_GPUS_PER_TASK' in variables or 'gpu' in variables.get('SLURM_TRES_PER_TASK', '')
+  if bound or count == 1:
+    return []
+  seen = variables.get('CUDA_VISIBLE_DEVICES') or variables.get('ROCR_VISIBLE_DEVICES')
+  if not seen:
+    return None
+  share = len(seen.split(',')) // count
+  return list(range(index * share, (index + 1) * share))
+
+
+def _place_on_host(variables: Mapping[str, str]) -> tuple[int, int] | None:
+  """Returns the number of this process on its host and how many are there; None if not known."""
+  if 'OMPI_COMM_WORLD_LOCAL_SIZE' in variables:
+    names = 'OMPI_COMM_WORLD_LOCAL_RANK', 'OMPI_COMM_WORLD_LOCAL_SIZE'
+    return int(variables[names[0]]), int(variables[names[1]])
+  tasks = variables.get('SLURM_STEP_TASKS_PER_NODE')  # such as 4(x2),3
+  if tasks is None:
+    return None
+  counts = [
+    int(number)
+    for number, times in re.findall(r'(\d+)(?:\(x(\d+)\))?', tasks)
+    for _ in range(int(times or 1))
+  ]
+  return int(variables['SLURM_LOCALID']), counts[int(variables['SLURM_NODEID'])]
 
 
 def parse(text: str) -> tuple[str, int, int]:

@@ -11,6 +11,7 @@ import os
 import pathlib
 import shutil
 import stat
+import tempfile
 import threading
 from collections.abc import Iterator
 
@@ -18,7 +19,7 @@ import filelock
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
-from stretchnas_jax.machine import disk_cache, facts
+from stretchnas_jax.machine import devices, disk_cache, facts
 
 _MAX_BYTES = 4 * 2**30  # the least recently used programs go first
 _LEAST_SECONDS = 0.5  # of compilation; programs that compile faster are not kept
@@ -68,6 +69,50 @@ def default_folder() -> pathlib.Path:
     RuntimeError: the user has no home folder.
   """
   return disk_cache.default_folder() / f'programs_for_{facts.num_cores()}_cores'
+
+
+def agree() -> None:
+  """Switches the cache off in a job whose processes do not share one folder; each must call this.
+
+  Process 0 alone writes programs. On a GPU the processes compile together: XLA gives each of them a
+  part of its measurements. If process 0 finds a program that the others lack, they wait for it.
+  """
+  number, count = devices.process()
+  if count == 1:
+    return
+  # pyrefly: ignore[missing-attribute]
+  folder = jax.config.jax_compilation_cache_dir if jax.config.jax_enable_compilation_cache else None
+  with _sign(folder if number == 0 else None) as own:
+    sign = devices.all_texts(own)[0]
+    found = set(devices.all_texts(_look(folder, sign)))
+  if found not in ({'off'}, {'shared'}):
+    jax.config.update('jax_enable_compilation_cache', False)
+    compilation_cache.reset_cache()
+    if number == 0:
+      logging.warning(
+        'compiled programs are not kept: the processes of this job do not share their folder; '
+        'let JAX_COMPILATION_CACHE_DIR be one that all of them see'
+      )
+
+
+@contextlib.contextmanager
+def _sign(folder: str | None) -> Iterator[str]:
+  """Puts a file into a folder for this context; yields its name, or 'none' where there is none."""
+  with contextlib.ExitStack() as stack:
+    name = 'none'
+    if folder and '://' not in folder:
+      with contextlib.suppress(OSError):
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        file = stack.enter_context(tempfile.NamedTemporaryFile(dir=folder, prefix='shared-'))
+        name = os.path.basename(file.name)
+    yield name
+
+
+def _look(folder: str | None, sign: str) -> str:
+  """Returns whether the folder of this process is that of the sign: 'off', 'shared', 'own'."""
+  if not folder:
+    return 'off'
+  return 'shared' if '://' in folder or os.path.exists(os.path.join(folder, sign)) else 'own'
 
 
 @contextlib.contextmanager

@@ -39,6 +39,15 @@ _REFUSALS = (
     ),
   ),
   _Refusal(
+    ('rule',),
+    lambda c: c.rule.kind == 'second_order' and c.model.dtype == 'bfloat16',
+    lambda c: (
+      'rule.kind=second_order with model.dtype=bfloat16: it moves the weights by less than '
+      'bfloat16 can tell, so that its difference of two gradients is rounding; take '
+      'exact_second_order, or float32'
+    ),
+  ),
+  _Refusal(
     ('relaxation',),
     lambda c: (
       c.relaxation.kind in _WITHOUT_TEMPERATURE
