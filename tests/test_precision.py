@@ -48,7 +48,9 @@ def test_every_product_of_a_search_has_the_precision(key, precision, form):
 def test_gradients_that_are_subtracted_are_in_full_float32(rule, expected):
   """Beside these, alpha and beta see gradients in the precision of the run."""
   dot = lambda w, x: jnp.sum(w @ x)
-  loss = lambda w, arch, examples, draw: dot(w, examples.images) ** 2 * jnp.sum(arch.alpha['normal'])
+  loss = lambda w, arch, examples, draw: (
+    dot(w, examples.images) ** 2 * jnp.sum(arch.alpha['normal'])
+  )
   arch = bilevel.Arch({'normal': jnp.ones((1, 1))}, {})
   context = rules.Context({}, lambda w, gradients: w - 0.1 * gradients)
   x = snas.Examples(jnp.ones((2, 2)), jnp.zeros(2, int))

@@ -2,11 +2,13 @@
 
 import json
 import types
+from unittest import mock
 
+import jax
 import pytest
 from test_benchmark import run
 
-from stretchnas_jax.machine import compiler_process, step_bounds, targets
+from stretchnas_jax.machine import compiler_process, faults, step_bounds, targets
 from stretchnas_jax.machine.step_bounds import Memory, Work
 from stretchnas_jax.runs import target_benchmark
 
@@ -98,6 +100,19 @@ def test_a_program_without_room_is_an_answer_and_no_error():
   assert not step_bounds.fits(targets.CHIPS['v5e'], found)
   assert target_benchmark.no_room('INTERNAL: Used 3G of 2G') is None
   assert target_benchmark.no_room('RESOURCE_EXHAUSTED: no file handles') is None
+
+
+def test_a_program_that_xla_cannot_compile_is_one_sentence(monkeypatch):
+  task = mock.Mock(spec=target_benchmark.Task)
+  lowered = task.compile.return_value.step.lower.return_value
+  lowered.compile.side_effect = jax.errors.JaxRuntimeError('INTERNAL: no tile sizes\n\tSymbolic')
+  monkeypatch.setattr(target_benchmark, '_shapes', lambda task, plan: ())
+  with pytest.raises(faults.Fault) as caught:
+    target_benchmark.compile_step(task, mock.Mock(spec=target_benchmark.Plan))
+  assert str(caught.value) == (
+    'XLA could not compile this: INTERNAL: no tile sizes; for a GPU try '
+    'XLA_FLAGS=--xla_gpu_enable_triton_gemm=false, for any chip another version of JAX'
+  )
 
 
 def figures(compiled):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from stretchnas_jax.machine import flops, hlo_counts, step_bounds
+from stretchnas_jax.machine import faults, flops, hlo_counts, output, step_bounds
 from stretchnas_jax.machine.step_bounds import Memory, Work
 from stretchnas_jax.machine.targets import Target
 from stretchnas_jax.runs import search_borders, steps
@@ -45,6 +45,9 @@ def compile_step(task: Task, plan: Plan) -> Compiled:
   Args:
     task: the kind of run.
     plan: of the run, on devices of a target.
+
+  Raises:
+    Fault: XLA cannot compile it, for a reason other than its size.
   """
   begin, step, shapes = time.perf_counter(), task.compile(plan).step, _shapes(task, plan)
   lowered = step.lower(*shapes)
@@ -54,7 +57,10 @@ def compile_step(task: Task, plan: Plan) -> Compiled:
   except jax.errors.JaxRuntimeError as error:
     memory = no_room(str(error))
     if memory is None:
-      raise
+      raise faults.Fault(
+        f'XLA could not compile this: {output.printable(str(error).splitlines()[0])}; for a '
+        'GPU try XLA_FLAGS=--xla_gpu_enable_triton_gemm=false, for any chip another version of JAX'
+      ) from error
     return Compiled(tracing, time.perf_counter() - begin, _cpu_seconds() - cpu, None, memory)
   seconds, cpu = time.perf_counter() - begin, _cpu_seconds() - cpu
   counts = hlo_counts.count(compiled.as_text())
