@@ -164,12 +164,22 @@ def slurm(index, **more):
     (slurm(2, SLURM_STEP_TASKS_PER_NODE='4', CUDA_VISIBLE_DEVICES='0'), []),
     (slurm(2, SLURM_STEP_TASKS_PER_NODE='4', CUDA_VISIBLE_DEVICES='0,1,2,3',
            SLURM_GPUS_PER_TASK='4'), []),
-    (slurm(2, SLURM_STEP_TASKS_PER_NODE='2', CUDA_VISIBLE_DEVICES='0,1',
+    (slurm(1, SLURM_STEP_TASKS_PER_NODE='2', CUDA_VISIBLE_DEVICES='0,1',
            SLURM_TRES_PER_TASK='cpu=4,gres/gpu=2'), []),
+    (slurm(1, SLURM_STEP_TASKS_PER_NODE='2', CUDA_VISIBLE_DEVICES='0,1,2,3',
+           SLURM_GPU_BIND='closest'), []),
+    # each was given GPUs, and sees those of all
+    (slurm(2, SLURM_STEP_TASKS_PER_NODE='4', CUDA_VISIBLE_DEVICES='0,1,2,3',
+           SLURM_GPUS_PER_TASK='a100:1', SLURM_GPU_BIND='none'), [2]),
+    ({'OMPI_COMM_WORLD_LOCAL_RANK': '3', 'OMPI_COMM_WORLD_LOCAL_SIZE': '4',
+      'CUDA_VISIBLE_DEVICES': '0,1,2,3', 'SLURM_GPUS_PER_TASK': '4'}, [3]),
     # one process has all GPUs of its host
     (slurm(0, SLURM_STEP_TASKS_PER_NODE='1(x8)', CUDA_VISIBLE_DEVICES='0,1,2,3'), []),
     (slurm(1, SLURM_NODEID='1', SLURM_STEP_TASKS_PER_NODE='1,2', ROCR_VISIBLE_DEVICES='4,5'), [1]),
-    # how many GPUs there are is not known
+    # the place on the host is not known, or how many GPUs there are
+    ({'SLURM_STEP_TASKS_PER_NODE': '2', 'CUDA_VISIBLE_DEVICES': '0,1'}, None),
+    (slurm(2, SLURM_STEP_TASKS_PER_NODE='2', CUDA_VISIBLE_DEVICES='0,1'), None),
+    ({**slurm(0, SLURM_STEP_TASKS_PER_NODE='2'), 'SLURM_NODEID': '1'}, None),
     (slurm(1, SLURM_STEP_TASKS_PER_NODE='2'), None),
     (slurm(1, SLURM_STEP_TASKS_PER_NODE='1', JAX_LOCAL_DEVICE_IDS='3'), None),
     ({'OMPI_COMM_WORLD_LOCAL_RANK': '1', 'OMPI_COMM_WORLD_LOCAL_SIZE': '2',

@@ -153,23 +153,29 @@ def test_jobs_of_a_cluster_wait_for_the_jobs_that_they_need(tmp_path):
 
 
 PREEMPTED = """
-import signal, subprocess, sys, types
+import os, signal, subprocess, sys, types
 from stretchnas_jax.sweeps import slurm
 
 sys.modules['submitit'] = types.SimpleNamespace(
   helpers=types.SimpleNamespace(DelayedSubmission=lambda again: again)
 )
 start = subprocess.Popen
-subprocess.Popen = lambda command: start(['sleep', '100'])
+
+def started(command):
+  child = start(['sleep', '100'])
+  signal.setitimer(signal.ITIMER_REAL, 0.3)
+  return child
+
+subprocess.Popen = started
 command = slurm.Command('search', ['--config=digits'])
 
 def handler(number, frame):
   again = command.checkpoint()
+  os.kill(command._child.pid, 0)  # it has ended, and `wait` has not yet read its code
   print(again.program, *again.words)
   sys.exit(7)
 
 signal.signal(signal.SIGALRM, handler)
-signal.setitimer(signal.ITIMER_REAL, 0.3)
 command()
 """
 

@@ -233,6 +233,7 @@ def test_a_loaded_search_has_the_temperatures_of_its_last_epoch(annealed):
   assert np.isfinite(logits).all() and info['step'] > 2
 
 
+@pytest.mark.skipif(jax.default_backend() != 'cpu', reason='a CPU is exact by itself')
 def test_an_export_is_checked_in_full_float32(trained, monkeypatch):
   """Other programs compute so. A bfloat16 network, or a TPU, would differ by more than rounding."""
   saved = trained_lib.read_run(trained[0])
@@ -249,6 +250,7 @@ def test_an_export_is_checked_in_full_float32(trained, monkeypatch):
   assert 'HIGHEST' in program.as_text() and 'DEFAULT' not in program.as_text()
 
 
+@pytest.mark.skipif(jax.default_backend() != 'cpu', reason='the form of CPUs')
 def test_a_search_has_the_form_of_the_device_on_which_it_is_read(searched):
   saved = trained_lib.read_run(searched[0])
   assert (saved.config.model.form, saved.objects.net.form) == ('merged', 'planes')

@@ -9,7 +9,6 @@ import importlib
 import sys
 import types
 from collections.abc import Callable, Container, Sequence
-from contextlib import AbstractContextManager
 
 import stretchnas_jax
 from stretchnas_jax.cli import command_line, console
@@ -83,7 +82,7 @@ def run(
               raise SystemExit(0)
             args = command_line.parse(argv, config, options, positional, kinds)
             if config and needs_devices(args):
-              job.enter_context(_start_devices(args.distributed))
+              _start_devices(args.distributed, job)
             work = prepare(args)
           work()
         except Exception as error:
@@ -112,22 +111,22 @@ def _tell(error: Exception, groups: Container[str]) -> None:
   raise error
 
 
-def _start_devices(distributed: str | None) -> AbstractContextManager:
-  """Returns a context in which this process works, together with the others of its job.
+def _start_devices(distributed: str | None, job: contextlib.ExitStack) -> None:
+  """Starts the devices of this process, together with the others of its job.
 
   Args:
     distributed: the value of `--distributed`; None for a process that works alone.
+    job: gets the context in which the processes watch each other.
   """
   from stretchnas_jax.machine import devices, peers, program_cache, start  # so --help is quick
 
   start.set_up()
   if not distributed:
     devices.start()
-    return contextlib.nullcontext()
+    return
   try:
-    job = peers.join(distributed)
+    job.enter_context(peers.join(distributed))
     program_cache.agree()
-    return job
   except (RuntimeError, ValueError, OSError) as error:
     raise ValueError(f'--distributed: {one_line(error)}') from error
 

@@ -32,6 +32,7 @@ _BEAT = 1.0  # seconds
 _SILENCE = 40  # beats without a word after which a process is taken to hang
 _LAST_WORDS = 2.0  # seconds for the last messages of a process that ends
 _JAX_PATIENCE = 3600  # seconds of JAX's own watch
+_MPI_SIZE = 'OMPI_COMM_WORLD_LOCAL_SIZE'
 _ADVICE = 'all processes of this job stop, and the same command goes on from the last checkpoint'
 
 
@@ -186,7 +187,9 @@ def join(where: str) -> contextlib.AbstractContextManager:
     jax.distributed.initialize(local_device_ids=own_gpus(os.environ), **patience)
   else:
     address, count, index = given
-    jax.distributed.initialize(address, num_processes=count, process_id=index, **patience)
+    jax.distributed.initialize(
+      address, count, index, local_device_ids=own_gpus(os.environ), **patience
+    )
   if jax.process_count() == 1:
     return contextlib.nullcontext()
   joined = distributed.global_state
@@ -213,30 +216,52 @@ def own_gpus(variables: Mapping[str, str]) -> list[int] | None:
   if place is None or 'JAX_LOCAL_DEVICE_IDS' in variables:
     return None
   index, count = place
-  bound = 'SLURM_GPUS_PER_TASK' in variables or 'gpu' in variables.get('SLURM_TRES_PER_TASK', '')
-  if bound or count == 1:
+  if count == 1:
     return []
   seen = variables.get('CUDA_VISIBLE_DEVICES') or variables.get('ROCR_VISIBLE_DEVICES')
   if not seen:
     return None
-  share = len(seen.split(',')) // count
+  number = len(seen.split(','))
+  if number < count or _sees_its_own(variables, number):
+    return []
+  share = number // count
   return list(range(index * share, (index + 1) * share))
+
+
+def _sees_its_own(variables: Mapping[str, str], number: int) -> bool:
+  """Returns whether Slurm has bound each process to GPUs of its own.
+
+  Args:
+    variables: of the environment.
+    number: how many GPUs this process sees.
+  """
+  if _MPI_SIZE in variables:
+    return False  # what Slurm says is of the job, and not of this process
+  bind = variables.get('SLURM_GPU_BIND') or variables.get('SLURM_TRES_BIND')
+  if bind:
+    return 'none' not in bind
+  entries = variables.get('SLURM_TRES_PER_TASK', '').split(',')
+  asked = variables.get('SLURM_GPUS_PER_TASK') or next((e for e in entries if 'gpu' in e), '')
+  found = re.search(r'\d+$', asked)  # such as 2, a100:2 or gres/gpu=2
+  return found is not None and number <= int(found[0])
 
 
 def _place_on_host(variables: Mapping[str, str]) -> tuple[int, int] | None:
   """Returns the number of this process on its host and how many are there; None if not known."""
-  if 'OMPI_COMM_WORLD_LOCAL_SIZE' in variables:
-    names = 'OMPI_COMM_WORLD_LOCAL_RANK', 'OMPI_COMM_WORLD_LOCAL_SIZE'
-    return int(variables[names[0]]), int(variables[names[1]])
-  tasks = variables.get('SLURM_STEP_TASKS_PER_NODE')  # such as 4(x2),3
-  if tasks is None:
+  try:
+    if _MPI_SIZE in variables:
+      index, count = int(variables['OMPI_COMM_WORLD_LOCAL_RANK']), int(variables[_MPI_SIZE])
+    else:
+      tasks = variables['SLURM_STEP_TASKS_PER_NODE']  # such as 4(x2),3
+      counts = [
+        int(each)
+        for each, times in re.findall(r'(\d+)(?:\(x(\d+)\))?', tasks)
+        for _ in range(int(times or 1))
+      ]
+      index, count = int(variables['SLURM_LOCALID']), counts[int(variables['SLURM_NODEID'])]
+  except (KeyError, ValueError, IndexError):
     return None
-  counts = [
-    int(number)
-    for number, times in re.findall(r'(\d+)(?:\(x(\d+)\))?', tasks)
-    for _ in range(int(times or 1))
-  ]
-  return int(variables['SLURM_LOCALID']), counts[int(variables['SLURM_NODEID'])]
+  return (index, count) if index < count else None
 
 
 def parse(text: str) -> tuple[str, int, int]:

@@ -90,17 +90,22 @@ def agree() -> None:
     compilation_cache.reset_cache()
     if number == 0:
       logging.warning(
-        'compiled programs are not kept: the processes of this job do not share their folder; '
-        'let JAX_COMPILATION_CACHE_DIR be one that all of them see'
+        'compiled programs are not kept: the processes of this job need one folder that all of '
+        'them read and write; JAX_COMPILATION_CACHE_DIR can name it'
       )
 
 
 @contextlib.contextmanager
 def _sign(folder: str | None) -> Iterator[str]:
-  """Puts a file into a folder for this context; yields its name, or 'none' where there is none."""
+  """Puts a file into a folder for this context; yields its name, or 'none' where there is none.
+
+  The sign of a folder that is no local one, such as gs://programs, is its address.
+  """
   with contextlib.ExitStack() as stack:
     name = 'none'
-    if folder and '://' not in folder:
+    if folder and _is_remote(folder):
+      name = folder
+    elif folder:
       with contextlib.suppress(OSError):
         os.makedirs(folder, mode=0o700, exist_ok=True)
         file = stack.enter_context(tempfile.NamedTemporaryFile(dir=folder, prefix='shared-'))
@@ -112,7 +117,14 @@ def _look(folder: str | None, sign: str) -> str:
   """Returns whether the folder of this process is that of the sign: 'off', 'shared', 'own'."""
   if not folder:
     return 'off'
-  return 'shared' if '://' in folder or os.path.exists(os.path.join(folder, sign)) else 'own'
+  if _is_remote(folder):
+    return 'shared' if folder == sign else 'own'
+  seen = os.path.exists(os.path.join(folder, sign)) and os.access(folder, os.R_OK | os.W_OK)
+  return 'shared' if seen else 'own'
+
+
+def _is_remote(folder: str) -> bool:
+  return '://' in folder
 
 
 @contextlib.contextmanager
@@ -154,17 +166,21 @@ def _without_foreign(folder: pathlib.Path) -> int:
   """
   foreign = 0
   for entry in os.scandir(folder):
-    found = entry.stat(follow_symlinks=False)
-    is_folder = stat.S_ISDIR(found.st_mode) and not entry.name.endswith((_PROGRAM, _LAST_USE))
-    if not disk_cache.is_own(found) or not (is_folder or stat.S_ISREG(found.st_mode)):
-      _remove(pathlib.Path(entry.path), found)
-      foreign += 1
-      continue
-    if found.st_mode & disk_cache.OTHERS_WRITE:  # by the umask; nobody could reach it
-      os.chmod(entry.path, stat.S_IMODE(found.st_mode) & ~disk_cache.OTHERS_WRITE)
-    if is_folder:
-      foreign += _without_foreign(pathlib.Path(entry.path))
+    with contextlib.suppress(FileNotFoundError):  # another process has removed it meanwhile
+      foreign += _foreign_in(entry)
   return foreign
+
+
+def _foreign_in(entry: os.DirEntry) -> int:
+  """Removes an entry of others, or what a folder holds of others; returns how many these are."""
+  found = entry.stat(follow_symlinks=False)
+  is_folder = stat.S_ISDIR(found.st_mode) and not entry.name.endswith((_PROGRAM, _LAST_USE))
+  if not disk_cache.is_own(found) or not (is_folder or stat.S_ISREG(found.st_mode)):
+    _remove(pathlib.Path(entry.path), found)
+    return 1
+  if found.st_mode & disk_cache.OTHERS_WRITE:  # by the umask; nobody could reach it
+    os.chmod(entry.path, stat.S_IMODE(found.st_mode) & ~disk_cache.OTHERS_WRITE)
+  return _without_foreign(pathlib.Path(entry.path)) if is_folder else 0
 
 
 def _clear_orphans(folder: pathlib.Path) -> None:
@@ -178,7 +194,11 @@ def _clear_orphans(folder: pathlib.Path) -> None:
   """
   lock = filelock.FileLock(folder / _LOCK)
   with contextlib.suppress(filelock.Timeout), lock.acquire(timeout=_PATIENCE):
-    sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder) if entry.is_file()}
+    sizes = {}
+    for entry in os.scandir(folder):
+      with contextlib.suppress(FileNotFoundError):  # another process has removed it meanwhile
+        if entry.is_file():
+          sizes[entry.name] = entry.stat().st_size
     for name, size in sizes.items():
       key = name.removesuffix(_PROGRAM)
       if name.endswith(_PROGRAM) and not (size and sizes.get(key + _LAST_USE)):
