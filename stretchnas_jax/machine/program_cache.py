@@ -99,7 +99,7 @@ def agree() -> None:
 def _sign(folder: str | None) -> Iterator[str]:
   """Puts a file into a folder for this context; yields its name, or 'none' where there is none.
 
-  The sign of a folder that is no local one, such as gs://programs, is its address.
+  The sign of a remote folder, such as gs://programs, is its address.
   """
   with contextlib.ExitStack() as stack:
     name = 'none'
