@@ -82,6 +82,21 @@ def test_only_the_newest_are_kept(tmp_path):
     assert manager.steps() == [4, 3]
 
 
+def test_checkpoints_of_given_steps_stay_beside_the_newest(tmp_path):
+  path = tmp_path / 'c'
+  for steps in (range(1, 4), range(4, 8)):  # the second time from a new process
+    with checkpoint.Checkpoints(path, 2, stay=[2, 6]) as manager:
+      for step in steps:
+        manager.save(step, make_state(step), {'step': step})
+  with checkpoint.Checkpoints(path, read_only=True) as manager:
+    assert manager.steps() == [7, 6, 2]
+    step, state, meta = manager.restore(2, make_state(0), {})
+    assert (step, meta['step']) == (2, 2)
+    assert_same(state, make_state(2))
+    with pytest.raises(checkpoint.Unusable, match='checkpoint 6 is of another run: only'):
+      manager.restore(6, {'other': jnp.zeros(3)}, {})
+
+
 def test_a_state_may_be_donated_once_save_returns(tmp_path):
   state = {'x': jnp.arange(1000.0)}
   with checkpoint.Checkpoints(tmp_path / 'c') as manager:

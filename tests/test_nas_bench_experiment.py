@@ -1,5 +1,6 @@
 """The experiment of searches in NAS-Bench-201."""
 
+import itertools
 import json
 import shutil
 
@@ -59,11 +60,29 @@ def test_chance_is_that_of_the_table():
   assert best[0] == pytest.approx(2 / 3 * ACCURACIES.max(), rel=0.02)  # of two uniform numbers
 
 
+def tau_of(a, b):
+  """Counts pairs of the same order, of the other order, and ties of one side."""
+  same = other = only_a = only_b = 0
+  for i, j in itertools.combinations(range(len(a)), 2):
+    sign = np.sign(a[i] - a[j]) * np.sign(b[i] - b[j])
+    same, other = same + (sign > 0), other + (sign < 0)
+    only_a += a[i] == a[j] and b[i] != b[j]
+    only_b += b[i] == b[j] and a[i] != a[j]
+  total = same + other
+  return (same - other) / max(1, (total + only_a) * (total + only_b)) ** 0.5
+
+
 @pytest.mark.long
 def test_a_run_leaves_lines_and_goes_on_from_them(tmp_path, monkeypatch, capsys):
   tiny = scales.SCALES['tiny']
-  fields = {**tiny.fields, 'search.epochs': 1, 'data.fraction': 0.1, 'search.batch_size': 16}
-  smallest = tiny._replace(fields=fields, ranked=3, ranked_images=16)
+  fields = {
+    **tiny.fields,
+    'search.epochs': 3,
+    'checkpoint.keep_every_epochs': 2,
+    'data.fraction': 0.1,
+    'search.batch_size': 16,
+  }
+  smallest = tiny._replace(fields=fields, ranked=9, ranked_images=48)
   monkeypatch.setitem(program.SCALES, 'tiny', smallest)
   table = tmp_path / 'table.csv'
   cells = (nas_bench_201.to_text(cell) for cell in nas_bench_201.all_cells())
@@ -75,11 +94,18 @@ def test_a_run_leaves_lines_and_goes_on_from_them(tmp_path, monkeypatch, capsys)
     program.main(['nas_bench_201', verb, *options])
     return capsys.readouterr().out
 
+  with pytest.raises(SystemExit):
+    call('rank')  # no search yet
   call('run')
-  assert 'darts_sc seed 0: tau' in call('rank')
+  assert 'darts_sc seed 0, epoch 2: tau' in call('rank') and not call('rank')
+  ranking = json.loads((tmp_path / 'searches' / 'darts_sc' / 'seed_0' / 'ranking.json').read_text())
+  truth = [code / 200 for code in ranking['codes']]
+  assert set(ranking['tau']) == {'2', '3'}
+  for epoch, tau in ranking['tau'].items():
+    assert tau == pytest.approx(tau_of(ranking['accuracies'][epoch], truth), abs=1e-4)
   (line,) = lines.read(tmp_path / 'results' / 'tiny.jsonl')
-  assert (line['row'], line['seed'], len(line['cells'])) == ('darts_sc', 0, 1)
-  assert -1 <= line['tau'] <= 1 and line['rate'] == tiny.rate
+  assert (line['row'], line['seed'], len(line['cells'])) == ('darts_sc', 0, 3)
+  assert line['tau'] == ranking['tau'] and line['rate'] == tiny.rate
   shutil.rmtree(tmp_path / 'searches')
   assert call('list').startswith('# finished: ')
   call('run')
@@ -87,4 +113,7 @@ def test_a_run_leaves_lines_and_goes_on_from_them(tmp_path, monkeypatch, capsys)
   page = call('collect')
   assert '| DARTS-SC | 1 |' in page and str(table) in page
   (row,) = json.loads((tmp_path / 'results' / 'tiny.json').read_text())['rows'].values()
-  assert row['accuracies'] == [pytest.approx(line['cells'][0] / 200)]
+  assert row['accuracies'] == [pytest.approx(line['cells'][-1] / 200)]
+  assert '| DARTS-SC | 2 | 1 |' in page and [one['epoch'] for one in row['taus']] == [2, 3]
+  call('plot')
+  assert "Kendall's tau" in (tmp_path / 'results' / 'tiny-ranking.svg').read_text()

@@ -21,10 +21,12 @@ from stretchnas_jax.runs import (
   export,
   export_forms,
   search_task,
+  supernet_accuracy,
   train_plan,
   train_task,
 )
 from stretchnas_jax.runs import trained as trained_lib
+from stretchnas_jax.runs.history import load_history
 
 TINY = {
   'data.name': 'digits', 'data.image_size': 8, 'data.crop_padding': 1, 'data.flip': False,
@@ -83,6 +85,37 @@ def test_a_trained_network_is_as_accurate_as_its_result_says(trained, digits):
   assert info['class_names'] == digits.class_names
   assert info['metrics']['test_accuracy'] == result['test_accuracy'] and info['step'] == 34
   assert info['config']['train']['epochs'] == 2
+
+
+def test_weights_of_an_epoch_that_stays_can_be_loaded(tmp_path):
+  few = {'checkpoint.keep': 1, 'search.epochs': 5}
+  config = with_fields(config_lib.search_config(), SEARCH | few)
+  config.checkpoint.keep_every_epochs = 2
+  weights = {}
+
+  def keep(line, state):
+    weights[line['step']] = jax.device_get(state.params)
+
+  stretchnas_jax.run_search(config, tmp_path / 'run', on_epoch=keep)
+  ends = sorted(weights)
+  assert supernet_accuracy.saved_steps(tmp_path / 'run') == [ends[4], ends[3], ends[1]]
+  for step in (ends[1], ends[3]):
+    _, variables, info = stretchnas_jax.load_trained(tmp_path / 'run', step=step)
+    assert (info['step'], info['metrics']['step']) == (step, step)
+    jax.tree.map(np.testing.assert_array_equal, variables['params'], weights[step])
+  with supernet_accuracy.opened(tmp_path / 'run', step=ends[1]) as net:
+    measured = net.of(net.mixture()).accuracy
+  (line,) = [one for one in load_history(tmp_path / 'run').lines if one['step'] == ends[1]]
+  assert measured == pytest.approx(line['val_accuracy'])
+  words = f'no checkpoint of step {ends[0]}; those that stay are of steps {ends[4]}, {ends[3]}, '
+  with pytest.raises(FileNotFoundError, match=words):
+    stretchnas_jax.load_trained(tmp_path / 'run', step=ends[0])
+  description = tmp_path / 'run' / 'checkpoints' / str(ends[1]) / 'meta' / 'metadata'
+  description.write_text(description.read_text().replace('1', '2'))
+  with pytest.raises(
+    checkpoint.Unusable, match=f'the checkpoint of step {ends[1]} in .* is damaged'
+  ):
+    stretchnas_jax.load_trained(tmp_path / 'run', step=ends[1])
 
 
 def test_images_are_normalised_as_documented(trained, digits):

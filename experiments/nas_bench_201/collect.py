@@ -37,7 +37,6 @@ def _row(key: str, lines: Sequence[Line], table: Table) -> dict[str, Any]:
   codes = [line['cells'][-1] for line in lines]
   accuracies = _accuracies(table, codes)
   mean = lambda name: float(np.mean([line[name] for line in lines]))
-  taus = [line['tau'] for line in lines if line['tau'] is not None]
   return {
     'title': ROWS[key].title,
     'seeds': [line['seed'] for line in lines],
@@ -54,7 +53,7 @@ def _row(key: str, lines: Sequence[Line], table: Table) -> dict[str, Any]:
     'image_passes': mean('image_passes'),
     'steps': mean('steps'),
     'seconds': mean('seconds'),
-    'tau': statistics.summarize(taus)._asdict(),
+    'taus': _taus(lines),
     'six_edges': _less_six_edges(lines, table) if key.partition('_sc')[1] else None,
     'curve': _curve(lines, table),
   }
@@ -65,6 +64,17 @@ def _less_six_edges(lines: Sequence[Line], table: Table) -> dict[str, Any]:
   kept = _accuracies(table, [line['cells'][-1] for line in lines])
   whole = _accuracies(table, [line['six_edges'][-1] for line in lines])
   return statistics.summarize(a - b for a, b in zip(kept, whole))._asdict()
+
+
+def _taus(lines: Sequence[Line]) -> list[dict[str, Any]]:
+  """Returns Kendall's tau of the supernets of each measured epoch, over seeds."""
+  found = [line['tau'] for line in lines if line['tau']]
+  epochs = sorted({int(epoch) for taus in found for epoch in taus})
+  return [
+    {'epoch': epoch}
+    | statistics.summarize(t[str(epoch)] for t in found if str(epoch) in t)._asdict()
+    for epoch in epochs
+  ]
 
 
 def _curve(lines: Sequence[Line], table: Table) -> list[dict[str, Any]]:

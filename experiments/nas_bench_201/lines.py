@@ -23,7 +23,7 @@ from stretchnas_jax.runs.history import History, load_history
 Line = dict[str, Any]
 
 RANKING = 'ranking.json'
-"""The file in the folder of a search with Kendall's tau of its supernet."""
+"""The file in the folder of a search with Kendall's tau of its supernets."""
 
 _CURVES = ('train_accuracy', 'val_accuracy', 'penalty', 'alpha_entropy', 'beta_entropy')
 _DIGITS = 4
@@ -50,8 +50,7 @@ def add(path: pathlib.Path, trials: Sequence[Trial], scale: Scale) -> list[Line]
   found = {identity(line): line for line in read(path)}
   for trial in trials:
     known = found.get((trial.key, trial.seed))
-    is_better = known is None or (known['tau'] is None and (trial.folder / RANKING).exists())
-    if trial.job.finished and is_better:
+    if trial.job.finished and (known is None or known['tau'] != (_taus(trial) or known['tau'])):
       found[trial.key, trial.seed] = of_search(trial, scale)
   order = list(ROWS)
   lines = sorted(found.values(), key=lambda line: (order.index(line['row']), line['seed']))
@@ -73,8 +72,7 @@ def of_search(trial: Trial, scale: Scale) -> Line:
     config = json_files.read_object(trial.folder / 'config.json')
     result = json_files.read_object(trial.folder / 'result.json')
     start = json_files.read_object(trial.folder / 'run.json')
-    ranking = trial.folder / RANKING
-    tau = json_files.read_object(ranking)['tau'] if ranking.exists() else None
+    taus = _taus(trial)
   steps = history.lines[-1]['step']
   return {
     'row': trial.key,
@@ -89,7 +87,7 @@ def of_search(trial: Trial, scale: Scale) -> Line:
     'image_passes': image_passes(config, steps, len(history.lines)),
     'seconds': round(result['seconds'], 1),
     'supernet_params': result['supernet_params'],
-    'tau': tau,
+    'tau': taus,
     'alpha': _rounded(np.asarray(history.strength['normal'][-1])),
     'beta': _rounded(history.beta['normal'][-1]),
     'versions': start['versions'],
@@ -97,6 +95,12 @@ def of_search(trial: Trial, scale: Scale) -> Line:
     'devices': start['devices'],
     'git_commit': start['git_commit'],
   }
+
+
+def _taus(trial: Trial) -> dict[str, float] | None:
+  """Returns Kendall's tau of the supernets of a search by epoch; None where none is measured."""
+  path = trial.folder / RANKING
+  return json_files.read_object(path)['tau'] if path.exists() else None
 
 
 def image_passes(config: Mapping[str, Any], steps: int, epochs: int) -> int:

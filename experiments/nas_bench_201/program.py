@@ -3,7 +3,7 @@
 `run` makes the searches that are missing, and adds each to the lines in the folder `--out`. A run
 that was stopped goes on with the same command, also where the folder of its searches is gone. The
 same command started several times shares the work. `rank` measures 300 cells with the supernets
-that are there. `collect` writes the table, `plot` the charts.
+that are there, of every tenth epoch. `collect` writes the table, `plot` the charts.
 """
 
 import json
@@ -160,16 +160,22 @@ def _missing(request: _Request, trials: Sequence[Trial]) -> list[Trial]:
 def _rank(request: _Request) -> _Work:
   """Prepares to measure random cells with the supernets of finished searches."""
   from experiments.nas_bench_201 import ranking
+  from stretchnas_jax.sweeps import running  # imports the programs, and with them Flax
 
   table = nas_bench_201.load(request.table)
+  scale, locks = request.setting.scale, request.setting.folder / 'locks'
   trials = [one for one in plan.trials(request.setting) if one.job.finished]
+  if not trials:
+    raise ValueError(f'{request.setting.folder} has no finished search: start with the verb run')
 
   def work() -> None:
     for one in trials:
-      tau = ranking.rank(one, request.setting.scale, table)
-      if tau is not None:
-        output.result(f'{one.key} seed {one.seed}: tau {tau:.3f}')
-    request.add_lines(trials)
+      with running.lock(locks, one.job) as is_mine:
+        taus = ranking.rank(one, scale, table) if is_mine else {}
+      for epoch, tau in taus.items():
+        output.result(f'{one.key} seed {one.seed}, epoch {epoch}: tau {tau:.3f}')
+      if taus:
+        request.add_lines([one])
 
   return work
 

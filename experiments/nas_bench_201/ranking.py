@@ -1,4 +1,4 @@
-"""How well a supernet ranks cells: Kendall's tau between its accuracies and those of a table."""
+"""How well supernets rank cells: Kendall's tau between their accuracies and those of a table."""
 
 import json
 import logging
@@ -12,13 +12,16 @@ from experiments.nas_bench_201.plan import Trial
 from experiments.nas_bench_201.scales import Scale
 from stretchnas_jax.cells import nas_bench_201
 from stretchnas_jax.cells.nas_bench_201 import NUM_CELLS, Table
-from stretchnas_jax.runs import supernet_accuracy
+from stretchnas_jax.machine import files
+from stretchnas_jax.runs import json_files, supernet_accuracy
+from stretchnas_jax.runs.history import load_history
 
 
-def rank(trial: Trial, scale: Scale, table: Table) -> float | None:
-  """Measures cells with the supernet of a search, after its last epoch, and writes the result.
+def rank(trial: Trial, scale: Scale, table: Table) -> dict[int, float]:
+  """Measures cells with the supernets of a search, and writes the result of each at once.
 
-  Supernets of earlier epochs are not kept. The cells are the same for all searches.
+  The supernets are those of the last epoch and of the earlier ones whose checkpoints stay by
+  `checkpoint.keep_every_epochs`. The cells are the same for all of them.
 
   Args:
     trial: a finished search.
@@ -26,17 +29,36 @@ def rank(trial: Trial, scale: Scale, table: Table) -> float | None:
     table: of accuracies.
 
   Returns:
-    Tau; None where the weights of the search are gone.
+    Tau by epoch, of the supernets that were not measured before.
   """
   path = trial.folder / lines.RANKING
-  if path.exists() or not (trial.folder / 'checkpoints').exists():
-    return None
+  known = json_files.read_object(path) if path.exists() else {'tau': {}, 'accuracies': {}}
   codes = drawn_codes(scale.ranked, table)
-  accuracies = _measured(trial.folder, codes, scale.ranked_images)
-  tau = float(stats.kendalltau(accuracies, [table.accuracy(code) for code in codes]).statistic)
-  found = {'tau': round(tau, 4), 'codes': codes, 'accuracies': accuracies}
-  path.write_text(json.dumps(found) + '\n', 'utf-8')
-  return tau
+  truth = [table.accuracy(code) for code in codes]
+  found = {}
+  for epoch, step in _saved_epochs(trial.folder, scale).items():
+    if str(epoch) in known['tau']:
+      continue
+    logging.info('%s seed %d: the supernet of epoch %d', trial.key, trial.seed, epoch)
+    accuracies = _measured(trial.folder, step, codes, scale.ranked_images)
+    tau = stats.kendalltau(accuracies, truth).statistic
+    found[epoch] = round(float(np.nan_to_num(tau)), 4)  # cells that are all equal have no order
+    known['tau'][str(epoch)] = found[epoch]
+    known['accuracies'][str(epoch)] = accuracies
+    files.replace(path, (json.dumps({'codes': codes, **known}) + '\n').encode())
+  return found
+
+
+def _saved_epochs(run: pathlib.Path, scale: Scale) -> dict[int, int]:
+  """Returns the steps after which the supernets to be measured were saved, by their epochs."""
+  steps = set(supernet_accuracy.saved_steps(run))
+  every = scale.fields['checkpoint.keep_every_epochs']
+  ends = {line['epoch']: line['step'] for line in load_history(run).lines}
+  return {
+    epoch: step
+    for epoch, step in ends.items()
+    if step in steps and (epoch % every == 0 or epoch == max(ends))
+  }
 
 
 def drawn_codes(count: int, table: Table) -> list[int]:
@@ -55,9 +77,9 @@ def drawn_codes(count: int, table: Table) -> list[int]:
   return [code for code, _ in zip(usable, range(count))]
 
 
-def _measured(run: pathlib.Path, codes: list[int], images: int) -> list[float]:
-  """Returns the accuracies of cells with the newest weights of a search."""
-  with supernet_accuracy.opened(run) as net:
+def _measured(run: pathlib.Path, step: int, codes: list[int], images: int) -> list[float]:
+  """Returns the accuracies of cells with the weights after so many steps of a search."""
+  with supernet_accuracy.opened(run, step=step) as net:
     net = net._replace(feed=net.feed.mixed(images))
     found = []
     for i, code in enumerate(codes, 1):

@@ -15,7 +15,8 @@ class Scale(NamedTuple):
     images: whether the searches need CIFAR-10.
     most_seeds: the largest number of seeds of a row.
     rows: the keys of the rows that run without `--only`; () for all.
-    ranked: cells that are measured with each supernet, for Kendall's tau.
+    ranked: cells that are measured with each supernet, for Kendall's tau. The supernets are those
+      of the epochs that stay by `checkpoint.keep_every_epochs`.
     ranked_images: validation images of each measurement.
   """
 
@@ -31,7 +32,7 @@ class Scale(NamedTuple):
 
 _COMMON = {
   'search.batch_size': 64, 'weights.learning_rate': 0.025, 'weights.final_learning_rate': 1e-3,
-  'weights.schedule_by': 'step', 'log.cell_every': 0,
+  'weights.schedule_by': 'step', 'log.cell_every': 0, 'checkpoint.keep_every_epochs': 10,
 }  # fmt: skip
 
 _PAPER = Scale(
@@ -69,7 +70,8 @@ _TINY = Scale(
   rate=3e-2,
   fields={
     **_COMMON, 'model.num_layers': 1, 'model.channels': 4, 'search.epochs': 5,
-    'data.name': 'digits', 'data.image_size': 8, 'data.crop_padding': 1, 'data.flip': False,
+    'checkpoint.keep_every_epochs': 1, 'data.name': 'digits', 'data.image_size': 8,
+    'data.crop_padding': 1, 'data.flip': False,
   },
   images=False,
   most_seeds=2,

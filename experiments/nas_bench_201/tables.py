@@ -7,15 +7,18 @@ from experiments.nas_bench_201.rows import ROWS
 
 _HEAD = (
   'search', 'n', 'accuracy', 'median', 't interval of the mean', 'ranks', 'regret',
-  'entropy of alpha', 'rate', 'parts', 'image passes', 'steps', 'seconds', 'tau',
+  'entropy of alpha', 'rate', 'parts', 'image passes', 'steps', 'seconds',
 )  # fmt: skip
 _NOTES = (
   'Accuracy, median and regret are percent, of the cell after the last epoch. An accuracy is a '
   'mean ± the standard deviation over n seeds; of two seeds the interval is their range. A rank '
   'is among all cells of the table, 1 is the best. The entropy of alpha is 1 where nothing is '
   'decided. The rate is that of alpha and beta. Image passes are images forward and back. '
-  "Seconds hold compilation and depend on the machine's other work. Tau is Kendall's, between the "
-  'accuracies of random cells with the weights of the supernet and those of the table.'
+  "Seconds hold compilation and depend on the machine's other work."
+)
+_TAU_NOTE = (
+  "Kendall's tau compares the accuracies of random cells with the weights of a supernet and in the "
+  'table. The same order gives 1, none gives 0. It is a mean over n seeds.'
 )
 
 
@@ -40,6 +43,7 @@ def markdown(results: Mapping[str, Any]) -> str:
       [(row['title'], *_difference(row['six_edges']))
        for row in results['rows'].values() if row['six_edges']],
     ), '',
+    *_taus(results['rows']),
     '## Cells without a search', '',
     *_table(
       ('cell', 'mean', 'deviation', 'median', 'middle 80 %'),
@@ -56,7 +60,6 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
 def _row(row: Mapping[str, Any]) -> tuple[Any, ...]:
   """Returns the cells of one search's row."""
   std = '' if row['std'] is None else f' ± {row["std"]:.2f}'
-  tau = row['tau']['mean']
   return (
     row['title'],
     row['n'],
@@ -71,8 +74,21 @@ def _row(row: Mapping[str, Any]) -> tuple[Any, ...]:
     f'{row["image_passes"]:,.0f}',
     f'{row["steps"]:,.0f}',
     f'{row["seconds"]:,.0f}',
-    '' if tau is None else f'{tau:.2f} (n = {row["tau"]["n"]})',
   )
+
+
+def _taus(rows: Mapping[str, Any]) -> list[str]:
+  """Returns the section with Kendall's tau by epoch; none where no supernet was measured."""
+  ranked = [row for row in rows.values() if row['taus']]
+  if not ranked:
+    return []
+  lines = [
+    (row['title'], point['epoch'], point['n'], f'{point["mean"]:.2f}', interval(point['interval']))
+    for row in ranked
+    for point in row['taus']
+  ]
+  head = 'search', 'epoch', 'n', 'tau', 't interval'
+  return ['## How well the supernets rank cells', '', *_table(head, lines), '', _TAU_NOTE, '']
 
 
 def _pair(pair: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -115,7 +115,8 @@ _PROGRAM = {
   'checkpoint.every_steps': Field(
     0, 'steps between checkpoints; 0: one after every epoch', whole(0)
   ),
-  'checkpoint.keep': Field(3, 'checkpoints that stay', whole(1)),
+  'checkpoint.keep': Field(3, 'newest checkpoints that stay', whole(1)),
+  'checkpoint.keep_every_epochs': Field(0, 'epochs between others that stay; 0: none', whole(0)),
   'log.tensorboard': Field(False, 'write the metrics for TensorBoard too'),
 }
 

@@ -171,7 +171,9 @@ class Runner(NamedTuple):
       folder: of the run.
       programs: the compiled parts, perhaps those of another seed.
     """
-    saved = checkpoint.Checkpoints(folder.path / 'checkpoints', plan.config.checkpoint.keep)
+    keep, epochs = plan.config.checkpoint.keep, plan.config.checkpoint.keep_every_epochs
+    stay = plan.settings.places.every(epochs)
+    saved = checkpoint.Checkpoints(folder.path / 'checkpoints', keep, stay=stay)
     with folder, contextlib.closing(plan), saved:
       self.tell(plan, folder)
       plan.parts.keep(folder, plan.settings.steps_per_epoch)

@@ -35,6 +35,10 @@ class Epochs:
   def __len__(self) -> int:
     return len(self.ends)
 
+  def every(self, epochs: int) -> list[int]:
+    """Returns the number of steps after each so many epochs; none for 0."""
+    return self.ends[epochs - 1 :: epochs] if epochs else []
+
   def done(self, step: int) -> int:
     """Returns the number of whole epochs among the first `step` steps."""
     return bisect.bisect_right(self.ends, step)

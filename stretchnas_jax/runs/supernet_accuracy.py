@@ -15,7 +15,7 @@ from stretchnas_jax.data.batches import opening
 from stretchnas_jax.learning import evaluation
 from stretchnas_jax.learning.evaluation import Mixture
 from stretchnas_jax.machine import faults, parallel
-from stretchnas_jax.runs import identity, steps, trained
+from stretchnas_jax.runs import checkpoint, identity, steps, trained
 from stretchnas_jax.runs import parts as parts_lib
 from stretchnas_jax.runs import workdir as workdir_lib
 from stretchnas_jax.runs.what_if import Answer
@@ -36,7 +36,7 @@ class Measured(NamedTuple):
 
 
 class Supernet(NamedTuple):
-  """A supernet with its newest weights, and the validation images of its search.
+  """A supernet with weights of a checkpoint, and the validation images of its search.
 
   Attributes:
     saved: the checkpoint.
@@ -51,7 +51,7 @@ class Supernet(NamedTuple):
   data: Any
 
   def cell(self) -> AnyGenotype:
-    """Returns the cell that the newest scores give."""
+    """Returns the cell that the scores of the checkpoint give."""
     state = self.saved.state
     return self.saved.objects.search.decode(state.arch, self.saved.step, state.control)[0]
 
@@ -86,12 +86,15 @@ def without_edge(mixture: Mixture, cell: str, edge: int) -> Mixture:
 
 
 @contextlib.contextmanager
-def opened(run: pathlib.Path | str, trust: bool = False) -> Iterator[Supernet]:
+def opened(
+  run: pathlib.Path | str, trust: bool = False, step: int | None = None
+) -> Iterator[Supernet]:
   """Opens the supernet of a search together with its validation images.
 
   Args:
     run: the folder of the search.
     trust: run the program of the search's own parts.
+    step: takes the weights after so many steps; None for the newest.
 
   Raises:
     ValueError, OSError: there is no checkpoint, or the images are missing, or others than those of
@@ -99,7 +102,7 @@ def opened(run: pathlib.Path | str, trust: bool = False) -> Iterator[Supernet]:
   """
   path = workdir_lib.absolute(run)
   own = parts_lib.of_run(path, trust=trust)
-  saved = trained.read_run(path, parts=own, trust=trust)
+  saved = trained.read_run(path, step=step, parts=own, trust=trust)
   if saved.kind != 'search':
     raise ValueError(f'{path} is a training; only a search has a supernet')
   feeds = opening.open_search(saved.config, own.data)
@@ -112,6 +115,15 @@ def opened(run: pathlib.Path | str, trust: bool = False) -> Iterator[Supernet]:
     program = steps.compile_evaluation(saved.objects.search.evaluate, feed, devices)
     saved = saved._replace(state=parallel.fetch(saved.state))
     yield Supernet(saved, feed, program, devices.replicate(feed.data))
+
+
+def saved_steps(workdir: pathlib.Path | str) -> list[int]:
+  """Returns after how many steps the checkpoints of a run were saved, the newest first."""
+  path = workdir_lib.absolute(workdir) / 'checkpoints'
+  if not path.is_dir():
+    return []
+  with checkpoint.Checkpoints(path, read_only=True) as saved:
+    return saved.steps()
 
 
 def measured(answer: Answer, trust: bool = False) -> Answer:

@@ -64,6 +64,7 @@ def load_trained(
   workdir: pathlib.Path | str,
   best: bool = False,
   *,
+  step: int | None = None,
   parts: Parts | Mapping[str, Any] | None = None,
   trust: bool = False,
 ) -> tuple[Callable[..., Float[Array, 'B M']], dict, dict]:
@@ -73,6 +74,8 @@ def load_trained(
     workdir: the folder of a run, finished or not.
     best: the weights after the epoch with the highest validation accuracy so far, of a training
       with `data.holdout`.
+    step: takes the checkpoint after so many steps; None for the newest. Most earlier ones are
+      deleted, see `checkpoint.keep` and `checkpoint.keep_every_epochs`.
     parts: the objects of your own with which the run was made. A run of a config file with
       `get_parts` needs none on the machine that made it.
     trust: run the program `parts.py` that the folder keeps, though it comes from elsewhere.
@@ -88,7 +91,7 @@ def load_trained(
     give), `config` (a dict), `step` and `metrics` (the last line of metrics, or None).
 
   Raises:
-    FileNotFoundError: the folder holds no run, or no checkpoint yet.
+    FileNotFoundError: the folder holds no run, no checkpoint yet, or none of that step.
     ValueError: it is damaged, it was made with objects that are missing, or has no best epoch.
 
   Example:
@@ -98,7 +101,7 @@ def load_trained(
     (2, 10)
   """
   start.set_up()
-  return use(read_run(workdir, best, parts=parts, trust=trust))
+  return use(read_run(workdir, best, step=step, parts=parts, trust=trust))
 
 
 def use(
@@ -184,14 +187,16 @@ def read_run(
   workdir: pathlib.Path | str,
   best: bool = False,
   *,
+  step: int | None = None,
   parts: Parts | Mapping[str, Any] | None = None,
   trust: bool = False,
 ) -> Saved:
-  """Reads the newest checkpoint of a run; changes nothing in its folder.
+  """Reads a checkpoint of a run, by default the newest; changes nothing in its folder.
 
   Args:
     workdir: the folder.
     best: takes the weights of the best epoch.
+    step: as for `load_trained`.
     parts: as for `load_trained`.
     trust: as for `load_trained`.
   """
@@ -207,15 +212,18 @@ def read_run(
     raise FileNotFoundError(f'{path} has no checkpoint yet')
   own = parts_lib.of_run(path, parts, trust)
   with checkpoint.Checkpoints(path / 'checkpoints', read_only=True) as saved:
-    meta = _own_meta(path, saved, values)
+    meta = _own_meta(path, saved, values, step)
     steps_per_epoch = walk.steps_per_epoch(meta, parts_lib.steps_per_epoch(path))
     kind, config, objects, init = _rebuild(values, meta, own, steps_per_epoch)
     like = jax.eval_shape(init, jax.random.key(0))
-    restored = saved.restore_latest(like, meta['identity'])
+    if step is None:
+      restored = saved.restore_latest(like, meta['identity'])
+    else:
+      restored = saved.restore(step, like, meta['identity'])
   if restored is None:
     raise FileNotFoundError(f'{path} has no checkpoint yet')
-  step, position, meta = restored
-  found = Saved(path, kind, config, objects, position.state, step, meta['identity'])
+  number, position, meta = restored
+  found = Saved(path, kind, config, objects, position.state, number, meta['identity'])
   return _with_best(path, found, position.best) if best else found
 
 
@@ -232,16 +240,27 @@ def _with_best(path: pathlib.Path, saved: Saved, best: train_task.Best | None) -
   return saved._replace(state=state, step=int(best.step))
 
 
-def _own_meta(path: pathlib.Path, saved: checkpoint.Checkpoints, values: dict) -> dict:
-  """Returns the meta of the newest checkpoint that belongs to the config of this folder."""
+def _own_meta(
+  path: pathlib.Path, saved: checkpoint.Checkpoints, values: dict, step: int | None
+) -> dict:
+  """Returns the meta of a checkpoint that belongs to the config of this folder."""
+  if step is not None and step not in saved.steps():
+    raise FileNotFoundError(
+      f'{path} has no checkpoint of step {step}; those that stay are of steps '
+      f'{names_lib.some(map(str, saved.steps()))}'
+    )
   fields = {name: value for name, value in values.items() if name != 'genotype'}
   own, found = identity_lib.of_config(fields, FREE), False
-  for _, meta in saved.metas():
+  for number, meta in saved.metas():
+    if step is not None and number != step:
+      continue
     if isinstance(meta.get('identity'), dict) and not checkpoint.other_name(meta, own):
       return meta
     found = True
   if found:
     raise checkpoint.Unusable(f'the checkpoints in {path} are not of the run of its config.json')
+  if step is not None:
+    raise checkpoint.Unusable(f'the checkpoint of step {step} in {path} is damaged')
   raise FileNotFoundError(f'{path} has no checkpoint yet')
 
 

@@ -7,7 +7,7 @@ import pathlib
 import shutil
 import tempfile
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -18,7 +18,7 @@ from jaxtyping import PyTree
 from stretchnas_jax.machine import files
 from stretchnas_jax.machine import leaves as leaves_lib
 from stretchnas_jax.runs.checkpoint import integrity
-from stretchnas_jax.runs.checkpoint.recovery import Recovery
+from stretchnas_jax.runs.checkpoint.recovery import Recovery, Unusable
 from stretchnas_jax.runs.checkpoint.store import Store
 
 
@@ -34,7 +34,11 @@ class Checkpoints:
   """
 
   def __init__(
-    self, directory: str | os.PathLike[str], keep: int = 3, read_only: bool = False
+    self,
+    directory: str | os.PathLike[str],
+    keep: int = 3,
+    read_only: bool = False,
+    stay: Collection[int] = (),
   ) -> None:
     """Opens a folder, and makes it where it is missing.
 
@@ -44,6 +48,7 @@ class Checkpoints:
       directory: the folder.
       keep: how many of the newest checkpoints stay; older ones are deleted.
       read_only: whether nothing may change.
+      stay: the steps of checkpoints that are never deleted.
     """
     index, count = jax.process_index(), jax.process_count()
     self._directory = pathlib.Path(directory).absolute()
@@ -55,7 +60,7 @@ class Checkpoints:
       self._directory.mkdir(parents=True, exist_ok=True)
     if self._shared:
       multihost_utils.sync_global_devices('checkpoints')
-    self._store = Store(self._directory, keep, self._read_only)
+    self._store = Store(self._directory, keep, self._read_only, stay)
     self._recovery = Recovery(self._store, self._directory, self._read_only)
 
   def __enter__(self) -> 'Checkpoints':
@@ -179,6 +184,24 @@ class Checkpoints:
     found = self._recovery.find(like, identity)
     _told_by_the_first_process(found[0] if found else 0)
     return found
+
+  def restore(
+    self, step: int, like: PyTree, identity: Mapping[str, Any]
+  ) -> tuple[int, PyTree, dict[str, Any]]:
+    """Returns one checkpoint as `restore_latest` does; moves nothing.
+
+    Args:
+      step: of the checkpoint.
+      like: as for `restore_latest`.
+      identity: as for `restore_latest`.
+
+    Raises:
+      Unusable (a ValueError): it is missing or damaged, or `like` has other leaves.
+    """
+    try:
+      return self._recovery.restore(step, like, identity)
+    except Exception as error:  # the type depends on the damaged file, and on the damage
+      raise Unusable(integrity.why_refused(step, error)) from error
 
   def read_meta(self) -> tuple[int, dict[str, Any]] | None:
     """Returns `(step, meta)` of the newest checkpoint whose meta can be read, or None."""

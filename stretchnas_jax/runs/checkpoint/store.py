@@ -6,7 +6,7 @@ It holds `state`, the arrays, and `meta`, a description in JSON.
 
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -22,22 +22,28 @@ NEEDED = ('state/manifest.ocdbt', 'state/_METADATA', 'meta/metadata')
 class Store:
   """The checkpoints of one folder; saves in the background."""
 
-  def __init__(self, directory: pathlib.Path, keep: int, read_only: bool) -> None:
+  def __init__(
+    self, directory: pathlib.Path, keep: int, read_only: bool, stay: Collection[int] = ()
+  ) -> None:
     """Opens a folder that exists, or one that is only read.
 
     Args:
       directory: the folder, absolute.
       keep: how many of the newest checkpoints stay; older ones are deleted.
       read_only: whether nothing may change.
+      stay: the steps of checkpoints that are never deleted.
     """
     self._directory = directory
     self._saving: int | None = None
-    options = _options_for_reading() if read_only else self._options_for_writing(keep)
+    options = _options_for_reading() if read_only else self._options_for_writing(keep, stay)
     self._manager = ocp.CheckpointManager(directory, options=options)
 
-  def _options_for_writing(self, keep: int) -> ocp.CheckpointManagerOptions:
+  def _options_for_writing(self, keep: int, stay: Collection[int]) -> ocp.CheckpointManagerOptions:
+    policies = ocp.checkpoint_managers
     return ocp.CheckpointManagerOptions(
-      max_to_keep=keep,
+      preservation_policy=policies.AnyPreservationPolicy(
+        [policies.LatestN(keep), policies.CustomSteps(stay)]
+      ),
       create=False,
       enable_async_checkpointing=True,
       cleanup_tmp_directories=True,
