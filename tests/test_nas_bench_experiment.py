@@ -106,6 +106,13 @@ def test_a_run_leaves_lines_and_goes_on_from_them(tmp_path, monkeypatch, capsys)
   (line,) = lines.read(tmp_path / 'results' / 'tiny.jsonl')
   assert (line['row'], line['seed'], len(line['cells'])) == ('darts_sc', 0, 3)
   assert line['tau'] == ranking['tau'] and line['rate'] == tiny.rate
+  (tmp_path / 'searches' / 'darts_sc' / 'seed_0' / 'ranking.json').unlink()
+  steps = tmp_path / 'searches' / 'darts_sc' / 'seed_0' / 'checkpoints'
+  oldest = min(steps.iterdir(), key=lambda path: int(path.name))
+  (oldest / 'meta' / 'metadata').write_text('{}')
+  assert call('rank').startswith('darts_sc seed 0, epoch 3: tau')
+  (again,) = lines.read(tmp_path / 'results' / 'tiny.jsonl')
+  assert again == line
   shutil.rmtree(tmp_path / 'searches')
   assert call('list').startswith('# finished: ')
   call('run')

@@ -107,14 +107,14 @@ def test_weights_of_an_epoch_that_stays_can_be_loaded(tmp_path):
     measured = net.of(net.mixture()).accuracy
   (line,) = [one for one in load_history(tmp_path / 'run').lines if one['step'] == ends[1]]
   assert measured == pytest.approx(line['val_accuracy'])
-  words = f'no checkpoint of step {ends[0]}; those that stay are of steps {ends[4]}, {ends[3]}, '
+  words = (
+    f'no checkpoint of step {ends[0]}; those that are there are of steps {ends[4]}, {ends[3]}, '
+  )
   with pytest.raises(FileNotFoundError, match=words):
     stretchnas_jax.load_trained(tmp_path / 'run', step=ends[0])
   description = tmp_path / 'run' / 'checkpoints' / str(ends[1]) / 'meta' / 'metadata'
   description.write_text(description.read_text().replace('1', '2'))
-  with pytest.raises(
-    checkpoint.Unusable, match=f'the checkpoint of step {ends[1]} in .* is damaged'
-  ):
+  with pytest.raises(checkpoint.Unusable, match=f'checkpoint {ends[1]} is damaged'):
     stretchnas_jax.load_trained(tmp_path / 'run', step=ends[1])
 
 

@@ -67,13 +67,13 @@ def _less_six_edges(lines: Sequence[Line], table: Table) -> dict[str, Any]:
 
 
 def _taus(lines: Sequence[Line]) -> list[dict[str, Any]]:
-  """Returns Kendall's tau of the supernets of each measured epoch, over seeds."""
+  """Returns Kendall's tau of the supernets of each epoch, over the seeds with most epochs."""
   found = [line['tau'] for line in lines if line['tau']]
-  epochs = sorted({int(epoch) for taus in found for epoch in taus})
+  most = max(map(len, found), default=0)
+  whole = [taus for taus in found if len(taus) == most]  # the same seeds at every epoch
   return [
-    {'epoch': epoch}
-    | statistics.summarize(t[str(epoch)] for t in found if str(epoch) in t)._asdict()
-    for epoch in epochs
+    {'epoch': int(epoch)} | statistics.summarize(taus[epoch] for taus in whole)._asdict()
+    for epoch in (sorted(whole[0], key=int) if whole else ())
   ]
 
 

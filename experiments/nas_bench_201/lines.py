@@ -49,9 +49,11 @@ def add(path: pathlib.Path, trials: Sequence[Trial], scale: Scale) -> list[Line]
   """
   found = {identity(line): line for line in read(path)}
   for trial in trials:
-    known = found.get((trial.key, trial.seed))
-    if trial.job.finished and (known is None or known['tau'] != (_taus(trial) or known['tau'])):
-      found[trial.key, trial.seed] = of_search(trial, scale)
+    if not trial.job.finished:
+      continue
+    known = found.get((trial.key, trial.seed)) or of_search(trial, scale)
+    taus = {**(known['tau'] or {}), **_taus(trial)}
+    found[trial.key, trial.seed] = {**known, 'tau': taus or None}
   order = list(ROWS)
   lines = sorted(found.values(), key=lambda line: (order.index(line['row']), line['seed']))
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +74,6 @@ def of_search(trial: Trial, scale: Scale) -> Line:
     config = json_files.read_object(trial.folder / 'config.json')
     result = json_files.read_object(trial.folder / 'result.json')
     start = json_files.read_object(trial.folder / 'run.json')
-    taus = _taus(trial)
   steps = history.lines[-1]['step']
   return {
     'row': trial.key,
@@ -87,7 +88,7 @@ def of_search(trial: Trial, scale: Scale) -> Line:
     'image_passes': image_passes(config, steps, len(history.lines)),
     'seconds': round(result['seconds'], 1),
     'supernet_params': result['supernet_params'],
-    'tau': taus,
+    'tau': None,
     'alpha': _rounded(np.asarray(history.strength['normal'][-1])),
     'beta': _rounded(history.beta['normal'][-1]),
     'versions': start['versions'],
@@ -97,10 +98,10 @@ def of_search(trial: Trial, scale: Scale) -> Line:
   }
 
 
-def _taus(trial: Trial) -> dict[str, float] | None:
-  """Returns Kendall's tau of the supernets of a search by epoch; None where none is measured."""
+def _taus(trial: Trial) -> dict[str, float]:
+  """Returns Kendall's tau of the supernets of a search, by epoch, as far as they are measured."""
   path = trial.folder / RANKING
-  return json_files.read_object(path)['tau'] if path.exists() else None
+  return json_files.read_object(path)['tau'] if path.exists() else {}
 
 
 def image_passes(config: Mapping[str, Any], steps: int, epochs: int) -> int:

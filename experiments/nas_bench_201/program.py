@@ -6,6 +6,7 @@ same command started several times shares the work. `rank` measures 300 cells wi
 that are there, of every tenth epoch. `collect` writes the table, `plot` the charts.
 """
 
+import gc
 import json
 import pathlib
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import filelock
+import jax
 
 from experiments.nas_bench_201 import lines, plan
 from experiments.nas_bench_201.plan import Setting, Trial
@@ -166,7 +168,10 @@ def _rank(request: _Request) -> _Work:
   scale, locks = request.setting.scale, request.setting.folder / 'locks'
   trials = [one for one in plan.trials(request.setting) if one.job.finished]
   if not trials:
-    raise ValueError(f'{request.setting.folder} has no finished search: start with the verb run')
+    raise ValueError(
+      f'{request.setting.folder} has none of the chosen searches as a finished folder. Start with '
+      'the verb run. Where only the line of a search is left, its weights are gone.'
+    )
 
   def work() -> None:
     for one in trials:
@@ -176,6 +181,8 @@ def _rank(request: _Request) -> _Work:
         output.result(f'{one.key} seed {one.seed}, epoch {epoch}: tau {tau:.3f}')
       if taus:
         request.add_lines([one])
+      gc.collect()
+      jax.clear_caches()  # programs of many searches fill the memory
 
   return work
 

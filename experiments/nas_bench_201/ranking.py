@@ -13,7 +13,7 @@ from experiments.nas_bench_201.scales import Scale
 from stretchnas_jax.cells import nas_bench_201
 from stretchnas_jax.cells.nas_bench_201 import NUM_CELLS, Table
 from stretchnas_jax.machine import files
-from stretchnas_jax.runs import json_files, supernet_accuracy
+from stretchnas_jax.runs import checkpoint, json_files, supernet_accuracy
 from stretchnas_jax.runs.history import load_history
 
 
@@ -32,20 +32,26 @@ def rank(trial: Trial, scale: Scale, table: Table) -> dict[int, float]:
     Tau by epoch, of the supernets that were not measured before.
   """
   path = trial.folder / lines.RANKING
-  known = json_files.read_object(path) if path.exists() else {'tau': {}, 'accuracies': {}}
   codes = drawn_codes(scale.ranked, table)
   truth = [table.accuracy(code) for code in codes]
+  known = json_files.read_object(path) if path.exists() else {}
+  if known.get('codes') != codes:
+    known = {'codes': codes, 'tau': {}, 'accuracies': {}}
   found = {}
   for epoch, step in _saved_epochs(trial.folder, scale).items():
     if str(epoch) in known['tau']:
       continue
     logging.info('%s seed %d: the supernet of epoch %d', trial.key, trial.seed, epoch)
-    accuracies = _measured(trial.folder, step, codes, scale.ranked_images)
+    try:
+      accuracies = _measured(trial.folder, step, codes, scale.ranked_images)
+    except checkpoint.Unusable as error:
+      logging.warning('passed over: %s', error)
+      continue
     tau = stats.kendalltau(accuracies, truth).statistic
     found[epoch] = round(float(np.nan_to_num(tau)), 4)  # cells that are all equal have no order
     known['tau'][str(epoch)] = found[epoch]
     known['accuracies'][str(epoch)] = accuracies
-    files.replace(path, (json.dumps({'codes': codes, **known}) + '\n').encode())
+    files.replace(path, (json.dumps(known) + '\n').encode())
   return found
 
 

@@ -18,7 +18,7 @@ _NOTES = (
 )
 _TAU_NOTE = (
   "Kendall's tau compares the accuracies of random cells with the weights of a supernet and in the "
-  'table. The same order gives 1, none gives 0. It is a mean over n seeds.'
+  'table. The same order gives 1, the opposite -1, no relation 0. It is a mean over n seeds.'
 )
 
 

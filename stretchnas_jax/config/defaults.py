@@ -116,7 +116,7 @@ _PROGRAM = {
     0, 'steps between checkpoints; 0: one after every epoch', whole(0)
   ),
   'checkpoint.keep': Field(3, 'newest checkpoints that stay', whole(1)),
-  'checkpoint.keep_every_epochs': Field(0, 'epochs between others that stay; 0: none', whole(0)),
+  'checkpoint.keep_every_epochs': Field(0, 'that of every so many epochs stays; 0: none', whole(0)),
   'log.tensorboard': Field(False, 'write the metrics for TensorBoard too'),
 }
 

@@ -54,10 +54,13 @@ def check_folder(plan: Plan, folder: workdir_lib.Workdir) -> None:
       checkpoint.try_place(folder.path)
     return
   wanted = json_files.plain(identity_of(plan, folder) | old_identity_of(folder))
+  others = []
   with checkpoint.Checkpoints(path, read_only=True) as saved:
-    others = [checkpoint.other_name(meta, wanted) for _, meta in saved.metas()]
-  # A checkpoint of another run among those of this one is passed over later.
-  if others and all(others):
+    for _, meta in saved.metas():
+      others.append(checkpoint.other_name(meta, wanted))
+      if not others[-1]:
+        return  # those of another run are passed over later
+  if others:
     raise workdir_lib.Refused(
       f'the checkpoints in {path} are of a run with another {others[0]}: choose another workdir'
     )

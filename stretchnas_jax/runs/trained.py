@@ -1,4 +1,4 @@
-"""A run's newest weights, for use: `load_trained`."""
+"""The weights of a run, by default the newest, for use: `load_trained`."""
 
 import functools
 import pathlib
@@ -39,7 +39,7 @@ from stretchnas_jax.runs.task import FREE
 
 
 class Saved(NamedTuple):
-  """The newest checkpoint of a run, with everything needed to use it.
+  """A checkpoint of a run, with everything needed to use it.
 
   Attributes:
     path: the folder of the run.
@@ -68,12 +68,12 @@ def load_trained(
   parts: Parts | Mapping[str, Any] | None = None,
   trust: bool = False,
 ) -> tuple[Callable[..., Float[Array, 'B M']], dict, dict]:
-  """Loads the network of a training, or the supernet of a search, with its newest weights.
+  """Loads the network of a training, or the supernet of a search, with weights of a checkpoint.
 
   Args:
     workdir: the folder of a run, finished or not.
     best: the weights after the epoch with the highest validation accuracy so far, of a training
-      with `data.holdout`.
+      with `data.holdout`; together with `step`, so far at that step.
     step: takes the checkpoint after so many steps; None for the newest. Most earlier ones are
       deleted, see `checkpoint.keep` and `checkpoint.keep_every_epochs`.
     parts: the objects of your own with which the run was made. A run of a config file with
@@ -88,7 +88,8 @@ def load_trained(
     training. `variables` is a pytree of NumPy arrays. `info` has `kind` ('train' or 'search'),
     `class_names`, `image_shape`, `mean`, `std`, `stream` (True where the run measured on the
     centres of images, as streams do), `genotype` (of a search, the cell that its alpha and beta
-    give), `config` (a dict), `step` and `metrics` (the last line of metrics, or None).
+    give), `config` (a dict), `step` and `metrics` (the last line
+    of metrics up to that step, or None).
 
   Raises:
     FileNotFoundError: the folder holds no run, no checkpoint yet, or none of that step.
@@ -244,23 +245,21 @@ def _own_meta(
   path: pathlib.Path, saved: checkpoint.Checkpoints, values: dict, step: int | None
 ) -> dict:
   """Returns the meta of a checkpoint that belongs to the config of this folder."""
-  if step is not None and step not in saved.steps():
+  steps = saved.steps()
+  if step is not None and steps and step not in steps:
     raise FileNotFoundError(
-      f'{path} has no checkpoint of step {step}; those that stay are of steps '
-      f'{names_lib.some(map(str, saved.steps()))}'
+      f'{path} has no checkpoint of step {step}; those that are there are of steps '
+      f'{names_lib.some(map(str, steps))}'
     )
   fields = {name: value for name, value in values.items() if name != 'genotype'}
   own, found = identity_lib.of_config(fields, FREE), False
-  for number, meta in saved.metas():
-    if step is not None and number != step:
-      continue
+  metas = [(step, saved.meta(step))] if step in steps else saved.metas()
+  for _, meta in metas:
     if isinstance(meta.get('identity'), dict) and not checkpoint.other_name(meta, own):
       return meta
     found = True
   if found:
     raise checkpoint.Unusable(f'the checkpoints in {path} are not of the run of its config.json')
-  if step is not None:
-    raise checkpoint.Unusable(f'the checkpoint of step {step} in {path} is damaged')
   raise FileNotFoundError(f'{path} has no checkpoint yet')
 
 

@@ -48,7 +48,7 @@ class Checkpoints:
       directory: the folder.
       keep: how many of the newest checkpoints stay; older ones are deleted.
       read_only: whether nothing may change.
-      stay: the steps of checkpoints that are never deleted.
+      stay: the steps of checkpoints that stay, however old.
     """
     index, count = jax.process_index(), jax.process_count()
     self._directory = pathlib.Path(directory).absolute()
@@ -211,6 +211,13 @@ class Checkpoints:
     """Yields `(step, meta)` of all checkpoints whose meta can be read, the newest first."""
     for step, content in self._recovery.descriptions():
       yield step, content['meta']
+
+  def meta(self, step: int) -> dict[str, Any]:
+    """Returns the meta of a checkpoint; raises Unusable where it cannot be read."""
+    try:
+      return self._recovery.description(step)['meta']
+    except Exception as error:  # the type depends on the damage
+      raise Unusable(integrity.why_refused(step, error)) from error
 
   def checksums(self, step: int) -> dict[str, list]:
     """Returns `{path of a leaf: [shape, dtype, checksum]}` of a checkpoint, as it was saved."""

@@ -31,7 +31,7 @@ class Store:
       directory: the folder, absolute.
       keep: how many of the newest checkpoints stay; older ones are deleted.
       read_only: whether nothing may change.
-      stay: the steps of checkpoints that are never deleted.
+      stay: the steps of checkpoints that stay, however old.
     """
     self._directory = directory
     self._saving: int | None = None
