@@ -3,14 +3,30 @@
 import itertools
 import json
 import shutil
+import tarfile
 
 import numpy as np
 import pytest
 
-from experiments.nas_bench_201 import chance, lines, plan, program, scales
+from experiments.nas_bench_201 import (
+  chance,
+  collect,
+  lines,
+  plan,
+  plots,
+  program,
+  scales,
+  tables,
+)
+from experiments.nas_bench_201 import ranking as ranking_lib
 from experiments.nas_bench_201.plan import Setting
+from experiments.nas_bench_201.rows import PAIRS, ROWS
+from stretchnas_jax import search
 from stretchnas_jax.cells import nas_bench_201
 from stretchnas_jax.cells.nas_bench_201 import Table
+from stretchnas_jax.cli import command_line
+from stretchnas_jax.runs import combinations
+from stretchnas_jax.runs.parts import Parts
 
 # An invented table: the accuracy of a cell grows with its number.
 ACCURACIES = np.arange(nas_bench_201.NUM_CELLS) / 200
@@ -24,6 +40,128 @@ def test_seeds_come_in_turn_so_that_a_stop_leaves_whole_comparisons(tmp_path):
     ('darts', 0), ('milenas_sc', 0), ('darts', 1), ('milenas_sc', 1),
     ('darts_sc_two_way', 0), ('darts_sc_two_way', 1), ('pc_darts', 0), ('pc_darts', 1),
   ]  # fmt: skip
+
+
+def test_groups_come_one_after_another_with_their_numbers_of_seeds(tmp_path):
+  setting = Setting('cpu', scales.SCALES['cpu'], tmp_path, tuple(ROWS))
+  found = [trial.key for trial in plan.trials(setting)]
+  counts = {key: found.count(key) for key in ROWS}
+  assert set(counts.values()) == {5, 10, 20}
+  assert all(counts[key] == 20 for key in found[:140]) and counts[found[-1]] == 5
+  of_gpu = Setting('gpu', scales.SCALES['gpu'], tmp_path, scales.SCALES['gpu'].rows)
+  assert len(plan.trials(of_gpu)) == 5
+
+
+def config_of(key, tmp_path):
+  """Returns the config of the first search of a row, as the program reads it."""
+  (trial,) = plan.trials(Setting('cpu', scales.SCALES['cpu'], tmp_path, (key,), (0,)))
+  options = (*command_line.start_options(True, True), *search.OPTIONS)
+  return command_line.parse(['search', *trial.job.words], True, options, ()).config
+
+
+@pytest.mark.parametrize('key', ROWS)
+def test_a_row_is_a_search_and_its_control_learns_from_two_parts(key, tmp_path):
+  config = config_of(key, tmp_path)
+  combinations.check(config, Parts())
+  row = ROWS[key]
+  if config.data.split == 'three_way' and row.group.seeds > 5:  # axis rows differ from such a row
+    control = f'{key}_two_way'
+    assert config_of(control, tmp_path).data.split == 'two_way'
+    assert (key, control) in PAIRS and ROWS[control].method == row.method
+    assert ROWS[control].group.seeds == row.group.seeds
+  if row.method.endswith('_sc') and '_two_way' not in key:
+    assert [second for first, second in PAIRS if first == key]
+
+
+def test_pairs_are_of_rows():
+  assert {key for pair in PAIRS for key in pair} == set(ROWS)
+
+
+def line_of(key='darts_sc', seed=0, **fields):
+  """Returns a line of an invented search with three epochs."""
+  curve = [0.5, 0.6, 0.7]
+  return {
+    'row': key, 'seed': seed, 'cells': [1, 2, 3], 'six_edges': [1, 2, 3], 'alpha_options': 4,
+    'train_accuracy': curve, 'val_accuracy': curve, 'alpha_entropy': curve, 'alpha_rate': 0.01,
+    'beta_rate': 0.01, 'split': 'three_way', 'images': None, 'steps': 30, 'image_passes': 99,
+    'seconds': 1.0, 'ranking': None, **fields,
+  }  # fmt: skip
+
+
+def test_a_rate_of_betas_own_is_shown():
+  found = collect.collect(
+    [line_of(), line_of('darts_sc_fast_beta', beta_rate=0.03)],
+    scales.SCALES['cpu'], Table('invented', ACCURACIES),
+  )  # fmt: skip
+  first, second = tables.markdown(found).split('\n')[6:8]
+  assert '| 0.01 | three way' in first and '| 0.01, beta 0.03 | three way' in second
+
+
+def test_tau_belongs_to_the_table_that_is_given():
+  codes = [3, 1, 7, 5, 9000]
+  measured = [0.1, 0.2, 0.2, 0.4, 0.3]
+  ranking = {'codes': codes, 'accuracies': {'10': measured, '50': [0.5] * 5}}
+  upwards, downwards = Table('a', ACCURACIES), Table('b', 100 - ACCURACIES)
+  expected = tau_of(measured, codes)
+  assert ranking_lib.taus(ranking, upwards) == {10: pytest.approx(expected), 50: 0}
+  assert ranking_lib.taus(ranking, downwards) == {10: pytest.approx(-expected), 50: 0}
+  few = np.full_like(ACCURACIES, np.nan)
+  few[codes[:4]] = codes[:4]
+  expected = tau_of(measured[:4], codes[:4])
+  assert ranking_lib.taus(ranking, Table('c', few))[10] == pytest.approx(expected)
+
+
+def test_the_curve_of_tau_has_the_same_seeds_at_every_epoch():
+  new = {'codes': [1, 2, 3], 'accuracies': {'1': [1, 2, 3], '3': [3, 2, 1]}}
+  old = {'codes': [1, 2, 3], 'accuracies': {'3': [1, 2, 3]}}
+  rows = [line_of(seed=0, ranking=old), line_of(seed=1, ranking=new), line_of(seed=2)]
+  found = collect.collect(rows, scales.SCALES['cpu'], Table('invented', ACCURACIES))
+  points = found['rows']['darts_sc']['taus']
+  assert [(one['epoch'], one['n'], one['mean']) for one in points] == [(1, 1, 1), (3, 1, -1)]
+
+
+def test_charts_name_the_source_and_each_group_has_its_own():
+  rows = [line_of(key, seed) for key in ROWS for seed in (0, 1)]
+  found = collect.collect(rows, scales.SCALES['cpu'], Table('invented', ACCURACIES))
+  drawn = plots.plots_of(found)
+  assert set(drawn) == {'', '-epochs', '-relaxations-epochs', '-changes-epochs'}
+  assert all('Accuracies: invented' in text for text in drawn.values())
+  of_epochs = ''.join(text for ending, text in drawn.items() if ending)
+  assert all(f'{row.title} (n = 2)' in of_epochs for row in ROWS.values())
+
+
+def finished(tmp_path, monkeypatch, made):
+  """Adds invented searches, and returns the lines."""
+  monkeypatch.setattr(plan.Job, 'finished', True)
+  monkeypatch.setattr(lines, 'of_search', lambda trial, scale: made(trial.key, trial.seed))
+  scale = scales.SCALES['cpu']
+  trials = plan.trials(Setting('cpu', scale, tmp_path, ('darts_sc',), (0, 1)))
+  return lines.add(tmp_path / 'cpu.jsonl', trials, scale)
+
+
+def test_searches_on_other_images_never_join(tmp_path, monkeypatch):
+  finished(tmp_path, monkeypatch, lambda key, seed: line_of(key, seed, images='a'))
+  before = (tmp_path / 'cpu.jsonl').read_text()
+  (tmp_path / 'cpu.jsonl').write_text(before.splitlines()[0] + '\n')
+  with pytest.raises(ValueError, match='holds searches on other images .* choose another --out'):
+    finished(tmp_path, monkeypatch, lambda key, seed: line_of(key, seed, images='b'))
+  assert (tmp_path / 'cpu.jsonl').read_text() == before.splitlines()[0] + '\n'
+
+
+def test_a_line_of_a_row_that_is_gone_stays(tmp_path, monkeypatch):
+  gone = line_of('a_former_row')
+  (tmp_path / 'cpu.jsonl').write_text(json.dumps(gone) + '\n')
+  assert finished(tmp_path, monkeypatch, line_of) == [line_of(seed=0), line_of(seed=1), gone]
+
+
+def test_measurements_join_those_of_another_machine(tmp_path, monkeypatch):
+  cells = [4, 5]
+  known = line_of(ranking={'codes': cells, 'accuracies': {'1': [0.1, 0.2], '3': [0.3, 0.4]}})
+  (tmp_path / 'cpu.jsonl').write_text(json.dumps(known) + '\n')
+  here = {'codes': cells, 'accuracies': {'2': [0.5, 0.6]}}
+  monkeypatch.setattr(lines, '_ranking', lambda trial: None if trial.seed else here)
+  first, second = finished(tmp_path, monkeypatch, line_of)
+  assert sorted(first['ranking']['accuracies']) == ['1', '2', '3'] and second['ranking'] is None
 
 
 def test_every_search_of_a_scale_has_the_same_rate_but_one_row_of_its_own(tmp_path):
@@ -99,20 +237,21 @@ def test_a_run_leaves_lines_and_goes_on_from_them(tmp_path, monkeypatch, capsys)
   call('run')
   assert 'darts_sc seed 0, epoch 2: tau' in call('rank') and not call('rank')
   ranking = json.loads((tmp_path / 'searches' / 'darts_sc' / 'seed_0' / 'ranking.json').read_text())
-  truth = [code / 200 for code in ranking['codes']]
-  assert set(ranking['tau']) == {'2', '3'}
-  for epoch, tau in ranking['tau'].items():
-    assert tau == pytest.approx(tau_of(ranking['accuracies'][epoch], truth), abs=1e-4)
+  assert list(map(len, ranking['accuracies'].values())) == [9, 9]
   (line,) = lines.read(tmp_path / 'results' / 'tiny.jsonl')
   assert (line['row'], line['seed'], len(line['cells'])) == ('darts_sc', 0, 3)
-  assert line['tau'] == ranking['tau'] and line['rate'] == tiny.rate
+  assert line['ranking'] == ranking and line['alpha_rate'] == line['beta_rate'] == tiny.rate
   (tmp_path / 'searches' / 'darts_sc' / 'seed_0' / 'ranking.json').unlink()
   steps = tmp_path / 'searches' / 'darts_sc' / 'seed_0' / 'checkpoints'
-  oldest = min(steps.iterdir(), key=lambda path: int(path.name))
-  (oldest / 'meta' / 'metadata').write_text('{}')
+  _, of_epoch_2, _ = sorted(steps.iterdir(), key=lambda path: int(path.name))
+  (of_epoch_2 / 'meta' / 'metadata').write_text('{}')
   assert call('rank').startswith('darts_sc seed 0, epoch 3: tau')
   (again,) = lines.read(tmp_path / 'results' / 'tiny.jsonl')
   assert again == line
+  assert call('pack').endswith('tiny.tar.xz: 1 of 1 searches\n')
+  with tarfile.open(tmp_path / 'results' / 'tiny.tar.xz') as archive:
+    names = archive.getnames()
+  assert 'searches/darts_sc/seed_0/scores.jsonl' in names and not any('checkp' in n for n in names)
   shutil.rmtree(tmp_path / 'searches')
   assert call('list').startswith('# finished: ')
   call('run')

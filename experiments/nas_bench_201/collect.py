@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.nas_bench_201 import ranking
 from experiments.nas_bench_201.chance import baselines
 from experiments.nas_bench_201.lines import Line
 from experiments.nas_bench_201.rows import PAIRS, ROWS
@@ -48,12 +49,13 @@ def _row(key: str, lines: Sequence[Line], table: Table) -> dict[str, Any]:
     'alpha_entropy': float(
       np.mean([line['alpha_entropy'][-1] / np.log(line['alpha_options']) for line in lines])
     ),
-    'rate': lines[0]['rate'],
+    'alpha_rate': lines[0]['alpha_rate'],
+    'beta_rate': lines[0]['beta_rate'],
     'split': lines[0]['split'],
     'image_passes': mean('image_passes'),
     'steps': mean('steps'),
     'seconds': mean('seconds'),
-    'taus': _taus(lines),
+    'taus': _taus(lines, table),
     'six_edges': _less_six_edges(lines, table) if key.partition('_sc')[1] else None,
     'curve': _curve(lines, table),
   }
@@ -66,14 +68,14 @@ def _less_six_edges(lines: Sequence[Line], table: Table) -> dict[str, Any]:
   return statistics.summarize(a - b for a, b in zip(kept, whole))._asdict()
 
 
-def _taus(lines: Sequence[Line]) -> list[dict[str, Any]]:
+def _taus(lines: Sequence[Line], table: Table) -> list[dict[str, Any]]:
   """Returns Kendall's tau of the supernets of each epoch, over the seeds with most epochs."""
-  found = [line['tau'] for line in lines if line['tau']]
+  found = [ranking.taus(line['ranking'], table) for line in lines if line['ranking']]
   most = max(map(len, found), default=0)
   whole = [taus for taus in found if len(taus) == most]  # the same seeds at every epoch
   return [
-    {'epoch': int(epoch)} | statistics.summarize(taus[epoch] for taus in whole)._asdict()
-    for epoch in (sorted(whole[0], key=int) if whole else ())
+    {'epoch': epoch} | statistics.summarize(taus[epoch] for taus in whole)._asdict()
+    for epoch in (whole[0] if whole else ())
   ]
 
 

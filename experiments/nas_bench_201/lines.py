@@ -4,6 +4,7 @@ The lines stand in one file. A search whose line is there is not run again, so t
 where its folder is gone, and on other machines.
 """
 
+import hashlib
 import json
 import math
 import pathlib
@@ -22,8 +23,11 @@ from stretchnas_jax.runs.history import History, load_history
 
 Line = dict[str, Any]
 
+Ranking = dict[str, Any]
+"""`codes` of random cells, and `accuracies`, by epoch, of these cells with a supernet."""
+
 RANKING = 'ranking.json'
-"""The file in the folder of a search with Kendall's tau of its supernets."""
+"""The file in the folder of a search with its `Ranking`."""
 
 _CURVES = ('train_accuracy', 'val_accuracy', 'penalty', 'alpha_entropy', 'beta_entropy')
 _DIGITS = 4
@@ -46,19 +50,31 @@ def add(path: pathlib.Path, trials: Sequence[Trial], scale: Scale) -> list[Line]
     path: of the file.
     trials: searches, finished or not.
     scale: their sizes.
+
+  Raises:
+    Fault (a ValueError): a search had other images than those in the file.
   """
-  found = {identity(line): line for line in read(path)}
+  known = read(path)
+  found = {identity(line): line for line in known}
   for trial in trials:
     if not trial.job.finished:
       continue
-    known = found.get((trial.key, trial.seed)) or of_search(trial, scale)
-    taus = {**(known['tau'] or {}), **_taus(trial)}
-    found[trial.key, trial.seed] = {**known, 'tau': taus or None}
-  order = list(ROWS)
-  lines = sorted(found.values(), key=lambda line: (order.index(line['row']), line['seed']))
-  path.parent.mkdir(parents=True, exist_ok=True)
-  text = ''.join(json.dumps(line) + '\n' for line in lines)
-  files.replace(path, text.encode())
+    line = found.get((trial.key, trial.seed)) or of_search(trial, scale)
+    found[trial.key, trial.seed] = line | {'ranking': _joined(line['ranking'], _ranking(trial))}
+  images = sorted({line['images'] for line in found.values() if line['images'] is not None})
+  if len(images) > 1:
+    raise faults.Fault(
+      f'{path} holds searches on other images than those of {trials[-1].folder}; choose another '
+      '--out for these'
+    )
+  order = {key: i for i, key in enumerate(ROWS)}
+  lines = sorted(
+    found.values(), key=lambda line: (order.get(line['row'], len(order)), line['seed'])
+  )
+  if lines != known:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = ''.join(json.dumps(line) + '\n' for line in lines)
+    files.replace(path, text.encode())
   return lines
 
 
@@ -74,6 +90,7 @@ def of_search(trial: Trial, scale: Scale) -> Line:
     config = json_files.read_object(trial.folder / 'config.json')
     result = json_files.read_object(trial.folder / 'result.json')
     start = json_files.read_object(trial.folder / 'run.json')
+    data = json_files.read_object(trial.folder / 'identity.json')['data']
   steps = history.lines[-1]['step']
   return {
     'row': trial.key,
@@ -82,13 +99,15 @@ def of_search(trial: Trial, scale: Scale) -> Line:
     'six_edges': _with_all_edges(history),
     **{name: [_rounded(line[name]) for line in history.lines] for name in _CURVES},
     'alpha_options': len(history.facts.primitives),
-    'rate': scale.rate,
+    'alpha_rate': config['alpha']['learning_rate'],
+    'beta_rate': config['beta']['learning_rate'],
     'split': config['data']['split'],
+    'images': hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16],
     'steps': steps,
     'image_passes': image_passes(config, steps, len(history.lines)),
     'seconds': round(result['seconds'], 1),
     'supernet_params': result['supernet_params'],
-    'tau': None,
+    'ranking': None,
     'alpha': _rounded(np.asarray(history.strength['normal'][-1])),
     'beta': _rounded(history.beta['normal'][-1]),
     'versions': start['versions'],
@@ -98,10 +117,17 @@ def of_search(trial: Trial, scale: Scale) -> Line:
   }
 
 
-def _taus(trial: Trial) -> dict[str, float]:
-  """Returns Kendall's tau of the supernets of a search, by epoch, as far as they are measured."""
+def _ranking(trial: Trial) -> Ranking | None:
+  """Returns the accuracies of random cells with the supernets of a search, where measured."""
   path = trial.folder / RANKING
-  return json_files.read_object(path)['tau'] if path.exists() else {}
+  return json_files.read_object(path) if path.exists() else None
+
+
+def _joined(known: Ranking | None, new: Ranking | None) -> Ranking | None:
+  """Returns the accuracies of two measurements; the later one counts if their cells differ."""
+  if known is None or new is None or known['codes'] != new['codes']:
+    return new or known
+  return new | {'accuracies': {**known['accuracies'], **new['accuracies']}}
 
 
 def image_passes(config: Mapping[str, Any], steps: int, epochs: int) -> int:

@@ -53,19 +53,20 @@ class Trial(NamedTuple):
 def trials(setting: Setting) -> list[Trial]:
   """Returns all searches of a setting.
 
-  Rows that want more seeds come first. Among equal ones the seeds come one after another, each with
-  all rows, so that a run that stops anywhere leaves the same seeds of all rows but one seed.
+  Groups of rows come one after another. In a group the seeds do, each with all rows, so that a run
+  that stops anywhere leaves the same seeds of all its rows, except for one.
 
   Args:
     setting: the rows, the seeds and the folder.
   """
   found = []
   for place, key in enumerate(setting.keys):
-    wanted = ROWS[key].seeds
-    seeds = setting.seeds
+    group, seeds = ROWS[key].group, setting.seeds
     if seeds is None:
-      seeds = tuple(range(min(wanted, setting.scale.most_seeds)))
-    found += [(-wanted, seed, place, Trial(key, seed, _job(key, seed, setting))) for seed in seeds]
+      seeds = tuple(range(min(group.seeds, setting.scale.most_seeds)))
+    found += [
+      (group.place, seed, place, Trial(key, seed, _job(key, seed, setting))) for seed in seeds
+    ]
   return [trial for *_, trial in sorted(found, key=lambda one: one[:3])]
 
 

@@ -1,9 +1,10 @@
-"""The program: `python -m experiments.nas_bench_201 list|run|rank|collect|plot`.
+"""The program: `python -m experiments.nas_bench_201 list|run|rank|collect|plot|pack`.
 
 `run` makes the searches that are missing, and adds each to the lines in the folder `--out`. A run
 that was stopped goes on with the same command, also where the folder of its searches is gone. The
 same command started several times shares the work. `rank` measures 300 cells with the supernets
-that are there, of every tenth epoch. `collect` writes the table, `plot` the charts.
+that are there, of every tenth epoch. `collect` writes the table, `plot` the charts, `pack`
+all files of the searches except checkpoints as one archive.
 """
 
 import gc
@@ -24,14 +25,14 @@ from experiments.nas_bench_201.scales import SCALES
 from stretchnas_jax.cells import nas_bench_201
 from stretchnas_jax.cli import app
 from stretchnas_jax.cli.command_line import Option
-from stretchnas_jax.machine import output
+from stretchnas_jax.machine import files, output
 from stretchnas_jax.runs import seeds as seeds_lib
+from stretchnas_jax.sweeps import packing
 from stretchnas_jax.sweeps.program import chosen_keys
 
 _LAUNCHERS = ('local', 'slurm')
-_MOST_CURVES = 8  # charts have as many colours
 _OPTIONS = (
-  Option('scale', 'tiny', 'paper, gpu, cpu (two CPU cores) or tiny (digits, minutes)'),
+  Option('scale', 'tiny', 'paper, paper_250, gpu, cpu (two cores) or tiny (digits, minutes)'),
   Option('only', None, 'keys of rows with commas, for example darts*; default: those of the scale'),
   Option('seeds', None, 'for example 0,1,2; default: as many as each row wants'),
   Option('folder', None, 'of all searches; default: runs/experiments/nas_bench_201/SCALE'),
@@ -51,6 +52,7 @@ class _Request(NamedTuple):
 
   Attributes:
     setting: the scale, the rows and the seeds.
+    shown: the keys of the rows in table and charts.
     table: a CSV file of accuracies, or None.
     launcher: a member of `_LAUNCHERS`.
     slurm: the text of `--slurm`, or None.
@@ -59,6 +61,7 @@ class _Request(NamedTuple):
   """
 
   setting: Setting
+  shown: tuple[str, ...]
   table: str | None
   launcher: str
   slurm: str | None
@@ -72,9 +75,8 @@ class _Request(NamedTuple):
 
   def add_lines(self, trials: Sequence[Trial]) -> list[lines.Line]:
     """Adds finished searches to the lines; several processes take turns."""
-    locks = self.setting.folder / 'locks'
-    locks.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(locks / 'lines.lock'):
+    self.out.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(self.lines_path.with_suffix('.lock')):
       return lines.add(self.lines_path, trials, self.setting.scale)
 
 
@@ -101,10 +103,12 @@ def _request(args: types.SimpleNamespace) -> _Request:
   scale = SCALES[args.scale]
   folder = pathlib.Path(args.folder or f'runs/experiments/nas_bench_201/{args.scale}')
   seeds = None if args.seeds is None else tuple(seeds_lib.parse(args.seeds))
-  keys = chosen_keys(ROWS, args.only) if args.only else scale.rows or tuple(ROWS)
+  shown = chosen_keys(ROWS, args.only) if args.only else tuple(ROWS)
+  keys = shown if args.only else scale.rows or shown
   setting = Setting(args.scale, scale, folder, keys, seeds, getattr(args, 'data-path'))
   out = pathlib.Path(args.out) if args.out else folder / 'results'
-  return _Request(setting, args.table, args.launcher, args.slurm, out, getattr(args, 'data-title'))
+  title = getattr(args, 'data-title')
+  return _Request(setting, shown, args.table, args.launcher, args.slurm, out, title)
 
 
 # ---- the verbs -----------------------------------------------------------------------------------
@@ -176,11 +180,10 @@ def _rank(request: _Request) -> _Work:
   def work() -> None:
     for one in trials:
       with running.lock(locks, one.job) as is_mine:
-        taus = ranking.rank(one, scale, table) if is_mine else {}
-      for epoch, tau in taus.items():
-        output.result(f'{one.key} seed {one.seed}, epoch {epoch}: tau {tau:.3f}')
-      if taus:
-        request.add_lines([one])
+        for epoch, found in ranking.rank(one, scale) if is_mine else ():
+          tau = ranking.taus(found, table)[epoch]
+          output.result(f'{one.key} seed {one.seed}, epoch {epoch}: tau {tau:.3f}')
+      request.add_lines([one])
       gc.collect()
       jax.clear_caches()  # programs of many searches fill the memory
 
@@ -207,10 +210,24 @@ def _plot(request: _Request) -> _Work:
   from stretchnas_jax.views import charts
 
   charts.require_matplotlib()
-  drawn = plots.plots_of(_results(request), request.setting.keys[:_MOST_CURVES])
+  drawn = plots.plots_of(_results(request))
 
   def work() -> None:
     _write(request, {f'{ending}.svg': text for ending, text in drawn.items()})
+
+  return work
+
+
+def _pack(request: _Request) -> _Work:
+  """Prepares to write the folders of finished searches, without checkpoints, as one archive."""
+  path = request.out / f'{request.setting.name}.tar.xz'
+  folders = [one.folder for one in plan.trials(request.setting)]
+  content, count = packing.packed(path, request.setting.folder, folders)
+
+  def work() -> None:
+    request.out.mkdir(parents=True, exist_ok=True)
+    files.replace(path, content)
+    output.result(f'{path}: {count} of {len(folders)} searches')
 
   return work
 
@@ -220,9 +237,14 @@ def _results(request: _Request) -> dict[str, Any]:
   from experiments.nas_bench_201.collect import collect
 
   table = nas_bench_201.load(request.table)
-  found = request.add_lines(plan.trials(request.setting))
+  seeds = request.setting.seeds
+  found = [
+    line
+    for line in request.add_lines(plan.trials(request.setting))
+    if line['row'] in request.shown and (seeds is None or line['seed'] in seeds)
+  ]
   if not found:
-    raise ValueError(f'{request.lines_path} has no search: start with the verb run')
+    raise ValueError(f'{request.lines_path} has no such search: start with the verb run')
   results = collect(found, request.setting.scale, table)
   return results | {'about': results['about'].replace('CIFAR-10', request.title)}
 
@@ -239,4 +261,5 @@ _VERBS: Mapping[str, Callable[[_Request], _Work]] = {
   'rank': _rank,
   'collect': _collect,
   'plot': _plot,
+  'pack': _pack,
 }

@@ -1,13 +1,16 @@
 """How well supernets rank cells: Kendall's tau between their accuracies and those of a table."""
 
+import itertools
 import json
 import logging
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
 from scipy import stats
 
 from experiments.nas_bench_201 import lines
+from experiments.nas_bench_201.lines import Ranking
 from experiments.nas_bench_201.plan import Trial
 from experiments.nas_bench_201.scales import Scale
 from stretchnas_jax.cells import nas_bench_201
@@ -17,7 +20,7 @@ from stretchnas_jax.runs import checkpoint, json_files, supernet_accuracy
 from stretchnas_jax.runs.history import load_history
 
 
-def rank(trial: Trial, scale: Scale, table: Table) -> dict[int, float]:
+def rank(trial: Trial, scale: Scale) -> Iterator[tuple[int, Ranking]]:
   """Measures cells with the supernets of a search, and writes the result of each at once.
 
   The supernets are those of the last epoch and of the earlier ones whose checkpoints stay by
@@ -26,20 +29,17 @@ def rank(trial: Trial, scale: Scale, table: Table) -> dict[int, float]:
   Args:
     trial: a finished search.
     scale: gives the number of cells and of validation images.
-    table: of accuracies.
 
-  Returns:
-    Tau by epoch, of the supernets that were not measured before.
+  Yields:
+    Each epoch whose supernet was not measured before, and all accuracies so far.
   """
   path = trial.folder / lines.RANKING
-  codes = drawn_codes(scale.ranked, table)
-  truth = [table.accuracy(code) for code in codes]
-  known = json_files.read_object(path) if path.exists() else {}
-  if known.get('codes') != codes:
-    known = {'codes': codes, 'tau': {}, 'accuracies': {}}
-  found = {}
+  codes = drawn_codes(scale.ranked)
+  found = json_files.read_object(path) if path.exists() else {}
+  if found.get('codes') != codes:
+    found = {'codes': codes, 'accuracies': {}}
   for epoch, step in _saved_epochs(trial.folder, scale).items():
-    if str(epoch) in known['tau']:
+    if str(epoch) in found['accuracies']:
       continue
     logging.info('%s seed %d: the supernet of epoch %d', trial.key, trial.seed, epoch)
     try:
@@ -47,12 +47,25 @@ def rank(trial: Trial, scale: Scale, table: Table) -> dict[int, float]:
     except checkpoint.Unusable as error:
       logging.warning('passed over: %s', error)
       continue
-    tau = stats.kendalltau(accuracies, truth).statistic
-    found[epoch] = round(float(np.nan_to_num(tau)), 4)  # cells that are all equal have no order
-    known['tau'][str(epoch)] = found[epoch]
-    known['accuracies'][str(epoch)] = accuracies
-    files.replace(path, (json.dumps(known) + '\n').encode())
-  return found
+    found['accuracies'][str(epoch)] = accuracies
+    files.replace(path, (json.dumps(found) + '\n').encode())
+    yield epoch, found
+
+
+def taus(found: Ranking, table: Table) -> dict[int, float]:
+  """Returns Kendall's tau between the accuracies with supernets and those of a table, by epoch.
+
+  Args:
+    found: the accuracies with supernets.
+    table: cells that it lacks are left out.
+  """
+  truth = table.accuracies[found['codes']]
+  known = np.isfinite(truth)
+  taus = {
+    int(epoch): stats.kendalltau(np.array(accuracies)[known], truth[known]).statistic
+    for epoch, accuracies in found['accuracies'].items()
+  }
+  return {epoch: float(np.nan_to_num(tau)) for epoch, tau in sorted(taus.items())}  # equal ones: 0
 
 
 def _saved_epochs(run: pathlib.Path, scale: Scale) -> dict[int, int]:
@@ -67,20 +80,11 @@ def _saved_epochs(run: pathlib.Path, scale: Scale) -> dict[int, int]:
   }
 
 
-def drawn_codes(count: int, table: Table) -> list[int]:
-  """Returns the codes of random cells whose output depends on the input.
-
-  Args:
-    count: how many.
-    table: cells that it lacks are left out.
-  """
+def drawn_codes(count: int) -> list[int]:
+  """Returns the codes of so many random cells whose output depends on the input."""
   order = np.random.default_rng(0).permutation(NUM_CELLS)
-  usable = (
-    int(code)
-    for code in order
-    if np.isfinite(table.accuracies[code]) and nas_bench_201.from_code(int(code)).has_path
-  )
-  return [code for code, _ in zip(usable, range(count))]
+  usable = (int(code) for code in order if nas_bench_201.from_code(int(code)).has_path)
+  return list(itertools.islice(usable, count))
 
 
 def _measured(run: pathlib.Path, step: int, codes: list[int], images: int) -> list[float]:

@@ -4,25 +4,40 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
+class Group(NamedTuple):
+  """Rows that are run and drawn together.
+
+  Attributes:
+    place: groups run in this order, so that a run that ends anywhere leaves whole comparisons.
+    seeds: how many are wanted of each row.
+    chart: the part of the name of their charts; '' for the first ones.
+  """
+
+  place: int
+  seeds: int
+  chart: str
+
+
 class Row(NamedTuple):
   """A search that is run once for each seed.
 
   Attributes:
     title: its name in tables.
     method: the argument of `configs/nas_bench_201.py`.
-    seeds: how many seeds are wanted; rows with more seeds run first.
+    group: the rows beside it.
     overrides: config fields that differ from the method's.
   """
 
   title: str
   method: str
-  seeds: int
+  group: Group
   overrides: Mapping[str, Any] = {}
 
 
 _TWO_WAY = {'data.split': 'two_way'}
-# Rows run in this order, so that a run that ends anywhere leaves whole comparisons.
-_CORE, _CONTROL, _OTHER, _AXIS = 20, 19, 10, 5
+_CORE, _CONTROL = Group(0, 20, ''), Group(1, 20, '')
+_OTHER, _OTHER_CONTROL = Group(2, 10, '-relaxations'), Group(3, 10, '-changes')
+_AXIS = Group(4, 5, '-changes')
 
 ROWS: Mapping[str, Row] = {
   'darts': Row('DARTS, 1st order', 'darts_first', _CORE),
@@ -40,9 +55,11 @@ ROWS: Mapping[str, Row] = {
   'gdas_sc': Row('GDAS, stretchable', 'gdas_sc', _OTHER),
   'drnas': Row('DrNAS', 'drnas', _OTHER),
   'drnas_sc': Row('DrNAS, stretchable', 'drnas_sc', _OTHER),
-  'pc_darts_sc_two_way': Row('PC-DARTS, stretchable, two halves', 'pc_darts_sc', _OTHER, _TWO_WAY),
-  'gdas_sc_two_way': Row('GDAS, stretchable, two halves', 'gdas_sc', _OTHER, _TWO_WAY),
-  'drnas_sc_two_way': Row('DrNAS, stretchable, two halves', 'drnas_sc', _OTHER, _TWO_WAY),
+  'pc_darts_sc_two_way': Row(
+    'PC-DARTS, stretchable, two halves', 'pc_darts_sc', _OTHER_CONTROL, _TWO_WAY
+  ),
+  'gdas_sc_two_way': Row('GDAS, stretchable, two halves', 'gdas_sc', _OTHER_CONTROL, _TWO_WAY),
+  'drnas_sc_two_way': Row('DrNAS, stretchable, two halves', 'drnas_sc', _OTHER_CONTROL, _TWO_WAY),
   'darts_sc_no_empty': Row(
     'DARTS-SC without the empty code', 'darts_sc', _AXIS, {'topology.include_empty': False}
   ),
@@ -69,11 +86,14 @@ PAIRS: tuple[tuple[str, str], ...] = (
   ('milenas_sc', 'milenas_sc_two_way'),
   ('pc_darts_sc', 'pc_darts'),
   ('pc_darts_sc_two_way', 'pc_darts'),
+  ('pc_darts_sc', 'pc_darts_sc_two_way'),
   ('snas_sc', 'snas'),
   ('gdas_sc', 'gdas'),
   ('gdas_sc_two_way', 'gdas'),
+  ('gdas_sc', 'gdas_sc_two_way'),
   ('drnas_sc', 'drnas'),
   ('drnas_sc_two_way', 'drnas'),
+  ('drnas_sc', 'drnas_sc_two_way'),
   ('darts_sc_no_empty', 'darts_sc'),
   ('darts_sc_unit_scale', 'darts_sc'),
   ('darts_sc_fast_beta', 'darts_sc'),

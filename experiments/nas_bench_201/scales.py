@@ -14,7 +14,7 @@ class Scale(NamedTuple):
     fields: config fields.
     images: whether the searches need CIFAR-10.
     most_seeds: the largest number of seeds of a row.
-    rows: the keys of the rows that run without `--only`; () for all.
+    rows: the keys of the rows that run where none are named; () for all.
     ranked: cells that are measured with each supernet, for Kendall's tau. The supernets are those
       of the epochs that stay by `checkpoint.keep_every_epochs`.
     ranked_images: validation images of each measurement.
@@ -45,6 +45,11 @@ _PAPER = Scale(
   ranked_images=25_000,
 )  # fmt: skip
 
+_PAPER_250 = _PAPER._replace(
+  about=_PAPER.about.replace('50 epochs', '250 epochs'),
+  fields={**_PAPER.fields, 'search.epochs': 250},
+)
+
 _GPU = Scale(
   about='CIFAR-10, N 1, C 16, 32x32 pixels, 50 epochs of batch 256, all images',
   rate=1e-2,
@@ -52,6 +57,8 @@ _GPU = Scale(
     **_COMMON, 'model.num_layers': 1, 'model.channels': 16, 'search.epochs': 50,
     'search.batch_size': 256, 'weights.learning_rate': 0.1,
   },
+  most_seeds=1,
+  rows=('darts', 'darts_six_edges', 'darts_sc', 'milenas', 'milenas_sc'),
   ranked_images=5000,
 )  # fmt: skip
 
@@ -80,4 +87,6 @@ _TINY = Scale(
   ranked_images=200,
 )  # fmt: skip
 
-SCALES: Mapping[str, Scale] = {'paper': _PAPER, 'gpu': _GPU, 'cpu': _CPU, 'tiny': _TINY}
+SCALES: Mapping[str, Scale] = {
+  'paper': _PAPER, 'paper_250': _PAPER_250, 'gpu': _GPU, 'cpu': _CPU, 'tiny': _TINY,
+}  # fmt: skip

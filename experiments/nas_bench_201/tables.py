@@ -69,12 +69,18 @@ def _row(row: Mapping[str, Any]) -> tuple[Any, ...]:
     ' '.join(map(str, sorted(row['ranks']))),
     f'{sum(row["regrets"]) / row["n"]:.2f}',
     f'{row["alpha_entropy"]:.2f}',
-    f'{row["rate"]:g}',
+    _rates(row),
     row['split'].replace('_', ' '),
     f'{row["image_passes"]:,.0f}',
     f'{row["steps"]:,.0f}',
     f'{row["seconds"]:,.0f}',
   )
+
+
+def _rates(row: Mapping[str, Any]) -> str:
+  """Returns the learning rate of alpha, and that of beta where it differs."""
+  alpha, beta = row['alpha_rate'], row['beta_rate']
+  return f'{alpha:g}' if alpha == beta else f'{alpha:g}, beta {beta:g}'
 
 
 def _taus(rows: Mapping[str, Any]) -> list[str]:
