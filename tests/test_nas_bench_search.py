@@ -11,7 +11,14 @@ import pytest
 from helpers import random_state, tiny_search, tiny_training
 
 import stretchnas_jax as snas
-from stretchnas_jax.cells import genotype, nas_bench_201, relaxation, space, topology
+from stretchnas_jax.cells import (
+  genotype,
+  nas_bench_201,
+  nas_bench_table,
+  relaxation,
+  space,
+  topology,
+)
 from stretchnas_jax.cells.nas_bench_201 import EDGES, Cell
 from stretchnas_jax.config import files
 from stretchnas_jax.data.batches.examples import Batch, Examples
@@ -22,8 +29,10 @@ from stretchnas_jax.runs import (
   export_forms,
   find_cell,
   json_files,
+  looked_up,
   search_borders,
   search_task,
+  what_if,
 )
 from stretchnas_jax.runs.parts import Parts
 
@@ -165,6 +174,22 @@ def test_a_method_with_phases_can_be_planned_to_its_end(method):
   assert any(one.allowed is not None for one in spaces)
 
 
+def test_a_search_says_whose_accuracies_it_looks_up(monkeypatch):
+  config = tiny_search()
+  config.space.name, config.model.num_layers = 'nas_bench_201', 1
+  plan = search_task.SEARCH.plan(config, Parts())
+  said = search_task.describe_plan(plan)
+  plan.close()
+  assert f'table     {looked_up.source()}' in said
+  monkeypatch.setattr(nas_bench_table, '_MODULE', 'a_module_that_is_not_there')
+  nas_bench_table.of_package.cache_clear()
+  try:
+    assert looked_up.source().startswith('the table of NAS-Bench-201 is not installed: pip install')
+    assert not looked_up.looked_up(Cell(('skip_connect',) * 6))
+  finally:
+    nas_bench_table.of_package.cache_clear()
+
+
 def test_a_run_in_this_space_is_described_and_trained(tmp_path):
   config = tiny_search()
   config.space.name, config.model.num_layers = 'nas_bench_201', 1
@@ -176,6 +201,8 @@ def test_a_run_in_this_space_is_described_and_trained(tmp_path):
   assert genotype.from_fields(line['genotype']) == cell
   if importlib.util.find_spec('analognasbench'):
     assert line['table_rank'] == nas_bench_201.rank(cell)
+    assert line['table_source'] == nas_bench_201.load().source
+    assert what_if.ask(tmp_path / 'run').notes[0].endswith(line['table_source'])
   assert snas.load_history(tmp_path / 'run').op_weights['normal'].shape == (1, 6, 4)
   training = tiny_training()
   training.model.update({'auxiliary': False, 'num_layers': 1})

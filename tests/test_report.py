@@ -132,10 +132,12 @@ def test_the_table_of_nas_bench_201_is_drawn_as_a_curve(tmp_path):
   lines = json_files.read_lines(path / 'genotypes.jsonl')
   for i, line in enumerate(lines):
     line |= {'table_accuracy': 90.0 - 10 * i, 'table_rank': 1000 * (i + 1)}
+    line |= {'table_source': 'numbers of somebody'}
   (path / 'genotypes.jsonl').write_text('\n'.join(map(json.dumps, lines)) + '\n')
   text = page_of(path)
   assert 'trained cell from 90.0% to 70.0%' in text
   assert 'Cell in the table 70.00%, rank 3,000' in words_of(text)
+  assert 'The table: numbers of somebody.' in words_of(text)
   past_runs.write_training(tmp_path / 'training', lines[-1]['genotype'])
   training = page_of(tmp_path / 'training')
   assert 'The normal cell' in words_of(training) and training.count('class="input"') == 1

@@ -23,7 +23,7 @@ from stretchnas_jax.views.page import Section
 
 _MOST_WARNINGS = 12
 
-_TABLE = "Cell's accuracy in the table of NAS-Bench-201"
+_TABLE = "Cell's accuracy in a table of NAS-Bench-201's cells"
 
 _LEGEND = (
   'A wide line is an edge with a large score. A dashed line with the sign ≈ is a near tie: '
@@ -99,6 +99,12 @@ def _result(run: Overview, course: list[Epoch]) -> list[str]:
     'accuracy of the cell: for that the cell is trained from scratch.'
   )
   return [*parts, page.paragraph(text, 'note'), report_method.facts(run)]
+
+
+def _source(run: Overview) -> str:
+  """Returns whose accuracies the table holds, as kept."""
+  lines = json_files.read_lines(run.path / 'genotypes.jsonl')
+  return next((line['table_source'] for line in lines if 'table_source' in line), 'not kept')
 
 
 def _in_table(run: Overview) -> list[tuple[int, float, int]]:
@@ -186,7 +192,8 @@ def _curves(run: Overview, course: list[Epoch]) -> Section:
   if looked_up:
     text = (
       'The accuracy in the table is that of the cell of each epoch after a training from scratch, '
-      'by others. Where it falls while the validation accuracy rises, the search has collapsed.'
+      'by others. Where it falls while the validation accuracy rises, the search has collapsed. '
+      f'The table: {_source(run)}.'
     )
     parts.append(page.paragraph(text, 'note'))
   return Section('Curves', parts if any(svg for _, svg in charts) else [])

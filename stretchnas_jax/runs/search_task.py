@@ -25,6 +25,7 @@ from stretchnas_jax.runs import (
   combinations,
   commands,
   history,
+  looked_up,
   monitoring,
   screen,
   search_borders,
@@ -33,7 +34,6 @@ from stretchnas_jax.runs import (
 )
 from stretchnas_jax.runs import phases as phases_lib
 from stretchnas_jax.runs import plan as plan_lib
-from stretchnas_jax.runs.looked_up import looked_up
 from stretchnas_jax.runs.parts import Parts
 from stretchnas_jax.runs.runner import Run
 from stretchnas_jax.runs.settings import Span
@@ -111,6 +111,8 @@ def describe_plan(plan: Plan) -> str:
     f'{config.weights.schedule_by}',
     f'devices   {settings.devices.describe()}',
   ]
+  if config.space.name == 'nas_bench_201':
+    lines.append(f'table     {looked_up.source()}')
   if len(plan.phases) > 1:
     lines += search_phases.lines(plan)
   if own := [name for name in plan.parts.names() if name != 'data']:
@@ -172,7 +174,7 @@ def _end_epoch(run: Run, state: Any, line: dict) -> tuple[dict, dict]:
     state = state._replace(control=run.plan.settings.devices.replicate(control))
     loop.position = loop.position._replace(state=state)
     loop.finished = monitors.has_stopped(control)
-  cell = {'genotype': found.to_dict(), 'notes': notes, **looked_up(found)}
+  cell = {'genotype': found.to_dict(), 'notes': notes, **looked_up.looked_up(found)}
   loop.lines['genotypes.jsonl'].append({**at, **cell})
   more |= screen.cell_accuracy(run, state, line['epoch'], found)
   row = screen.search_row(run, line | more, found, (strength, edge_scores, arch.beta))

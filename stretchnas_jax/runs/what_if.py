@@ -92,7 +92,10 @@ def ask(run: pathlib.Path | str, trust: bool = False) -> Answer:
     rows[1:1] = _by_rules(found, notes)
   if not rows:
     raise ValueError(f'{found.path} holds no cell that can be read')
-  rows = [row._replace(table=looked_up(row.cell).get('table_accuracy')) for row in rows]
+  known = [looked_up(row.cell) for row in rows]
+  rows = [row._replace(table=one.get('table_accuracy')) for row, one in zip(rows, known)]
+  sources = {one['table_source'] for one in known if one}
+  notes += [f'table: the accuracy in percent, {source}' for source in sources]
   try:
     return _with_sizes(Answer(found.path, tuple(rows), None, tuple(notes)), trust)
   except (ValueError, OSError) as error:
