@@ -27,6 +27,7 @@ from stretchnas_jax.cells.nas_bench_201 import Table
 from stretchnas_jax.cli import command_line
 from stretchnas_jax.runs import combinations
 from stretchnas_jax.runs.parts import Parts
+from stretchnas_jax.sweeps import slurm
 
 # An invented table: the accuracy of a cell grows with its number.
 ACCURACIES = np.arange(nas_bench_201.NUM_CELLS) / 200
@@ -75,6 +76,20 @@ def test_a_row_is_a_search_and_its_control_learns_from_two_parts(key, tmp_path):
 
 def test_pairs_are_of_rows():
   assert {key for pair in PAIRS for key in pair} == set(ROWS)
+
+
+def test_each_search_is_a_job_of_slurm(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(slurm, 'open_executor', lambda folder, parameters: parameters)
+  monkeypatch.setattr(slurm, 'submit', lambda parameters, jobs: enumerate(jobs, 7))
+  (tmp_path / 'train').mkdir()
+  program.main([
+    'nas_bench_201', 'run', '--scale=cpu', '--only=darts*', '--seeds=3', '--launcher=slurm',
+    f'--folder={tmp_path / "folder"}', f'--data-path={tmp_path}',
+  ])  # fmt: skip
+  first, *others = capsys.readouterr().out.splitlines()
+  assert first.startswith('7: python -m stretchnas_jax.search --config=nas_bench_201:darts_first ')
+  assert '--config.data.name=folder' in first and '--config.seed=3' in first
+  assert len(others) == 6 and '--config.data.split=two_way' in others[2]
 
 
 def line_of(key='darts_sc', seed=0, **fields):
