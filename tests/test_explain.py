@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from helpers import tiny_search
 from past_runs import write_search
@@ -11,7 +12,7 @@ from stretchnas_jax import explain, what_if
 from stretchnas_jax.cells import decidedness
 from stretchnas_jax.cells.space import nas_bench_201
 from stretchnas_jax.cli import app
-from stretchnas_jax.runs import explain_edge, judging, scores, supernet_accuracy
+from stretchnas_jax.runs import explain_edge, judging, scores, steps, supernet_accuracy
 from stretchnas_jax.runs import history as history_lib
 from stretchnas_jax.runs import what_if as what_if_lib
 
@@ -99,6 +100,19 @@ def test_cells_are_measured_with_the_weights_of_the_supernet(searched):
   with supernet_accuracy.opened(path) as net:
     assert net.cell() == answer.rows[0].cell
     assert net.of(net.mixture_of(net.cell())).accuracy == answer.rows[0].accuracy
+
+
+def test_a_supernet_is_measured_on_the_images_of_its_phase(tmp_path):
+  given = ({'epochs': 1}, {'epochs': 1, 'data.split': 'two_way', 'model.form': 'merged'})
+  config = tiny_search(**{'search.phases': given, 'data.fraction': 0.2})
+  stretchnas_jax.run_search(config, tmp_path / 'run')
+  last = history_lib.load_history(tmp_path / 'run').lines[-1]
+  with supernet_accuracy.opened(tmp_path / 'run') as net:
+    assert net.saved.objects.net.form == 'planes'  # for this machine, whatever the phase had
+    # With the running averages, as the search itself has validated.
+    found = steps.measure(net.program, net.saved.state, net.data, net.feed, 2)
+  np.testing.assert_allclose([found['accuracy'], found['loss']],
+                             [last['val_accuracy'], last['val_loss']], rtol=1e-4)  # fmt: skip
 
 
 def test_without_data_there_are_no_accuracies(tmp_path):

@@ -1,5 +1,7 @@
 """A researcher's own operations: in both networks, in sizes, and when they are wrong."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import pytest
 from small_networks import first_variables, images
 
 from stretchnas_jax.cells import genotype, graph, space
+from stretchnas_jax.learning import losses
 from stretchnas_jax.networks import network, sizes, supernet
 from stretchnas_jax.networks.fixed_cell import FixedCell
 
@@ -36,6 +39,20 @@ class Doubled(nn.Module):
   @nn.compact
   def __call__(self, x, train=False):
     return 2 * x[:, :: self.stride, :: self.stride]
+
+
+class Normed(nn.Module):
+  """Batch norm inside of another module; the network gives the axis."""
+
+  channels: int
+  stride: int
+  axis_name: str | None = 'an axis that is not there'
+
+  @nn.compact
+  def __call__(self, x, train):
+    x = x[:, :: self.stride, :: self.stride]
+    norm = nn.BatchNorm(use_running_average=not train, axis_name=self.axis_name)
+    return nn.Sequential([jnp.square, norm, jnp.sin])(x)
 
 
 @pytest.mark.parametrize('form', ['merged', 'planes'])
@@ -87,6 +104,39 @@ def test_a_found_cell_with_an_own_operation_can_be_trained(form):
   gradients = jax.jit(jax.grad(loss))(variables['params'])
   kernel = gradients['cell_0']['edge_0']['Conv_0']['kernel']
   assert kernel.shape == (1, 1, 8, 8) and float(abs(kernel).max()) > 0
+
+
+NORMED = {'operations': {'own': Normed}}
+NETWORKS = {
+  'supernet': supernet.Supernet(SPACE, 2, 1, 3, form='merged', **NORMED),
+  'network': network.FixedNetwork(CELL, 2, 1, 3, form='plain', **NORMED),
+}
+
+
+def step(net, variables, x, axis_name=None):
+  """Returns the gradients and the running averages of a step."""
+  mean = functools.partial(losses.pmean, axis_name=axis_name)
+
+  def loss(params):
+    run = functools.partial(net.clone(axis_name=axis_name).apply, train=True)
+    logits, new = run(variables | {'params': params}, x, mutable=['batch_stats'])
+    return mean(jnp.sin(logits).mean()), new['batch_stats']
+
+  gradients, averages = jax.grad(loss, has_aux=True)(variables['params'])
+  return mean(gradients), averages
+
+
+@pytest.mark.parametrize('net', NETWORKS.values(), ids=NETWORKS)
+def test_a_batch_norm_in_an_own_operation_is_over_the_batch_of_all_devices(net):
+  x = images(8, 8, 8, 1)
+  variables = first_variables(net, x)
+  one = jax.jit(functools.partial(step, net))(variables, x)
+  on_four = functools.partial(step, net, axis_name='devices')
+  four = jax.pmap(on_four, 'devices', in_axes=(None, 0))(variables, x.reshape(4, 2, 8, 8, 1))
+  near = functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-5)
+  for device in range(4):
+    jax.tree.map(lambda found, want, i=device: near(found[i], want), four, one)
+  assert 'BatchNorm_0' in str(jax.tree.structure(one[1]))
 
 
 def test_a_cell_computes_an_own_operation(key):

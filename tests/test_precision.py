@@ -86,6 +86,16 @@ def test_a_run_keeps_its_precision(tmp_path):
   assert set(precisions_of(apply_fn, variables, images)) == {('HIGHEST', 'HIGHEST')}
 
 
+def test_a_network_has_the_precision_of_its_phase(tmp_path):
+  phases = ({'epochs': 1, 'model.precision': 'highest'}, {'epochs': 1})
+  config, own = tiny_search(**{'search.phases': phases}), {'space': SKIP_SPACE}
+  snas.run_search(config, tmp_path / 'run', parts=own, on_epoch=lambda line, state: True)
+  apply_fn, variables, info = snas.load_trained(tmp_path / 'run', parts=own)
+  images = jnp.zeros((2, *info['image_shape']))
+  assert set(precisions_of(apply_fn, variables, images)) == {('HIGHEST', 'HIGHEST')}
+  assert info['config']['model']['precision'] == 'default'  # that of the whole run
+
+
 def test_the_record_names_a_default_that_the_user_has_set():
   with jax.default_matmul_precision('high'):
     assert record.precision({'model': {'dtype': 'bfloat16'}}) == 'high, bfloat16 on cpu'

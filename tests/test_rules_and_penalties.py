@@ -6,6 +6,7 @@ import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from helpers import (
   POOL_SHAPE,
@@ -19,6 +20,7 @@ from helpers import (
 from stretchnas_jax.cells import space, topology
 from stretchnas_jax.learning import bilevel
 from stretchnas_jax.learning.state import Arch
+from stretchnas_jax.machine import parallel
 
 skip_search = functools.partial(helpers.pool_search, of=SKIP_SPACE)
 
@@ -158,6 +160,26 @@ def test_a_rule_of_a_wrong_type_is_named(unchecked):
 def test_gradients_of_a_wrong_type_are_named(unchecked):
   with pytest.raises(ValueError, match='the rule returns a tuple; it must be an Arch'):
     abstract_step(skip_search(lambda *args: tuple(zeros(*args))))
+
+
+def unit_gradients(loss_fn, params, arch, batch, context):
+  """The direction of the gradients alone, which is not linear in them."""
+  gradients = context.mean(jax.grad(loss_fn, 1)(params, arch, batch.val_alpha))
+  return jax.tree.map(lambda g: g / optax.tree.norm(gradients), gradients)
+
+
+def test_a_rule_that_is_not_linear_in_gradients_is_the_same_on_several_devices(key):
+  search = skip_search(bilevel.Rule(unit_gradients))
+  moves = []
+  for backend in parallel.BACKENDS:
+    devices = jax.devices()[:1] if backend == 'single' else jax.devices()
+    step = parallel.data_parallel(search.step, backend=backend, devices=devices)
+    before = parallel.fetch(random_state(search))
+    after = step(parallel.replicate(before, backend, devices), random_batch(key), key)[0]
+    moves.append(jax.tree.map(np.subtract, before.arch, parallel.fetch(after.arch)))
+  np.testing.assert_allclose(optax.tree.norm(moves[0]), 1, rtol=1e-5)
+  for move in moves[1:]:
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), move, moves[0])
 
 
 # ---- tables --------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from stretchnas_jax.cells.graph import CellGraph
 from stretchnas_jax.cells.nas_bench_cells import Cell
 from stretchnas_jax.cells.space import CELL_TYPES, SearchSpace, nas_bench_201
 from stretchnas_jax.cli import app
-from stretchnas_jax.runs import scores
+from stretchnas_jax.runs import run_shape, scores
 from stretchnas_jax.runs import what_if as what_if_lib
 
 KEPT = ROOT / 'tests' / 'fixtures' / 'runs_0_1' / 'search'
@@ -60,6 +60,22 @@ def test_sizes_are_those_of_the_search_s_own_depth_and_width(tmp_path):
       row.cell, channels=4, num_layers=2, num_classes=2, image_shape=(8, 8, 1)
     )
     assert row.macs == sizes.measure(row.cell, 4, 2, 2, image_shape=(8, 8, 1)).macs
+
+
+@pytest.mark.parametrize('own', [False, True], ids=['config', 'parts'])
+def test_sizes_are_those_of_the_phase_of_the_last_epoch(tmp_path, own):
+  phases = [{'epochs': 4}, {'epochs': 2, 'model.num_layers': 3}, {'epochs': 1, 'model.channels': 8}]
+  write_search(tmp_path / 'r', epochs=7, finished=False)
+  path = tmp_path / 'r' / 'config.json'
+  config = json.loads(path.read_text())
+  if own:
+    config['parts'] = {'phases': phases}
+  else:
+    config['search']['phases'] = phases
+  path.write_text(json.dumps(config))
+  shapes = [run_shape.read(tmp_path / 'r', epoch) for epoch in (1, 4, 5, 6, 7)]
+  assert [shape.num_layers for shape in shapes] == [1, 1, 3, 3, 1]
+  assert what_if_lib.ask(tmp_path / 'r').shape.channels == 8
 
 
 def test_changed_edges_are_counted_once_each():

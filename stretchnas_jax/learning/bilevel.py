@@ -23,7 +23,7 @@ from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.promotion import with_usual_promotion
 from stretchnas_jax.cells.relaxation import Relaxation
 from stretchnas_jax.data.batches.examples import Batch, Examples
-from stretchnas_jax.learning import evaluation, scanned_step, search_step
+from stretchnas_jax.learning import evaluation, losses, scanned_step, search_step
 from stretchnas_jax.learning import penalties as penalties_lib
 from stretchnas_jax.learning.rules import (
   Pass,
@@ -272,7 +272,7 @@ def _step(
 
   def context(weights_opt: PyTree) -> Context:
     ahead = functools.partial(virtual_step, parts.virtual_tx, weights_opt, axis_name)
-    return Context(knobs, ahead)
+    return Context(knobs, ahead, functools.partial(losses.pmean, axis_name=axis_name))
 
   step_parts = search_step.StepParts(
     rule=parts.rule,

@@ -64,7 +64,7 @@ class Rule(NamedTuple):
       params: the weights.
       arch: the architecture parameters.
       batch: the examples of the step.
-      context: knobs and the virtual step. None where the rule needs neither.
+      context: knobs, the virtual step and the mean over devices. None where the rule needs none.
 
     Returns:
       Gradients, an `Arch` of the same shapes as `arch`.

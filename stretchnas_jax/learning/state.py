@@ -57,8 +57,13 @@ LossFn = Callable[..., Any]
 """`loss_fn(params, arch, examples, draw=1) -> scalar`, the task loss that an update rule is given.
 
 Calls with the same `draw` see the same random draws, for example those of a relaxation. Number 0 is
-the pass that moves the weights.
+the pass that moves the weights. The loss is the mean over all devices. Its gradients are those of
+this device's share of the batch, see `Context.mean`.
 """
+
+
+def _same(tree: PyTree) -> PyTree:
+  return tree
 
 
 class Context(NamedTuple):
@@ -68,7 +73,11 @@ class Context(NamedTuple):
     knobs: numbers that change with the step, by name; 'step' among them.
     virtual_step: `virtual_step(params, gradients) -> params`, the weights after the next step of
       their optimizer; nothing of that step is kept.
+    mean: `mean(tree) -> tree`, the mean over the devices of the step; on one device the tree as it
+      is. The step takes the mean of the gradients that a rule returns. A rule needs it before
+      anything that is not linear in gradients, such as a norm or a sign.
   """
 
   knobs: Knobs
   virtual_step: Callable[[PyTree, PyTree], PyTree]
+  mean: Callable[[PyTree], PyTree] = _same

@@ -67,7 +67,8 @@ class FixedCell(nn.Module):
   def _operation(self, name: str, stride: int) -> nn.Module:
     """Builds the module of an operation; own ones go before built-in ones."""
     if self._is_own(name):
-      return own_operations.build(self.operations or {}, name, self.channels, stride)
+      axis_name = None if self.is_initializing() else self.style.axis_name
+      return own_operations.build(self.operations or {}, name, self.channels, stride, axis_name)
     return ops.OPERATIONS[name](self.channels, stride, self.style)
 
   def _apply(

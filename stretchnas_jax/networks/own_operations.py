@@ -1,5 +1,6 @@
 """A researcher's own operations: linen modules by name, checked where they are plugged in."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -10,11 +11,14 @@ OwnOperations: TypeAlias = Mapping[str, Callable[[int, int], nn.Module]]
 """For each name a function `(channels, stride) -> linen module`.
 
 The call `module(x, train)` maps `[B, H, W, C]` to `[B, ceil(H / stride), ceil(W / stride), C]` of
-the same type.
+the same type. A module with a field `axis_name` gets the name of the parallel axis there, or None,
+for the batch norms in it.
 """
 
 
-def build(operations: OwnOperations, name: str, channels: int, stride: int) -> nn.Module:
+def build(
+  operations: OwnOperations, name: str, channels: int, stride: int, axis_name: str | None = None
+) -> nn.Module:
   """Returns the module of an operation.
 
   Args:
@@ -22,6 +26,8 @@ def build(operations: OwnOperations, name: str, channels: int, stride: int) -> n
     name: the name of one of them.
     channels: C, of input and output.
     stride: 1 or 2.
+    axis_name: the parallel axis over which batch statistics are taken, or None. It is the field
+      `axis_name` of the module, where the module has one.
 
   Raises:
     ValueError: the function does not return a linen module.
@@ -32,6 +38,8 @@ def build(operations: OwnOperations, name: str, channels: int, stride: int) -> n
       f'the operation {name!r} is built as {_shown(module)}; its function (channels, stride) must '
       'return a linen module'
     )
+  if any(field.name == 'axis_name' for field in dataclasses.fields(module)):
+    return module.clone(axis_name=axis_name)
   return module
 
 

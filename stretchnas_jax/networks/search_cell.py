@@ -109,7 +109,7 @@ class SearchCell(nn.Module):
     params = {} if self.is_initializing() else FORMS[self.form].prepare(self.edge_params)
     for group in self.plan.groups(FORMS[self.form].together):
       nodes, moments = self._add_built_in(group, params, nodes, inputs, learning, train, axis_name)
-      nodes = self._add_own(group, nodes, inputs, train)
+      nodes = self._add_own(group, nodes, inputs, train, axis_name)
       seen.append(moments)
     if train and not self.is_initializing() and self.is_mutable_collection('batch_stats'):
       batch = jax.lax.stop_gradient(norms.batch | edge_groups.join_moments(seen))
@@ -230,6 +230,7 @@ class SearchCell(nn.Module):
     nodes: list[_Node],
     inputs: CellInputs,
     train: bool,
+    axis_name: str | None,
   ) -> list[_Node]:
     """Adds the weighted outputs of the researcher's own operations, edge by edge."""
     nodes, axis, split = list(nodes), self._layout.channel_axis, self.plan.partial_channels
@@ -238,7 +239,9 @@ class SearchCell(nn.Module):
       place = group.start + i
       for name in [name for name, places in self.plan.own.items() if place in places]:
         channels = self.channels // split
-        module = own_operations.build(self.operations or {}, name, channels, group.stride)
+        module = own_operations.build(
+          self.operations or {}, name, channels, group.stride, axis_name
+        )
         module = module.copy(name=f'{name}_{source}_{target}')
         x = partial_channels.front(self._read(nodes, source), split, axis)
         y = own_operations.apply(module, name, group.stride, self._layout.leave(x), train)

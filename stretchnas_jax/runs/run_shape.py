@@ -1,9 +1,10 @@
 """The shape of a run's networks: channels, depth, classes, images. Nothing is built."""
 
+import itertools
 import pathlib
 from typing import Any, NamedTuple
 
-from stretchnas_jax.runs import checkpoint, identity, json_files
+from stretchnas_jax.runs import checkpoint, identity, json_files, phases
 from stretchnas_jax.runs import workdir as workdir_lib
 
 
@@ -25,25 +26,39 @@ class Shape(NamedTuple):
   image_shape: tuple[int, ...]
 
 
-def read(run: pathlib.Path | str) -> Shape:
-  """Reads the shape of a run's networks off its folder.
+def read(run: pathlib.Path | str, epoch: int) -> Shape:
+  """Reads the shape of a search's network off its folder.
 
   Args:
     run: the folder.
+    epoch: counted from 1; its phase may have a network of its own.
 
   Raises:
     ValueError, OSError: the folder does not tell.
   """
   path = workdir_lib.absolute(run)
   values = json_files.read_object(path / 'config.json')
-  model = values.get('model')
   try:
+    model = _model(values, epoch)
     classes, shape = _of_identity(path) or _of_checkpoint(path)
     return Shape(
       int(model['channels']), int(model['num_layers']), classes, str(model['stem']), shape
     )
-  except (KeyError, TypeError) as error:
+  except (AttributeError, KeyError, TypeError) as error:
     raise ValueError(f'{path} does not tell the shape of its networks') from error
+
+
+def _model(values: dict, epoch: int) -> dict[str, Any]:
+  """Returns the fields of the model in the phase of an epoch."""
+  search = values.get('search', {})
+  given = values.get('parts', {}).get('phases') or search.get('phases')
+  if not given:
+    return values['model']
+  lengths = phases.scaled([phase['epochs'] for phase in given], search['epochs'])
+  number = sum(end < epoch for end in itertools.accumulate(lengths[:-1]))
+  fields = given[number].items()
+  own = {n.removeprefix('model.'): value for n, value in fields if n.startswith('model.')}
+  return values['model'] | own
 
 
 def _of_identity(path: pathlib.Path) -> tuple[int, tuple[int, ...]] | None:

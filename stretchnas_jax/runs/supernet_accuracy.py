@@ -89,7 +89,7 @@ def without_edge(mixture: Mixture, cell: str, edge: int) -> Mixture:
 def opened(
   run: pathlib.Path | str, trust: bool = False, step: int | None = None
 ) -> Iterator[Supernet]:
-  """Opens the supernet of a search together with its validation images.
+  """Opens the supernet of a search together with the validation images of its phase.
 
   Args:
     run: the folder of the search.
@@ -105,7 +105,7 @@ def opened(
   saved = trained.read_run(path, step=step, parts=own, trust=trust)
   if saved.kind != 'search':
     raise ValueError(f'{path} is a training; only a search has a supernet')
-  feeds = opening.open_search(saved.config, own.data)
+  feeds = opening.open_search(saved.phase, own.data)
   with contextlib.closing(feeds):
     known = identity.known(path)
     if known is not None:

@@ -45,6 +45,8 @@ class Saved(NamedTuple):
     path: the folder of the run.
     kind: 'search' or 'train'.
     config: of the run.
+    phase: the config with the fields of the checkpoint's phase; that of the run without phases. In
+      a search its `model.form` is 'auto', since that of the search may be for another platform.
     objects: `build.SearchObjects` or `build.TrainObjects`.
     state: of the checkpoint.
     step: after which it was saved.
@@ -54,6 +56,7 @@ class Saved(NamedTuple):
   path: pathlib.Path
   kind: str
   config: ConfigDict
+  phase: ConfigDict
   objects: Any
   state: Any
   step: int
@@ -88,8 +91,8 @@ def load_trained(
     training. `variables` is a pytree of NumPy arrays. `info` has `kind` ('train' or 'search'),
     `class_names`, `image_shape`, `mean`, `std`, `stream` (True where the run measured on the
     centres of images, as streams do), `genotype` (of a search, the cell that its alpha and beta
-    give), `config` (a dict), `step` and `metrics` (the last line
-    of metrics up to that step, or None).
+    give), `config` (a dict, of the whole run; the fields of its phases are in `search.phases`),
+    `step` and `metrics` (the last line of metrics up to that step, or None).
 
   Raises:
     FileNotFoundError: the folder holds no run, no checkpoint yet, or none of that step.
@@ -144,7 +147,7 @@ def use(
     'metrics': next((line for line in reversed(lines) if line['step'] <= saved.step), None),
   }
 
-  network = build.at_precision(network, 'highest' if exact else saved.config.model.precision)
+  network = build.at_precision(network, 'highest' if exact else saved.phase.model.precision)
 
   @with_usual_promotion
   def apply_fn(variables: dict, images: AnyArray) -> Float[Array, 'B M']:
@@ -215,7 +218,7 @@ def read_run(
   with checkpoint.Checkpoints(path / 'checkpoints', read_only=True) as saved:
     meta = _own_meta(path, saved, values, step)
     steps_per_epoch = walk.steps_per_epoch(meta, parts_lib.steps_per_epoch(path))
-    kind, config, objects, init = _rebuild(values, meta, own, steps_per_epoch)
+    kind, config, phase, objects, init = _rebuild(values, meta, own, steps_per_epoch)
     like = jax.eval_shape(init, jax.random.key(0))
     if step is None:
       restored = saved.restore_latest(like, meta['identity'])
@@ -224,7 +227,7 @@ def read_run(
   if restored is None:
     raise FileNotFoundError(f'{path} has no checkpoint yet')
   number, position, meta = restored
-  found = Saved(path, kind, config, objects, position.state, number, meta['identity'])
+  found = Saved(path, kind, config, phase, objects, position.state, number, meta['identity'])
   return _with_best(path, found, position.best) if best else found
 
 
@@ -265,8 +268,8 @@ def _own_meta(
 
 def _rebuild(
   values: dict, meta: dict, own: Parts, steps_per_epoch: int
-) -> tuple[str, ConfigDict, Any, Callable[..., steps.Position]]:
-  """Returns kind, config, objects and initial position of a run, from its config.json."""
+) -> tuple[str, ConfigDict, ConfigDict, Any, Callable[..., steps.Position]]:
+  """Returns kind, config, that of the phase, objects and first position, from config.json."""
   values, identity = dict(values), meta['identity']
   cell = values.pop('genotype', None)
   values.pop('parts', None)
@@ -280,13 +283,13 @@ def _rebuild(
   }
   if kind == 'search':
     number, facts = walk.decided(meta)
-    here = config.copy_and_resolve_references()
-    here.model.form = 'auto'  # that of the search may be for another platform
-    phase = phases_lib.read(here, own.phases)[number]
+    phase = phases_lib.read(config.copy_and_resolve_references(), own.phases)[number]
+    phase.config.model.form = 'auto'
     objects = search_phases.objects_of(phase, own, facts, steps_per_epoch=steps_per_epoch, **shapes)
-    return kind, config, objects, functools.partial(search_phases.first_position, objects)
+    first = functools.partial(search_phases.first_position, objects)
+    return kind, config, phase.config, objects, first
   genotype = genotype_lib.from_fields(cell, tuple(own.operations or ()))
   objects = build.train_objects(config, genotype, own, steps_per_epoch=steps_per_epoch, **shapes)
   keep_best = config.data.holdout > 0 or 'val' in identity.get('evaluations', ())
   first = functools.partial(train_task.first_position, objects.training, keep_best=keep_best)
-  return kind, config, objects, first
+  return kind, config, config, objects, first

@@ -105,7 +105,7 @@ def ask(run: pathlib.Path | str, trust: bool = False) -> Answer:
 
 def _with_sizes(answer: Answer, trust: bool) -> Answer:
   """Returns the decodings with the sizes of their networks; a cell with noise has no network."""
-  shape, operations = run_shape.read(answer.path), None
+  shape, operations = run_shape.read(answer.path, answer.rows[0].epoch), None
   if parts_lib.operation_names(answer.path):
     operations = parts_lib.of_run(answer.path, trust=trust).operations
   cells = [cell for cell in dict.fromkeys(row.cell for row in answer.rows) if not _noisy(cell)]
