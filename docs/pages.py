@@ -32,7 +32,6 @@ REFUSED = (
   {'decoding.kind': 'all_edges', 'topology.kind': 'output_subsets'},
   {'space.name': 's1', 'space.num_intermediate': 6},
   {'space.name': 's4', 'model.auxiliary_skip': True},
-  {'space.name': 'nas_bench_201', 'penalty.cost': 1.0},
   {'search.warmup_epochs': 50, 'search.epochs': 50},
 )
 

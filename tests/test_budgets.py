@@ -47,10 +47,13 @@ def test_the_expected_cost_meets_its_target_on_digits(tmp_path, cost, topology, 
   assert lines[-1][cost] == getattr(sizes.measure(cell, 4, 1, 10, image_shape=(8, 8, 1)), cost)
 
 
-def test_a_budget_below_the_cost_of_an_empty_network_is_refused(tmp_path):
+@pytest.mark.parametrize('own', [SPACE, space.nas_bench_201()])
+def test_a_budget_below_the_cost_of_an_empty_network_is_refused(tmp_path, own):
   config = helpers.tiny_search(**{'budget.params': 10.0})
-  with pytest.raises(ValueError, match='budget.params is 10; a network of 1 cells with C 2 has'):
-    phase_runs.Runs({'space': SPACE}).search(config, tmp_path / 'run')
+  with pytest.raises(
+    ValueError, match='budget.params is 10; a network of num_layers 1 and C 2 has'
+  ):
+    phase_runs.Runs({'space': own}).search(config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
 
 

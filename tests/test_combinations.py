@@ -33,7 +33,6 @@ ONE_LEVEL = {'rule.kind': 'one_level'}
     ({'decoding.kind': 'all_edges'}, 'whatever beta has learned'),
     ({'space.name': 's1', 'space.num_intermediate': 5}, '14 edges of 4 nodes'),
     ({'search.warmup_epochs': 2}, 'would never move'),
-    ({'penalty.cost': 1.0, 'space.name': 'nas_bench_201'}, 'in the form of DARTS'),
     ({'model.auxiliary_skip': True, 'space.name': 's4'}, 'this space has none'),
   ],
 )

@@ -3,7 +3,7 @@
 import pytest
 
 from stretchnas_jax import describe
-from stretchnas_jax.cells import genotype, zoo
+from stretchnas_jax.cells import genotype, nas_bench_201, zoo
 from stretchnas_jax.cli import app
 from stretchnas_jax.networks import sizes
 
@@ -38,6 +38,34 @@ def test_sizes_cells_and_published_figures(capsys):
 def test_the_default_network_is_the_published_one(capsys):
   run('DARTS_V2')
   assert '3,349,342, 3,825,768 with the auxiliary head' in capsys.readouterr().out
+
+
+CONVOLUTIONS = nas_bench_201.to_text(nas_bench_201.Cell(('nor_conv_3x3',) * 6))
+
+
+def test_the_default_network_of_a_cell_of_nas_bench_201_is_that_of_its_accuracy(capsys):
+  run(CONVOLUTIONS)
+  text = capsys.readouterr().out
+  assert 'C 16, 5 cells a stage, 10 classes' in text and 'params     1,531,546\n' in text
+  run(CONVOLUTIONS, '--channels=4', '--layers=1')
+  assert 'C 4, 1 cells a stage' in capsys.readouterr().out
+  with pytest.raises(SystemExit):
+    run('--help')
+  assert 'number of cells; 20, or 5 a stage in NAS-Bench-201' in capsys.readouterr().out
+
+
+def test_the_accuracy_of_a_cell_comes_from_a_table_of_the_user(capsys, tmp_path):
+  path = tmp_path / 'own.csv'
+  other = nas_bench_201.to_text(nas_bench_201.Cell(('none',) * 6))
+  path.write_text(f'cell,accuracy\n{CONVOLUTIONS},91.5\n{other},94.25\n')
+  run(CONVOLUTIONS, f'--table={path}')
+  assert f'accuracy 91.50 %, rank 2 of 2, 2.75 points below the best cell\n({path})' in (
+    capsys.readouterr().out
+  )
+  with pytest.raises(SystemExit):
+    run(CONVOLUTIONS, '--table=none.csv')
+  captured = capsys.readouterr()
+  assert 'error: none.csv is not a file' in captured.err and not captured.out
 
 
 def test_sizes_of_another_image_size(capsys):
@@ -83,6 +111,8 @@ def test_the_published_cells_are_listed(capsys):
     (['nothing-like-it'], 'PDARTS and 54 more (`describe zoo` lists them)'),
     (['DARTS_V2', '--channels=3', '--stem=imagenet'], 'channels is 3; it must be a positive even'),
     (['DARTS_V2', '--channels=0'], 'channels is 0'),
+    (['DARTS_V2', '--channels=many'], '--channels=many: it must be a whole number'),
+    (['DARTS_V2', '--table=own.csv'], 'only cells of NAS-Bench-201 stand in one'),
     (['DARTS_V2', '--layers=0'], 'num_layers is 0'),
     (['DARTS_V2', '--stem=mnist'], "stem is 'mnist'"),
     (['DARTS_V2', '--target-params=many'], "--target-params is 'many'"),

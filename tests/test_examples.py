@@ -2,7 +2,7 @@
 
 import ast
 import doctest
-import importlib
+import importlib.util
 import io
 import re
 from collections.abc import Iterator
@@ -95,6 +95,9 @@ WHOLE_RUNS = ('runs.entry_points.run_search', 'runs.entry_points.run_train')
   ],
 )
 def test_an_example_is_true(example, runs):
+  is_table = example.name.startswith('cells.nas_bench_201.')
+  if is_table and not importlib.util.find_spec('analognasbench'):
+    pytest.skip('the extra nasbench is not installed')
   assert not run(example)
 
 

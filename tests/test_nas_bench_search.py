@@ -23,6 +23,7 @@ from stretchnas_jax.cells.nas_bench_201 import EDGES, Cell
 from stretchnas_jax.config import files
 from stretchnas_jax.data.batches.examples import Batch, Examples
 from stretchnas_jax.learning import bilevel
+from stretchnas_jax.networks import sizes
 from stretchnas_jax.networks.nas_bench_supernet import NasBenchSupernet
 from stretchnas_jax.runs import (
   build,
@@ -149,10 +150,10 @@ def test_every_method_of_the_config_decodes_a_cell(method):
   objects = build.search_objects(
     config, num_classes=3, image_shape=(8, 8, 3), num_steps=4, steps_per_epoch=2
   )
-  # DOTS has a topology from its second phase on, and Fair DARTS has no gate of none.
+  # DOTS has a topology from its second phase on, and gates do not compete, so none has none.
   has_topology = method.endswith('_sc') or method == 'pc_darts'
   assert objects.table.has_rows == (has_topology and method != 'dots_sc')
-  has_none = not method.endswith('_sc') and method != 'fair_darts'
+  has_none = not method.endswith('_sc') and method not in ('fair_darts', 'gradual_pruning')
   assert ('none' in objects.net.space.primitives) == has_none
   state = jax.eval_shape(objects.search.init, jax.random.key(0))
   draw = lambda shape: np.random.default_rng(0).normal(size=shape.shape).astype(np.float32)
@@ -160,6 +161,15 @@ def test_every_method_of_the_config_decodes_a_cell(method):
   cell, _ = objects.search.decode(arch, 0)
   assert isinstance(cell, Cell)
   assert len(cell.edges) == 6 or method.endswith('_sc') or 'none' in cell.operations
+
+
+@pytest.mark.parametrize(
+  'method, base', [('snas', 'snas'), ('snas_sc', 'snas'), ('gradual_pruning',) * 2]
+)
+def test_a_cost_has_the_weight_of_its_method(method, base):
+  elsewhere = files.load_module(files.named()[f'{base}_cifar10']).get_config()
+  assert CONFIG.get_config(method).penalty == elsewhere.penalty
+  assert elsewhere.penalty.cost + elsewhere.penalty.cost_logarithm > 0
 
 
 @pytest.mark.parametrize('method', [pytest.param('dots', marks=pytest.mark.long), 'p_darts_sc'])
@@ -193,10 +203,13 @@ def test_a_search_says_whose_accuracies_it_looks_up(monkeypatch):
 def test_a_run_in_this_space_is_described_and_trained(tmp_path):
   config = tiny_search()
   config.space.name, config.model.num_layers = 'nas_bench_201', 1
-  config.search.epochs = 1
+  config.search.epochs, config.penalty.cost = 1, 1.0
   result = snas.run_search(config, tmp_path / 'run')
   cell = genotype.from_fields(result['genotype'])
   assert isinstance(cell, Cell) and find_cell.genotype_from(tmp_path / 'run') == cell
+  (line,) = json_files.read_lines(tmp_path / 'run' / 'metrics.jsonl')
+  assert line['macs'] == sizes.measure(cell, 2, 1, 10, image_shape=(8, 8, 1)).macs
+  assert line['expected_macs'] > 0
   (line,) = json_files.read_lines(tmp_path / 'run' / 'genotypes.jsonl')
   assert genotype.from_fields(line['genotype']) == cell
   if importlib.util.find_spec('analognasbench'):

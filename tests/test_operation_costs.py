@@ -4,14 +4,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stretchnas_jax.cells import genotype, graph, space, topology
+from stretchnas_jax.cells import genotype, graph, nas_bench_201, space, topology
 from stretchnas_jax.networks import operation_costs, sizes
+from stretchnas_jax.networks.nas_bench_supernet import NasBenchSupernet
 from stretchnas_jax.networks.supernet import Supernet
 
 OWN = space.SearchSpace(
   graph.CellGraph(3), ('none', 'skip_connect', 'max_pool_3x3', 'sep_conv_3x3', 'dil_conv_5x5')
 )
 NET = Supernet(OWN, 4, 4, 10)
+BENCH = NasBenchSupernet(space.nas_bench_201(), 4, 2, 10)
 TABLE = topology.output_subsets(OWN.graph)
 
 
@@ -49,6 +51,41 @@ def test_a_mixture_that_has_decided_costs_as_much_as_its_network(kind, stem):
     assert sum(parts) == expected - found.base and min(parts) >= 0
 
 
+@pytest.mark.parametrize('kind', operation_costs.COSTS)
+def test_in_nas_bench_201_it_costs_as_much_as_its_network_too(kind):
+  names, edges = BENCH.space.primitives, {'normal': np.ones(6)}
+  for net, codes, shape in (
+    (BENCH, (0, 1234, 9999, 15624), (8, 12, 1)),
+    (BENCH.clone(channels=16, num_layers=5), (3 * 3906,), (32, 32, 3)),
+  ):
+    found = operation_costs.operation_costs(net, shape, kind)
+    for cell in map(nas_bench_201.from_code, codes):
+      one_hot = np.array([[name == chosen for name in names] for chosen in cell.operations], float)
+      measured = sizes.measure(cell, net.channels, net.num_layers, 10, image_shape=shape)
+      assert found.expected({'normal': one_hot}, edges) == getattr(measured, kind)
+  published = {'params': 1_531_546, 'macs': 220_119_680}  # of 3x3 convolutions on all edges
+  assert getattr(measured, kind) == published[kind]
+
+
+@pytest.mark.parametrize('kind', operation_costs.COSTS)
+def test_a_mixture_in_nas_bench_201_costs_the_sum_over_its_operations(kind):
+  rng = np.random.default_rng(0)
+  weights, chances = rng.dirichlet(np.ones(5), (6, 6)), rng.random(6)
+  empty = sizes.measure(nas_bench_201.from_code(0), 4, 2, 10, image_shape=(8, 12, 3))
+  total = float(getattr(empty, kind))
+  for layer in range(6):
+    channels = 4 * 2 ** (layer // 2)
+    pixels = (8 // 2 ** (layer // 2)) * (12 // 2 ** (layer // 2))
+    for edge in range(6):
+      for o, name in enumerate(BENCH.space.primitives):
+        kernel = {'nor_conv_1x1': 1, 'nor_conv_3x3': 9}.get(name, 0) * channels**2
+        cost = kernel * pixels if kind == 'macs' else kernel + 2 * channels * (kernel > 0)
+        total += chances[edge] * weights[layer, edge, o] * cost
+  found = operation_costs.operation_costs(BENCH, (8, 12, 3), kind)
+  expected = found.expected({'normal': weights}, {'normal': chances})
+  np.testing.assert_allclose(expected, total, rtol=1e-12)
+
+
 def test_the_probability_of_an_edge_follows_the_topology():
   graph_ = OWN.graph
   codes = operation_costs.edge_probabilities(TABLE, graph_)
@@ -65,28 +102,31 @@ def test_the_probability_of_an_edge_follows_the_topology():
   )
 
 
-def test_a_share_is_one_without_any_preference_and_follows_the_weights():
-  found = operation_costs.operation_costs(NET, (8, 8, 3))
-  even = topology.edge_scores(np.zeros(TABLE.mask.shape, np.float32), TABLE)
+@pytest.mark.parametrize('net', [NET, BENCH])
+def test_a_share_is_one_without_any_preference_and_follows_the_weights(net):
+  found = operation_costs.operation_costs(net, (8, 8, 3))
+  table = topology.output_subsets(net.space.graph)
+  even = topology.edge_scores(np.zeros(table.mask.shape, np.float32), table)
   expected = operation_costs.expected_share(
-    found, operation_costs.edge_probabilities(TABLE, OWN.graph), even
+    found, operation_costs.edge_probabilities(table, net.space.graph), even
   )
-  scores = dict.fromkeys(('normal', 'reduce'), even)
-  weights = {c: jnp.full((9, 5), 0.2) for c in scores}
+  scores = dict.fromkeys(net.space.cell_types, even)
+  weights = {c: jnp.full((len(even), 5), 0.2) for c in scores}
   np.testing.assert_allclose(expected(weights, scores), 1, rtol=1e-6)
-  free = {c: w.at[:, 3:].set(0) for c, w in weights.items()}
+  free = {c: w.at[:, 3].set(0) for c, w in weights.items()}
   assert float(expected(free, scores)) < 1
 
 
-def test_logarithms_of_the_cost_of_each_edge():
-  kinds = [operation_costs.operation_costs(NET, (8, 8, 3), kind) for kind in ('macs', 'params')]
-  rng = np.random.default_rng(0)
-  weights = {c: rng.dirichlet(np.ones(5), 9) for c in ('normal', 'reduce')}
+@pytest.mark.parametrize('net', [NET, BENCH])
+def test_logarithms_of_the_cost_of_each_edge(net):
+  kinds = [operation_costs.operation_costs(net, (8, 8, 3), kind) for kind in ('macs', 'params')]
+  rng, edges = np.random.default_rng(0), len(net.space.graph.edges)
+  weights = {c: rng.dirichlet(np.ones(5), edges) for c in net.space.cell_types}
   total = 0.0
   for cell, w in weights.items():
     for found in kinds:
       for layer in found.tables[cell]:
-        for e in range(9):
+        for e in range(edges):
           cost = max(1.0, float((w[e] * layer[e]).sum()))
           total += np.log(cost) / (2 * len(found.tables[cell]))
   value = operation_costs.mean_logarithms(*kinds)(

@@ -94,10 +94,7 @@ def of_package() -> Table:
   # The order of its keys is written down nowhere. This proves it: cells without a path guess.
   if not np.array_equal(accuracies <= _CHANCE, ~nas_bench_cells.have_paths()):
     raise ValueError(f'{path} numbers edges or operations in another way than version 0.1.3')
-  source = (
-    f"{_PACKAGE}: CIFAR-10, a retraining by arXiv 2506.18495, not NAS-Bench-201's own numbers"
-  )
-  return Table(source, accuracies)
+  return Table(_SOURCE, accuracies)
 
 
 def _package_file() -> pathlib.Path:

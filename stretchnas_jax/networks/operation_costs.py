@@ -14,13 +14,16 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from stretchnas_jax.cells.arrays import AnyArray
-from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.cells.genotype import AnyGenotype, Genotype
 from stretchnas_jax.cells.graph import CellGraph
+from stretchnas_jax.cells.nas_bench_cells import EDGES, Cell
 from stretchnas_jax.cells.space import CELL_TYPES, CellEdge
 from stretchnas_jax.cells.topology import TopologyTable
-from stretchnas_jax.networks import costs, operations, own_operations
+from stretchnas_jax.networks import costs, nas_bench_macro, operations, own_operations
 from stretchnas_jax.networks.fixed_cell import FixedCell
 from stretchnas_jax.networks.layers import Style
+from stretchnas_jax.networks.nas_bench_network import NasBenchCell, NasBenchNetwork
+from stretchnas_jax.networks.nas_bench_supernet import NasBenchSupernet
 from stretchnas_jax.networks.network import FixedNetwork
 from stretchnas_jax.networks.search_network import SearchNetwork
 from stretchnas_jax.networks.supernet import Supernet
@@ -35,7 +38,7 @@ class OperationCosts(NamedTuple):
   """The cost of each operation on each edge of each layer, of one kind.
 
   Attributes:
-    base: the cost of stem, classifier, and the ways into each cell.
+    base: the cost of a network without any operation: stem, classifier, and all between cells.
     tables: for each cell type the costs `[L, E, O]` of its L layers.
   """
 
@@ -52,7 +55,7 @@ class OperationCosts(NamedTuple):
       edges: the probability of each edge `[E]` by cell type.
     """
     of = lambda cell: (op_weights[cell] * edges[cell][:, None] * self.tables[cell]).sum()
-    return self.base + sum(of(cell) for cell in CELL_TYPES)
+    return self.base + sum(of(cell) for cell in self.tables)
 
 
 class _Layer(NamedTuple):
@@ -77,8 +80,8 @@ def operation_costs(
   Returns:
     The costs.
   """
-  if not isinstance(net, Supernet):
-    raise ValueError('a penalty or a budget of costs needs the space of DARTS, not NAS-Bench-201')
+  if isinstance(net, NasBenchSupernet):
+    return _of_nas_bench_201(net, image_shape, kind)
   graph = net.space.graph
   nodes = tuple(range(2, graph.num_nodes))
   edges = [(_POOL, 0, node) for node in nodes]
@@ -106,8 +109,30 @@ def operation_costs(
   return OperationCosts(float(getattr(costs.trace_costs(fixed, image_shape), kind)), tables)
 
 
-def without_noise(cell: Genotype) -> Genotype:
+def _of_nas_bench_201(
+  net: NasBenchSupernet, image_shape: tuple[int, ...], kind: str
+) -> OperationCosts:
+  """Reads off the costs in NAS-Bench-201: an operation costs the same on all edges of a stage."""
+
+  def of(module: nn.Module, shape: tuple[int, ...]) -> int:
+    return getattr(costs.trace_costs(module, shape), kind)
+
+  alone = lambda name: Cell((name, *['none'] * (len(EDGES) - 1)))
+  empty = NasBenchNetwork(alone('none'), net.channels, net.num_layers, net.num_classes)
+  stages = []
+  for stage in range(nas_bench_macro.NUM_STAGES):
+    channels = net.channels * 2**stage
+    shape = *(-(-side // 2**stage) for side in image_shape[:2]), channels
+    row = [of(NasBenchCell(alone(name), channels), shape) for name in net.space.primitives]
+    stages.append([row] * len(net.space.graph.edges))
+  table = np.repeat(np.array(stages, np.float64), net.num_layers, axis=0)
+  return OperationCosts(float(of(empty, image_shape)), {'normal': table})
+
+
+def without_noise(cell: AnyGenotype) -> AnyGenotype:
   """Returns a cell of the same cost whose network can be built: noise costs nothing, as a pool."""
+  if isinstance(cell, Cell):
+    return cell
 
   def of(edges: tuple[CellEdge, ...]) -> list[CellEdge]:
     return [(_POOL if name == 'noise' else name, src, dst) for name, src, dst in edges]
@@ -160,7 +185,8 @@ def expected_share(
   operations_of = next(iter(found.tables.values())).shape[-1]
   equal = np.full((len(uniform_scores), operations_of), 1 / operations_of)
   even = np.asarray(probabilities(uniform_scores), np.float64)
-  reference = found.expected(dict.fromkeys(CELL_TYPES, equal), dict.fromkeys(CELL_TYPES, even))
+  cells = tuple(found.tables)
+  reference = found.expected(dict.fromkeys(cells, equal), dict.fromkeys(cells, even))
 
   def expected(op_weights: Mapping[str, AnyArray], edge_scores: Mapping[str, AnyArray]) -> Any:
     edges = {cell: probabilities(scores) for cell, scores in edge_scores.items()}
@@ -185,7 +211,7 @@ def mean_logarithms(*kinds: OperationCosts) -> Callable[..., Float[Array, '']]:
   def expected(op_weights: Mapping[str, AnyArray], edge_scores: Mapping[str, AnyArray]) -> Any:
     del edge_scores
     total = 0.0
-    for cell in CELL_TYPES:
+    for cell in kinds[0].tables:
       for found in kinds:
         of_edges = (op_weights[cell] * found.tables[cell]).sum(-1)  # [L, E]
         logarithms = jnp.log(jnp.maximum(of_edges, 1.0))

@@ -12,9 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.cells.genotype import AnyGenotype
 from stretchnas_jax.cells.relaxation import Knobs
-from stretchnas_jax.cells.space import CELL_TYPES
 from stretchnas_jax.cells.topology import TopologyTable
 from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.learning.penalties import Penalty
@@ -81,13 +80,14 @@ def penalties_of(
   if not (config.budget.params or config.budget.macs):
     return ()
   expected = expected_costs(config, net, table, image_shape)
-  nothing = dict.fromkeys(CELL_TYPES, np.zeros((len(net.space.graph.edges), 1)))
-  scores = dict.fromkeys(CELL_TYPES, np.zeros(len(net.space.graph.edges), np.float32))
+  cells, edges = net.space.cell_types, len(net.space.graph.edges)
+  nothing = dict.fromkeys(cells, np.zeros((edges, 1)))
+  scores = dict.fromkeys(cells, np.zeros(edges, np.float32))
   for cost, of in expected.items():
     target, least = config.budget[cost], float(of(nothing, scores))
     if target and target <= least:
       raise ValueError(
-        f'config.budget.{cost} is {target:g}; a network of {_layers(config)} cells with C '
+        f'config.budget.{cost} is {target:g}; a network of num_layers {_layers(config)} and C '
         f'{_channels(config)} has {least:g} without any operation: give more, or take fewer '
         'cells or channels'
       )
@@ -99,7 +99,7 @@ def penalties_of(
 
 
 def decoded_costs(
-  config: ConfigDict, net: SearchNetwork, image_shape: tuple[int, ...], cell: Genotype
+  config: ConfigDict, net: SearchNetwork, image_shape: tuple[int, ...], cell: AnyGenotype
 ) -> dict[str, int]:
   """Returns the costs of a derived cell, of the kinds that matter.
 

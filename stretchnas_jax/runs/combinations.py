@@ -133,16 +133,6 @@ _REFUSALS = (
     ),
   ),
   _Refusal(
-    ('space',),
-    lambda c: (
-      c.space.name == 'nas_bench_201' and (c.penalty.cost > 0 or c.penalty.cost_logarithm > 0)
-    ),
-    lambda c: (
-      'penalty.cost or penalty.cost_logarithm with space.name=nas_bench_201: costs are read off '
-      'networks in the form of DARTS; leave both at 0'
-    ),
-  ),
-  _Refusal(
     (),
     lambda c: c.search.warmup_epochs >= c.search.epochs,
     lambda c: (

@@ -32,22 +32,27 @@ def describe(
   image_shape: tuple[int, int, int] | None = None,
   published: Mapping[str, Any] | None = None,
   operations: OwnOperations | None = None,
+  table: str | None = None,
 ) -> str:
   """Returns a text with the sizes of a network of cells, and with the cells.
 
   Args:
     genotype: the cells.
     channels: C of the first cells.
-    layers: number of cells.
+    layers: number of cells, in NAS-Bench-201 of a stage.
     classes: number of classes.
     stem: 'cifar' or 'imagenet'.
     image_shape: `(H, W, C)`; by default 32x32x3 or 224x224x3, after the stem.
     published: the published figures of the cells, an entry of `zoo.PUBLISHED`, or None.
     operations: your own operations among those of the cells.
+    table: of the accuracies of NAS-Bench-201, see `nas_bench_201.load`.
+
+  Raises:
+    ValueError: the table cannot be read, or lacks the cell.
   """
   blocks = [_size_lines(genotype, channels, layers, classes, stem, image_shape, operations)]
   if isinstance(genotype, nas_bench_201.Cell):
-    blocks.append(_table_lines(genotype))
+    blocks.append(_table_lines(genotype, table))
   else:
     blocks.append(_cell_lines('normal', genotype.normal, genotype.normal_concat))
     blocks.append(_cell_lines('reduction', genotype.reduce, genotype.reduce_concat))
@@ -56,17 +61,19 @@ def describe(
   return '\n\n'.join('\n'.join(lines) for lines in blocks)
 
 
-def _table_lines(cell: nas_bench_201.Cell) -> list[str]:
-  """Returns the text of a cell of NAS-Bench-201, and its accuracy in the table of the extra."""
+def _table_lines(cell: nas_bench_201.Cell, path: str | None) -> list[str]:
+  """Returns the text of a cell of NAS-Bench-201, and its accuracy in a table."""
   lines = [f'cell {nas_bench_201.to_text(cell)}']
   try:
-    table = nas_bench_201.load()
-  except ValueError as error:  # the extra is not there
-    return [*lines, str(error)]
-  rank, regret = nas_bench_201.rank(cell), nas_bench_201.regret(cell)
+    table = nas_bench_201.load(path)
+  except ValueError as error:
+    if path:
+      raise
+    return [*lines, str(error)]  # the extra is not there
+  rank, regret = table.rank(cell.code), table.regret(cell.code)
   return [
     *lines,
-    f'accuracy {nas_bench_201.accuracy(cell):.2f} %, rank {rank:,} of {table.num_cells:,}, '
+    f'accuracy {table.accuracy(cell.code):.2f} %, rank {rank:,} of {table.num_cells:,}, '
     f'{regret:.2f} points below the best cell',
     f'({table.source})',
   ]
@@ -99,13 +106,14 @@ def _size_lines(
       params += f', {with_head:,} with the auxiliary head'
     except ValueError:  # the head takes one size of images only
       params += '; images of this size do not fit the auxiliary head'
+  cells = 'layers' if isinstance(genotype, genotype_lib.Genotype) else 'cells a stage'
   height, width, _ = image_shape or sizes.IMAGE_SHAPES[stem]
   macs, flops = (
     sizes.count_macs(genotype, **network),
     sizes.count_flops_ptflops(genotype, **network),
   )
   return [
-    f'network    C {channels}, {layers} layers, {classes} classes, {stem} stem, '
+    f'network    C {channels}, {layers} {cells}, {classes} classes, {stem} stem, '
     f'images of {height}x{width}',
     f'params     {params}',
     f'MACs       {macs:,} in convolutions and classifier',
