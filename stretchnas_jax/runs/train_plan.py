@@ -40,7 +40,7 @@ def plan_train(
   devices = devices or parallel.Devices(config.parallel.backend)
   check_config(config, devices)
   # Only a plan is refused: a network that was trained with such a name still loads.
-  own_operations.check_names(parts.operations)
+  own_operations.check_names(parts.all_operations())
   feeds = opening.open_training(config, parts.data)
   if feeds.val is None and feeds.test is None:
     feeds.close()
@@ -129,6 +129,6 @@ def with_size(
     num_classes=len(feeds.class_names),
     stem=config.model.stem,
     image_shape=feeds.image_shape,
-    operations=(parts or Parts()).operations,
+    operations=(parts or Parts()).all_operations(),
   )
   return config
