@@ -34,7 +34,7 @@ def get_parts(config):
       init=relaxation.normal_init(1e-3),
       weights=lambda alpha, key, knobs: sparsemax(alpha),
       mean=lambda alpha, knobs: sparsemax(alpha),
-      strength=lambda alpha, knobs: np.asarray(alpha),
+      strength=lambda alpha, knobs: np.asarray(sparsemax(alpha)),
     ),
     'penalties': (entropy,),
     'knobs': lambda step: {'entropy': GROWTH * step},

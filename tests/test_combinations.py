@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from helpers import tiny_search
+from helpers import POOL_SPACE, tiny_search
 
 from stretchnas_jax.cells import relaxation
 from stretchnas_jax.learning import bilevel
@@ -47,6 +47,21 @@ def test_an_own_object_on_an_axis_is_never_refused():
   config = tiny_search(**{'relaxation.kind': 'gdas', 'rule.kind': 'second_order'})
   combinations.check(config, Parts(relaxation=relaxation.softmax()))
   combinations.check(config, Parts(rule=bilevel.first_order()))
+
+
+@pytest.mark.parametrize('count', [1, 2])
+def test_an_own_rule_of_a_phase_is_never_refused(count):
+  phase = {'epochs': 1, 'parts': {'rule': bilevel.first_order()}}
+  config = tiny_search(**{'relaxation.kind': 'gdas', 'rule.kind': 'second_order'})
+  plan = search_task.plan_search(config, Parts(space=POOL_SPACE, phases=(phase,) * count))
+  assert len(plan.phases) == count
+
+
+def test_passes_together_are_refused_with_an_own_rule_of_a_phase():
+  phase = {'epochs': 1, 'parts': {'rule': bilevel.second_order()}}
+  config = tiny_search(**{'search.passes': 'together', 'rule.kind': 'first_order'})
+  with pytest.raises(ValueError, match='search.passes is together; it does not go with a rule of'):
+    search_task.plan_search(config, Parts(space=POOL_SPACE, phases=(phase, phase)))
 
 
 KINDS = [axes.CHOICES[f'{axis}.kind'] for axis in ('relaxation', 'rule', 'topology', 'decoding')]

@@ -5,12 +5,21 @@ import json
 import jax
 import numpy as np
 import pytest
+from flax import struct
 from past_runs import write_search
 
 from stretchnas_jax.cells import relaxation, topology
 from stretchnas_jax.cells.space import CELL_TYPES, darts_space
 from stretchnas_jax.learning.state import Arch
-from stretchnas_jax.runs import history, json_files
+from stretchnas_jax.runs import (
+  compare_runs,
+  explain_edge,
+  history,
+  json_files,
+  report,
+  what_if,
+)
+from stretchnas_jax.runs import scores as scores_lib
 
 SPACE = darts_space(3)
 TABLES = {
@@ -92,6 +101,91 @@ def test_alpha_may_be_a_dict_of_arrays(tmp_path):
   write(tmp_path, table, [line])
   found = history.load_history(tmp_path).alpha['normal']
   np.testing.assert_array_equal(found['b'][0], groups['normal']['b'])
+
+
+def with_alpha(alpha):
+  """Returns a line of scores whose alpha is any pytree."""
+  arch, ones = arch_of(TABLES['none'], 0), {c: np.ones(9) for c in CELL_TYPES}
+  own = arch._replace(alpha=dict.fromkeys(CELL_TYPES, alpha))
+  return history.scores_line(own, TABLES['none'], arch.alpha, ones, arch.alpha)
+
+
+class Logits(struct.PyTreeNode):
+  """A node of an own class."""
+
+  edges: np.ndarray
+  scale: np.ndarray
+
+
+def test_alpha_may_be_any_pytree(tmp_path):
+  numbers = np.arange(6, dtype=np.float32).reshape(3, 2)
+  node = Logits(numbers, numbers[1])
+  own = {'scalar': np.array(0.1, np.float32), 'unequal': (numbers, numbers[0]), 'node': node}
+  write(tmp_path, TABLES['none'], [with_alpha(own)] * 2)
+  found = history.load_history(tmp_path).alpha['reduce']
+  assert found['scalar'].tolist() == [np.float32(0.1)] * 2
+  for name, last in (('unequal', numbers[0]), ('node', numbers[1])):
+    np.testing.assert_array_equal(found[name][0], [numbers] * 2)
+    np.testing.assert_array_equal(found[name][1], [last] * 2)
+
+
+def test_alpha_may_change_from_phase_to_phase(tmp_path):
+  ones = np.ones((2, 3), np.float32)
+  lines = [{'depth': ones, 'kind': ones}, {'depth': ones[:1], 'kind': {'a': ones}}]
+  write(tmp_path, TABLES['none'], list(map(with_alpha, lines)))
+  found = history.load_history(tmp_path).alpha['normal']
+  assert [one.shape for one in found['depth']] == [(2, 3), (1, 3)]
+  np.testing.assert_array_equal(found['kind'][0], ones)
+  np.testing.assert_array_equal(found['kind'][1]['a'], ones)
+
+
+def test_an_alpha_that_holds_no_numbers_is_named(tmp_path):
+  line = with_alpha(np.ones(2, np.float32))
+  line['alpha']['reduce'] = ['x']
+  write(tmp_path, TABLES['none'], [line])
+  with pytest.raises(ValueError, match="scores.jsonl is damaged: 'x' is not a number"):
+    history.load_history(tmp_path)
+
+
+def deeper(run):
+  """Gives the epochs of a written search logits of their own for 1, 2, 4 ... layers."""
+  lines = json_files.read_lines(run / 'scores.jsonl')
+  for i, line in enumerate(lines):
+    for name in ('alpha', 'op_weights'):
+      line[name] = {c: [values] * 2**i for c, values in line[name].items()}
+  (run / 'scores.jsonl').write_text(''.join(map('{}\n'.format, map(json.dumps, lines))))
+
+
+def test_a_search_whose_layers_grow_is_read_by_every_command(tmp_path):
+  """P-DARTS changes the depth, and each layer may have logits of its own."""
+  for name in ('same', 'deeper'):
+    write_search(tmp_path / name, finished=name == 'same')
+  deeper(tmp_path / 'deeper')
+  found = history.load_history(tmp_path / 'deeper')
+  for values in (found.alpha, found.op_weights, found.strength):
+    assert [one.shape for one in values['normal']] == [(n, 9, 7) for n in (1, 2, 4)]
+  both = [tmp_path / name for name in ('same', 'deeper')]
+  first, second = (what_if.ask(path) for path in both)
+  assert [row.cell for row in first.rows] == [row.cell for row in second.rows]
+  edges = [explain_edge.explain(scores_lib.load(path), CELL_TYPES, (0, 2)) for path in both]
+  assert [one.moments for one in edges[0]] == [one.moments for one in edges[1]]
+  compared = compare_runs.correlations(compare_runs.read(both))
+  assert compared['normal'] == {'edge_scores': 1.0, 'operations': 1.0, 'pairs': 1}
+  assert 'Operation weights (alpha)' in report.write(tmp_path / 'deeper').read_text()
+
+
+def test_the_epochs_of_an_earlier_search_space_do_not_count(tmp_path):
+  write_search(tmp_path / 'run')
+  write_search(tmp_path / 'smaller', nodes=2)
+  lines = json_files.read_lines(tmp_path / 'run' / 'scores.jsonl')
+  lines[0] = json_files.read_lines(tmp_path / 'smaller' / 'scores.jsonl')[0]
+  text = ''.join(map('{}\n'.format, map(json.dumps, lines)))
+  (tmp_path / 'run' / 'scores.jsonl').write_text(text)
+  found = history.load_history(tmp_path / 'run')
+  assert found.epochs.tolist() == [2, 3] and found.strength['normal'].shape == (2, 9, 7)
+  assert len(found.genotypes) == len(found.lines) == 2
+  assert {row.epoch for row in what_if.ask(tmp_path / 'run').rows} <= {2, 3}
+  assert 'Operation weights (alpha)' in report.write(tmp_path / 'run').read_text()
 
 
 def test_an_epoch_counts_where_every_file_has_its_whole_line(tmp_path):

@@ -1,5 +1,7 @@
 """Monitors: what they decide, how they stop a search, and how their decisions survive a kill."""
 
+import re
+
 import helpers
 import numpy as np
 import phase_runs
@@ -53,6 +55,20 @@ def test_a_ranking_without_a_change_stops_a_search():
     stopped.append(monitors.has_stopped(control))
   assert stopped == [False, False, True, False, False, True]
   assert int(control['unchanged_epochs']) == 2
+
+
+def test_the_monitor_of_the_documentation_stops_a_search():
+  text = (helpers.ROOT / 'docs' / 'methods.md').read_text('utf-8')
+  (block,) = (
+    one for one in re.findall(r'```python\n(.*?)```', text, re.DOTALL) if 'Monitor(' in one
+  )
+  found = {}
+  exec(compile(block, 'methods.md', 'exec'), found)
+  given = found['get_parts'](None)['monitors']
+  control, cell = monitors.first_control(given, helpers.POOL_SPACE), helpers.TINY_CELL
+  for accuracy, stops in ((0.5, False), (0.95, True)):
+    control = monitors.decide(given, Arch({}, {}), control, {'val_accuracy': accuracy}, cell)
+    assert monitors.has_stopped(control) == stops
 
 
 def test_a_stop_of_one_monitor_is_not_taken_back_by_the_next():

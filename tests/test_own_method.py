@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from helpers import POOL_SPACE, ROOT, random_batch
 
+from stretchnas_jax.cells import decodings, topology
+from stretchnas_jax.cells.decoding import derive_cell
 from stretchnas_jax.runs import build
 from stretchnas_jax.runs.parts import Parts
 
@@ -34,6 +36,16 @@ def test_the_sparsemax_is_the_nearest_point_of_the_simplex():
   for other in np.random.default_rng(1).dirichlet(np.ones(4) / 2, 2000):
     nearer = ((other - alpha) ** 2).sum(1) < ((found - alpha) ** 2).sum(1) - 1e-6
     assert not nearer.any()
+
+
+def test_its_strength_lets_a_larger_edge_score_rank_higher():
+  relaxation = module().get_parts(None)['relaxation']
+  strength = relaxation.strength(np.full((5, 2), -1.0, np.float32), {})
+  assert (strength >= 0).all() and np.allclose(strength.sum(1), 1)
+  scores, table = np.array([1.0, 1.0, 0.1, 0.9, 0.8]), topology.none(POOL_SPACE.graph)
+  rule = decodings.strongest_edges()
+  found = derive_cell(POOL_SPACE, table, strength, None, decoding=rule, edge_scores=scores)
+  assert [edge[1:] for edge in found[0]] == [(0, 2), (1, 2), (1, 3), (2, 3)]
 
 
 def test_a_search_runs_with_it(key):

@@ -11,7 +11,7 @@ from small_networks import first_variables, images
 
 from stretchnas_jax.cells import genotype, graph, space
 from stretchnas_jax.learning import losses
-from stretchnas_jax.networks import network, sizes, supernet
+from stretchnas_jax.networks import nas_bench_supernet, network, sizes, supernet
 from stretchnas_jax.networks.fixed_cell import FixedCell
 
 SPACE = space.SearchSpace(graph.CellGraph(2), ('own', 'skip_connect'))
@@ -89,6 +89,19 @@ def test_an_own_operation_sees_a_part_of_the_channels_and_stands_where_it_is_all
 
   merged, planes = map(run, ('merged', 'planes'))
   np.testing.assert_allclose(planes, merged, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['skip_connect', 'sep_conv_9x9', 'noise'])
+def test_an_own_operation_with_a_built_in_name_is_refused(name):
+  words = f"operations has '{name}', the name of a built-in operation; choose another name"
+  with pytest.raises(ValueError, match=words):
+    supernet.Supernet(SPACE, 4, 1, 3, operations={'own': Gate, name: Gate})
+
+
+def test_a_space_of_nas_bench_201_takes_no_own_operations():
+  with pytest.raises(ValueError, match='has no own operations'):
+    own = {'skip_connect': Gate}
+    nas_bench_supernet.NasBenchSupernet(space.nas_bench_201(), 4, 1, 3, operations=own)
 
 
 @pytest.mark.parametrize('form', ['plain', 'planes'])

@@ -16,11 +16,12 @@ import jax
 import numpy as np
 import optax
 import pytest
-from helpers import ROOT, tiny_search, tiny_training, without_clock
+from helpers import ROOT, TINY_CELL, tiny_search, tiny_training, without_clock
 
 import stretchnas_jax
 from stretchnas_jax.cells import genotype, graph, space, topology
-from stretchnas_jax.runs import entry_points, find_cell, parts
+from stretchnas_jax.networks import own_operations
+from stretchnas_jax.runs import entry_points, find_cell, parts, workdir
 from stretchnas_jax.runs.parts import Parts
 
 pytestmark = pytest.mark.usefixtures('shared_programs')
@@ -210,6 +211,55 @@ def test_a_search_space_without_its_operation_is_refused_before_the_folder_is_ma
   with pytest.raises(ValueError, match="operations has no module for 'double'"):
     stretchnas_jax.run_search(tiny_search(), tmp_path / 'run', parts={'space': PYTHON['space']})
   assert not (tmp_path / 'run').exists()
+
+
+def test_a_built_in_name_of_an_own_operation_is_refused_before_any_work(tmp_path):
+  own = {'operations': {'skip_connect': Double}}
+  with pytest.raises(ValueError, match="operations has 'skip_connect', the name of a built-in"):
+    stretchnas_jax.run_search(tiny_search(), tmp_path / 'run', parts=own)
+  with pytest.raises(ValueError, match="operations has 'skip_connect', the name of a built-in"):
+    stretchnas_jax.run_train(tiny_training(), tmp_path / 'run', TINY_CELL, parts=own)
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_network_that_was_trained_with_a_built_in_name_loads(tmp_path, monkeypatch):
+  with monkeypatch.context() as before:
+    before.setattr(own_operations, 'check_names', lambda operations: None)
+    own = {'operations': {'skip_connect': Double}}
+    config = tiny_training(**{'train.epochs': 1})
+    stretchnas_jax.run_train(config, tmp_path / 'run', TINY_CELL, parts=own)
+  info = stretchnas_jax.load_trained(tmp_path / 'run', parts=own)[2]
+  assert info['genotype'] == TINY_CELL
+
+
+def test_a_cell_with_an_own_operation_of_a_phase_alone_trains_and_loads(tmp_path):
+  last = {
+    'space': space.SearchSpace(graph.CellGraph(1), ('none', 'double')),
+    'operations': {'double': Double},
+  }
+  first = {'space': space.SearchSpace(graph.CellGraph(1), ('none', 'skip_connect'))}
+  new = ('weights', 'alpha', 'beta')
+  phases = {'epochs': 1, 'parts': first}, {'epochs': 1, 'parts': last, 'new': new}
+  own = {'phases': phases}
+  stretchnas_jax.run_search(tiny_search(), tmp_path / 'run', parts=own)
+  kept = json.loads((tmp_path / 'run' / 'parts.json').read_text('utf-8'))['parts']
+  assert kept['operations'] == ['double']
+  assert 'double' in {op for op, _, _ in find_cell.genotype_from(tmp_path / 'run').reduce}
+  stretchnas_jax.load_trained(tmp_path / 'run', parts=own)
+  config = tiny_training(**{'train.epochs': 1})
+  stretchnas_jax.run_train(config, tmp_path / 'trained', tmp_path / 'run', parts=own)
+  stretchnas_jax.load_trained(tmp_path / 'trained', parts=own)
+
+
+def test_a_program_gives_the_own_operations_of_its_phases(tmp_path):
+  (tmp_path / 'run').mkdir()
+  text = 'def get_parts(config):\n  own = {"operations": {"a": print}}\n'
+  text += '  return {"phases": ({"epochs": 1}, {"epochs": 1, "parts": own})}\n'
+  source = parts.Source(text, {})
+  made = parts._made(source, tmp_path / 'parts.py')
+  made.keep(workdir.Workdir(tmp_path / 'run'), 1)
+  assert parts.operation_names(tmp_path / 'run') == ('a',)
+  assert parts.of_run(tmp_path / 'run').operations == {'a': print}
 
 
 def test_a_compiled_file_in_the_folder_never_stands_in_for_the_trusted_text(finished, tmp_path):

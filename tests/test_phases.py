@@ -61,6 +61,8 @@ def test_a_curve_of_the_learning_rate_goes_on_until_a_phase_begins_it_again():
     ([{'epochs': 1}, {'epochs': 1, 'new': 'alpha'}], "has new='alpha'; it must hold names of"),
     ([{'epochs': 1}, {'epochs': 1, 'seed': 1}], r"has 'seed'"),
     ([{'epochs': 1}, {'epochs': 1, 'search.batch_size': 8}], 'which is of the whole search'),
+    ([{'epochs': 1}, {'epochs': 1, 'new': {'alpha'}}], 'has new=.*in a tuple'),
+    ([{'epochs': 1}, {'epochs': 1, 'new': 3}], 'has new=3; it must hold names of'),
     ([{'epochs': 1, 'new': ('alpha',)}], 'is the first phase, where all is new'),
     ([{'epochs': 1}, {'epochs': 1, 'model.num_layers': 2}], "name 'weights' in `new`"),
     ([{'epochs': 1}, {'epochs': 1, 'model.num_layers': 'x'}], 'a field that does not fit'),
@@ -70,6 +72,24 @@ def test_a_curve_of_the_learning_rate_goes_on_until_a_phase_begins_it_again():
 def test_mistakes_in_phases_are_named_before_any_work(tmp_path, given, words):
   with pytest.raises(ValueError, match=words):
     run_search(tiny(given), tmp_path / 'run', parts=OWN)
+  assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize(
+  'own, words',
+  [
+    ({'parts': {'penaltys': ()}}, r"phases\[1\]: parts has 'penaltys'; did you mean penalties"),
+    ({'parts': {'penalties': print}}, r'phases\[1\]: parts has penalties of the type builtin_f'),
+    ({'parts': {'data': ()}}, r"phases\[1\]: parts has 'data', which is of the whole search"),
+    ({'parts': {'phases': ()}}, r"phases\[1\]: parts has 'phases', which is of the whole search"),
+    ({'parts': print}, r'phases\[1\] has parts of the type builtin_function_or_method; it must be'),
+    ({'begin': 3}, r'phases\[1\] has begin=3; it must be a function'),
+  ],
+)
+def test_mistakes_in_the_own_objects_of_a_phase_are_named(tmp_path, own, words):
+  given = {**OWN, 'phases': ({'epochs': 1}, {'epochs': 1, **own})}
+  with pytest.raises(ValueError, match=words):
+    run_search(tiny(()), tmp_path / 'run', parts=given)
   assert not (tmp_path / 'run').exists()
 
 

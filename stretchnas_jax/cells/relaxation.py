@@ -54,7 +54,8 @@ class Relaxation(NamedTuple):
       for relaxations that draw, and each pass has its own.
     mean: `mean(alpha, knobs) -> [E, O]`, the operation weights of an evaluation; it never draws.
     strength: `strength(alpha, knobs) -> [E, O]`, the numbers by which a decoder ranks operations
-      and edges. It runs on the host.
+      and edges; not negative, since many decodings multiply them by edge scores. Where all are at
+      most 1, they count as shares. It runs on the host.
     mask: `mask(alpha, allowed) -> alpha`, the logits with which an operation that is not allowed
       has the weight 0; `allowed` is a bool `[E, O]`. It is called only where something is not
       allowed.
@@ -69,7 +70,7 @@ class Relaxation(NamedTuple):
     ...   init=normal_init(),
     ...   weights=lambda alpha, key, knobs: one_hot(alpha),
     ...   mean=lambda alpha, knobs: one_hot(alpha),
-    ...   strength=lambda alpha, knobs: np.asarray(alpha),
+    ...   strength=softmax_strength,
     ... )
     >>> own.mean(jnp.array([[0.0, 2.0, 1.0]]), {}).tolist()
     [[0.0, 1.0, 0.0]]

@@ -87,7 +87,9 @@ class NasBenchSupernet(nn.Module):
     graph = self.space.graph
     if graph.num_inputs != 1 or graph.output != 'last':
       raise ValueError('the space of a NasBenchSupernet has one input, and output is last')
-    for name in (*self.space.primitives, *(self.operations or {})):
+    if self.operations:
+      raise ValueError('a network of NAS-Bench-201 has no own operations')
+    for name in self.space.primitives:
       checks.check_choice('an operation of NAS-Bench-201', name, NAS_BENCH_201_PRIMITIVES)
     super().__post_init__()
 

@@ -53,6 +53,7 @@ class FixedNetwork(nn.Module):
     operations: a researcher's own operations by their names, each a function
       `(channels, stride) -> linen module` whose call `module(x, train)` maps `[B, H, W, C]` to
       `[B, ceil(H / stride), ceil(W / stride), C]` of the same type. They go before built-in ones.
+      A search and a training refuse names of built-in ones.
     dtype: the type of the computation. Parameters, batch statistics and logits are float32.
     axis_name: the parallel axis over which batch statistics are taken, or None.
     form: how cells are computed: 'plain' (over `[B, H, W, C]`), 'planes' (over `[C, H, W, B]`; it

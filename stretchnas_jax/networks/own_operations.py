@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from stretchnas_jax.networks.cell_plan import is_built_in
+
 OwnOperations: TypeAlias = Mapping[str, Callable[[int, int], nn.Module]]
 """For each name a function `(channels, stride) -> linen module`.
 
@@ -14,6 +16,21 @@ The call `module(x, train)` maps `[B, H, W, C]` to `[B, ceil(H / stride), ceil(W
 the same type. A module with a field `axis_name` gets the name of the parallel axis there, or None,
 for the batch norms in it.
 """
+
+
+def check_names(operations: OwnOperations | None) -> None:
+  """Raises ValueError where an own operation has the name of a built-in one.
+
+  A supernet would compute the built-in one, and a network of a fixed cell the own one.
+
+  Args:
+    operations: the researcher's operations.
+  """
+  for name in operations or {}:
+    if is_built_in(name):
+      raise ValueError(
+        f'operations has {name!r}, the name of a built-in operation; choose another name'
+      )
 
 
 def build(

@@ -92,6 +92,7 @@ class Supernet(nn.Module):
     checks.check_choice('stem', self.stem, stems_and_heads.STEMS)
     checks.check_choice('form', self.form, ('auto', *FORMS))
     checks.check_choice('batch_norm', self.batch_norm, batch_norm.RULES)
+    own_operations.check_names(self.operations)
     for name in self.space.primitives:
       if name in edge_groups.RESERVED:
         raise ValueError(f'the search space has an operation {name!r}; choose another name')

@@ -215,7 +215,7 @@ def train_objects(
     model.stem,
     model.auxiliary,
     dtype=jnp.dtype(model.dtype),
-    operations=parts.operations,
+    operations=parts.all_operations() or None,
     form=checks.form_of('auto', 'plain', platform),
     batch_norm=model.batch_norm,
   )

@@ -183,7 +183,7 @@ def _without_head(
   try:
     sizes.measure(
       genotype, model.channels, model.num_layers, 2, model.stem, True, (height, width, 3),
-      operations=parts.operations,
+      operations=parts.all_operations(),
     )  # fmt: skip
   except ValueError:
     return {'model.auxiliary': False}

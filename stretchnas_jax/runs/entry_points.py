@@ -189,7 +189,7 @@ def prepare_train(
   parts = parts or Parts()
   if not isinstance(genotype, genotype_lib.AnyGenotype):
     parts = _with_operations(parts, genotype, trust)
-    genotype = find_cell.genotype_from(genotype, tuple(parts.operations or ()))
+    genotype = find_cell.genotype_from(genotype, tuple(parts.all_operations()))
   task = train_task(genotype, target_params)
   start = starting.read(start_from, workdir, 'train', parts) if start_from else None
   return runner.prepare(
@@ -204,7 +204,8 @@ def _as_result(found: dict | None) -> Result | None:
 def _with_operations(parts: Parts, genotype: str | pathlib.Path, trust: bool) -> Parts:
   """Adds the own operations of the search that found a cell, where there are any."""
   folder = find_cell.run_of(genotype)
-  if parts.operations is not None or folder is None or not parts_lib.operation_names(folder):
+  given = parts.operations is not None or parts.all_operations()
+  if given or folder is None or not parts_lib.operation_names(folder):
     return parts
   found = parts_lib.of_run(folder, trust=trust)
   if parts.source is not None and found.source is not None:

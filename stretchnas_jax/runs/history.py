@@ -9,7 +9,6 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Float, Int, PyTree
 
@@ -20,7 +19,8 @@ from stretchnas_jax.cells.graph import Edge
 from stretchnas_jax.cells.space import SearchSpace
 from stretchnas_jax.learning.state import Arch
 from stretchnas_jax.machine.faults import Fault
-from stretchnas_jax.runs import json_files, workdir
+from stretchnas_jax.runs import epoch_arrays, json_files, workdir
+from stretchnas_jax.runs.epoch_arrays import Stacked
 from stretchnas_jax.views import notebooks
 
 SCORES, SPACE = 'scores.jsonl', 'space.json'
@@ -46,7 +46,8 @@ class Facts(NamedTuple):
 class History(NamedTuple):
   """The scores of a search after each of its epochs.
 
-  Every array begins with an axis of n epochs; dicts are by cell type, 'normal' and 'reduce'.
+  Every array begins with an axis of n epochs; dicts are by cell type, 'normal' and 'reduce'. Where
+  a shape changes from epoch to epoch, a list of n arrays takes the place of the array.
 
   Attributes:
     facts: what the numbers belong to; None in runs of version 0.1, which kept no scores.
@@ -64,8 +65,8 @@ class History(NamedTuple):
   epochs: Int[np.ndarray, ' n']
   alpha: Mapping[str, PyTree]
   beta: Mapping[str, Float[np.ndarray, 'n R K']]
-  op_weights: Mapping[str, Float[np.ndarray, 'n ...']]
-  strength: Mapping[str, Float[np.ndarray, 'n ...']]
+  op_weights: Mapping[str, Stacked]
+  strength: Mapping[str, Stacked]
   edge_scores: Mapping[str, Float[np.ndarray, 'n E']]
   genotypes: tuple[dict, ...]
   lines: tuple[dict, ...]
@@ -126,7 +127,7 @@ def scores_line(
   """
   masks = np.asarray(table.mask)
   line = {
-    'alpha': {c: jax.tree.map(_exact, arch.alpha[c]) for c in arch.alpha},
+    'alpha': {c: epoch_arrays.nested_tree(arch.alpha[c], _exact) for c in arch.alpha},
     'beta': {
       c: [_exact(row[mask]) for row, mask in zip(np.asarray(arch.beta[c]), masks)]
       for c in arch.alpha
@@ -140,16 +141,11 @@ def scores_line(
 
 def _exact(values: Float[AnyArray, '...']) -> Any:
   """Returns nested lists of the shortest decimals that give the same float32 numbers."""
-  return _nested(np.asarray(values, np.float32), lambda x: float(str(x)))
+  return epoch_arrays.nested(np.asarray(values, np.float32), lambda x: float(str(x)))
 
 
 def _rounded(values: Float[AnyArray, '...']) -> Any:
-  return _nested(np.asarray(values, np.float64), lambda x: float(f'{x:.{_DIGITS}g}'))
-
-
-def _nested(array: np.ndarray, convert: Any) -> Any:
-  """Returns an array as nested lists of converted numbers."""
-  return [_nested(part, convert) if part.ndim else convert(part) for part in array]
+  return epoch_arrays.nested(np.asarray(values, np.float64), lambda x: float(f'{x:.{_DIGITS}g}'))
 
 
 # ---- reading -------------------------------------------------------------------------------------
@@ -160,7 +156,8 @@ def load_history(run: pathlib.Path | str) -> History:
 
   Args:
     run: the folder of a search: finished, at work, stopped, or of version 0.1. An epoch counts
-      where its line is whole in every file of the run.
+      where its line is whole in every file of the run. Where a later phase has another number of
+      edges or operations, only the epochs from there on count.
 
   Raises:
     ValueError, OSError: no search has run there, or a file is damaged; the sentence names it.
@@ -220,38 +217,45 @@ def _with_scores(
   metrics: Mapping[int, dict],
   scores: Mapping[int, dict],
 ) -> History:
-  """Stacks the numbers of all epochs."""
+  """Stacks the numbers of all epochs in the search space of the last one."""
+  numbers = {epoch: _numbers(scores[epoch]) for epoch in epochs}
+  misfits = {epoch: _misfit(facts, numbers[epoch]) for epoch in epochs}
+  if epochs and (name := misfits[epochs[-1]]):
+    raise ValueError(f'{name} is not of the edges and operations in {SPACE}')
+  epochs = [epoch for epoch in epochs if not misfits[epoch]]
   bare = _without_scores(epochs, cells, metrics)
-  chosen = [scores[epoch] for epoch in epochs]
-  if not chosen:
+  if not epochs:
     return bare._replace(facts=facts)
-  types = tuple(chosen[0]['alpha'])
-  ranks = [{'strength': line['op_weights'], **line} for line in chosen]
+  types = tuple(scores[epochs[0]]['alpha'])
+  of = lambda name, c: [scores[epoch][name][c] for epoch in epochs]
+  return bare._replace(
+    facts=facts,
+    alpha={c: epoch_arrays.stacked_tree(of('alpha', c)) for c in types},
+    beta={c: _stacked_beta(of('beta', c), facts.table) for c in types},
+    **{
+      name: {c: epoch_arrays.stacked([numbers[e][name][c] for e in epochs]) for c in types}
+      for name in numbers[epochs[0]]
+    },
+  )
 
-  def stacked(lines: Sequence[dict], name: str) -> dict[str, Float[np.ndarray, 'n ...']]:
-    return {c: np.stack([np.array(line[name][c], float) for line in lines]) for c in lines[0][name]}
 
-  numbers = {name: stacked(lines, name) for name, lines in (
-    ('op_weights', chosen), ('strength', ranks), ('edge_scores', chosen),
-  )}  # fmt: skip
+def _numbers(line: dict) -> dict[str, dict[str, Float[np.ndarray, '...']]]:
+  """Returns the scores of one epoch as arrays, by name and cell type."""
+  found = {'op_weights': line['op_weights'], 'strength': line.get('strength', line['op_weights'])}
+  return {
+    name: {c: np.array(values, float) for c, values in scores.items()}
+    for name, scores in {**found, 'edge_scores': line['edge_scores']}.items()
+  }
+
+
+def _misfit(facts: Facts, numbers: Mapping[str, Mapping[str, np.ndarray]]) -> str | None:
+  """Returns which scores are of other edges or operations than the facts; None where all fit."""
   size = len(facts.edges), len(facts.primitives)
   for name, values in numbers.items():
     own = size[:1] if name == 'edge_scores' else size
     if any(array.shape[-len(own) :] != own for array in values.values()):
-      raise ValueError(f'{name} is not of the edges and operations in {SPACE}')
-  return bare._replace(
-    facts=facts,
-    alpha={c: _stacked_tree([line['alpha'][c] for line in chosen]) for c in types},
-    beta={c: _stacked_beta([line['beta'][c] for line in chosen], facts.table) for c in types},
-    **numbers,
-  )
-
-
-def _stacked_tree(values: Sequence[Any]) -> PyTree:
-  """Stacks nested dicts of nested lists of numbers."""
-  if isinstance(values[0], dict):
-    return {name: _stacked_tree([value[name] for value in values]) for name in values[0]}
-  return np.stack([np.array(value, np.float32) for value in values])
+      return name
+  return None
 
 
 def _stacked_beta(

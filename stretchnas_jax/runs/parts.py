@@ -23,11 +23,12 @@ from stretchnas_jax.cells import space as space_lib
 from stretchnas_jax.cells import topology as topology_lib
 from stretchnas_jax.config import ConfigDict, files
 from stretchnas_jax.config import names as names_lib
-from stretchnas_jax.runs import json_files
+from stretchnas_jax.runs import json_files, part_kinds
 from stretchnas_jax.runs import trust as trust_lib
 from stretchnas_jax.runs import workdir as workdir_lib
 
 SOURCE, NAMES = 'parts.py', 'parts.json'
+_WHOLE_SEARCH = ('data', 'phases')
 
 
 class Source(NamedTuple):
@@ -96,7 +97,7 @@ class Parts:
       **more: fields that are set beside those; None leaves a field as it is.
 
     Raises:
-      ValueError: a name is unknown.
+      ValueError: a name is unknown, or an object is of the wrong kind.
     """
     names = _names()
     if isinstance(parts, Mapping):
@@ -105,11 +106,37 @@ class Parts:
         hint = names_lib.did_you_mean(str(unknown[0]), names)
         hint = hint or f'its names are {names_lib.some(names)}'
         raise ValueError(f'parts has {unknown[0]!r}; {hint}')
+      parts = {name: value for name, value in parts.items() if value is not None}
+      part_kinds.check(parts)
       parts = cls(**parts)
-    elif parts is not None and not isinstance(parts, cls):
+    elif isinstance(parts, cls):
+      part_kinds.check(vars(parts))
+    elif parts is not None:
       raise ValueError(f'parts is a {type(parts).__name__}; it must be Parts or a dict')
     given = {name: value for name, value in more.items() if value is not None}
     return dataclasses.replace(parts or cls(), **given)
+
+  def in_phase(self, own: Mapping[str, Any]) -> 'Parts':
+    """Returns the objects of a phase: its own ones take the places of those of the search.
+
+    Args:
+      own: the objects of the phase by name.
+
+    Raises:
+      ValueError: a name or an object is wrong, or is of the whole search.
+    """
+    for name in _WHOLE_SEARCH:
+      if name in own:
+        raise ValueError(f'parts has {name!r}, which is of the whole search')
+    found = Parts.of(own)
+    return Parts.of(self, **{n: getattr(found, n) for n in own if own[n] is not None})
+
+  def all_operations(self) -> dict[str, Callable]:
+    """Returns the own operations of the search, and those of its phases alone."""
+    found: dict[str, Callable] = {}
+    for phase in self.phases:
+      found |= phase.get('parts', {}).get('operations') or {}
+    return {**found, **(self.operations or {})}
 
   def table(self, graph: graph_lib.CellGraph) -> topology_lib.TopologyTable | None:
     """Returns the own topology table over a graph, or None."""
@@ -119,22 +146,7 @@ class Parts:
 
   def names(self) -> dict[str, Any]:
     """Returns a name for each own object; `config.json` keeps them, so that a resume agrees."""
-    found: dict[str, Any] = {}
-    for name in _names():
-      value = getattr(self, name)
-      if name == 'operations' and value:
-        found[name] = sorted(value)
-      elif name == 'penalties' and value:
-        found[name] = [_name_of(penalty) for penalty in value]
-      elif name == 'monitors' and value:
-        found[name] = [_name_of(monitor.end_epoch) for monitor in value]
-      elif name == 'phases' and value:
-        found[name] = [_plain(phase) for phase in value]
-      elif name == 'data' and value is not None:
-        found[name] = 'given'
-      elif value is not None and value != ():
-        found[name] = _name_of(value)
-    return found
+    return part_kinds.names({name: getattr(self, name) for name in _names()})
 
   def keep(self, folder: workdir_lib.Workdir, steps_per_epoch: int) -> None:
     """Writes the names, and the program that makes the objects, to the folder of a run.
@@ -146,6 +158,8 @@ class Parts:
     names = self.names()
     if not names:
       return
+    if operations := self.all_operations():
+      names['operations'] = sorted(operations)
     kept: dict[str, Any] = {'parts': names, 'steps_per_epoch': steps_per_epoch}
     if self.source is not None:
       path = folder.path / SOURCE
@@ -208,7 +222,10 @@ def of_run(
     )
   made = _made(source, path / SOURCE) or Parts()
   # A training may use some parts only of the program that made its cell.
-  return Parts(**{name: getattr(made, name) for name in _names() if name in names}, source=source)
+  found = {name: getattr(made, name) for name in _names() if name in names}
+  if 'operations' in names:
+    found['operations'] = made.all_operations()
+  return Parts(**found, source=source)
 
 
 def steps_per_epoch(path: pathlib.Path) -> int:
@@ -271,17 +288,3 @@ def _made(source: Source, path: pathlib.Path) -> Parts | None:
 def _names() -> list[str]:
   """Returns the names of the own objects of a run."""
   return [field.name for field in dataclasses.fields(Parts) if field.name != 'source']
-
-
-def _plain(phase: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns a phase as JSON holds it: its functions and objects have their names."""
-  names = {name: _name_of(value) for name, value in phase.get('parts', {}).items()}
-  own = {'parts': names} if names else {}
-  own |= {'begin': _name_of(phase['begin'])} if phase.get('begin') else {}
-  return {name: value for name, value in phase.items() if name not in ('begin', 'parts')} | own
-
-
-def _name_of(value: Any) -> str:
-  """Returns the name of a function or class, or the class of another object."""
-  named = value if hasattr(value, '__qualname__') else type(value)
-  return f'{named.__module__}.{named.__qualname__}'

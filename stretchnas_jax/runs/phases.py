@@ -157,10 +157,15 @@ def _check_phase(number: int, phase: Mapping[str, Any], keys: Sequence[str]) -> 
   if keep is not None and keep != GROUPS and not (type(keep) is int and keep >= 1):
     raise ValueError(f'{where} has keep={keep!r}; it must be a whole number, or {GROUPS!r}')
   new = phase.get('new', ())
-  if isinstance(new, str) or not set(new) <= set(NEW):
-    raise ValueError(f'{where} has new={new!r}; it must hold names of {", ".join(NEW)}')
+  if not isinstance(new, tuple | list) or not all(name in NEW for name in new):
+    raise ValueError(f'{where} has new={new!r}; it must hold names of {", ".join(NEW)}, in a tuple')
   if not number and (keep is not None or new):
     raise ValueError(f'{where} is the first phase, where all is new; it needs no new and no keep')
+  own, begin = phase.get('parts', {}), phase.get('begin')
+  if not isinstance(own, Mapping):
+    raise ValueError(f'{where} has parts of the type {type(own).__name__}; it must be a dict')
+  if begin is not None and not callable(begin):
+    raise ValueError(f'{where} has begin={begin!r}; it must be a function (state, new) -> state')
 
 
 def _config_of(

@@ -203,8 +203,8 @@ def _ties(epoch: Epoch, cell: str, edges: Sequence[Edge]) -> list[int]:
 
 
 def _weights(history: History, cell: str) -> Float[np.ndarray, 'n E O']:
-  weights = np.asarray(history.op_weights[cell], float)
-  return weights.mean(1) if weights.ndim == 4 else weights
+  weights = [np.asarray(one, float) for one in history.op_weights[cell]]
+  return np.stack([one.mean(0) if one.ndim == 3 else one for one in weights])
 
 
 def _shades(history: History, cell: str) -> list[list[float]] | None:

@@ -43,7 +43,7 @@ def objects_of(
     steps_per_epoch: of the phase.
     platform: on which it runs, see `build.search_objects`.
   """
-  parts = Parts.of(parts, **phase.parts)
+  parts = parts.in_phase(phase.parts)
   if facts.get(ALLOWED):
     space = build.search_space(phase.config, parts)
     allowed = {c: np.array(mask, bool) for c, mask in facts[ALLOWED].items()}
@@ -82,7 +82,8 @@ def plan_of(plan: Plan, number: int, facts: Mapping[str, Any]) -> Plan:
     steps_per_epoch=feeds.train.steps_per_epoch,
     platform=plan.settings.devices.platform,
   )
-  reason = axes.why_in_turn(phase.config, plan.parts.rule, objects.net)
+  rule = plan.parts.in_phase(phase.parts).rule
+  reason = axes.why_in_turn(phase.config, rule, objects.net)
   # Only a plan is refused: a search of a GPU must load on a CPU, where its form is another.
   if phase.config.search.passes == 'together' and reason is not None:
     raise ValueError(f'config.search.passes is together; it does not go with {reason}')

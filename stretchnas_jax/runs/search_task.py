@@ -62,7 +62,7 @@ def plan_search(
   plan_lib.check_even(config.model.channels, 'in a search')
   phases = phases_lib.read(config, parts.phases)
   if len(phases) == 1:
-    combinations.check(phases[0].config, parts)
+    combinations.check(phases[0].config, parts.in_phase(phases[0].parts))
   for phase in phases if len(phases) > 1 else ():
     _check_phase(phase, parts, phase is phases[-1], devices.platform)
   feeds = opening.open_searches([phase.config for phase in phases], parts.data)
@@ -87,7 +87,7 @@ def _check_phase(phase: phases_lib.Phase, parts: Parts, last: bool, platform: st
     config.search.warmup_epochs = 0  # alpha and beta may rest for a whole phase
     if not last:
       config.relaxation.balance = True  # the cell is decoded from a later phase
-    combinations.check(config, parts)
+    combinations.check(config, parts.in_phase(phase.parts))
   except ValueError as error:
     raise ValueError(f'config.search.phases[{phase.number}]: {error}') from error
 
@@ -243,7 +243,7 @@ def _result(run: Run) -> dict:
 def _report(run: Run, result: dict) -> str:
   """Returns the last words of a search."""
   path = run.folder.path
-  found = genotype_lib.from_fields(result['genotype'], run.plan.objects.net.space.primitives)
+  found = genotype_lib.from_fields(result['genotype'], run.now.objects.net.space.primitives)
   train = commands.train_command(run.plan.config, path, found, run.plan.parts)
   file = path / 'genotype.json'
   penalty, pruned = result['penalty'], '; '.join(run.notes) or 'nothing was pruned'

@@ -7,8 +7,8 @@ from stretchnas_jax.cells import genotype as genotype_lib
 from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.data.batches import opening
 from stretchnas_jax.machine import parallel
+from stretchnas_jax.networks import own_operations, stems_and_heads
 from stretchnas_jax.networks import sizes as sizes_lib
-from stretchnas_jax.networks import stems_and_heads
 from stretchnas_jax.runs import build
 from stretchnas_jax.runs import plan as plan_lib
 from stretchnas_jax.runs.parts import Parts
@@ -39,6 +39,8 @@ def plan_train(
   parts = parts or Parts()
   devices = devices or parallel.Devices(config.parallel.backend)
   check_config(config, devices)
+  # Only a plan is refused: a network that was trained with such a name still loads.
+  own_operations.check_names(parts.all_operations())
   feeds = opening.open_training(config, parts.data)
   if feeds.val is None and feeds.test is None:
     feeds.close()
@@ -127,6 +129,6 @@ def with_size(
     num_classes=len(feeds.class_names),
     stem=config.model.stem,
     image_shape=feeds.image_shape,
-    operations=(parts or Parts()).operations,
+    operations=(parts or Parts()).all_operations(),
   )
   return config

@@ -288,7 +288,7 @@ def _rebuild(
     objects = search_phases.objects_of(phase, own, facts, steps_per_epoch=steps_per_epoch, **shapes)
     first = functools.partial(search_phases.first_position, objects)
     return kind, config, phase.config, objects, first
-  genotype = genotype_lib.from_fields(cell, tuple(own.operations or ()))
+  genotype = genotype_lib.from_fields(cell, tuple(own.all_operations()))
   objects = build.train_objects(config, genotype, own, steps_per_epoch=steps_per_epoch, **shapes)
   keep_best = config.data.holdout > 0 or 'val' in identity.get('evaluations', ())
   first = functools.partial(train_task.first_position, objects.training, keep_best=keep_best)
