@@ -60,7 +60,7 @@ def cross(before: Stage, after: Stage, state: SearchState, key: PRNGKeyArray) ->
   phase, init = after.plan.phases[after.number], search_phases.first(after.plan)
   if phase.begin is not None:
     fresh = after.programs.init(key).state
-    with faults.checking(), _naming(phase):
+    with naming(phase), faults.in_own_code():
       found = phase.begin(state, fresh)
       return phase_border.begun(state, found, fresh, _schedule_count(after.plan, phase))
   new = phase.new
@@ -125,9 +125,10 @@ def check_borders(plan: Plan) -> None:
   state = jax.eval_shape(search_phases.first(before), key).state
   for phase, after in zip(plan.phases[1:], assumed_plans(plan)):
     fresh = jax.eval_shape(search_phases.first(after), key).state
-    with _naming(phase):
+    with naming(phase):
       if phase.begin is not None:
-        _check_begin(phase, state, fresh)
+        with faults.in_own_code():
+          _check_begin(phase, state, fresh)
       else:
         made = functools.partial(_crossed, before, after, phase, key)
         jax.eval_shape(made, state, fresh)
@@ -154,19 +155,23 @@ def assumed_plans(plan: Plan) -> Iterator[Plan]:
   """
   before, facts = plan, {}
   for phase in plan.phases[1:]:
-    with _naming(phase):
+    with naming(phase):
       facts = _assumed(before, phase, facts)
       before = search_phases.plan_of(plan, phase.number, facts)
     yield before
 
 
 @contextlib.contextmanager
-def _naming(phase: phases.Phase) -> Iterator[None]:
-  """Names a phase in the ValueError of its objects."""
+def naming(phase: phases.Phase) -> Iterator[None]:
+  """Names a phase in the ValueError of its objects.
+
+  Args:
+    phase: of a search.
+  """
   try:
     yield
   except ValueError as error:
-    raise ValueError(f'config.search.phases[{phase.number}]: {error}') from error
+    raise faults.Fault(f'config.search.phases[{phase.number}]: {error}') from error
 
 
 def _assumed(before: Plan, phase: phases.Phase, facts: dict) -> dict:
