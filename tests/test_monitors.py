@@ -3,6 +3,7 @@
 import re
 
 import helpers
+import jax
 import numpy as np
 import phase_runs
 import pytest
@@ -11,11 +12,12 @@ from experiments.reliability import methods
 from stretchnas_jax.cells.genotype import Genotype
 from stretchnas_jax.learning import monitors, pruning
 from stretchnas_jax.learning.monitors import Monitor
-from stretchnas_jax.learning.state import Arch
-from stretchnas_jax.runs import json_files
+from stretchnas_jax.learning.state import Arch, SearchState
+from stretchnas_jax.runs import finite, json_files, steps
 
 SPACE = helpers.POOL_SPACE
 NOBODY = Arch({}, {})
+BARE = dict.fromkeys(SearchState._fields, ())
 
 
 def cell(skips):
@@ -115,15 +117,53 @@ def test_the_last_operation_of_a_cell_never_falls():
   'after, words',
   [
     ({'x': np.float32(1), 'y': np.float32(2)}, "adds 'y'; its init must return that entry too"),
-    ({'x': np.int32(1)}, r'returns x as int32\[\]; it must stay float32\[\]'),
+    ({'n': np.float32(1)}, r'returns n=1.0 as float32\[\]; it must stay int32\[\]'),
+    ({'n': 2**40}, r'returns n=1099511627776 as int64\[\]; it must stay int32\[\]'),
+    ({'n': None}, r'returns n=None as object\[\]; it must stay int32\[\]'),
     ({'x': np.zeros(2, np.float32)}, r'returns x as float32\[2\]'),
     (3, 'returns a int; it must be a dict'),
   ],
 )
 def test_a_control_keeps_its_entries(unchecked, after, words):
-  monitor = Monitor(lambda space: {'x': np.float32(0)}, lambda *args: after)
+  monitor = Monitor(lambda space: {}, lambda *args: after)
+  first = {'x': np.float32(0), 'n': np.int32(0)}
   with pytest.raises(ValueError, match=words):
-    monitors.decide([monitor], NOBODY, {'x': np.float32(0)}, {}, cell(0))
+    monitors.decide([monitor], NOBODY, first, {}, cell(0))
+
+
+@pytest.mark.parametrize('first', ['soon', None, 2**40])
+def test_a_control_begins_with_numbers_that_a_device_holds(unchecked, first):
+  own = Monitor(lambda space: {'n': first}, lambda *args: {})
+  with pytest.raises(ValueError, match=f'begins with n={first}; it must be a number'):
+    monitors.first_control([own], SPACE)
+
+
+def patience(arch, control, line, genotype):
+  """Counts epochs and keeps the best accuracy, in the plain numbers of Python and NumPy."""
+  best = max(control['best'], np.float64(line['val_accuracy']))
+  return {'count': int(control['count']) + 1, 'best': best, 'rate': 2, 'stop': best > 0.7}
+
+
+def test_plain_numbers_of_a_monitor_take_the_types_that_a_device_gives_back():
+  own = Monitor(lambda space: {'count': 0, 'best': -np.inf, 'rate': 0.5, 'stop': False}, patience)
+  control = monitors.first_control([own], SPACE)
+  on_device = jax.device_get(jax.jit(lambda x: x)(control))
+  for accuracy in (0.5, 0.75, 0.25):
+    control = monitors.decide([own], NOBODY, control, {'val_accuracy': accuracy}, cell(0))
+    types = lambda tree: jax.tree.map(lambda x: (x.dtype, x.shape), tree)
+    assert types(control) == types(on_device)
+  assert jax.tree.map(float, control) == {'count': 3, 'best': 0.75, 'rate': 2, 'stop': True}
+
+
+def test_a_save_takes_an_infinite_control_and_names_the_entry_of_one_that_is_nan():
+  state = lambda best: {'arch': np.zeros(2), 'control': {'best': np.float32(best)}}
+  position = lambda best: steps.Position(SearchState(**BARE | state(best)), {})
+  finite.check_tree(position(-np.inf), '8')
+  with pytest.raises(
+    FloatingPointError, match=r"control\['best'\] is nan after .* monitor"
+  ) as seen:
+    finite.check_tree(position(np.nan), '8')
+  assert 'learning_rate' not in str(seen.value)
 
 
 def falling(arch, control, line, genotype):
@@ -131,12 +171,14 @@ def falling(arch, control, line, genotype):
   mask = control['allowed']['normal'].copy()
   mask[line['epoch'] - 1, 1] = False
   allowed = {**control['allowed'], 'normal': mask}
-  return {**control, 'allowed': allowed, 'stop': np.bool_(line['epoch'] == 3)}
+  best, count = max(control['best'], line['val_accuracy']), int(control['count']) + 1
+  return {'allowed': allowed, 'stop': count == 3, 'count': count, 'best': best}
 
 
 def test_decisions_of_own_monitors_survive_a_kill_and_stop_a_search(tmp_path):
   ones = {c: np.ones(helpers.POOL_SHAPE, bool) for c in ('normal', 'reduce')}
-  own = Monitor(lambda space: {'allowed': ones, 'stop': np.bool_(False)}, falling)
+  first = {'allowed': ones, 'stop': False, 'count': 0, 'best': -np.inf}
+  own = Monitor(lambda space: first, falling)
   runs = phase_runs.Runs({'space': SPACE, 'monitors': (own,)})
   config = helpers.tiny_search(**{'search.epochs': 5})
   result = runs.search(config, tmp_path / 'whole')

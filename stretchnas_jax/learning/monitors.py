@@ -17,11 +17,9 @@ from jaxtyping import Float
 from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.genotype import AnyGenotype
 from stretchnas_jax.cells.space import SearchSpace
-from stretchnas_jax.learning import pruning
+from stretchnas_jax.learning import controls, pruning
+from stretchnas_jax.learning.controls import Control
 from stretchnas_jax.learning.state import Arch
-
-Control = dict[str, Any]
-"""Arrays that monitors and the borders of phases have decided, by name."""
 
 Strength = Callable[..., Mapping[str, Float[AnyArray, 'E O']]]
 """`strength(arch, step, control)`: by cell type, the numbers by which operations are ranked."""
@@ -33,7 +31,7 @@ class Monitor(NamedTuple):
   Attributes:
     init: `init(space) -> control`, the entries that it adds to a new search.
     end_epoch: `end_epoch(arch, control, line, genotype) -> control`. It gets NumPy arrays, and
-      returns a control of the same entries, shapes and types.
+      returns a control of the same entries and shapes. Numbers take the type that they began with.
 
   Example:
     >>> def end_epoch(arch, control, line, genotype):
@@ -53,10 +51,13 @@ def first_control(monitors: Sequence[Monitor], space: SearchSpace) -> Control:
   Args:
     monitors: of the search.
     space: its search space.
+
+  Raises:
+    ValueError: an entry is not a number that a device holds.
   """
   found: Control = {}
   for monitor in monitors:
-    found |= _as_arrays(monitor.init(space))
+    found |= controls.first(controls.name_of(monitor.end_epoch), monitor.init(space))
   return found
 
 
@@ -77,11 +78,11 @@ def decide(
     genotype: the decoded cell.
 
   Raises:
-    ValueError: a monitor returns other entries than it was given.
+    ValueError: a monitor returns other entries than it was given, or one of another kind.
   """
   for monitor in monitors:
-    after = {**control, **_as_arrays(monitor.end_epoch(arch, dict(control), line, genotype))}
-    _check_alike(monitor, control, after)
+    after = monitor.end_epoch(arch, dict(control), line, genotype)
+    after = controls.next_one(controls.name_of(monitor.end_epoch), control, after)
     if bool(control.get('stop', False)):
       after['stop'] = control['stop']
     control = after
@@ -258,36 +259,3 @@ def budget(target: float | int, gain: float, cost: str, most: float) -> Monitor:
     return {**control, name: np.float32(np.clip(moved, -most, most))}
 
   return Monitor(lambda space: {name: np.float32(0)}, end_epoch)
-
-
-def _as_arrays(control: Mapping[str, Any]) -> Control:
-  """Returns a control whose entries are arrays; a mask stays a dict by cell type."""
-  if not isinstance(control, Mapping):
-    raise ValueError(f'a monitor returns a {type(control).__name__}; it must be a dict')
-  return {
-    name: {c: np.asarray(mask, bool) for c, mask in value.items()}
-    if name == 'allowed'
-    else np.asarray(value)
-    for name, value in control.items()
-  }
-
-
-def _check_alike(monitor: Monitor, before: Control, after: Control) -> None:
-  """Raises ValueError where a monitor changes names, shapes or types of the control."""
-  name = getattr(monitor.end_epoch, '__qualname__', 'end_epoch')
-  if extra := sorted(after.keys() - before.keys()):
-    raise ValueError(f'the monitor {name} adds {extra[0]!r}; its init must return that entry too')
-  for entry, value in before.items():
-    for old, new in _pairs(value, after[entry]):
-      if old.shape != new.shape or old.dtype != new.dtype:
-        raise ValueError(
-          f'the monitor {name} returns {entry} as {new.dtype}{list(new.shape)}; it must stay '
-          f'{old.dtype}{list(old.shape)}'
-        )
-
-
-def _pairs(before: Any, after: Any) -> list[tuple[AnyArray, AnyArray]]:
-  """Returns the arrays of an entry before and after."""
-  if not isinstance(before, Mapping):
-    return [(np.asarray(before), np.asarray(after))]
-  return [(np.asarray(before[c]), np.asarray(after[c])) for c in before]

@@ -56,18 +56,80 @@ def crossed(
     alpha_opt = fresh.alpha_opt
   if {'beta', 'arch_optimizer'} & fresh_opt:
     beta_opt = fresh.beta_opt
-  return SearchState(
+  state = SearchState(
     step=before.step,
     params=params,
     batch_stats=batch_stats,
     arch=Arch(
       _kept('alpha', arch.alpha, fresh.arch.alpha), _kept('beta', arch.beta, fresh.arch.beta)
     ),
-    weights_opt=_at_count(weights_opt, schedule_count),
+    weights_opt=weights_opt,
     alpha_opt=_kept('alpha', alpha_opt, fresh.alpha_opt),
     beta_opt=_kept('beta', beta_opt, fresh.beta_opt),
     control=_control(before, fresh, new),
   )
+  return _started(before, state, schedule_count, 'weights' in new)
+
+
+def begun(
+  before: SearchState, found: SearchState, fresh: SearchState, schedule_count: int
+) -> SearchState:
+  """Returns the first state of a phase from what an own `begin` gives.
+
+  Steps, knobs and the curve of the learning rate count as in any other phase. The corrections of
+  running averages begin again where `begin` takes new averages.
+
+  Args:
+    before: after the last step of the phase before.
+    found: the result of `begin`.
+    fresh: a new state of the phase.
+    schedule_count: the steps of the learning rate's curve that are over.
+
+  Raises:
+    ValueError: the result does not have the parts of `fresh`, or one has another shape or type.
+  """
+  check_begun(found, fresh)
+  same = jax.tree.map(np.array_equal, found.batch_stats, fresh.batch_stats)
+  return _started(before, found, schedule_count, jax.tree.all(same))
+
+
+def check_begun(found: Any, fresh: SearchState) -> None:
+  """Raises ValueError unless the result of an own `begin` is like a new state of its phase.
+
+  Args:
+    found: the result, or its shapes.
+    fresh: a new state of the phase, or its shapes.
+  """
+  if not isinstance(found, SearchState):
+    raise ValueError(f'begin returns a {type(found).__name__}; it must be a SearchState')
+  have, wanted = _described(found), _described(fresh)
+  for path in [*wanted, *have]:
+    if have.get(path) != wanted.get(path):
+      raise ValueError(
+        f'begin returns {path.lstrip(".")} as {have.get(path, "nothing")}; it must be '
+        f'{wanted.get(path, "nothing")}, as in its second argument'
+      )
+
+
+def _started(
+  before: SearchState, state: SearchState, schedule_count: int, new_averages: bool
+) -> SearchState:
+  """Returns the first state of a phase, in which all that counts steps counts rightly.
+
+  Args:
+    before: after the last step of the phase before.
+    state: the parts of the new phase.
+    schedule_count: the steps of the learning rate's curve that are over.
+    new_averages: whether the running averages are new.
+  """
+  control = state.control
+  if isinstance(control, Mapping) and PHASE_START in control:
+    averages = before.step if new_averages else before.control[AVERAGES_START]
+    # Two arrays, since the first step of the phase reuses the memory of each.
+    starts = {PHASE_START: before.step, AVERAGES_START: averages}
+    control = {**control, **{name: jnp.array(at, jnp.int32) for name, at in starts.items()}}
+  weights_opt = _at_count(state.weights_opt, schedule_count)
+  return state._replace(step=before.step, weights_opt=weights_opt, control=control)
 
 
 def _control(before: SearchState, fresh: SearchState, new: Collection[str]) -> PyTree:
@@ -79,11 +141,6 @@ def _control(before: SearchState, fresh: SearchState, new: Collection[str]) -> P
   for name, value in old.items():
     if name in found and 'alpha' not in new and _same_shapes(value, found[name]):
       found[name] = value
-  if PHASE_START in found:
-    # Two arrays, since the first step of the phase reuses the memory of each.
-    found[PHASE_START] = jnp.array(before.step, jnp.int32)
-    averages = before.step if 'weights' in new else old[AVERAGES_START]
-    found[AVERAGES_START] = jnp.array(averages, jnp.int32)
   return found
 
 
@@ -129,3 +186,9 @@ def _kept(name: str, old: PyTree, new: PyTree) -> PyTree:
         f'{wanted.get(path)}, not {found.get(path)}: name {name!r} in `new` of that phase'
       )
   return old
+
+
+def _described(tree: PyTree) -> dict[str, str]:
+  """Returns type and shape of each leaf by its path, as a device holds it."""
+  leaves = jax.tree.leaves_with_path(jax.eval_shape(lambda x: x, tree))
+  return {jax.tree_util.keystr(path): f'{x.dtype}{list(x.shape)}' for path, x in leaves}

@@ -74,7 +74,7 @@ class Rule(NamedTuple):
       return self.gradients(loss_fn, params, arch, batch, context)
     total = jax.tree.map(jnp.zeros_like, arch)
     for draw, one in zip(self.draws(batch, context.knobs), self.passes(batch, context.knobs)):
-      gradients = jax.grad(loss_fn, 1)(params, arch, getattr(batch, one.part), draw)
+      gradients = jax.grad(loss_fn, 1)(params, arch, batch.part(one.part), draw)
       total = add_scaled(total, gradients, one.for_alpha, one.for_beta)
     return total
 

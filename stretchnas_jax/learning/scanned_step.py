@@ -151,7 +151,7 @@ def _schedule(parts: StepParts, batch: Batch) -> tuple[_Scheduled, PyTree]:
     passes = [passes[-1], *passes[:-1]]
     weights_move_at, arch_moves_at = 0, last
   fields = sorted({one.part for one, _ in passes})
-  stacked = jax.tree.map(lambda *x: jnp.stack(x), *[getattr(batch, field) for field in fields])
+  stacked = jax.tree.map(lambda *x: jnp.stack(x), *[batch.part(field) for field in fields])
   schedule = _Scheduled(
     jnp.array([fields.index(one.part) for one, _ in passes]),
     jnp.array([one.for_alpha for one, _ in passes], jnp.float32),

@@ -222,7 +222,7 @@ class SearchParts(NamedTuple):
     inputs: StepInputs,
     params: PyTree,
     arch: Arch,
-    examples: Examples,
+    examples: Examples | None,
     draw: Int[Array, ''] | int,
     learning: Float[Array, ''] | float = 1.0,
   ) -> tuple[Float[Array, ''], tuple[Float[Array, ''], PyTree]]:
@@ -238,7 +238,15 @@ class SearchParts(NamedTuple):
 
     Returns:
       The loss, and `(accuracy, batch_stats)`.
+
+    Raises:
+      ValueError: there are no examples.
     """
+    if examples is None:
+      raise ValueError(
+        'the rule takes the loss of a part that the batch does not have: config.data.split decides '
+        'which there are'
+      )
     keys = jax.random.split(jax.random.fold_in(inputs.key, draw))
     op_weights = {
       c: self.relaxation_of(c, inputs.control).weights(arch.alpha[c], key, inputs.knobs)

@@ -121,7 +121,7 @@ def _gradients_together(parts: StepParts, state: SearchState, batch: Batch) -> A
   passes, draws = parts.rule.passes(batch, parts.knobs), parts.rule.draws(batch, parts.knobs)
   if not passes:
     raise ValueError(NO_PASSES)
-  examples = jax.tree.map(lambda *x: jnp.stack(x), *[getattr(batch, one.part) for one in passes])
+  examples = jax.tree.map(lambda *x: jnp.stack(x), *[batch.part(one.part) for one in passes])
 
   def loss(arch: Arch, examples: Any, draw: Int[Array, '']) -> Float[Array, '']:
     return parts.loss(state.params, arch, examples, draw)[0]

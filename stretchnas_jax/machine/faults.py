@@ -7,8 +7,11 @@ traces, and so does a ValueError that JAX raises in the middle of a run.
 import contextlib
 import lzma
 import os
+import pathlib
 import struct
+import sysconfig
 import tarfile
+import traceback
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -17,6 +20,8 @@ from collections.abc import Iterator
 _DAMAGE = (EOFError, lzma.LZMAError, zlib.error, tarfile.TarError, zipfile.BadZipFile, struct.error)
 # Errors of code that takes the content of a file for something else than it is.
 _OTHER_CONTENT = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+_PACKAGE = str(pathlib.Path(__file__).parents[1])
+_LIBRARIES = ('site-packages', 'dist-packages')
 
 
 class Fault(OSError, ValueError):
@@ -52,6 +57,34 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
   except (*_OTHER_CONTENT, *_DAMAGE) as error:
     reason = f'{type(error).__name__}: {error}'
     raise Fault(f'{path} is damaged, or of another program ({reason})') from error
+
+
+@contextlib.contextmanager
+def in_own_code() -> Iterator[None]:
+  """Turns errors of a researcher's own code into a `Fault` that names the line.
+
+  An error outside of that code keeps its trace, unless it is the ValueError of a check.
+  """
+  try:
+    yield
+  except OSError:
+    raise
+  except Exception as error:  # their code is a program, and can raise anything
+    place = _own_line(error)
+    if not place and not isinstance(error, ValueError):
+      raise
+    kind = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
+    raise Fault(f'{place}{kind}{error}') from error
+
+
+def _own_line(error: BaseException) -> str:
+  """Returns the last line of a trace that is neither of this package nor of a library, or ''."""
+  found, others = '', (_PACKAGE, sysconfig.get_path('stdlib'), '<')
+  for frame, number in traceback.walk_tb(error.__traceback__):
+    file = frame.f_code.co_filename
+    if not file.startswith(others) and not any(name in file for name in _LIBRARIES):
+      found = f'{file}, line {number}: '
+  return found
 
 
 def one_line(error: BaseException) -> str:

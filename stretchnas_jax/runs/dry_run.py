@@ -1,4 +1,4 @@
-"""What a search would do: `search --dry-run`. Nothing is compiled, and no file is written."""
+"""What a search would do: `search --dry-run`. No step is compiled, and no file is written."""
 
 import contextlib
 from collections.abc import Mapping

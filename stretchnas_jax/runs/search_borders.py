@@ -10,10 +10,19 @@ from jaxtyping import PRNGKeyArray
 
 from stretchnas_jax.learning import phase_border, pruning
 from stretchnas_jax.learning.state import SearchState
+from stretchnas_jax.machine import faults
 from stretchnas_jax.networks import widening
 from stretchnas_jax.networks.supernet import Supernet
 from stretchnas_jax.runs import axes, monitoring, phases, search_phases
 from stretchnas_jax.runs.task import Plan, Stage
+
+# Errors of functions that look at the numbers of a traced array.
+_NEEDS_NUMBERS = (
+  jax.errors.ConcretizationTypeError,
+  jax.errors.TracerArrayConversionError,
+  jax.errors.TracerIntegerConversionError,
+  jax.errors.NonConcreteBooleanIndexError,
+)
 
 
 def decide(before: Stage, number: int, state: SearchState) -> dict:
@@ -50,7 +59,10 @@ def cross(before: Stage, after: Stage, state: SearchState, key: PRNGKeyArray) ->
   """
   phase, init = after.plan.phases[after.number], search_phases.first(after.plan)
   if phase.begin is not None:
-    return phase.begin(state, after.programs.init(key).state)
+    fresh = after.programs.init(key).state
+    with naming(phase), faults.in_own_code():
+      found = phase.begin(state, fresh)
+      return phase_border.begun(state, found, fresh, _schedule_count(after.plan, phase))
   new = phase.new
   if new:
     fresh = after.programs.init(key).state
@@ -77,8 +89,13 @@ def _crossed(
     state: the last one of `before`.
     fresh: a new one of `after`; of parts that go on, shapes are enough.
   """
-  count = phase.schedule[1] * after.feeds.train.steps_per_epoch
-  return phase_border.crossed(state, fresh, phase.new, count, _passage(before, after, phase, key))
+  count, passage = _schedule_count(after, phase), _passage(before, after, phase, key)
+  return phase_border.crossed(state, fresh, phase.new, count, passage)
+
+
+def _schedule_count(plan: Plan, phase: phases.Phase) -> int:
+  """Returns the steps of the learning rate's curve that are over when a phase begins."""
+  return phase.schedule[1] * plan.feeds.train.steps_per_epoch
 
 
 def _passage(
@@ -108,11 +125,23 @@ def check_borders(plan: Plan) -> None:
   state = jax.eval_shape(search_phases.first(before), key).state
   for phase, after in zip(plan.phases[1:], assumed_plans(plan)):
     fresh = jax.eval_shape(search_phases.first(after), key).state
-    if phase.begin is None:
-      with _naming(phase):
+    with naming(phase):
+      if phase.begin is not None:
+        with faults.in_own_code():
+          _check_begin(phase, state, fresh)
+      else:
         made = functools.partial(_crossed, before, after, phase, key)
         jax.eval_shape(made, state, fresh)
     before, state = after, fresh
+
+
+def _check_begin(phase: phases.Phase, state: SearchState, fresh: SearchState) -> None:
+  """Raises ValueError where an own `begin` gives other shapes, as far as these show them."""
+  try:
+    found = jax.eval_shape(phase.begin, state, fresh)
+  except _NEEDS_NUMBERS:
+    return  # it looks at numbers, and is checked when it has them
+  phase_border.check_begun(found, fresh)
 
 
 def assumed_plans(plan: Plan) -> Iterator[Plan]:
@@ -126,19 +155,23 @@ def assumed_plans(plan: Plan) -> Iterator[Plan]:
   """
   before, facts = plan, {}
   for phase in plan.phases[1:]:
-    with _naming(phase):
+    with naming(phase):
       facts = _assumed(before, phase, facts)
       before = search_phases.plan_of(plan, phase.number, facts)
     yield before
 
 
 @contextlib.contextmanager
-def _naming(phase: phases.Phase) -> Iterator[None]:
-  """Names a phase in the ValueError of its objects."""
+def naming(phase: phases.Phase) -> Iterator[None]:
+  """Names a phase in the ValueError of its objects.
+
+  Args:
+    phase: of a search.
+  """
   try:
     yield
   except ValueError as error:
-    raise ValueError(f'config.search.phases[{phase.number}]: {error}') from error
+    raise faults.Fault(f'config.search.phases[{phase.number}]: {error}') from error
 
 
 def _assumed(before: Plan, phase: phases.Phase, facts: dict) -> dict:

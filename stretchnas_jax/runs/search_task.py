@@ -27,6 +27,7 @@ from stretchnas_jax.runs import (
   history,
   looked_up,
   monitoring,
+  own_parts,
   screen,
   search_borders,
   search_phases,
@@ -74,6 +75,7 @@ def plan_search(
   plan = plan._replace(phases=phases, phase_feeds=tuple(feeds))
   plan = plan._replace(objects=search_phases.plan_of(plan, 0, {}).objects)
   search_borders.check_borders(plan)
+  own_parts.check(plan)
   return plan
 
 
@@ -152,7 +154,13 @@ def _begin(run: Run) -> None:
 
 
 def _end_epoch(run: Run, state: Any, line: dict) -> tuple[dict, dict]:
-  """Validates, derives the cell and writes it down."""
+  """Validates, derives the cell and writes it down; an error of an own part is a `Fault`."""
+  with own_parts.naming(run.plan.parts):
+    return _measured(run, state, line)
+
+
+def _measured(run: Run, state: Any, line: dict) -> tuple[dict, dict]:
+  """Returns what `_end_epoch` does."""
   objects, loop = run.now.objects, run.loop
   search = objects.search
   val = run.measure('val', state)
