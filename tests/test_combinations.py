@@ -34,6 +34,7 @@ ONE_LEVEL = {'rule.kind': 'one_level'}
     ({'space.name': 's1', 'space.num_intermediate': 5}, '14 edges of 4 nodes'),
     ({'search.warmup_epochs': 2}, 'would never move'),
     ({'model.auxiliary_skip': True, 'space.name': 's4'}, 'this space has none'),
+    ({'relaxation.per_layer': True, 'model.num_layers': 2}, 'a normal cell would have no logits'),
   ],
 )
 def test_a_combination_without_a_meaning_is_refused_before_anything_begins(fields, words):

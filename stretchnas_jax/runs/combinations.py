@@ -134,6 +134,14 @@ _REFUSALS = (
   ),
   _Refusal(
     (),
+    lambda c: c.relaxation.per_layer and c.model.num_layers < 3 and c.space.name != 'nas_bench_201',
+    lambda c: (
+      f'relaxation.per_layer with model.num_layers={c.model.num_layers}: all of these cells are '
+      'reduction cells, and a normal cell would have no logits; take at least 3 cells'
+    ),
+  ),
+  _Refusal(
+    (),
     lambda c: c.search.warmup_epochs >= c.search.epochs,
     lambda c: (
       f'search.warmup_epochs={c.search.warmup_epochs} with search.epochs={c.search.epochs}: alpha '
