@@ -32,6 +32,8 @@ REFUSED = (
   {'decoding.kind': 'all_edges', 'topology.kind': 'output_subsets'},
   {'space.name': 's1', 'space.num_intermediate': 6},
   {'space.name': 's4', 'model.auxiliary_skip': True},
+  {'relaxation.per_layer': True, 'model.num_layers': 2},
+  {'rule.kind': 'second_order', 'model.dtype': 'bfloat16'},
   {'search.warmup_epochs': 50, 'search.epochs': 50},
 )
 

@@ -91,6 +91,26 @@ def test_an_error_of_an_own_part_is_one_sentence_before_the_folder_is_made(
   assert not (tmp_path / 'run').exists()
 
 
+def predicted(arch, op_weights, edge_scores, knobs):
+  """A penalty that asks a linen module of its own."""
+  return nn.Dense(1).apply(DENSE, op_weights['normal']).sum()
+
+
+DENSE = {'params': {'kernel': np.ones((2, 1), np.float32), 'bias': np.zeros(1, np.float32)}}
+
+
+def test_an_own_part_may_have_a_module_of_its_own():
+  own = parts.Parts.of(POOLS | {'penalties': (predicted,)})
+  search_task.plan_search(helpers.tiny_search(), own).close()
+
+
+def test_an_error_inside_the_package_keeps_its_trace_below_own_code():
+  names = {}
+  exec(compile("def inside():\n  return {}['x']", faults.__file__, 'exec'), names)
+  with pytest.raises(KeyError), faults.in_own_code():
+    names['inside']()
+
+
 def test_an_own_part_of_a_later_phase_fails_before_the_first_one(tmp_path):
   given = ({'epochs': 1}, {'epochs': 1, 'parts': {'penalties': (spoilt,)}})
   with pytest.raises(faults.Fault, match=r'search.phases\[1\]: .*' + HERE + "KeyError: 'decided'"):

@@ -71,8 +71,8 @@ def _less_six_edges(lines: Sequence[Line], table: Table) -> dict[str, Any]:
 def _taus(lines: Sequence[Line], table: Table) -> list[dict[str, Any]]:
   """Returns Kendall's tau of the supernets of each epoch, over the seeds with most epochs."""
   found = [ranking.taus(line['ranking'], table) for line in lines if line['ranking']]
-  most = max(map(len, found), default=0)
-  whole = [taus for taus in found if len(taus) == most]  # the same seeds at every epoch
+  most = max(found, key=len, default={}).keys()
+  whole = [taus for taus in found if taus.keys() == most]  # the same seeds at every epoch
   return [
     {'epoch': epoch} | statistics.summarize(taus[epoch] for taus in whole)._asdict()
     for epoch in (whole[0] if whole else ())

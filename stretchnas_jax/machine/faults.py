@@ -20,7 +20,7 @@ from collections.abc import Iterator
 _DAMAGE = (EOFError, lzma.LZMAError, zlib.error, tarfile.TarError, zipfile.BadZipFile, struct.error)
 # Errors of code that takes the content of a file for something else than it is.
 _OTHER_CONTENT = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
-_PACKAGE = str(pathlib.Path(__file__).parents[1])
+_PACKAGE = f'{pathlib.Path(__file__).parents[1]}{os.sep}'
 _LIBRARIES = ('site-packages', 'dist-packages')
 
 
@@ -63,28 +63,35 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
 def in_own_code() -> Iterator[None]:
   """Turns errors of a researcher's own code into a `Fault` that names the line.
 
-  An error outside of that code keeps its trace, unless it is the ValueError of a check.
+  An error inside this package keeps its trace, unless it is the ValueError of a check.
   """
   try:
     yield
   except OSError:
     raise
   except Exception as error:  # their code is a program, and can raise anything
-    place = _own_line(error)
-    if not place and not isinstance(error, ValueError):
+    place, is_own = _own_line(error)
+    if not is_own and not isinstance(error, ValueError):
       raise
     kind = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
     raise Fault(f'{place}{kind}{error}') from error
 
 
-def _own_line(error: BaseException) -> str:
-  """Returns the last line of a trace that is neither of this package nor of a library, or ''."""
-  found, others = '', (_PACKAGE, sysconfig.get_path('stdlib'), '<')
+def _own_line(error: BaseException) -> tuple[str, bool]:
+  """Returns the last line of a trace that is neither of this package nor of a library, or ''.
+
+  The second value tells whether this package did nothing after that line.
+  """
+  found, is_own, libraries = '', False, (f'{sysconfig.get_path("stdlib")}{os.sep}', '<')
   for frame, number in traceback.walk_tb(error.__traceback__):
     file = frame.f_code.co_filename
-    if not file.startswith(others) and not any(name in file for name in _LIBRARIES):
-      found = f'{file}, line {number}: '
-  return found
+    if '__tracebackhide__' in frame.f_locals:  # it only passes a call on
+      continue
+    if file.startswith(_PACKAGE):
+      is_own = False
+    elif not file.startswith(libraries) and not any(name in file for name in _LIBRARIES):
+      found, is_own = f'{file}, line {number}: ', True
+  return found, is_own
 
 
 def one_line(error: BaseException) -> str:

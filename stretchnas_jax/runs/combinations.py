@@ -133,7 +133,7 @@ _REFUSALS = (
     ),
   ),
   _Refusal(
-    (),
+    ('relaxation', 'space'),
     lambda c: c.relaxation.per_layer and c.model.num_layers < 3 and c.space.name != 'nas_bench_201',
     lambda c: (
       f'relaxation.per_layer with model.num_layers={c.model.num_layers}: all of these cells are '

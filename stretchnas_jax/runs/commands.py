@@ -75,7 +75,7 @@ def train_command(
       call is returned that trains.
   """
   parts = parts or Parts()
-  more = ', parts=...' if parts.operations is not None and parts.source is None else ''
+  more = ', parts=...' if parts.all_operations() and parts.source is None else ''
   more += ', data=...' if parts.data is not None else ''
   if more:
     return f'stretchnas_jax.run_train(config, {f"{path}-trained"!r}, {str(path)!r}{more})'

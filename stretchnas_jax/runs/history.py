@@ -219,10 +219,11 @@ def _with_scores(
 ) -> History:
   """Stacks the numbers of all epochs in the search space of the last one."""
   numbers = {epoch: _numbers(scores[epoch]) for epoch in epochs}
-  misfits = {epoch: _misfit(facts, numbers[epoch]) for epoch in epochs}
-  if epochs and (name := misfits[epochs[-1]]):
+  misfits = [_misfit(facts, numbers[epoch]) for epoch in epochs]
+  first = next((i for i, name in enumerate(misfits) if not name), 0)
+  if name := next(filter(None, misfits[first:]), None):
     raise ValueError(f'{name} is not of the edges and operations in {SPACE}')
-  epochs = [epoch for epoch in epochs if not misfits[epoch]]
+  epochs = epochs[first:]
   bare = _without_scores(epochs, cells, metrics)
   if not epochs:
     return bare._replace(facts=facts)

@@ -24,7 +24,8 @@ def naming(parts: Parts) -> contextlib.AbstractContextManager:
   Args:
     parts: the researcher's own objects.
   """
-  return faults.in_own_code() if parts.names() else contextlib.nullcontext()
+  has_code = set(parts.names()) - {'data'}
+  return faults.in_own_code() if has_code else contextlib.nullcontext()
 
 
 def check(plan: Plan) -> None:
@@ -41,7 +42,7 @@ def check(plan: Plan) -> None:
   if set(plan.parts.names()) <= set(_NOT_TRACED):
     return
   for phase, of_phase in zip(plan.phases, (plan, *search_borders.assumed_plans(plan))):
-    name = search_borders.naming(phase) if phase.several else contextlib.nullcontext()
+    name = search_borders.naming_phase(phase) if phase.several else contextlib.nullcontext()
     with name, faults.in_own_code():
       _trace(of_phase)
 
@@ -54,18 +55,20 @@ def _trace(plan: Plan) -> None:
   images = jax.ShapeDtypeStruct((size, *plan.feeds.image_shape), jnp.float32)
   examples = Examples(images, jax.ShapeDtypeStruct((size,), jnp.int32))
   batch = Batch(*[examples if part in plan.feeds.sizes else None for part in Batch._fields])
-  with nn.intercept_methods(_Forward()):
-    jax.eval_shape(search.step, state, batch, key)
-    jax.eval_shape(search.evaluate, state, examples, jax.ShapeDtypeStruct((size,), jnp.float32))
+  valid = jax.ShapeDtypeStruct((size,), jnp.float32)
+  with nn.intercept_methods(_Forward(plan.objects.net)):
+    # Functions of their own, since JAX may keep a trace, and this one has no gradients.
+    jax.eval_shape(lambda *args: search.step(*args), state, batch, key)
+    jax.eval_shape(lambda *args: search.evaluate(*args), state, examples, valid)
   arch = jax.jit(lambda key: first(key).state.arch)(key)
-  search.decode(arch, 0, control)
+  search.decode(jax.device_get(arch), 0, control)
 
 
 class _Forward:
   """Lets a network compute without gradients, in the form that traces in a third of the time."""
 
-  def __init__(self) -> None:
-    self._inside = False
+  def __init__(self, net: nn.Module) -> None:
+    self._kind, self._inside = type(net), False
 
   def __call__(
     self,
@@ -74,7 +77,9 @@ class _Forward:
     kwargs: dict,
     context: nn.module.InterceptorContext,
   ) -> Any:
-    if self._inside:
+    __tracebackhide__ = True
+    is_network = isinstance(context.module, self._kind) and context.method_name == '__call__'
+    if self._inside or not is_network:
       return call(*args, **kwargs)
     self._inside, net = True, context.module
     try:

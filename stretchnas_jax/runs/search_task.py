@@ -73,8 +73,9 @@ def plan_search(
     settings = settings._replace(spans=tuple(lengths))
   plan = Plan(config, fields_of(config, parts), feeds[0], settings, None, parts)
   plan = plan._replace(phases=phases, phase_feeds=tuple(feeds))
-  plan = plan._replace(objects=search_phases.plan_of(plan, 0, {}).objects)
-  search_borders.check_borders(plan)
+  with own_parts.naming(parts):
+    plan = plan._replace(objects=search_phases.plan_of(plan, 0, {}).objects)
+    search_borders.check_borders(plan)
   own_parts.check(plan)
   return plan
 
@@ -113,7 +114,7 @@ def describe_plan(plan: Plan) -> str:
     f'{config.weights.schedule_by}',
     f'devices   {settings.devices.describe()}',
   ]
-  if config.space.name == 'nas_bench_201':
+  if graph.output == 'last':  # NAS-Bench-201
     lines.append(f'table     {looked_up.source()}')
   if len(plan.phases) > 1:
     lines += search_phases.lines(plan)
@@ -155,29 +156,25 @@ def _begin(run: Run) -> None:
 
 def _end_epoch(run: Run, state: Any, line: dict) -> tuple[dict, dict]:
   """Validates, derives the cell and writes it down; an error of an own part is a `Fault`."""
-  with own_parts.naming(run.plan.parts):
-    return _measured(run, state, line)
-
-
-def _measured(run: Run, state: Any, line: dict) -> tuple[dict, dict]:
-  """Returns what `_end_epoch` does."""
-  objects, loop = run.now.objects, run.loop
+  objects, loop, own = run.now.objects, run.loop, run.plan.parts
   search = objects.search
   val = run.measure('val', state)
   arch, control = run.plan.settings.devices.fetch((state.arch, state.control))
   more = {'val_loss': val['loss'], 'val_accuracy': val['accuracy']}
-  op_weights, edge_scores = search.mixture(arch, line['step'], control)
+  with own_parts.naming(own):
+    op_weights, edge_scores = search.mixture(arch, line['step'], control)
+    strength = search.strength(arch, line['step'], control)
+    found, notes = search.decode(arch, line['step'], control)
   more |= _architecture_metrics(objects, arch, op_weights)
-  strength = search.strength(arch, line['step'], control)
   scores = history.scores_line(arch, objects.table, op_weights, edge_scores, strength)
   at = {'step': line['step'], 'epoch': line['epoch']}
   loop.lines[history.SCORES].append({**at, **scores})
-  found, notes = search.decode(arch, line['step'], control)
   shape, mixture = run.now.feeds.image_shape, (op_weights, edge_scores)
   more |= monitoring.costs_of(objects, run.now.config, shape, mixture, found)
   if objects.monitors:
-    control = monitors.decide(objects.monitors, arch, control, line | more, found)
-    found, notes = search.decode(arch, line['step'], control)
+    with own_parts.naming(own):
+      control = monitors.decide(objects.monitors, arch, control, line | more, found)
+      found, notes = search.decode(arch, line['step'], control)
     more |= monitoring.costs_of(objects, run.now.config, shape, mixture, found)
     state = state._replace(control=run.plan.settings.devices.replicate(control))
     loop.position = loop.position._replace(state=state)

@@ -91,7 +91,7 @@ def load_trained(
     training. `variables` is a pytree of NumPy arrays. `info` has `kind` ('train' or 'search'),
     `class_names`, `image_shape`, `mean`, `std`, `stream` (True where the run measured on the
     centres of images, as streams do), `genotype` (of a search, the cell that its alpha and beta
-    give), `config` (a dict, of the whole run; the fields of its phases are in `search.phases`),
+    give), `config` (a dict, of the whole run, with the phases of the config in `search.phases`),
     `step` and `metrics` (the last line of metrics up to that step, or None).
 
   Raises:

@@ -62,7 +62,7 @@ class Answer(NamedTuple):
     path: the folder of the search.
     rows: the decodings.
     shape: of the network whose sizes are in the rows; None where it is not known.
-    notes: sentences on missing parts.
+    notes: sentences on missing parts, and on the source of the table.
   """
 
   path: pathlib.Path
