@@ -13,6 +13,7 @@ from helpers import ROOT, TINY_CELL, tiny_search, with_fields, write_classes
 from stretchnas_jax import benchmark, describe, draw, export, search, train
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import genotype, zoo
+from stretchnas_jax.cells.nas_bench_cells import Cell
 from stretchnas_jax.cli import command_line
 from stretchnas_jax.config import files
 from stretchnas_jax.runs import build, commands, find_cell, train_plan
@@ -82,6 +83,15 @@ def test_the_command_that_trains_has_the_fields_of_the_search(fields, name, expe
       assert value == str(pathlib.Path(fields[field]).absolute())
     elif field in config_lib.flatten(config):
       assert value == config_lib.flatten(config)[field]
+
+
+def test_the_command_trains_the_network_of_nas_bench_201(tmp_path):
+  cell, config = Cell(('nor_conv_3x3',) * 6), config_lib.search_config()
+  found = parsed(commands.train_command(config, tmp_path, cell)).config
+  assert (found.model.channels, found.model.num_layers, found.model.auxiliary) == (16, 5, False)
+  assert (found.train.drop_path, found.data.cutout) == (0, 0)
+  shapes = {'num_classes': 10, 'image_shape': (32, 32, 3), 'steps_per_epoch': 1}
+  assert build.train_objects(found, cell, **shapes).sizes.params == 1_531_546  # as published
 
 
 @pytest.mark.parametrize('has_test', [False, True])

@@ -64,6 +64,20 @@ def test_the_logits_are_those_of_pytorch(cell, stem, side, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, again, variables)
 
 
+def test_tensors_of_any_kind_are_read():
+  torch = pytest.importorskip('torch')
+  given = {name: torch.tensor(array) for name, array in weights_of().items()}
+  _, expected = stretchnas_jax.load_darts(given, TINY_CELL)
+  _, found = stretchnas_jax.load_darts(
+    {name: torch.nn.Parameter(x) for name, x in given.items()}, TINY_CELL
+  )
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+  _, found = stretchnas_jax.load_darts(
+    {name: x.to(torch.bfloat16) for name, x in given.items()}, TINY_CELL
+  )
+  jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2**-8), found, expected)
+
+
 def test_a_pickle_with_a_program_is_not_run(tmp_path):
   torch = pytest.importorskip('torch')
   ran = tmp_path / 'ran'

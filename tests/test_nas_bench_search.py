@@ -33,6 +33,7 @@ from stretchnas_jax.runs import (
   looked_up,
   search_borders,
   search_task,
+  train_plan,
   what_if,
 )
 from stretchnas_jax.runs.parts import Parts
@@ -228,3 +229,23 @@ def test_a_run_in_this_space_is_described_and_trained(tmp_path):
     export_forms.export_as(tmp_path / 'trained', tmp_path / 'net.py', 'torch')
   export_forms.export_as(tmp_path / 'trained', tmp_path / 'cell.dot', 'dot')
   assert (tmp_path / 'cell.dot').read_text().count('subgraph') == 1
+
+
+@pytest.mark.parametrize(
+  'fields, words',
+  [
+    ({'model.auxiliary': True}, 'config.model.auxiliary is True; .* set it to False'),
+    ({'train.drop_path': 0.2}, 'config.train.drop_path is 0.2; .* set it to 0'),
+  ],
+)
+def test_a_training_with_more_than_the_network_has_is_refused(tmp_path, fields, words):
+  config = tiny_training(**({'model.auxiliary': False, 'train.drop_path': 0.0} | fields))
+  with pytest.raises(ValueError, match=words):
+    snas.run_train(config, tmp_path / 'run', Cell(('skip_connect',) * 6))
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_plan_counts_the_cells_of_each_stage():
+  config = tiny_training(**{'train.drop_path': 0.0, 'model.num_layers': 2})
+  plan = train_plan.plan_train(config, genotype=Cell(('skip_connect',) * 6))
+  assert 'network   2 cells in each of three stages, C 2' in train_plan.describe_plan(plan)

@@ -192,10 +192,18 @@ def test_eval_only_measures_the_newest_checkpoint(finished, capsys):
   assert line['step'] == 6 and line['test_images'] == 360
   assert line['test_accuracy'] == result['test_accuracy']
   assert line['val_accuracy'] == result['last_val_accuracy']
-  evaluation.prepare_evaluation(path, tiny_training(**{'train.batch_size': 40}))()
-  assert json.loads(capsys.readouterr().out)['test_accuracy'] == result['test_accuracy']
+  for backend, size in ('single', 40), ('pmap', 30), ('pmap', 3):  # on one device, and on four
+    fields = {'train.batch_size': size, 'parallel.backend': backend}
+    evaluation.prepare_evaluation(path, tiny_training(**fields))()
+    assert json.loads(capsys.readouterr().out) == pytest.approx(line, rel=1e-5)
   with pytest.raises(ValueError, match='data.holdout=0.3, now 0.0'):
     evaluation.prepare_evaluation(path, tiny_training(**{'data.holdout': 0.0}))
+
+
+def test_eval_only_names_a_backend_of_one_device_in_a_job_of_two(finished, monkeypatch):
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  with pytest.raises(ValueError, match='backend is single, .* choose pmap or shard_map'):
+    evaluation.prepare_evaluation(finished[0])
 
 
 def test_eval_only_from_the_command_line_needs_no_config(finished, tmp_path):

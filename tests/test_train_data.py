@@ -1,13 +1,16 @@
 """The images of a training: its parts, its feeds, and data without test images."""
 
+import contextlib
 import json
 
 import numpy as np
 import pytest
-from helpers import tiny_training, write_classes
+from helpers import tiny_search, tiny_training, write_classes
 
 import stretchnas_jax
+from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import genotype
+from stretchnas_jax.data.batches import opening
 from stretchnas_jax.data.datasets import splits
 from stretchnas_jax.runs import (
   evaluation,
@@ -68,6 +71,37 @@ def test_the_top_5_accuracy_of_many_classes(tmp_path, monkeypatch, capsys):
   assert json.loads(capsys.readouterr().out)['test_top5_accuracy'] == result['test_top5_accuracy']
   with pytest.raises(ValueError, match='top is 13; there are 12 classes'):
     stretchnas_jax.predict(loaded, [], top=13)
+
+
+@pytest.mark.parametrize(
+  'stream, words',
+  [
+    (
+      False,
+      ['crop_scale is 0.5, which does nothing for images', 'jitter is 1, which does nothing'],
+    ),
+    (True, ['crop_padding is 1, which does nothing for a stream; it is for images in memory']),
+  ],
+)
+def test_fields_that_do_nothing_are_said(tmp_path, monkeypatch, stream, words):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  write_classes(tmp_path / 'images', 'abc')
+  fields = {'name': 'folder', 'path': str(tmp_path / 'images'), 'stream': stream}
+  changed = {'crop_padding': 1, 'crop_scale': 0.5, 'jitter': 1.0}
+  for config, opened in (
+    (tiny_training(**{'train.batch_size': 2}), opening.open_training),
+    (tiny_search(**{'search.batch_size': 2}), opening.open_search),
+  ):
+    config.data.update(fields | {'fraction': 1.0})
+    usual = config_lib.train_config().data
+    config.data.update({name: usual[name] for name in changed})
+    with contextlib.closing(opened(config)) as feeds:
+      assert not feeds.warnings
+    config.data.update(changed)
+    with contextlib.closing(opened(config)) as feeds:
+      assert len(feeds.warnings) == len(words)
+      for found, word in zip(feeds.warnings, words):
+        assert found.startswith(f'config.data.{word}')
 
 
 def test_chunks_of_an_epoch_are_one_order_however_they_are_cut():

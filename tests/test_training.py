@@ -1,14 +1,18 @@
 """The recipe of training: one step, the top-5 accuracy, and the learning rate."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import TINY_CELL
+import small_networks
+from helpers import TINY_CELL, tiny_training
 
 import stretchnas_jax as snas
 from stretchnas_jax import config as config_lib
+from stretchnas_jax.cells.genotype import Genotype
+from stretchnas_jax.config import defaults
 from stretchnas_jax.learning import optimizers
 from stretchnas_jax.learning import training as training_lib
 from stretchnas_jax.runs import build
@@ -61,6 +65,32 @@ def test_a_step_is_the_recipe_written_out(key):
   close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-5)
   jax.tree.map(close, state.params, params)
   jax.tree.map(close, state.batch_stats, stats)
+
+
+def test_each_field_of_sgd_changes_the_first_two_steps():
+  others = {'momentum': 0.5, 'nesterov': True, 'weight_decay': 0.1, 'clip_norm': 0.01}
+  assert set(others) == set(defaults._SGD)
+  edges = (('skip_connect', 0, 2), ('skip_connect', 1, 2))  # compiles fast
+  examples = snas.Examples(small_networks.images(4, 8, 8, 1), jnp.array([0, 2, 1, 2]))
+
+  def two_steps(**fields):
+    config = tiny_training(**{f'weights.{name}': value for name, value in fields.items()})
+    cell, shapes = Genotype(edges, (2,), edges, (2,)), {'num_classes': 3, 'image_shape': (8, 8, 1)}
+    training = build.train_objects(config, cell, steps_per_epoch=2, **shapes).training
+    like = jax.eval_shape(training.init, jax.random.key(0))
+    drawn = jax.tree.map(jnp.asarray, small_networks.drawn((like.params, like.batch_stats)))
+    state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+    state, step = state._replace(params=drawn[0], batch_stats=drawn[1]), jax.jit(training.step)
+    for _ in range(2):
+      state, _ = step(state, examples, jax.random.key(0))
+    return state
+
+  usual = two_steps()
+  for name, value in others.items():
+    other = two_steps(**{name: value})
+    chex.assert_trees_all_equal_shapes_and_dtypes(other, usual)
+    differences = jax.tree.map(lambda x, y: abs(x - y).max(), other.params, usual.params)
+    assert max(jax.tree.leaves(differences)) > 1e-6, name
 
 
 def test_drop_path_grows_with_the_epoch(key):

@@ -220,12 +220,8 @@ def train_objects(
     batch_norm=model.batch_norm,
   )
   sizes = _measured_sizes(net, tuple(image_shape))
-  tx = optimizers.clipped_sgd(
-    _training_schedule(weights, epochs, steps_per_epoch),
-    momentum=weights.momentum,
-    weight_decay=weights.weight_decay,
-    clip_norm=weights.clip_norm,
-  )
+  sgd = {name: weights[name] for name in ('momentum', 'nesterov', 'weight_decay', 'clip_norm')}
+  tx = optimizers.clipped_sgd(_training_schedule(weights, epochs, steps_per_epoch), **sgd)
   made = training.make_training(
     net,
     _own_tx(parts.weights_tx, epochs * steps_per_epoch) or tx,

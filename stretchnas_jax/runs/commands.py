@@ -26,6 +26,11 @@ _CONFIGS = {'cifar100': 'cifar10', 'imagenet2012': 'imagenet'}
 _WITH_TEST = ('digits', 'cifar10', 'cifar100', 'imagenet2012')
 # Fields of the data that belong to the recipe of a training, or to that of a search.
 _RECIPE = ('data.fraction', 'data.cutout', 'data.holdout')
+# The benchmark's network, which has neither auxiliary head nor drop path, and its images.
+_NAS_BENCH = {
+  'model.channels': 16, 'model.num_layers': 5, 'model.auxiliary': False, 'train.drop_path': 0.0,
+  'data.cutout': 0,
+}  # fmt: skip
 # Parts of the training images that are tried, until one of them is a whole image.
 _HOLDOUTS = (0.0, 0.1, 0.2, 0.5)
 
@@ -122,7 +127,7 @@ def _train_fields(
   with contextlib.suppress(ValueError, OSError):  # the command itself says what is wrong
     fields |= _needed_fields(train, genotype, parts or Parts())
   if isinstance(genotype, Cell):
-    fields |= {'model.auxiliary': False, 'train.drop_path': 0.0}  # that network has neither
+    fields |= _NAS_BENCH
   return name, fields
 
 

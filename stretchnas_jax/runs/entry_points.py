@@ -93,8 +93,8 @@ def run_train(
     genotype: a `Genotype`, or a name of one: a name of the zoo, a file, or the folder of a search.
     seeds: as for `run_search`.
     target_params: a number of parameters for which C is chosen, in place of `model.channels`.
-    parts: as for `run_search`; a training uses `operations` and `weights_tx`. By default they come
-      from the search that found the cell.
+    parts: as for `run_search`; a training uses `operations` and `weights_tx`. By default the
+      operations come from the search that found the cell, and the optimizer from the config.
     data: as for `run_search`.
     on_epoch: as for `run_search`.
     start_from: the folder of another training of the same cell, whose weights are the first ones.

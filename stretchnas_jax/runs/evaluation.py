@@ -49,7 +49,7 @@ def prepare_evaluation(
     fields_lib.check_same(
       pathlib.Path(workdir), saved.config.to_dict(), config.to_dict(), ignore=FREE
     )
-  used = config or saved.config
+  used = _for_devices(config or saved.config)
   feeds = opening.open_training(used, own.data)
   try:
     _check_data(saved.identity, feeds)
@@ -89,6 +89,20 @@ def evaluate(saved: trained.Saved, feeds: feeds_lib.Feeds, config: ConfigDict) -
     if f'{name}_accuracy' in found:
       found[f'{name}_error_percent'] = 100 * (1 - found[f'{name}_accuracy'])
   return found
+
+
+def _for_devices(config: ConfigDict) -> ConfigDict:
+  """Returns the config with a batch that divides by the devices; no accuracy depends on it.
+
+  Raises:
+    ValueError: the backend cannot serve all processes of this job.
+  """
+  devices = parallel.Devices(config.parallel.backend)
+  devices.check()
+  config = config.copy_and_resolve_references()
+  # Not upwards, since a batch may not have more images than the data.
+  config.train.batch_size = max(1, config.train.batch_size // devices.count) * devices.count
+  return config
 
 
 def _check_data(identity: dict, feeds: feeds_lib.Feeds) -> None:

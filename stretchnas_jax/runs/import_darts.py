@@ -59,7 +59,8 @@ def load_darts(
     (2, 1, 10)
   """
   given = weights if isinstance(weights, Mapping) else weight_files.read(weights)
-  found = darts_weights.without_wrappers({name: np.asarray(x) for name, x in given.items()})
+  arrays = {name: weight_files.array_of(x) for name, x in given.items()}
+  found = darts_weights.without_wrappers(arrays)
   genotype = cell if isinstance(cell, Genotype) else _darts_cell(cell)
   variables = darts_weights.variables_of(found, genotype)
   return darts_weights.network_of(darts_weights.sizes_of(found), genotype), variables

@@ -4,6 +4,7 @@ from typing import Any
 
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import genotype as genotype_lib
+from stretchnas_jax.cells.nas_bench_cells import Cell
 from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.data.batches import opening
 from stretchnas_jax.machine import parallel
@@ -39,6 +40,8 @@ def plan_train(
   parts = parts or Parts()
   devices = devices or parallel.Devices(config.parallel.backend)
   check_config(config, devices)
+  if isinstance(genotype, Cell):
+    _check_without(config)
   # Only a plan is refused: a network that was trained with such a name still loads.
   own_operations.check_names(parts.all_operations())
   feeds = opening.open_training(config, parts.data)
@@ -84,17 +87,30 @@ def check_config(config: ConfigDict, devices: parallel.Devices | None = None) ->
     )
 
 
+def _check_without(config: ConfigDict) -> None:
+  """Raises ValueError unless a config leaves out what no network of NAS-Bench-201 has."""
+  for name, value, off in (
+    ('model.auxiliary', config.model.auxiliary, 'False'),
+    ('train.drop_path', config.train.drop_path, '0'),
+  ):
+    if value:
+      raise ValueError(
+        f'config.{name} is {value}; a network of NAS-Bench-201 has none: set it to {off}'
+      )
+
+
 def describe_plan(plan: Plan) -> str:
   """Returns a few lines about a planned training, for a person."""
   model, train, weights = plan.config.model, plan.config.train, plan.config.weights
   settings, sizes, cell = plan.settings, plan.objects.sizes, plan.objects.net.genotype
   head = ', auxiliary head' if model.auxiliary else ''
+  stages = ' in each of three stages' if isinstance(cell, Cell) else ''
   warmup = f', {weights.warmup_epochs} epochs of warm-up' if weights.warmup_epochs else ''
   return '\n'.join(
     [
       plan_lib.describe_data(plan.feeds, settings.batch_size),
       'cell      ' + genotype_lib.summary(cell).replace('\n', '\n          '),
-      f'network   {model.num_layers} cells, C {model.channels}, {model.stem} stem{head}, '
+      f'network   {model.num_layers} cells{stages}, C {model.channels}, {model.stem} stem{head}, '
       f'{model.dtype}; {sizes.params:,} weights, {sizes.macs / 1e6:,.2f}M MACs',
       f'learning  {settings.epochs} epochs of {settings.steps_per_epoch} steps, batch '
       f'{settings.batch_size}; SGD {weights.learning_rate:g}, {weights.schedule} by '

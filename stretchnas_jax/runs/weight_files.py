@@ -39,6 +39,15 @@ def read(path: pathlib.Path | str) -> dict[str, Shaped[np.ndarray, '...']]:
   return _of_torch(path)
 
 
+def array_of(weight: Any) -> Shaped[np.ndarray, '...']:
+  """Returns a weight as an array of NumPy.
+
+  Args:
+    weight: an array, or a tensor of PyTorch in any format, on any device, with or without gradient.
+  """
+  return np.asarray(weight.detach().cpu().float() if hasattr(weight, 'detach') else weight)
+
+
 def _of_torch(path: pathlib.Path) -> dict[str, Shaped[np.ndarray, '...']]:
   """Returns the weights of a checkpoint of PyTorch, which may hold more than weights."""
   if importlib.util.find_spec('torch') is None:
@@ -67,7 +76,5 @@ def _of_torch(path: pathlib.Path) -> dict[str, Shaped[np.ndarray, '...']]:
   if not isinstance(found, dict):
     raise ValueError(f'{path} holds no state_dict')
   return {
-    str(name): value.detach().to(torch.float32).numpy()
-    for name, value in found.items()
-    if isinstance(value, torch.Tensor)
+    str(name): array_of(value) for name, value in found.items() if isinstance(value, torch.Tensor)
   }

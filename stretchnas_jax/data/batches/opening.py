@@ -7,7 +7,7 @@ how. The images may be in memory or stay on disk; the feeds are used in the same
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stretchnas_jax.config import ConfigDict
+from stretchnas_jax.config import ConfigDict, train_config
 from stretchnas_jax.data.batches import (
   color_jitter,
   feeds,
@@ -81,7 +81,10 @@ def open_searches(configs: Sequence[ConfigDict], data: Data | None = None) -> li
     _check_batch('search.batch_size', first.search.batch_size, sizes)
     supply = supply or _supply(first, first.search.batch_size, dataset)
     made = feeds.search_feeds(supply, parts, config.data.split)
-    found[config.data.split] = made._replace(fingerprint=fingerprint)
+    unused = _unused(first.data, streamed=isinstance(dataset, EncodedDataset))
+    found[config.data.split] = made._replace(
+      fingerprint=fingerprint, warnings=(*made.warnings, *unused)
+    )
   return [found[config.data.split] for config in configs]
 
 
@@ -108,7 +111,8 @@ def open_training(config: ConfigDict, data: Data | None = None) -> feeds.Feeds:
       f'config.data.holdout is {holdout:g}, which is not one whole image of '
       f'{found.sizes["train"]}; use more, or 0'
     )
-  return found._replace(fingerprint=dataset.fingerprint())
+  unused = _unused(config.data, streamed=isinstance(dataset, EncodedDataset))
+  return found._replace(fingerprint=dataset.fingerprint(), warnings=(*found.warnings, *unused))
 
 
 def is_streamed(data: ConfigDict) -> bool:
@@ -227,6 +231,18 @@ def _supply(config: ConfigDict, batch_size: int, dataset: Dataset | EncodedDatas
     flip=data.flip,
     cutout=data.cutout,
   )
+
+
+def _unused(data: ConfigDict, streamed: bool) -> list[str]:
+  """Returns a sentence for each field that is set and does nothing for images of this kind."""
+  names = ('crop_padding',) if streamed else ('crop_scale', 'jitter')
+  kinds = ('a stream', 'images in memory') if streamed else ('images in memory', 'a stream')
+  usual = train_config().data
+  return [
+    f'config.data.{name} is {data[name]:g}, which does nothing for {kinds[0]}; it is for {kinds[1]}'
+    for name in names
+    if data[name] != usual[name]
+  ]
 
 
 def _check_batch(field: str, batch_size: int, sizes: Mapping[str, int]) -> None:
