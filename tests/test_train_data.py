@@ -12,6 +12,7 @@ from stretchnas_jax.data.datasets import splits
 from stretchnas_jax.runs import (
   evaluation,
   json_files,
+  report,
   train_plan,
 )
 
@@ -40,6 +41,8 @@ def test_data_without_test_images_need_a_holdout_and_keep_their_classes(tmp_path
   write_classes(tmp_path / 'two', ['c'])
   with pytest.raises(ValueError, match='the classes are a, b, c, and were a, b'):
     stretchnas_jax.run_train(tiny_training(**fields), tmp_path / 'run', CELL)
+  text = report.write(tmp_path / 'run', images=10).read_text()
+  assert 'is not known here: the data are not those that' in text
 
 
 def test_the_top_5_accuracy_of_many_classes(tmp_path, monkeypatch, capsys):
@@ -68,6 +71,16 @@ def test_the_top_5_accuracy_of_many_classes(tmp_path, monkeypatch, capsys):
   assert json.loads(capsys.readouterr().out)['test_top5_accuracy'] == result['test_top5_accuracy']
   with pytest.raises(ValueError, match='top is 13; there are 12 classes'):
     stretchnas_jax.predict(loaded, [], top=13)
+
+
+def test_a_page_shows_no_confusion_of_other_images_in_place_of_arrays(tmp_path):
+  random = np.random.default_rng(0)
+  images, labels = random.integers(0, 256, (120, 8, 8, 1), np.uint8), np.arange(120) % 10
+  config = tiny_training(**{'train.epochs': 1, 'train.batch_size': 8, 'data.fraction': 1.0})
+  stretchnas_jax.run_train(config, tmp_path / 'run', CELL, data=(images, labels))
+  text = report.write(tmp_path / 'run', images=10).read_text()
+  assert 'is not known here: its images came from Python' in text
+  assert not (tmp_path / 'run' / 'confusion.json').exists()
 
 
 def test_chunks_of_an_epoch_are_one_order_however_they_are_cut():
