@@ -15,6 +15,7 @@ from stretchnas_jax.runs import (
   report,
   train_plan,
 )
+from stretchnas_jax.runs.parts import Parts
 
 EDGES = (('dil_conv_3x3', 0, 2), ('skip_connect', 1, 2), ('max_pool_3x3', 2, 3))
 CELL = genotype.Genotype(EDGES, (2, 3), EDGES[:2], (2,))
@@ -73,11 +74,20 @@ def test_the_top_5_accuracy_of_many_classes(tmp_path, monkeypatch, capsys):
     stretchnas_jax.predict(loaded, [], top=13)
 
 
-def test_a_page_shows_no_confusion_of_other_images_in_place_of_arrays(tmp_path):
+def test_a_training_with_arrays_is_not_measured_on_others(tmp_path, caplog, capsys):
+  def measured(run, *data):
+    capsys.readouterr()
+    evaluation.prepare_evaluation(run, parts=Parts(data=data))()
+    return json.loads(capsys.readouterr().out)
+
   random = np.random.default_rng(0)
   images, labels = random.integers(0, 256, (120, 8, 8, 1), np.uint8), np.arange(120) % 10
   config = tiny_training(**{'train.epochs': 1, 'train.batch_size': 8, 'data.fraction': 1.0})
   stretchnas_jax.run_train(config, tmp_path / 'run', CELL, data=(images, labels))
+  assert measured(tmp_path / 'run', images, labels).keys() > {'val_accuracy'}
+  # The hold-out is chosen by places, so that in another order most of it has trained.
+  assert measured(tmp_path / 'run', images[::-1], labels[::-1]) == {'step': 10}
+  assert 'may have trained on some of its images' in caplog.text
   text = report.write(tmp_path / 'run', images=10).read_text()
   assert 'is not known here: its images came from Python' in text
   assert not (tmp_path / 'run' / 'confusion.json').exists()
