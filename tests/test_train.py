@@ -20,7 +20,7 @@ from stretchnas_jax import sizes, train
 from stretchnas_jax.cells import genotype
 from stretchnas_jax.cli import app
 from stretchnas_jax.learning import training
-from stretchnas_jax.machine import stopping
+from stretchnas_jax.machine import devices, stopping
 from stretchnas_jax.runs import (
   evaluation,
   json_files,
@@ -192,10 +192,18 @@ def test_eval_only_measures_the_newest_checkpoint(finished, capsys):
   assert line['step'] == 6 and line['test_images'] == 360
   assert line['test_accuracy'] == result['test_accuracy']
   assert line['val_accuracy'] == result['last_val_accuracy']
-  evaluation.prepare_evaluation(path, tiny_training(**{'train.batch_size': 40}))()
+  other = tiny_training(**{'train.batch_size': 40, 'data.compare_times': False})
+  evaluation.prepare_evaluation(path, other)()
   assert json.loads(capsys.readouterr().out)['test_accuracy'] == result['test_accuracy']
   with pytest.raises(ValueError, match='data.holdout=0.3, now 0.0'):
     evaluation.prepare_evaluation(path, tiny_training(**{'data.holdout': 0.0}))
+
+
+def test_eval_only_prints_one_line_in_a_job_of_several_processes(finished, capsys, monkeypatch):
+  work = evaluation.prepare_evaluation(finished[0])
+  monkeypatch.setattr(devices, 'process', lambda: (1, 2))
+  work()
+  assert not capsys.readouterr().out
 
 
 def test_eval_only_from_the_command_line_needs_no_config(finished, tmp_path):

@@ -10,6 +10,7 @@ from stretchnas_jax import config as config_lib
 from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.data.batches import feeds as feeds_lib
 from stretchnas_jax.data.batches import opening
+from stretchnas_jax.machine import devices as devices_lib
 from stretchnas_jax.machine import faults, output, parallel
 from stretchnas_jax.runs import build, identity, steps, trained
 from stretchnas_jax.runs import fields as fields_lib
@@ -19,8 +20,8 @@ from stretchnas_jax.runs.parts import Parts
 
 # Fields in which the config of an evaluation may differ from the config of the run.
 FREE = (
-  'data.path', 'data.workers', 'data.on_bad_image', 'data.max_pixels', 'train.batch_size',
-  'train.steps_per_call', 'parallel', 'checkpoint', 'log', 'seed',
+  'data.path', 'data.workers', 'data.on_bad_image', 'data.max_pixels', 'data.compare_times',
+  'train.batch_size', 'train.steps_per_call', 'parallel', 'checkpoint', 'log', 'seed',
   'model.batch_norm', 'weights.schedule', 'weights.schedule_by',
 )  # fmt: skip
 
@@ -61,7 +62,9 @@ def prepare_evaluation(
 
   def work() -> None:
     try:
-      output.result(json.dumps(evaluate(saved, measured, used)))
+      found = evaluate(saved, measured, used)
+      if devices_lib.process()[0] == 0:
+        output.result(json.dumps(found))
     finally:
       feeds.close()
 
