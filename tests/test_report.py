@@ -180,7 +180,7 @@ def test_the_command_writes_where_it_is_told(tmp_path, monkeypatch):
 
 
 def test_a_page_that_cannot_be_written_ends_no_run(tmp_path, monkeypatch, caplog):
-  monkeypatch.setattr(report, 'html_of', lambda path: 1 / 0)
+  monkeypatch.setattr(report, 'html_of', lambda *args: 1 / 0)
   report.at_the_end(write_search(tmp_path / 'run', 2), 1.0)
   assert 'report.html was not written: division by zero' in caplog.text
 

@@ -11,6 +11,7 @@ import pytest
 from jax._src import compiler, lru_cache
 
 from stretchnas_jax.machine import facts, host_memory, program_cache, start
+from stretchnas_jax.runs import trained
 
 CACHE = (
   'jax_enable_compilation_cache', 'jax_compilation_cache_dir', 'jax_compilation_cache_max_size',
@@ -51,6 +52,12 @@ def test_all_settings_are_made_once(settings, tmp_path):
   assert stat.S_IMODE(folder.stat().st_mode) & 0o022 == 0
   assert jax.config.jax_compilation_cache_max_size == 4 * 2**30
   assert settings == ['set'] and gc.get_threshold() == (100_000, 50, 50)
+
+
+def test_each_command_that_reads_a_network_makes_them(settings, tmp_path):
+  with pytest.raises(FileNotFoundError, match='is not a run'):
+    trained.read_run(tmp_path)
+  assert settings == ['set'] and jax.config.jax_compilation_cache_dir == str(programs(tmp_path))
 
 
 def test_programs_for_another_number_of_cores_are_kept_apart(settings, tmp_path, monkeypatch):

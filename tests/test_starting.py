@@ -68,6 +68,30 @@ def test_a_run_with_a_source_resumes_bit_for_bit_even_when_the_source_is_gone(so
   assert whole == run
 
 
+def test_seeds_with_a_source_resume_when_it_has_trained_on_and_when_it_is_gone(tmp_path):
+  source, away, stop = tmp_path / 'source', tmp_path / 'away', lambda line, state: True
+  run_search(helpers.tiny_search(**{'seed': 7}), source, parts=OWN, on_epoch=stop)
+
+  def begin(name, **more):
+    given = {'parts': OWN, 'start_from': source, **more}
+    return run_search(helpers.tiny_search(), tmp_path / name, (0, 1), **given)
+
+  begin('whole')
+  begin('run', on_epoch=stop)  # after an epoch of seed 0
+  run_search(helpers.tiny_search(**{'seed': 7}), source, parts=OWN)
+  source.rename(away)
+  with pytest.raises(ValueError, match='seed_1 has no checkpoint yet, .*source is not a run'):
+    begin('run')
+  away.rename(source)
+  begin('run', on_epoch=stop)  # after an epoch of seed 1
+  source.rename(away)
+  assert begin('run') is not None
+  for seed in 'seed_0', 'seed_1':
+    paths = (tmp_path / name / seed / 'metrics.jsonl' for name in ('whole', 'run'))
+    whole, run = map(helpers.without_clock, paths)
+    assert whole == run
+
+
 def test_sources_that_cannot_be_used_are_named(source, tmp_path):
   config = helpers.tiny_search()
   with pytest.raises(ValueError, match='which is the workdir; it needs a new workdir'):

@@ -20,7 +20,7 @@ from stretchnas_jax import sizes, train
 from stretchnas_jax.cells import genotype
 from stretchnas_jax.cli import app
 from stretchnas_jax.learning import training
-from stretchnas_jax.machine import stopping
+from stretchnas_jax.machine import devices, stopping
 from stretchnas_jax.runs import (
   evaluation,
   json_files,
@@ -196,6 +196,8 @@ def test_eval_only_measures_the_newest_checkpoint(finished, capsys):
     fields = {'train.batch_size': size, 'parallel.backend': backend}
     evaluation.prepare_evaluation(path, tiny_training(**fields))()
     assert json.loads(capsys.readouterr().out) == pytest.approx(line, rel=1e-5)
+  evaluation.prepare_evaluation(path, tiny_training(**{'data.compare_times': False}))()
+  assert json.loads(capsys.readouterr().out)['test_accuracy'] == result['test_accuracy']
   with pytest.raises(ValueError, match='data.holdout=0.3, now 0.0'):
     evaluation.prepare_evaluation(path, tiny_training(**{'data.holdout': 0.0}))
 
@@ -204,6 +206,13 @@ def test_eval_only_names_a_backend_of_one_device_in_a_job_of_two(finished, monke
   monkeypatch.setattr(jax, 'process_count', lambda: 2)
   with pytest.raises(ValueError, match='backend is single, .* choose pmap or shard_map'):
     evaluation.prepare_evaluation(finished[0])
+
+
+def test_eval_only_prints_one_line_in_a_job_of_several_processes(finished, capsys, monkeypatch):
+  work = evaluation.prepare_evaluation(finished[0])
+  monkeypatch.setattr(devices, 'process', lambda: (1, 2))
+  work()
+  assert not capsys.readouterr().out
 
 
 def test_eval_only_from_the_command_line_needs_no_config(finished, tmp_path):

@@ -15,8 +15,10 @@ from stretchnas_jax.data.datasets import splits
 from stretchnas_jax.runs import (
   evaluation,
   json_files,
+  report,
   train_plan,
 )
+from stretchnas_jax.runs.parts import Parts
 
 EDGES = (('dil_conv_3x3', 0, 2), ('skip_connect', 1, 2), ('max_pool_3x3', 2, 3))
 CELL = genotype.Genotype(EDGES, (2, 3), EDGES[:2], (2,))
@@ -43,6 +45,8 @@ def test_data_without_test_images_need_a_holdout_and_keep_their_classes(tmp_path
   write_classes(tmp_path / 'two', ['c'])
   with pytest.raises(ValueError, match='the classes are a, b, c, and were a, b'):
     stretchnas_jax.run_train(tiny_training(**fields), tmp_path / 'run', CELL)
+  text = report.write(tmp_path / 'run', images=10).read_text()
+  assert 'is not known here: the data are not those that' in text
 
 
 def test_the_top_5_accuracy_of_many_classes(tmp_path, monkeypatch, capsys):
@@ -102,6 +106,25 @@ def test_fields_that_do_nothing_are_said(tmp_path, monkeypatch, stream, words):
       assert len(feeds.warnings) == len(words)
       for found, word in zip(feeds.warnings, words):
         assert found.startswith(f'config.data.{word}')
+
+
+def test_a_training_with_arrays_is_not_measured_on_others(tmp_path, caplog, capsys):
+  def measured(run, *data):
+    capsys.readouterr()
+    evaluation.prepare_evaluation(run, parts=Parts(data=data))()
+    return json.loads(capsys.readouterr().out)
+
+  random = np.random.default_rng(0)
+  images, labels = random.integers(0, 256, (120, 8, 8, 1), np.uint8), np.arange(120) % 10
+  config = tiny_training(**{'train.epochs': 1, 'train.batch_size': 8, 'data.fraction': 1.0})
+  stretchnas_jax.run_train(config, tmp_path / 'run', CELL, data=(images, labels))
+  assert measured(tmp_path / 'run', images, labels).keys() > {'val_accuracy'}
+  # The hold-out is chosen by places, so that in another order most of it has trained.
+  assert measured(tmp_path / 'run', images[::-1], labels[::-1]) == {'step': 10}
+  assert 'may have trained on some of its images' in caplog.text
+  text = report.write(tmp_path / 'run', images=10).read_text()
+  assert 'is not known here: its images came from Python' in text
+  assert not (tmp_path / 'run' / 'confusion.json').exists()
 
 
 def test_chunks_of_an_epoch_are_one_order_however_they_are_cut():

@@ -1,6 +1,7 @@
 """The evaluation of a training's checkpoint: `train --eval-only`."""
 
 import json
+import logging
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +10,9 @@ from stretchnas_jax import config as config_lib
 from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.data.batches import feeds as feeds_lib
 from stretchnas_jax.data.batches import opening
-from stretchnas_jax.machine import output, parallel
-from stretchnas_jax.runs import build, steps, trained
+from stretchnas_jax.machine import devices as devices_lib
+from stretchnas_jax.machine import faults, output, parallel
+from stretchnas_jax.runs import build, identity, steps, trained
 from stretchnas_jax.runs import fields as fields_lib
 from stretchnas_jax.runs import parts as parts_lib
 from stretchnas_jax.runs import workdir as workdir_lib
@@ -18,8 +20,8 @@ from stretchnas_jax.runs.parts import Parts
 
 # Fields in which the config of an evaluation may differ from the config of the run.
 FREE = (
-  'data.path', 'data.workers', 'data.on_bad_image', 'data.max_pixels', 'train.batch_size',
-  'train.steps_per_call', 'parallel', 'checkpoint', 'log', 'seed',
+  'data.path', 'data.workers', 'data.on_bad_image', 'data.max_pixels', 'data.compare_times',
+  'train.batch_size', 'train.steps_per_call', 'parallel', 'checkpoint', 'log', 'seed',
   'model.batch_norm', 'weights.schedule', 'weights.schedule_by',
 )  # fmt: skip
 
@@ -53,13 +55,16 @@ def prepare_evaluation(
   feeds = opening.open_training(used, own.data)
   try:
     _check_data(saved.identity, feeds)
+    measured = _without_trained_images(saved.path, feeds) if used.data.holdout else feeds
   except ValueError:
     feeds.close()
     raise
 
   def work() -> None:
     try:
-      output.result(json.dumps(evaluate(saved, feeds, used)))
+      found = evaluate(saved, measured, used)
+      if devices_lib.process()[0] == 0:
+        output.result(json.dumps(found))
     finally:
       feeds.close()
 
@@ -105,21 +110,44 @@ def _for_devices(config: ConfigDict) -> ConfigDict:
   return config
 
 
-def _check_data(identity: dict, feeds: feeds_lib.Feeds) -> None:
+def _without_trained_images(path: pathlib.Path, feeds: feeds_lib.Feeds) -> feeds_lib.Feeds:
+  """Returns feeds without a hold-out that may have images on which the run has trained.
+
+  Args:
+    path: the folder of the run.
+    feeds: the data; the hold-out is chosen by the places of the training images.
+  """
+  known = identity.known(path)
+  if known is None:  # a run of version 0.1
+    return feeds
+  with faults.reading(path / identity.FILE):
+    before, now = ({'train': data['train']} for data in (known['data'], feeds.fingerprint))
+    found = list(identity.data_differences(before, now, compare_times=False))
+  if not found:
+    return feeds
+  logging.warning(
+    'the hold-out is not measured, since the network may have trained on some of its images: the '
+    'training images are not those of the run (%s)',
+    '; '.join(found),
+  )
+  return feeds._replace(val=None)
+
+
+def _check_data(known: dict, feeds: feeds_lib.Feeds) -> None:
   """Raises ValueError where the data are not the data of the run."""
-  names, known = list(feeds.class_names), list(identity['class_names'])
-  if len(names) != len(known):
-    raise ValueError(f'{feeds.name} has {len(names)} classes; the run was made with {len(known)}')
-  if names != known:
+  names, before = list(feeds.class_names), list(known['class_names'])
+  if len(names) != len(before):
+    raise ValueError(f'{feeds.name} has {len(names)} classes; the run was made with {len(before)}')
+  if names != before:
     raise ValueError(f'{feeds.name} has classes of other names than those of the run')
   for name in ('mean', 'std'):
-    if list(map(float, getattr(feeds, name))) != identity[name]:
+    if list(map(float, getattr(feeds, name))) != known[name]:
       raise ValueError(
         f'{feeds.name} has training images of another {name} than those of the run; for other '
         'images use load_trained'
       )
-  if list(feeds.image_shape) != list(identity['image_shape']):
+  if list(feeds.image_shape) != list(known['image_shape']):
     raise ValueError(
       f'{feeds.name} has images of {list(feeds.image_shape)}; the run was made with '
-      f'{identity["image_shape"]}'
+      f'{known["image_shape"]}'
     )

@@ -119,6 +119,18 @@ def check(
       )
 
 
+def check_read(path: pathlib.Path, fingerprint: Mapping[str, Any]) -> None:
+  """Raises Refused where the images that are read for a run are not those that made it.
+
+  Args:
+    path: the folder of the run; one of version 0.1 keeps nothing to compare.
+    fingerprint: of the images.
+  """
+  before = known(path)
+  if before is not None:
+    check(path, before, facts_of(fingerprint), compare_times=False)
+
+
 def data_differences(
   before: Mapping[str, Any], now: Mapping[str, Any], compare_times: bool = True
 ) -> Iterator[str]:

@@ -66,20 +66,27 @@ def write(
     ValueError, OSError: there is no run, or the file cannot be written.
   """
   path, file = checked(run, out, force=True)
+  why = ''
   if images and not report_confusion.is_known(path):
-    report_confusion.measure(path, images, trust)
-  files.replace(file, html_of(path).encode('utf-8'))
+    why = report_confusion.measure(path, images, trust)
+  files.replace(file, html_of(path, why).encode('utf-8'))
   return file
 
 
-def html_of(path: pathlib.Path) -> str:
-  """Returns the page of a run."""
+def html_of(path: pathlib.Path, why: str = '') -> str:
+  """Returns the page of a run.
+
+  Args:
+    path: its folder.
+    why: of a training, why the confusion of its classes could not be measured.
+  """
   if overview.has_seeds(path):
     title, lead, sections, data = report_seeds.page_of(path)
   else:
     run = overview.read(path)
-    make = report_training.page_of if run.kind == 'train' else report_search.page_of
-    title, lead, sections, data = make(run)
+    is_training = run.kind == 'train'
+    made = report_training.page_of(run, why) if is_training else report_search.page_of(run)
+    title, lead, sections, data = made
   text = page.document(title, lead, sections, json_files.plain(data))
   return outputs.marked(f'{text}<!-- {outputs.MARK} -->\n'.encode()).decode()
 

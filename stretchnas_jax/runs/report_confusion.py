@@ -18,8 +18,8 @@ from PIL import Image
 
 from stretchnas_jax.data.batches import feeds as feeds_lib
 from stretchnas_jax.data.batches import opening
-from stretchnas_jax.machine import files, parallel
-from stretchnas_jax.runs import build, json_files, steps, trained
+from stretchnas_jax.machine import faults, files, parallel
+from stretchnas_jax.runs import build, identity, json_files, steps, trained
 from stretchnas_jax.runs import parts as parts_lib
 
 FILE = 'confusion.json'
@@ -48,26 +48,36 @@ def is_known(path: pathlib.Path) -> bool:
   return not (path / 'genotype.json').is_file() or bool(read(path))
 
 
-def measure(path: pathlib.Path, images: int, trust: bool = False) -> None:
+def measure(path: pathlib.Path, images: int, trust: bool = False) -> str:
   """Measures a training with its newest checkpoint, and keeps the facts; says where it cannot.
 
   Args:
     path: the folder of the run; one of a search is left as it is.
     images: how many are measured at most.
     trust: as for `trained.read_run`.
+
+  Returns:
+    Why it could not measure; '' where it did, and for a search.
   """
   try:
-    if 'train' not in json_files.read_object(path / 'config.json'):
-      return
+    values = json_files.read_object(path / 'config.json')
+    if 'train' not in values:
+      return ''
     saved = trained.read_run(path, trust=trust)
     own = parts_lib.of_run(path, trust=trust)
+    if 'data' in values.get('parts', {}) and own.data is None:
+      raise ValueError('its images came from Python, and are not kept')
     if opening.is_streamed(saved.config.data):
       raise ValueError('the images are a stream, and are not read again for this')
     with contextlib.closing(opening.open_training(saved.config, own.data)) as feeds:
+      identity.check_read(path, feeds.fingerprint)
       found = _measured(saved, feeds, images)
     files.replace(path / FILE, json_files.dumps(found).encode())
   except (ValueError, OSError) as error:
-    logging.warning('which classes are confused is not known: %s', error)
+    why = faults.one_line(error)
+    logging.warning('which classes are confused is not known: %s', why)
+    return why
+  return ''
 
 
 def _measured(saved: trained.Saved, feeds: feeds_lib.Feeds, images: int) -> dict[str, Any]:

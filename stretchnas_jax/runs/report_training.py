@@ -22,12 +22,17 @@ _WIDTH = 1.6  # pixels of an edge
 _MOST_COUNTED = 20  # classes of a matrix that has room for numbers
 
 
-def page_of(run: Overview) -> Page:
-  """Returns the content of the page of a training."""
+def page_of(run: Overview, why: str = '') -> Page:
+  """Returns the content of the page of a training.
+
+  Args:
+    run: the training.
+    why: the confusion of its classes could not be measured.
+  """
   sections = [
     Section('Result', [*report_parts.state_notes(run), *_result(run)]),
     _curves(run),
-    *_confusion(run),
+    *_confusion(run, why),
     Section('Cell', _cells(run)),
     _sizes(run),
     report_parts.repeat(run),
@@ -85,19 +90,19 @@ def _curves(run: Overview) -> Section:
   return Section('Curves', [page.grid(found)] if found else [])
 
 
-def _confusion(run: Overview) -> list[Section]:
+def _confusion(run: Overview, why: str) -> list[Section]:
   """Returns the sections that need the network; a sentence where it has not been measured."""
   found = report_confusion.read(run.path)
   try:
-    return [_matrix(found), _worst(found)] if found else [_unknown(run)]
+    return [_matrix(found), _worst(found)] if found else [_unknown(run, why)]
   except (KeyError, TypeError, ValueError, IndexError):  # the file is damaged
-    return [_unknown(run)]
+    return [_unknown(run, why)]
 
 
-def _unknown(run: Overview) -> Section:
+def _unknown(run: Overview, why: str) -> Section:
   text = (
-    'Which classes are confused is not known here. This command measures it, where the images and '
-    'a checkpoint are there:'
+    f'Which classes are confused is not known here{why and f": {why}"}. This command measures it, '
+    'where the images and a checkpoint are there:'
   )
   command = f'python -m stretchnas_jax.report {run.path}'
   return Section('Confused classes', [page.paragraph(text), page.command(command)])

@@ -6,14 +6,14 @@ moments of the optimizers and the random draws begin as in any new run.
 
 import hashlib
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stretchnas_jax.machine import leaves
+from stretchnas_jax.machine import faults, leaves
 from stretchnas_jax.runs import json_files, trained
 from stretchnas_jax.runs import workdir as workdir_lib
 from stretchnas_jax.runs.parts import Parts
@@ -24,34 +24,55 @@ _TAKEN = ('params', 'batch_stats', 'arch')
 
 
 def read(
-  source: pathlib.Path | str, workdir: pathlib.Path | str, kind: str, parts: Parts | None = None
+  source: pathlib.Path | str,
+  workdir: pathlib.Path | str,
+  kind: str,
+  parts: Parts | None = None,
+  seeds: Sequence[int] | None = None,
 ) -> Start:
-  """Reads the newest checkpoint of a run, with which another run is to begin.
+  """Reads a checkpoint of a run, with which another run is to begin.
 
-  A run that has checkpoints of its own goes on from these. Then the source need not be there.
+  At its first start that is the newest one, and later the same one again. A run that has
+  checkpoints of its own goes on from these. Then the source need not be there.
 
   Args:
     source: the folder of the run.
-    workdir: the folder of the new run.
+    workdir: the folder of the new run, or of several.
     kind: of the new run, 'search' or 'train'.
     parts: own objects of both runs.
+    seeds: of several new runs; None for one.
 
   Raises:
     ValueError, OSError: one sentence that says why the run cannot be used.
   """
   source, path = workdir_lib.absolute(source), workdir_lib.absolute(workdir)
   known = _known(path)
-  if known.get('run') == str(source) and (path / 'checkpoints.json').exists():
+  again = known.get('run') == str(source)
+  folders = [path] if seeds is None else [path / f'seed_{seed}' for seed in seeds]
+  waiting = [folder for folder in folders if not _goes_on(folder)]
+  if again and not waiting:
     return Start(known, None)
   if source == path:
     raise ValueError(f'--start-from is {source}, which is the workdir; it needs a new workdir')
-  saved = trained.read_run(source, parts=parts)
+  try:
+    saved = trained.read_run(source, step=known.get('step') if again else None, parts=parts)
+  except (ValueError, OSError) as error:
+    if not again:
+      raise
+    raise ValueError(
+      f'{waiting[0]} has no checkpoint yet, and still needs --start-from: {faults.one_line(error)}'
+    ) from error
   if saved.kind != kind:
     other = 'search' if saved.kind == 'search' else 'training'
     raise ValueError(f'--start-from is {source}, which is a {other}; it must be of the same kind')
   taken = {name: getattr(saved.state, name) for name in _TAKEN if hasattr(saved.state, name)}
   facts = {'run': str(source), 'step': saved.step, 'weights': _digest(taken)}
   return Start(facts, lambda position: _with(position, taken, source))
+
+
+def _goes_on(path: pathlib.Path) -> bool:
+  """Returns whether the run of a folder needs no source any more."""
+  return any((path / name).exists() for name in ('checkpoints.json', 'result.json'))
 
 
 def _known(path: pathlib.Path) -> Mapping[str, Any]:

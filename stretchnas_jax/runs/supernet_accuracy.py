@@ -107,9 +107,7 @@ def opened(
     raise ValueError(f'{path} is a training; only a search has a supernet')
   feeds = opening.open_search(saved.phase, own.data)
   with contextlib.closing(feeds):
-    known = identity.known(path)
-    if known is not None:
-      identity.check(path, known, identity.facts_of(feeds.fingerprint), compare_times=False)
+    identity.check_read(path, feeds.fingerprint)
     devices = parallel.Devices('single')
     feed = feeds.val.mixed()  # each batch is normalised by its own moments
     program = steps.compile_evaluation(saved.objects.search.evaluate, feed, devices)

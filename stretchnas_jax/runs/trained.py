@@ -104,7 +104,6 @@ def load_trained(
     >>> jax.jit(apply_fn)(variables, images).shape  # a logit for each class
     (2, 10)
   """
-  start.set_up()
   return use(read_run(workdir, best, step=step, parts=parts, trust=trust))
 
 
@@ -204,6 +203,7 @@ def read_run(
     parts: as for `load_trained`.
     trust: as for `load_trained`.
   """
+  start.set_up()
   devices.start()
   path = workdir_lib.absolute(workdir)
   if not (path / 'config.json').is_file():
