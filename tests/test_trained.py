@@ -258,9 +258,11 @@ def test_a_loaded_search_has_the_temperatures_of_its_last_epoch(annealed):
   for cell in op_weights:
     np.testing.assert_allclose(op_weights[cell], history.op_weights[cell][-1], atol=1e-5)
     np.testing.assert_allclose(edge_scores[cell], history.edge_scores[cell][-1], atol=1e-5)
+    expected = jax.nn.softmax(history.alpha[cell][-1] / 0.1)
+    np.testing.assert_allclose(op_weights[cell], expected, atol=1e-5)
     assert np.ptp(op_weights[cell]) > 0.5  # a wrong temperature would show
   knobs = search.network_inputs(saved.step, state.control)['knobs']
-  assert float(knobs['auxiliary_skip']) == pytest.approx(0)
+  assert float(knobs['auxiliary_skip']) == pytest.approx(0.5)  # 1 - e / 2 in epoch 1
   apply_fn, variables, info = stretchnas_jax.load_trained(annealed)
   logits = apply_fn(variables, np.zeros((2, 8, 8, 1), np.uint8))
   assert np.isfinite(logits).all() and info['step'] > 2

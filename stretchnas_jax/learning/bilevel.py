@@ -36,9 +36,9 @@ from stretchnas_jax.learning.rules import (
   second_order,
   weighted_sum,
 )
-from stretchnas_jax.learning.search_parts import Scores, SearchParts, StepInputs, Weights
+from stretchnas_jax.learning.search_parts import Scores, SearchParts, Weights
 from stretchnas_jax.learning.second_order import virtual_step
-from stretchnas_jax.learning.state import AVERAGES_START, Arch, Context, SearchState
+from stretchnas_jax.learning.state import AVERAGES_START, Arch, Context, SearchState, StepInputs
 from stretchnas_jax.networks import initializers
 from stretchnas_jax.networks.running_averages import settle
 from stretchnas_jax.networks.search_network import SearchNetwork
@@ -64,6 +64,8 @@ _SOFTMAX = relaxation_lib.softmax()
 
 class Search(NamedTuple):
   """A search as pure functions.
+
+  All functions beside `init` and `step` look back: they take the knobs of the last of `step` steps.
 
   Attributes:
     init: `init(key) -> state`.
@@ -201,24 +203,24 @@ def _functions(parts: SearchParts) -> Search:
   def decode(
     arch: Arch, step: ScalarLike, control: PyTree = ()
   ) -> tuple[genotype.AnyGenotype, tuple[str, ...]]:
-    return parts.decode(arch, parts.knobs_at(step, control), control)
+    return parts.decode(arch, parts.knobs_after(step, control), control)
 
   def derive(state: SearchState) -> genotype.AnyGenotype:
     return decode(state.arch, state.step, state.control)[0]
 
   @with_usual_promotion
   def mixture(arch: Arch, step: ScalarLike, control: PyTree = ()) -> tuple[Weights, Scores]:
-    return parts.mixture(arch, parts.knobs_at(step, control), control)
+    return parts.mixture(arch, parts.knobs_after(step, control), control)
 
   @with_usual_promotion
   def network_inputs(step: ScalarLike, control: PyTree = ()) -> dict[str, Any]:
-    return parts.network_inputs(parts.knobs_at(step, control))
+    return parts.network_inputs(parts.knobs_after(step, control))
 
   @with_usual_promotion
   def strength(
     arch: Arch, step: ScalarLike, control: PyTree = ()
   ) -> dict[str, Float[np.ndarray, '...']]:
-    return parts.strength(arch, parts.knobs_at(step, control), control)
+    return parts.strength(arch, parts.knobs_after(step, control), control)
 
   return Search(init, step, evaluate, derive, decode, mixture, strength, network_inputs)
 

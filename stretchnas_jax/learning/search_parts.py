@@ -19,7 +19,7 @@ from stretchnas_jax.learning import losses
 from stretchnas_jax.learning import penalties as penalties_lib
 from stretchnas_jax.learning.rules import Rule
 from stretchnas_jax.learning.search_step import Optimizers
-from stretchnas_jax.learning.state import PHASE_START, Arch
+from stretchnas_jax.learning.state import PHASE_START, Arch, StepInputs
 from stretchnas_jax.networks.search_network import SearchNetwork
 
 Weights = dict[str, Float[Array, '*L E O']]
@@ -30,24 +30,6 @@ Scores = dict[str, Float[Array, ' E']]
 
 _NETWORK_KNOBS = ('skip_dropout', 'edge_drop', 'auxiliary_skip')
 _OF_NETWORK = 2  # the draws of the network, after those of the relaxation for two cell types
-
-
-class StepInputs(NamedTuple):
-  """The values that all passes of one step share.
-
-  Attributes:
-    batch_stats: the running averages before the step.
-    knobs: the knobs of the step.
-    control: see `state.SearchState`.
-    key: the key of all random draws of the step.
-    axis_name: the parallel axis, or None.
-  """
-
-  batch_stats: PyTree
-  knobs: Knobs
-  control: PyTree
-  key: PRNGKeyArray
-  axis_name: str | None
 
 
 class SearchParts(NamedTuple):
@@ -109,6 +91,21 @@ class SearchParts(NamedTuple):
         raise ValueError(f'the knob {name} has the shape {shape}; it must be a scalar')
     decided = {name: value for name, value in decided.items() if name != 'allowed'}
     return {**knobs, **decided, 'step': step}
+
+  def knobs_after(self, steps: ScalarLike, control: PyTree = ()) -> Knobs:
+    """Returns the knobs of the last step, with which the state after it is evaluated and decoded.
+
+    Before the first step of a phase they are those of that step.
+
+    Args:
+      steps: the number of steps so far.
+      control: as for `knobs_at`.
+
+    Raises:
+      ValueError: the knobs are no named scalars.
+    """
+    start = dict(control).get(PHASE_START, 0)
+    return self.knobs_at(jnp.maximum(jnp.asarray(steps, jnp.int32) - 1, start), control)
 
   def allowed(self, cell: str, control: PyTree) -> Bool[AnyArray, 'E O'] | None:
     """Returns which operations the edges of a cell type may have; None where all are allowed.
