@@ -82,6 +82,8 @@ class Search(NamedTuple):
       cell type, on the host.
     network_inputs: `network_inputs(step, control=())`, the arguments of an evaluation that only
       some networks have.
+    topology_logits: `topology_logits(arch, step, control=())`, beta over its temperature, by cell
+      type: the logits of the probabilities of codes.
   """
 
   init: Callable[..., SearchState]
@@ -92,6 +94,7 @@ class Search(NamedTuple):
   mixture: Callable[..., tuple[Weights, Scores]]
   strength: Callable[..., dict[str, Float[np.ndarray, '...']]]
   network_inputs: Callable[..., dict[str, Any]]
+  topology_logits: Callable[..., dict[str, Float[AnyArray, 'R K']]]
 
 
 def make_search(
@@ -199,30 +202,27 @@ def _functions(parts: SearchParts) -> Search:
   ) -> dict[str, Float[Array, '']]:
     return evaluation.evaluate(parts, state, examples, valid, axis_name)
 
-  @with_usual_promotion
-  def decode(
-    arch: Arch, step: ScalarLike, control: PyTree = ()
-  ) -> tuple[genotype.AnyGenotype, tuple[str, ...]]:
-    return parts.decode(arch, parts.knobs_after(step, control), control)
+  def looking_back(of: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a function of an architecture and its knobs as one of the number of steps."""
+
+    @with_usual_promotion
+    def at(arch: Any, step: ScalarLike, control: PyTree = ()) -> Any:
+      return of(arch, parts.knobs_after(step, control), control)
+
+    return at
+
+  decode = looking_back(parts.decode)
 
   def derive(state: SearchState) -> genotype.AnyGenotype:
     return decode(state.arch, state.step, state.control)[0]
 
   @with_usual_promotion
-  def mixture(arch: Arch, step: ScalarLike, control: PyTree = ()) -> tuple[Weights, Scores]:
-    return parts.mixture(arch, parts.knobs_after(step, control), control)
-
-  @with_usual_promotion
   def network_inputs(step: ScalarLike, control: PyTree = ()) -> dict[str, Any]:
     return parts.network_inputs(parts.knobs_after(step, control))
 
-  @with_usual_promotion
-  def strength(
-    arch: Arch, step: ScalarLike, control: PyTree = ()
-  ) -> dict[str, Float[np.ndarray, '...']]:
-    return parts.strength(arch, parts.knobs_after(step, control), control)
-
-  return Search(init, step, evaluate, derive, decode, mixture, strength, network_inputs)
+  mixture, strength = looking_back(parts.mixture), looking_back(parts.strength)
+  logits = looking_back(lambda arch, knobs, control: parts.topology_logits(arch.beta, knobs))
+  return Search(init, step, evaluate, derive, decode, mixture, strength, network_inputs, logits)
 
 
 def _no_knobs(step: Int[Array, '']) -> dict[str, ScalarLike]:
@@ -289,7 +289,8 @@ def _step(
   unrolled = parts.unroll or parts.together or parts.rule.passes is None
   run = search_step.unrolled_step if unrolled else scanned_step.scanned_step
   after, metrics = run(step_parts, state, batch)
-  metrics['penalty'] = penalties_lib.invalid_topology(after.arch.beta, parts.table)
+  logits = parts.topology_logits(after.arch.beta, knobs)
+  metrics['penalty'] = penalties_lib.invalid_topology(logits, parts.table)
   start = dict(state.control).get(AVERAGES_START)
   averaged = state.step if start is None else state.step - start
   batch_stats = settle(parts.net, state.batch_stats, after.batch_stats, averaged)

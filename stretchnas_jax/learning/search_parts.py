@@ -126,17 +126,28 @@ class SearchParts(NamedTuple):
     """
     return relaxation_lib.restricted(self.relaxation, self.allowed(cell, control))
 
+  def topology_logits(
+    self, beta: dict[str, Float[AnyArray, 'R K']], knobs: Knobs
+  ) -> dict[str, Float[AnyArray, 'R K']]:
+    """Returns the logits whose softmax gives the probabilities of codes, by cell type.
+
+    Args:
+      beta: of the architecture parameters.
+      knobs: 'topology_temperature' divides beta.
+    """
+    if 'topology_temperature' not in knobs:
+      return beta
+    return jax.tree.map(lambda logits: logits / knobs['topology_temperature'], beta)
+
   def edge_scores(self, arch: Arch, knobs: Knobs) -> Scores:
     """Returns the merged edge scores by cell type.
 
     Args:
       arch: the architecture parameters.
-      knobs: 'topology_temperature' divides beta.
+      knobs: the knobs of the step.
     """
-    beta = arch.beta
-    if 'topology_temperature' in knobs:
-      beta = jax.tree.map(lambda logits: logits / knobs['topology_temperature'], beta)
-    return {c: topology.edge_scores(beta[c], self.table) for c in self.net.space.cell_types}
+    logits = self.topology_logits(arch.beta, knobs)
+    return {c: topology.edge_scores(logits[c], self.table) for c in self.net.space.cell_types}
 
   def mixture(self, arch: Arch, knobs: Knobs, control: PyTree = ()) -> tuple[Weights, Scores]:
     """Returns the operation weights and edge scores of an evaluation, by cell type.
@@ -278,7 +289,7 @@ class SearchParts(NamedTuple):
     """
 
     def validity(beta: PyTree) -> Float[Array, '']:
-      return penalties_lib.invalid_topology(beta, self.table)
+      return penalties_lib.invalid_topology(self.topology_logits(beta, knobs), self.table)
 
     def mixture(arch: Arch) -> tuple[Weights, Scores]:
       return self.mixture(arch, knobs, control)
