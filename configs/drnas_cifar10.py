@@ -31,6 +31,8 @@ def get_config(cells: str = 'darts') -> ConfigDict:
   if cells == 'darts':
     config.data.split = 'two_way'
     config.topology.kind = 'none'
+  else:
+    config.beta.update(config.alpha.to_dict())
   config.search.phases = (
     {'epochs': 25},
     {'epochs': 25, 'model.partial_channels': 4, 'keep': 4},

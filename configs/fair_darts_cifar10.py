@@ -32,4 +32,6 @@ def get_config(cells: str = 'darts') -> ConfigDict:
   if cells == 'darts':
     config.data.split = 'two_way'
     config.topology.kind, config.decoding.kind = 'none', 'threshold'
+  else:
+    config.beta.update(config.alpha.to_dict())
   return config

@@ -36,4 +36,6 @@ def get_config(cells: str = 'all_edges') -> ConfigDict:
   if cells == 'all_edges':
     config.topology.kind = 'none'
     config.decoding.kind = 'all_edges'
+  else:
+    config.beta.update(config.alpha.to_dict())
   return config

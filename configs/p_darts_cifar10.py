@@ -32,6 +32,8 @@ def get_config(cells: str = 'darts') -> ConfigDict:
     config.space.with_none = True
     config.topology.kind = 'none'
     config.decoding.kind = 'capped'
+  else:
+    config.beta.update(config.alpha.to_dict())
   phases = [{'epochs': 25, 'model.num_layers': d, 'model.skip_dropout': p}
             for d, p in zip(DEPTHS, DROPOUTS)]  # fmt: skip
   for phase, keep in zip(phases[1:], OPERATIONS[1:]):

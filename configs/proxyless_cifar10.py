@@ -39,4 +39,6 @@ def get_config(cells: str = 'darts') -> ConfigDict:
     config.data.split = 'two_way'
     config.space.with_none = True
     config.topology.kind = 'none'
+  else:
+    config.beta.update(config.alpha.to_dict())
   return config

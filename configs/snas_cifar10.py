@@ -36,4 +36,6 @@ def get_config(cells: str = 'darts') -> ConfigDict:
   if cells == 'darts':
     config.space.with_none = True
     config.topology.kind, config.decoding.kind = 'none', 'all_edges'
+  else:
+    config.beta.update(config.alpha.to_dict())
   return config
