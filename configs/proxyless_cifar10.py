@@ -10,7 +10,8 @@ Published test error: none for this space; the paper has another space and anoth
 Deviations from the authors' code: the space is that of DARTS, and so are the optimizer and the
 learning rate of the weights. Every operation of an edge gives alpha a gradient; the code also has a
 form with two paths, which saves memory. Warm-up and search share one cosine. In the code alpha also
-rests in the first epoch after the warm-up, and on edges whose draw is `none`; here it moves.
+rests in the first epoch after the warm-up, and on edges whose draw is `none`; here it moves. An
+evaluation uses softmax(alpha); the code evaluates the path of the largest logits.
 
 An expected cost joins with penalty.cost, as a share of the cost without any preference. Its like in
 the code is a linear form, relative to the target of a device, with 0.1 in the authors' script. The
