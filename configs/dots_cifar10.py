@@ -7,9 +7,10 @@ beta a pair of in-edges for each node. The temperature falls from 10 to 0.02. `s
 cells, without `none`, in place of pairs of in-edges.
 
 The errors of its paper could not be read, so none stands here; the abstract of its first version
-gives 0.2 GPU days. Deviation from the authors' code: images are shuffled in the last phase. Cells
-of the first phase mean little, as groups do not compete. A search takes twice the images of the
-first phases in each epoch of the last one.
+gives 0.2 GPU days. Deviations from the authors' code: images are shuffled in the last phase. Beta
+begins at 1e-3 times a normal draw, theirs at 0. In the last phase all images train, so that
+validation is on training images. Cells of the first phase mean little, as groups do not compete. A
+search takes twice the images of the first phases in each epoch of the last one.
 
     python -m stretchnas_jax.search --config=dots_cifar10 --workdir=runs/dots
 """

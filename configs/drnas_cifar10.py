@@ -7,8 +7,9 @@ of an edge stay, the strongest. Weights, momentum and the curve of the learning 
 rests in the first 10 of the 25 epochs of each phase. `sc` takes stretchable cells.
 
 Published test error: 2.46 +- 0.03 % at 4.1 M parameters; how many trainings there were is not
-known. Users report 2.89 +- 0.09 % for a search of their own (DrNAS, thread 10). Deviation from the
-authors' code: operations that fell are gone, while theirs have the weight 0.
+known. Users report 2.89 +- 0.09 % for a search of their own (DrNAS, thread 10). Deviations from the
+authors' code: operations that fell are gone, while theirs have the weight 0. An evaluation uses the
+mean of the distributions; the code draws there too.
 
     python -m stretchnas_jax.search --config=drnas_cifar10 --workdir=runs/drnas
 """
@@ -31,6 +32,8 @@ def get_config(cells: str = 'darts') -> ConfigDict:
   if cells == 'darts':
     config.data.split = 'two_way'
     config.topology.kind = 'none'
+  else:
+    config.beta.update(config.alpha.to_dict())
   config.search.phases = (
     {'epochs': 25},
     {'epochs': 25, 'model.partial_channels': 4, 'keep': 4},

@@ -2,10 +2,10 @@
 
 Each operation has a gate, the sigmoid of its alpha, and gates do not compete. Weights and gates
 learn from all training images at one level. The expected multiply-adds are a penalty, as a multiple
-of those at the start. After each epoch at most four operations whose gates are below 0.05 fall for
-ever, and all below 0.01. If fewer than four fall, the weight of the penalty grows, by a step that
-grows too. Each edge keeps its strongest gate; one without gates has no operation. `sc` takes
-stretchable cells in place of all edges.
+of those with the weight 1 / O for each of O operations; gates begin at 0.5. After each epoch at
+most four operations whose gates are below 0.05 fall for ever, and all below 0.01. If fewer than
+four fall, the weight of the penalty grows, by a step that grows too. Each edge keeps its strongest
+gate; one without gates has no operation. `sc` takes stretchable cells in place of all edges.
 
 Published test error of GOLD-NAS: 2.53 +- 0.08 % at 3.67 M parameters, 1.1 days; how many trainings
 there were is not known. Its code could not be read. All constants here are ours: thresholds, step
@@ -36,4 +36,6 @@ def get_config(cells: str = 'all_edges') -> ConfigDict:
   if cells == 'all_edges':
     config.topology.kind = 'none'
     config.decoding.kind = 'all_edges'
+  else:
+    config.beta.update(config.alpha.to_dict())
   return config

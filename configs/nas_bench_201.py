@@ -12,11 +12,15 @@ edges, `none` included, as NAS-Bench-201 does. PC-DARTS and DOTS choose edges by
 `none` never wins; PC-DARTS keeps all six, DOTS two in-edges of a node. Fair DARTS keeps the edges
 whose gate is at least 0.85, and P-DARTS at most two skips, of up to three in-edges. DrNAS has one
 phase with all channels: its phases save memory, and this network is small. In P-DARTS' phases a
-stage has 1, 3 and 5 cells, and each drops one operation of each edge.
+stage has 1, 3 and 5 cells, and each drops one operation of each edge. The optimizer of the weights,
+the batch and the epochs stay those of DARTS' space. The authors' runs here have a batch of 64 in
+GDAS, and 100 epochs in DrNAS and beta-DARTS. Their GDAS adds the weights of operations that were
+not sampled as plain numbers, so that their alpha has a gradient without meaning. A later form of
+their code drops them, and so do we.
 
 Penalties of costs keep their weights, whose units fit any network. SNAS' adds a logarithm for each
-edge, a mean over cells. That of gradual pruning is a multiple of the cost at the start. Its weight
-grows, and there are 24 gates, in DARTS' space 196. So the last cells of a search are light;
+edge, a mean over cells. That of gradual pruning is a multiple of the cost of equal weights. Its
+weight grows, and there are 24 gates, in DARTS' space 196. So the last cells of a search are light;
 `monitor.cost_floor` ends it sooner. It has no `_sc`: gates and codes would both drop edges, and a
 trial ended without a path.
 

@@ -6,8 +6,7 @@ which falls from 0.1, 0.4 and 0.7. The cell is DARTS' with at most two skips in 
 `sc` takes stretchable cells instead, without `none`; beta goes on from phase to phase.
 
 Published test error: 2.50 % at 3.4 M parameters, one cell, without a deviation; 0.3 days. The
-authors recommend two skips; their code needs 16 GB for a batch of 96. Deviation: an edge whose skip
-was struck off takes its next operation, as theirs, and the cell is then decoded once more.
+authors recommend two skips; their code needs 16 GB for a batch of 96. No deviation is known.
 
     python -m stretchnas_jax.search --config=p_darts_cifar10 --workdir=runs/p_darts
 """
@@ -32,6 +31,8 @@ def get_config(cells: str = 'darts') -> ConfigDict:
     config.space.with_none = True
     config.topology.kind = 'none'
     config.decoding.kind = 'capped'
+  else:
+    config.beta.update(config.alpha.to_dict())
   phases = [{'epochs': 25, 'model.num_layers': d, 'model.skip_dropout': p}
             for d, p in zip(DEPTHS, DROPOUTS)]  # fmt: skip
   for phase, keep in zip(phases[1:], OPERATIONS[1:]):

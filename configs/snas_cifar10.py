@@ -9,8 +9,13 @@ trainings is not given), 1.5 GPU days.
 
 Deviations from the authors' code, SNAS-Series: its validation images are the test images of
 CIFAR-10, ours are the training images as they are, since all of them train. It anneals T one epoch
-ahead. Alpha has its optimizer for several GPUs, Adam; on one GPU the code takes SGD. The resource
-penalty is the logarithm of weights and multiply-adds; the code adds that of memory access.
+ahead. Alpha has its optimizer for several GPUs, Adam; on one GPU the code takes SGD. An evaluation
+uses softmax(alpha); the code draws there too.
+
+The resource penalty takes the logarithms of weights and multiply-adds under softmax(alpha). The
+code takes those of the drawn weights at T, and that of memory access. Here pools cost nothing, and
+skips at stride 1 neither. In the code pools have FLOPs, and pools and skips have memory access. So
+ours pushes to pools and skips as strongly as to `none`.
 
     python -m stretchnas_jax.search --config=snas_cifar10 --workdir=runs/snas
 """
@@ -36,4 +41,6 @@ def get_config(cells: str = 'darts') -> ConfigDict:
   if cells == 'darts':
     config.space.with_none = True
     config.topology.kind, config.decoding.kind = 'none', 'all_edges'
+  else:
+    config.beta.update(config.alpha.to_dict())
   return config

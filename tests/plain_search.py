@@ -215,7 +215,8 @@ class PlainSearch:
     elif self.method.order == 'weights first':
       value, to_params, _ = self.passed(batch.train, key, 0)
       self.move_weights(to_params)
-      self.move_alpha(self.passed(batch.val_alpha, key, 1)[2])
+      if not rests:
+        self.move_alpha(self.passed(batch.val_alpha, key, 1)[2])
     else:
       if not rests:
         self.move_alpha(self.passed(batch.val_alpha, key, 1)[2])

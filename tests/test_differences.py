@@ -2,10 +2,11 @@
 
 import re
 
-from helpers import ROOT
+import pytest
+from helpers import ROOT, load_config
 
 from stretchnas_jax import config as config_lib
-from stretchnas_jax.runs import build
+from stretchnas_jax.runs import build, phases
 
 PAGE = (ROOT / 'docs/differences.md').read_text('utf-8')
 
@@ -31,6 +32,20 @@ def test_the_page_names_each_known_difference():
     'max pool', 'left out: 390 steps', 'n / (n - 1)', 'by epoch', 'TF32', 'optimizer of beta',
   ):  # fmt: skip
     assert subject in PAGE, subject
+
+
+STRETCHABLE = [
+  path
+  for path in sorted((ROOT / 'configs').glob('*_cifar10.py'))
+  if "'sc'" in path.read_text('utf-8')
+]
+
+
+@pytest.mark.parametrize('path', STRETCHABLE, ids=lambda path: path.stem)
+def test_beta_has_the_optimizer_of_alpha_where_a_method_takes_stretchable_cells(path):
+  """As the page says of the paper; in each phase."""
+  for phase in phases.read(load_config(path, 'sc')):
+    assert phase.config.beta == phase.config.alpha
 
 
 def test_rows_of_the_tables_are_complete():

@@ -112,12 +112,6 @@ def test_temperatures_have_the_values_of_the_authors(kind, first, last, epochs, 
     np.testing.assert_allclose(found(jnp.int32(epoch)), expected, rtol=2e-4)
 
 
-@pytest.mark.parametrize('kind', ['linear', 'exponential'])
-def test_a_temperature_keeps_its_last_value_when_the_search_ends(kind):
-  found = timetable.ANNEALINGS[kind](10.0, 0.1, 50)
-  np.testing.assert_allclose([found(jnp.int32(epoch)) for epoch in (49, 50)], 0.1, rtol=1e-5)
-
-
 def test_knobs_change_by_epoch_and_alpha_rests():
   knobs = timetable.knobs({'temperature': timetable.linear(2.0, 1.0, 3)}, 4, 1, 2)
   found = [jax.tree.map(float, knobs(jnp.int32(step))) for step in range(12)]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import topology_reference
 from helpers import (
   POOL_SHAPE,
   SKIP_SPACE,
@@ -23,6 +24,7 @@ from stretchnas_jax.learning.state import Arch
 from stretchnas_jax.machine import parallel
 
 skip_search = functools.partial(helpers.pool_search, of=SKIP_SPACE)
+TABLE = topology.output_subsets(SKIP_SPACE.graph)
 
 # ---- penalties -----------------------------------------------------------------------------------
 
@@ -88,6 +90,31 @@ def test_a_penalty_that_is_no_scalar_is_named():
   words = r'the penalty of_each_edge returns float32 of the shape \[5\]; it must be a floating'
   with pytest.raises(ValueError, match=words):
     abstract_step(skip_search(penalties=(of_each_edge,)))
+
+
+def test_a_topology_temperature_divides_beta_in_r_too(key):
+  """Step, metrics and the end of an epoch have r(beta / T), from the plain loops of Eq. 14."""
+  heat = 0.3
+  rest = bilevel.Rule(lambda loss, params, arch, batch, context: jax.tree.map(jnp.zeros_like, arch))
+  search = skip_search(
+    rest, knobs=lambda step: {'topology_temperature': heat + step}, penalty_weight=1e-3
+  )
+  state = random_state(search)
+  # The first code of a row, no edge, is the best one: no node is reached.
+  beta = {c: b.at[:, 0].set(0.2) for c, b in state.arch.beta.items()}
+  state = state._replace(arch=state.arch._replace(beta=beta))
+  after, metrics = jax.jit(search.step)(state, random_batch(key), key)
+  plain = lambda beta: topology_reference.reference_penalty('subsets', 2, beta / heat)
+  for cell in space.CELL_TYPES:
+    first = np.float64(state.arch.beta[cell])
+    moved = np.where(TABLE.mask, after.arch.beta[cell] - first, 0)
+    expected = -1e-3 * by_differences(plain, first)
+    np.testing.assert_allclose(moved, expected, atol=1e-2 * abs(expected).max())
+    assert abs(expected).max() > 1e-4
+    logits = search.topology_logits(after.arch, 1)[cell]
+    np.testing.assert_allclose(logits, after.arch.beta[cell] / heat, rtol=1e-6)
+  total = sum(plain(np.float64(beta)) for beta in after.arch.beta.values())
+  np.testing.assert_allclose(metrics['penalty'], total, rtol=1e-5)
 
 
 # ---- rules ---------------------------------------------------------------------------------------

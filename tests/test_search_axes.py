@@ -42,10 +42,30 @@ def test_a_temperature_follows_the_step_without_another_compilation(key):
   fixed = skip_search(relaxation=relaxation.softmax(2.0 / 3))
   expected, _ = jax.jit(fixed.step)(before, random_batch(key), key)
   assert_same_states(state, expected)
-  op_weights, _ = search.mixture(first.arch, 9)
+  op_weights, _ = search.mixture(first.arch, 10)  # after the steps 0 to 9
   np.testing.assert_allclose(
     op_weights['reduce'], jax.nn.softmax(first.arch.alpha['reduce'] / 0.2), rtol=1e-6
   )
+
+
+@pytest.mark.parametrize(
+  'start, seen', [(None, {0: 0, 1: 0, 2: 1, 9: 8}), (3, {3: 0, 4: 0, 5: 1, 9: 5})]
+)
+def test_what_looks_back_has_the_knobs_of_the_last_step(start, seen, key):
+  """They count from the beginning of a phase; before its first step they are those of it."""
+  search = skip_search(knobs=lambda step: annealed(step) | {'edge_drop': 0.1 * step})
+  state, batch = random_state(search), random_batch(key)
+  control = () if start is None else {'phase_start': jnp.int32(start)}
+  for steps, last in seen.items():
+    state = state._replace(step=jnp.int32(steps), control=control)
+    found = search.network_inputs(steps, control)['knobs']['edge_drop']
+    np.testing.assert_allclose(found, 0.1 * last, rtol=1e-6)
+    fixed = skip_search(relaxation=relaxation.softmax(2.0 / (1 + last)))
+    for name in ('mixture', 'strength'):
+      found, expected = (getattr(s, name)(state.arch, steps, control) for s in (search, fixed))
+      jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), found, expected)
+  sums = [jax.jit(s.evaluate)(state, batch.train, jnp.ones(8)) for s in (search, fixed)]
+  np.testing.assert_allclose(sums[0]['loss'], sums[1]['loss'], rtol=1e-5)
 
 
 def test_relaxation_rule_and_penalties_see_the_step_and_the_knobs(key):

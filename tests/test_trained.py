@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 from helpers import TINY_CELL, with_fields
 from PIL import Image
 
@@ -258,9 +259,15 @@ def test_a_loaded_search_has_the_temperatures_of_its_last_epoch(annealed):
   for cell in op_weights:
     np.testing.assert_allclose(op_weights[cell], history.op_weights[cell][-1], atol=1e-5)
     np.testing.assert_allclose(edge_scores[cell], history.edge_scores[cell][-1], atol=1e-5)
+    expected = jax.nn.softmax(history.alpha[cell][-1] / 0.1)
+    np.testing.assert_allclose(op_weights[cell], expected, atol=1e-5)
     assert np.ptp(op_weights[cell]) > 0.5  # a wrong temperature would show
+  logits = [np.where(np.isfinite(b[-1]), b[-1] / 0.1, -np.inf) for b in history.beta.values()]
+  probs = np.array([scipy.special.softmax(one, -1) for one in logits])
+  entropies = scipy.special.entr(probs).sum(-1)
+  assert history.lines[-1]['beta_entropy'] == pytest.approx(entropies.mean(), rel=1e-4)
   knobs = search.network_inputs(saved.step, state.control)['knobs']
-  assert float(knobs['auxiliary_skip']) == pytest.approx(0)
+  assert float(knobs['auxiliary_skip']) == pytest.approx(0.5)  # 1 - e / 2 in epoch 1
   apply_fn, variables, info = stretchnas_jax.load_trained(annealed)
   logits = apply_fn(variables, np.zeros((2, 8, 8, 1), np.uint8))
   assert np.isfinite(logits).all() and info['step'] > 2

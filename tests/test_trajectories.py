@@ -32,8 +32,8 @@ METHODS = {
   'beta_darts': Method(penalty=plain_search.beta_decay),
   'darts_minus': Method(auxiliary=lambda e, n: 1 - e / n),
   'proxyless': Method(
-    plain_search.binary, rests=lambda e, place: e < 1 or place != 1, by_epoch=False,
-    alpha_rate=1e-3, b1=0.0, alpha_decay=0.0,
+    plain_search.binary, 'weights first', rests=lambda e, place: e < 1 or place != 1,
+    by_epoch=False, alpha_rate=1e-3, b1=0.0, alpha_decay=0.0,
   ),
 }  # fmt: skip
 

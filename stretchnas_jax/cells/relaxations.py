@@ -1,7 +1,8 @@
 """The relaxations of published methods, each a `Relaxation` for `make_search` and `get_parts`.
 
 Alpha is one array `[E, O]` unless a docstring says otherwise. A weight of an evaluation is the
-expectation of the weight of a pass, so that an expected cost can be read off it.
+expectation of the weight of a pass, so that an expected cost can be read off it. The Gumbel softmax
+has its limit at T = 0 there, softmax(alpha); the expectation at a higher T is another number.
 """
 
 from collections.abc import Sequence

@@ -66,7 +66,7 @@ METHOD = {
   ),
   'penalty.kl': Field(0.0, "weight of DrNAS' divergence from Dir(1); 0: none", at_least(0)),
   'penalty.cost': Field(
-    0.0, 'weight of the expected cost, as a multiple of that at the start; 0: none', at_least(0)
+    0.0, 'weight of the expected cost, as a multiple of that of equal weights; 0: none', at_least(0)
   ),
   'penalty.cost_of': Field('macs', 'the kind of that cost'),
   'penalty.cost_logarithm': Field(

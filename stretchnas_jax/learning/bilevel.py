@@ -36,9 +36,9 @@ from stretchnas_jax.learning.rules import (
   second_order,
   weighted_sum,
 )
-from stretchnas_jax.learning.search_parts import Scores, SearchParts, StepInputs, Weights
+from stretchnas_jax.learning.search_parts import Scores, SearchParts, Weights
 from stretchnas_jax.learning.second_order import virtual_step
-from stretchnas_jax.learning.state import AVERAGES_START, Arch, Context, SearchState
+from stretchnas_jax.learning.state import AVERAGES_START, Arch, Context, SearchState, StepInputs
 from stretchnas_jax.networks import initializers
 from stretchnas_jax.networks.running_averages import settle
 from stretchnas_jax.networks.search_network import SearchNetwork
@@ -65,6 +65,8 @@ _SOFTMAX = relaxation_lib.softmax()
 class Search(NamedTuple):
   """A search as pure functions.
 
+  All functions beside `init` and `step` look back: they take the knobs of the last of `step` steps.
+
   Attributes:
     init: `init(key) -> state`.
     step: `step(state, batch, key, *, axis_name=None) -> state, metrics`, one step.
@@ -80,6 +82,8 @@ class Search(NamedTuple):
       cell type, on the host.
     network_inputs: `network_inputs(step, control=())`, the arguments of an evaluation that only
       some networks have.
+    topology_logits: `topology_logits(arch, step, control=())`, beta over its temperature, by cell
+      type: the logits of the probabilities of codes.
   """
 
   init: Callable[..., SearchState]
@@ -90,6 +94,7 @@ class Search(NamedTuple):
   mixture: Callable[..., tuple[Weights, Scores]]
   strength: Callable[..., dict[str, Float[np.ndarray, '...']]]
   network_inputs: Callable[..., dict[str, Any]]
+  topology_logits: Callable[..., dict[str, Float[AnyArray, 'R K']]]
 
 
 def make_search(
@@ -197,30 +202,27 @@ def _functions(parts: SearchParts) -> Search:
   ) -> dict[str, Float[Array, '']]:
     return evaluation.evaluate(parts, state, examples, valid, axis_name)
 
-  @with_usual_promotion
-  def decode(
-    arch: Arch, step: ScalarLike, control: PyTree = ()
-  ) -> tuple[genotype.AnyGenotype, tuple[str, ...]]:
-    return parts.decode(arch, parts.knobs_at(step, control), control)
+  def looking_back(of: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a function of an architecture and its knobs as one of the number of steps."""
+
+    @with_usual_promotion
+    def at(arch: Any, step: ScalarLike, control: PyTree = ()) -> Any:
+      return of(arch, parts.knobs_after(step, control), control)
+
+    return at
+
+  decode = looking_back(parts.decode)
 
   def derive(state: SearchState) -> genotype.AnyGenotype:
     return decode(state.arch, state.step, state.control)[0]
 
   @with_usual_promotion
-  def mixture(arch: Arch, step: ScalarLike, control: PyTree = ()) -> tuple[Weights, Scores]:
-    return parts.mixture(arch, parts.knobs_at(step, control), control)
-
-  @with_usual_promotion
   def network_inputs(step: ScalarLike, control: PyTree = ()) -> dict[str, Any]:
-    return parts.network_inputs(parts.knobs_at(step, control))
+    return parts.network_inputs(parts.knobs_after(step, control))
 
-  @with_usual_promotion
-  def strength(
-    arch: Arch, step: ScalarLike, control: PyTree = ()
-  ) -> dict[str, Float[np.ndarray, '...']]:
-    return parts.strength(arch, parts.knobs_at(step, control), control)
-
-  return Search(init, step, evaluate, derive, decode, mixture, strength, network_inputs)
+  mixture, strength = looking_back(parts.mixture), looking_back(parts.strength)
+  logits = looking_back(lambda arch, knobs, control: parts.topology_logits(arch.beta, knobs))
+  return Search(init, step, evaluate, derive, decode, mixture, strength, network_inputs, logits)
 
 
 def _no_knobs(step: Int[Array, '']) -> dict[str, ScalarLike]:
@@ -287,7 +289,8 @@ def _step(
   unrolled = parts.unroll or parts.together or parts.rule.passes is None
   run = search_step.unrolled_step if unrolled else scanned_step.scanned_step
   after, metrics = run(step_parts, state, batch)
-  metrics['penalty'] = penalties_lib.invalid_topology(after.arch.beta, parts.table)
+  logits = parts.topology_logits(after.arch.beta, knobs)
+  metrics['penalty'] = penalties_lib.invalid_topology(logits, parts.table)
   start = dict(state.control).get(AVERAGES_START)
   averaged = state.step if start is None else state.step - start
   batch_stats = settle(parts.net, state.batch_stats, after.batch_stats, averaged)

@@ -69,7 +69,7 @@ def evaluate(
 
 
 def _logits(parts: SearchParts, state: SearchState, examples: Examples) -> Float[Array, 'B K']:
-  knobs = parts.knobs_at(state.step, state.control)
+  knobs = parts.knobs_after(state.step, state.control)
   op_weights, edge_scores = parts.mixture(state.arch, knobs, state.control)
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
   return parts.net.apply(

@@ -19,7 +19,7 @@ from stretchnas_jax.learning import losses
 from stretchnas_jax.learning import penalties as penalties_lib
 from stretchnas_jax.learning.rules import Rule
 from stretchnas_jax.learning.search_step import Optimizers
-from stretchnas_jax.learning.state import PHASE_START, Arch
+from stretchnas_jax.learning.state import PHASE_START, Arch, StepInputs
 from stretchnas_jax.networks.search_network import SearchNetwork
 
 Weights = dict[str, Float[Array, '*L E O']]
@@ -30,24 +30,6 @@ Scores = dict[str, Float[Array, ' E']]
 
 _NETWORK_KNOBS = ('skip_dropout', 'edge_drop', 'auxiliary_skip')
 _OF_NETWORK = 2  # the draws of the network, after those of the relaxation for two cell types
-
-
-class StepInputs(NamedTuple):
-  """The values that all passes of one step share.
-
-  Attributes:
-    batch_stats: the running averages before the step.
-    knobs: the knobs of the step.
-    control: see `state.SearchState`.
-    key: the key of all random draws of the step.
-    axis_name: the parallel axis, or None.
-  """
-
-  batch_stats: PyTree
-  knobs: Knobs
-  control: PyTree
-  key: PRNGKeyArray
-  axis_name: str | None
 
 
 class SearchParts(NamedTuple):
@@ -110,6 +92,21 @@ class SearchParts(NamedTuple):
     decided = {name: value for name, value in decided.items() if name != 'allowed'}
     return {**knobs, **decided, 'step': step}
 
+  def knobs_after(self, steps: ScalarLike, control: PyTree = ()) -> Knobs:
+    """Returns the knobs of the last step, with which the state after it is evaluated and decoded.
+
+    Before the first step of a phase they are those of that step.
+
+    Args:
+      steps: the number of steps so far.
+      control: as for `knobs_at`.
+
+    Raises:
+      ValueError: the knobs are no named scalars.
+    """
+    start = dict(control).get(PHASE_START, 0)
+    return self.knobs_at(jnp.maximum(jnp.asarray(steps, jnp.int32) - 1, start), control)
+
   def allowed(self, cell: str, control: PyTree) -> Bool[AnyArray, 'E O'] | None:
     """Returns which operations the edges of a cell type may have; None where all are allowed.
 
@@ -129,17 +126,28 @@ class SearchParts(NamedTuple):
     """
     return relaxation_lib.restricted(self.relaxation, self.allowed(cell, control))
 
+  def topology_logits(
+    self, beta: dict[str, Float[AnyArray, 'R K']], knobs: Knobs
+  ) -> dict[str, Float[AnyArray, 'R K']]:
+    """Returns the logits whose softmax gives the probabilities of codes, by cell type.
+
+    Args:
+      beta: of the architecture parameters.
+      knobs: 'topology_temperature' divides beta.
+    """
+    if 'topology_temperature' not in knobs:
+      return beta
+    return jax.tree.map(lambda logits: logits / knobs['topology_temperature'], beta)
+
   def edge_scores(self, arch: Arch, knobs: Knobs) -> Scores:
     """Returns the merged edge scores by cell type.
 
     Args:
       arch: the architecture parameters.
-      knobs: 'topology_temperature' divides beta.
+      knobs: the knobs of the step.
     """
-    beta = arch.beta
-    if 'topology_temperature' in knobs:
-      beta = jax.tree.map(lambda logits: logits / knobs['topology_temperature'], beta)
-    return {c: topology.edge_scores(beta[c], self.table) for c in self.net.space.cell_types}
+    logits = self.topology_logits(arch.beta, knobs)
+    return {c: topology.edge_scores(logits[c], self.table) for c in self.net.space.cell_types}
 
   def mixture(self, arch: Arch, knobs: Knobs, control: PyTree = ()) -> tuple[Weights, Scores]:
     """Returns the operation weights and edge scores of an evaluation, by cell type.
@@ -281,7 +289,7 @@ class SearchParts(NamedTuple):
     """
 
     def validity(beta: PyTree) -> Float[Array, '']:
-      return penalties_lib.invalid_topology(beta, self.table)
+      return penalties_lib.invalid_topology(self.topology_logits(beta, knobs), self.table)
 
     def mixture(arch: Arch) -> tuple[Weights, Scores]:
       return self.mixture(arch, knobs, control)

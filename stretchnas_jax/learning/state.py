@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from stretchnas_jax.cells.relaxation import Knobs
 
@@ -51,6 +51,24 @@ class SearchState(NamedTuple):
   alpha_opt: PyTree
   beta_opt: PyTree
   control: PyTree = ()
+
+
+class StepInputs(NamedTuple):
+  """The values that all passes of one step share.
+
+  Attributes:
+    batch_stats: the running averages before the step.
+    knobs: the knobs of the step.
+    control: see `SearchState`.
+    key: the key of all random draws of the step.
+    axis_name: the parallel axis, or None.
+  """
+
+  batch_stats: PyTree
+  knobs: Knobs
+  control: PyTree
+  key: PRNGKeyArray
+  axis_name: str | None
 
 
 LossFn = Callable[..., Any]

@@ -25,14 +25,14 @@ def constant(first: float, last: float, epochs: int) -> ByEpoch:
 
 
 def linear(first: float, last: float, epochs: int) -> ByEpoch:
-  """Returns a straight line, which has its last value in the last epoch, E - 1, and after it.
+  """Returns a straight line, which has its last value in the last epoch, E - 1.
 
   Args:
     first: the value in epoch 0.
     last: the value in the last epoch.
     epochs: E.
   """
-  return lambda epoch: first + (last - first) * _at_most(epoch, epochs) / max(epochs - 1, 1)
+  return lambda epoch: first + (last - first) * epoch / max(epochs - 1, 1)
 
 
 def linear_beyond(first: float, last: float, epochs: int) -> ByEpoch:
@@ -47,19 +47,14 @@ def linear_beyond(first: float, last: float, epochs: int) -> ByEpoch:
 
 
 def exponential(first: float, last: float, epochs: int) -> ByEpoch:
-  """Returns a curve that is multiplied by the same factor after each epoch but the last, E - 1.
+  """Returns a curve that is multiplied by the same factor after each epoch.
 
   Args:
     first: the value in epoch 0, above 0.
     last: the value in the last epoch, E - 1, above 0.
     epochs: E.
   """
-  return lambda epoch: first * (last / first) ** (_at_most(epoch, epochs) / max(epochs - 1, 1))
-
-
-def _at_most(epoch: Int[Array, ''], epochs: int) -> Int[Array, '']:
-  """Returns an epoch that is not beyond the last; the end of a search is evaluated at epoch E."""
-  return jnp.minimum(epoch, epochs - 1)
+  return lambda epoch: first * (last / first) ** (epoch / max(epochs - 1, 1))
 
 
 def skip_dropout(rate: float, warmup_epochs: int, epochs: int) -> ByEpoch:

@@ -17,7 +17,6 @@ from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.data.batches import opening
 from stretchnas_jax.data.batches.examples import Batch
 from stretchnas_jax.learning import monitors
-from stretchnas_jax.learning.state import Arch
 from stretchnas_jax.machine import parallel
 from stretchnas_jax.networks import initializers, sizes
 from stretchnas_jax.runs import (
@@ -165,7 +164,8 @@ def _end_epoch(run: Run, state: Any, line: dict) -> tuple[dict, dict]:
     op_weights, edge_scores = search.mixture(arch, line['step'], control)
     strength = search.strength(arch, line['step'], control)
     found, notes = search.decode(arch, line['step'], control)
-  more |= _architecture_metrics(objects, arch, op_weights)
+  logits = search.topology_logits(arch, line['step'], control)
+  more |= _architecture_metrics(objects, logits, op_weights)
   scores = history.scores_line(arch, objects.table, op_weights, edge_scores, strength)
   at = {'step': line['step'], 'epoch': line['epoch']}
   loop.lines[history.SCORES].append({**at, **scores})
@@ -187,21 +187,23 @@ def _end_epoch(run: Run, state: Any, line: dict) -> tuple[dict, dict]:
 
 
 def _architecture_metrics(
-  objects: monitoring.PhaseObjects, arch: Arch, op_weights: dict[str, Float[AnyArray, '*L E O']]
+  objects: monitoring.PhaseObjects,
+  logits: dict[str, Float[AnyArray, 'R K']],
+  op_weights: dict[str, Float[AnyArray, '*L E O']],
 ) -> dict[str, float]:
   """Returns how far alpha and beta have decided, and the weight of `none` where it may be chosen.
 
   Args:
     objects: of the search.
-    arch: alpha and beta, on the host.
+    logits: of the codes, by cell type.
     op_weights: of an evaluation, by cell type.
   """
-  table, betas = objects.table, arch.beta.values()
+  table, logits = objects.table, logits.values()
   mean = lambda values: float(sum(values) / len(values))
   return {
-    'penalty': float(sum(topology.invalid_topology_penalty(beta, table) for beta in betas)),
+    'penalty': float(sum(topology.invalid_topology_penalty(one, table) for one in logits)),
     'alpha_entropy': mean([relaxation.entropy(weights) for weights in op_weights.values()]),
-    'beta_entropy': mean([topology.beta_entropy(beta, table) for beta in betas]),
+    'beta_entropy': mean([topology.beta_entropy(one, table) for one in logits]),
     **none_weights(op_weights, objects.net.space.primitives),
   }
 
