@@ -145,7 +145,8 @@ def test_a_search_in_nas_bench_201_is_decoded_too(tmp_path, kind):
   answer = what_if_lib.ask(tmp_path / 'r')
   rows = {row.rule: row for row in answer.rows}
   assert rows['as it was'].cell == scores.load(tmp_path / 'r').history.cells[-1]
-  assert answer.notes == () and all(isinstance(row.cell, Cell) for row in answer.rows)
+  assert all(note.startswith('table: ') for note in answer.notes)
+  assert all(isinstance(row.cell, Cell) for row in answer.rows)
   everything = rows['3 strongest in-edges of a node']
   assert len(everything.cell.edges) == 6 and everything.macs > 0
   assert ('most probable codes' in rows) == (kind != 'none')
