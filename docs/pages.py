@@ -32,6 +32,8 @@ REFUSED = (
   {'decoding.kind': 'all_edges', 'topology.kind': 'output_subsets'},
   {'space.name': 's1', 'space.num_intermediate': 6},
   {'space.name': 's4', 'model.auxiliary_skip': True},
+  {'penalty.logsumexp': 1.0, 'penalty.logsumexp_growth': 'exponential'},
+  {'model.auxiliary_skip': True, 'model.auxiliary_annealing': 'exponential'},
   {'relaxation.per_layer': True, 'model.num_layers': 2},
   {'rule.kind': 'second_order', 'model.dtype': 'bfloat16'},
   {'search.warmup_epochs': 50, 'search.epochs': 50},

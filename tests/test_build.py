@@ -67,14 +67,6 @@ def test_rules_of_configs():
   [
     ({'rule.kind': 'third_order'}, "config.rule.kind is 'third_order'; .* second_order"),
     ({'topology.by': 'both'}, "config.topology.by is 'both'; it must be one of source, target"),
-    (
-      {'penalty.logsumexp': 1.0, 'penalty.logsumexp_growth': 'exponential'},
-      'logsumexp_growth is .exponential.; it must be one of constant, linear, linear_beyond',
-    ),
-    (
-      {'model.auxiliary_skip': True, 'model.auxiliary_annealing': 'exponential'},
-      'auxiliary_annealing is .exponential.; it must be one of constant, linear, linear_beyond',
-    ),
     ({'topology.kind': 'k_subsets', 'topology.k': 5}, 'k is 5; by source'),
     ({'topology.kind': 'k_subsets', 'topology.k': 6, 'topology.by': 'target'}, 'k is 6; by target'),
     (

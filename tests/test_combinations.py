@@ -26,6 +26,14 @@ ONE_LEVEL = {'rule.kind': 'one_level'}
     ({'relaxation.kind': 'dirichlet', 'relaxation.annealing': 'linear'}, 'kind=dirichlet'),
     ({'relaxation.kind': 'sigmoid', 'penalty.logsumexp': 1.0}, 'gates do not compete'),
     ({'relaxation.kind': 'groups', 'penalty.logsumexp': 1.0}, 'one softmax'),
+    (
+      {'penalty.logsumexp': 1.0, 'penalty.logsumexp_growth': 'exponential'},
+      'no factor leads away',
+    ),
+    (
+      {'model.auxiliary_skip': True, 'model.auxiliary_annealing': 'exponential'},
+      'no factor reaches',
+    ),
     ({'penalty.kl': 1.0}, 'penalty.kl with relaxation.kind=softmax'),
     ({'relaxation.kind': 'groups', 'topology.kind': 'none'}, 'rank no edges'),
     ({'data.split': 'one_way'}, 'needs validation images'),

@@ -246,3 +246,8 @@ def test_a_damaged_cell_does_not_count_and_scores_of_another_size_are_named(tmp_
   (run / 'space.json').write_text(json.dumps({**facts, 'primitives': ['a', 'b']}))
   with pytest.raises(ValueError, match='op_weights is not of the edges and operations in space'):
     history.load_history(run)
+  config = json.loads((run / 'config.json').read_text())
+  config.setdefault('search', {})['phases'] = [{'epochs': 1}, {'epochs': 1}]
+  (run / 'config.json').write_text(json.dumps(config))
+  found = history.load_history(run)  # a phase with another space has begun
+  assert found.facts.primitives == ('a', 'b') and not len(found.epochs) and not found.op_weights

@@ -64,17 +64,14 @@ _DECODINGS = {
   },
 }
 
-# The ways to or from 0, which no factor reaches.
-_WITH_ZERO = tuple(name for name in timetable.ANNEALINGS if name != 'exponential')
-
 CHOICES = {
   'space.name': tuple(SPACES),
   'topology.kind': tuple(TOPOLOGIES),
   'topology.by': topology.SIDES,
   'relaxation.kind': tuple(_RELAXATIONS),
   'relaxation.annealing': tuple(timetable.ANNEALINGS),
-  'penalty.logsumexp_growth': _WITH_ZERO,
-  'model.auxiliary_annealing': _WITH_ZERO,
+  'penalty.logsumexp_growth': tuple(timetable.ANNEALINGS),
+  'model.auxiliary_annealing': tuple(timetable.ANNEALINGS),
   'penalty.cost_of': operation_costs.COSTS,
   'rule.kind': tuple(RULES),
   'search.passes': ('auto', 'in_turn', 'together'),

@@ -142,6 +142,22 @@ _REFUSALS = (
   ),
   _Refusal(
     (),
+    lambda c: c.penalty.logsumexp > 0 and c.penalty.logsumexp_growth == 'exponential',
+    lambda c: (
+      'penalty.logsumexp with penalty.logsumexp_growth=exponential: the weight begins at 0, from '
+      'which no factor leads away; take linear'
+    ),
+  ),
+  _Refusal(
+    (),
+    lambda c: c.model.auxiliary_skip and c.model.auxiliary_annealing == 'exponential',
+    lambda c: (
+      'model.auxiliary_skip with model.auxiliary_annealing=exponential: the skip ends at 0, which '
+      'no factor reaches; take linear_beyond'
+    ),
+  ),
+  _Refusal(
+    (),
     lambda c: c.search.warmup_epochs >= c.search.epochs,
     lambda c: (
       f'search.warmup_epochs={c.search.warmup_epochs} with search.epochs={c.search.epochs}: alpha '

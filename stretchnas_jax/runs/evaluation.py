@@ -105,7 +105,7 @@ def _for_devices(config: ConfigDict) -> ConfigDict:
   devices = parallel.Devices(config.parallel.backend)
   devices.check()
   config = config.copy_and_resolve_references()
-  # Not upwards, since a batch may not have more images than the data.
+  # Downwards where it can be, since a batch may not have more images than the data.
   config.train.batch_size = max(1, config.train.batch_size // devices.count) * devices.count
   return config
 

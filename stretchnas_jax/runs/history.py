@@ -19,7 +19,7 @@ from stretchnas_jax.cells.graph import Edge
 from stretchnas_jax.cells.space import SearchSpace
 from stretchnas_jax.learning.state import Arch
 from stretchnas_jax.machine.faults import Fault
-from stretchnas_jax.runs import epoch_arrays, json_files, workdir
+from stretchnas_jax.runs import epoch_arrays, json_files, run_shape, workdir
 from stretchnas_jax.runs.epoch_arrays import Stacked
 from stretchnas_jax.views import notebooks
 
@@ -180,6 +180,9 @@ def load_history(run: pathlib.Path | str) -> History:
   common = [epoch for epoch in common if epoch in with_scores]
   facts = _facts_of(path / SPACE)
   try:
+    new_space = common and _misfit(facts, _numbers(with_scores[common[-1]]))
+    if new_space and run_shape.has_phases(path):  # a phase has begun, and has no epoch yet
+      return _without_scores([], cells, metrics)._replace(facts=facts)
     return _with_scores(facts, common, cells, metrics, with_scores)
   except (KeyError, TypeError, ValueError) as error:
     raise Fault(f'{path / SCORES} is damaged: {error}') from error

@@ -48,13 +48,24 @@ def read(run: pathlib.Path | str, epoch: int) -> Shape:
     raise ValueError(f'{path} does not tell the shape of its networks') from error
 
 
+def has_phases(run: pathlib.Path) -> bool:
+  """Returns whether a search has phases; False where its config cannot be read."""
+  try:
+    return bool(_phases_of(json_files.read_object(run / 'config.json')))
+  except (OSError, ValueError, AttributeError):
+    return False
+
+
+def _phases_of(values: dict) -> list[dict] | None:
+  return values.get('parts', {}).get('phases') or values.get('search', {}).get('phases')
+
+
 def _model(values: dict, epoch: int) -> dict[str, Any]:
   """Returns the fields of the model in the phase of an epoch."""
-  search = values.get('search', {})
-  given = values.get('parts', {}).get('phases') or search.get('phases')
+  given = _phases_of(values)
   if not given:
     return values['model']
-  lengths = phases.scaled([phase['epochs'] for phase in given], search['epochs'])
+  lengths = phases.scaled([phase['epochs'] for phase in given], values['search']['epochs'])
   number = sum(end < epoch for end in itertools.accumulate(lengths[:-1]))
   fields = given[number].items()
   own = {n.removeprefix('model.'): value for n, value in fields if n.startswith('model.')}

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import logging
 from collections.abc import Iterator
 
 import jax
@@ -130,7 +131,11 @@ def _check_begin(phase: phases.Phase, state: SearchState, fresh: SearchState) ->
   """Raises ValueError where an own `begin` gives other shapes, as far as these show them."""
   try:
     found = jax.eval_shape(phase.begin, state, fresh)
-  except Exception:  # it may work with numbers on the host, and is checked when it has them
+  except Exception as error:  # it may work with numbers on the host
+    logging.warning(
+      'begin of config.search.phases[%d] could not be tried without numbers, and is checked when '
+      'the phase begins (%s)', phase.number, faults.one_line(error),
+    )  # fmt: skip
     return
   phase_border.check_begun(found, fresh)
 
