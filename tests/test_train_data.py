@@ -46,7 +46,7 @@ def test_data_without_test_images_need_a_holdout_and_keep_their_classes(tmp_path
   with pytest.raises(ValueError, match='the classes are a, b, c, and were a, b'):
     stretchnas_jax.run_train(tiny_training(**fields), tmp_path / 'run', CELL)
   text = report.write(tmp_path / 'run', images=10).read_text()
-  assert 'is not known here: the data are not those that' in text
+  assert 'is not known here: the images here are not those of' in text
 
 
 def test_the_top_5_accuracy_of_many_classes(tmp_path, monkeypatch, capsys):
