@@ -1,4 +1,4 @@
-"""The control of a search on the host: what monitors return, as arrays of the types of a device."""
+"""The control of a search on the host: the results of monitors, as arrays of a device's types."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -22,7 +22,7 @@ def first(name: str, control: Mapping[str, Any]) -> Control:
 
   Args:
     name: of the monitor.
-    control: what its `init` returns.
+    control: the result of its `init`.
 
   Raises:
     ValueError: an entry is not a number, or does not fit the type.
@@ -50,7 +50,7 @@ def next_one(name: str, before: Control, after: Mapping[str, Any]) -> Control:
   Args:
     name: of the monitor.
     before: the control so far.
-    after: what its `end_epoch` returns.
+    after: the result of its `end_epoch`.
 
   Raises:
     ValueError: an entry is new, or has another shape, or a type of another kind.

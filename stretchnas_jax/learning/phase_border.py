@@ -74,7 +74,7 @@ def crossed(
 def begun(
   before: SearchState, found: SearchState, fresh: SearchState, schedule_count: int
 ) -> SearchState:
-  """Returns the first state of a phase from what an own `begin` gives.
+  """Returns the first state of a phase from the result of an own `begin`.
 
   Steps, knobs and the curve of the learning rate count as in any other phase. The corrections of
   running averages begin again where `begin` takes new averages.

@@ -1,4 +1,4 @@
-"""Checks the own parts of a search before it begins: traces what they do, and runs the decoding."""
+"""Checks the own parts of a search before it begins: traces a step, and decodes a first cell."""
 
 import contextlib
 from collections.abc import Callable
