@@ -118,12 +118,31 @@ def test_tau_belongs_to_the_table_that_is_given():
   ranking = {'codes': codes, 'accuracies': {'10': measured, '50': [0.5] * 5}}
   upwards, downwards = Table('a', ACCURACIES), Table('b', 100 - ACCURACIES)
   expected = tau_of(measured, codes)
-  assert ranking_lib.taus(ranking, upwards) == {10: pytest.approx(expected), 50: 0}
-  assert ranking_lib.taus(ranking, downwards) == {10: pytest.approx(-expected), 50: 0}
+  assert taus_of(ranking, upwards) == {10: pytest.approx(expected), 50: 0}
+  assert taus_of(ranking, downwards) == {10: pytest.approx(-expected), 50: 0}
   few = np.full_like(ACCURACIES, np.nan)
   few[codes[:4]] = codes[:4]
   expected = tau_of(measured[:4], codes[:4])
-  assert ranking_lib.taus(ranking, Table('c', few))[10] == pytest.approx(expected)
+  assert taus_of(ranking, Table('c', few))[10] == pytest.approx(expected)
+
+
+def taus_of(ranking, table):
+  return {epoch: order.tau for epoch, order in ranking_lib.orders(ranking, table).items()}
+
+
+def test_the_order_of_cells_is_compared_with_their_convolutions():
+  codes = ranking_lib.drawn_codes(40)
+  texts = [nas_bench_201.to_text(nas_bench_201.from_code(code)) for code in codes]
+  numbers = [text.count('nor_conv') for text in texts]
+  assert set(numbers) >= {0, 1, 2, 3, 4}
+  measured = np.random.default_rng(0).random(40)
+  ranking = {'codes': codes, 'accuracies': {'5': list(measured)}}
+  order = ranking_lib.orders(ranking, Table('invented', ACCURACIES))[5]
+  assert order.convolutions == pytest.approx(tau_of(measured, numbers))
+  assert order.accuracy == pytest.approx(sum(measured) / 40)
+  whole = ranking_lib.order_of_table(codes, Table('invented', ACCURACIES))
+  assert whole.tau == 1 and whole.accuracy == pytest.approx(sum(codes) / 200 / 40 / 100)
+  assert whole.convolutions == pytest.approx(tau_of(codes, numbers))
 
 
 def test_the_curve_of_tau_has_the_same_seeds_at_every_epoch():
@@ -133,6 +152,9 @@ def test_the_curve_of_tau_has_the_same_seeds_at_every_epoch():
   found = collect.collect(rows, scales.SCALES['cpu'], Table('invented', ACCURACIES))
   points = found['rows']['darts_sc']['taus']
   assert [(one['epoch'], one['n'], one['mean']) for one in points] == [(1, 1, 1), (3, 1, -1)]
+  assert points[0]['accuracy'] == 2
+  page = tables.markdown(found)
+  assert '| DARTS-SC | 3 | 1 | -1.00 |' in page and '| the table itself |  |  | 1.00 |' in page
 
 
 def test_charts_name_the_source_and_each_group_has_its_own():

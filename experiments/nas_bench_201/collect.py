@@ -28,6 +28,7 @@ def collect(lines: Sequence[Line], scale: Scale, table: Table) -> dict[str, Any]
     'about': scale.about,
     'source': table.source,
     'chance': baselines(table),
+    'order_of_table': ranking.order_of_table(ranking.drawn_codes(scale.ranked), table)._asdict(),
     'rows': {key: _row(key, found, table) for key, found in rows.items()},
     'pairs': [_pair(rows, table, *pair) for pair in PAIRS if set(pair) <= set(rows)],
   }
@@ -69,14 +70,22 @@ def _less_six_edges(lines: Sequence[Line], table: Table) -> dict[str, Any]:
 
 
 def _taus(lines: Sequence[Line], table: Table) -> list[dict[str, Any]]:
-  """Returns Kendall's tau of the supernets of each epoch, over the seeds with most epochs."""
-  found = [ranking.taus(line['ranking'], table) for line in lines if line['ranking']]
+  """Returns how the supernets of each epoch order cells, over the seeds with most epochs.
+
+  The summary is that of Kendall's tau with the table.
+  """
+  found = [ranking.orders(line['ranking'], table) for line in lines if line['ranking']]
   most = max(found, key=len, default={}).keys()
-  whole = [taus for taus in found if taus.keys() == most]  # the same seeds at every epoch
-  return [
-    {'epoch': epoch} | statistics.summarize(taus[epoch] for taus in whole)._asdict()
-    for epoch in (whole[0] if whole else ())
-  ]
+  whole = [orders for orders in found if orders.keys() == most]  # the same seeds at every epoch
+  points = []
+  for epoch in whole[0] if whole else ():
+    orders = [one[epoch] for one in whole]
+    points.append({
+      'epoch': epoch, **statistics.summarize(order.tau for order in orders)._asdict(),
+      'convolutions': float(np.mean([order.convolutions for order in orders])),
+      'accuracy': float(np.mean([order.accuracy for order in orders])),
+    })  # fmt: skip
+  return points
 
 
 def _curve(lines: Sequence[Line], table: Table) -> list[dict[str, Any]]:

@@ -181,8 +181,8 @@ def _rank(request: _Request) -> _Work:
     for one in trials:
       with running.lock(locks, one.job) as is_mine:
         for epoch, found in ranking.rank(one, scale) if is_mine else ():
-          tau = ranking.taus(found, table)[epoch]
-          output.result(f'{one.key} seed {one.seed}, epoch {epoch}: tau {tau:.3f}')
+          order = ranking.orders(found, table)[epoch]
+          output.result(f'{one.key} seed {one.seed}, epoch {epoch}: tau {order.tau:.3f}')
       request.add_lines([one])
       gc.collect()
       jax.clear_caches()  # programs of many searches fill the memory

@@ -4,7 +4,8 @@ import itertools
 import json
 import logging
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -18,6 +19,20 @@ from stretchnas_jax.cells.nas_bench_201 import NUM_CELLS, Table
 from stretchnas_jax.machine import files
 from stretchnas_jax.runs import checkpoint, json_files, supernet_accuracy
 from stretchnas_jax.runs.history import load_history
+
+
+class Order(NamedTuple):
+  """How accuracies of random cells order them.
+
+  Attributes:
+    tau: Kendall's tau with the accuracies of a table, from -1 to 1.
+    convolutions: Kendall's tau with the numbers of convolutions in the cells.
+    accuracy: the mean over the cells, from 0 to 1.
+  """
+
+  tau: float
+  convolutions: float
+  accuracy: float
 
 
 def rank(trial: Trial, scale: Scale) -> Iterator[tuple[int, Ranking]]:
@@ -52,20 +67,44 @@ def rank(trial: Trial, scale: Scale) -> Iterator[tuple[int, Ranking]]:
     yield epoch, found
 
 
-def taus(found: Ranking, table: Table) -> dict[int, float]:
-  """Returns Kendall's tau between the accuracies with supernets and those of a table, by epoch.
+def orders(found: Ranking, table: Table) -> dict[int, Order]:
+  """Returns how supernets order random cells, by epoch.
 
   Args:
     found: the accuracies with supernets.
     table: cells that it lacks are left out.
   """
-  truth = table.accuracies[found['codes']]
-  known = np.isfinite(truth)
-  taus = {
-    int(epoch): stats.kendalltau(np.array(accuracies)[known], truth[known]).statistic
-    for epoch, accuracies in found['accuracies'].items()
+  by_epoch = {int(epoch): accuracies for epoch, accuracies in found['accuracies'].items()}
+  return {
+    epoch: _order(accuracies, found['codes'], table)
+    for epoch, accuracies in sorted(by_epoch.items())
   }
-  return {epoch: float(np.nan_to_num(tau)) for epoch, tau in sorted(taus.items())}  # equal ones: 0
+
+
+def order_of_table(codes: Sequence[int], table: Table) -> Order:
+  """Returns how a table orders cells.
+
+  Args:
+    codes: of the cells.
+    table: cells that it lacks are left out.
+  """
+  return _order(table.accuracies[codes] / 100, codes, table)
+
+
+def _order(accuracies: Sequence[float], codes: Sequence[int], table: Table) -> Order:
+  truth = table.accuracies[codes]
+  known = np.isfinite(truth)
+  numbers = np.array(
+    [
+      sum(
+        operation.startswith('nor_conv') for operation in nas_bench_201.from_code(code).operations
+      )
+      for code in codes
+    ]
+  )
+  here = np.array(accuracies)[known]
+  taus = [stats.kendalltau(here, there[known]).statistic for there in (truth, numbers)]
+  return Order(*map(float, np.nan_to_num(taus)), float(here.mean()))  # equal ones: 0
 
 
 def _saved_epochs(run: pathlib.Path, scale: Scale) -> dict[int, int]:

@@ -18,7 +18,9 @@ _NOTES = (
 )
 _TAU_NOTE = (
   "Kendall's tau compares the accuracies of random cells with the weights of a supernet and in the "
-  'table. The same order gives 1, the opposite -1, no relation 0. It is a mean over n seeds.'
+  'table. The same order gives 1, the opposite -1, no relation 0. The second tau compares the '
+  'former with the numbers of convolutions in the cells. Accuracy is percent, a mean over the '
+  'cells; guesses give 10. All numbers are means over n seeds.'
 )
 
 
@@ -43,7 +45,7 @@ def markdown(results: Mapping[str, Any]) -> str:
       [(row['title'], *_difference(row['six_edges']))
        for row in results['rows'].values() if row['six_edges']],
     ), '',
-    *_taus(results['rows']),
+    *_taus(results['rows'], results['order_of_table']),
     '## Cells without a search', '',
     *_table(
       ('cell', 'mean', 'deviation', 'median', 'middle 80 %'),
@@ -83,18 +85,27 @@ def _rates(row: Mapping[str, Any]) -> str:
   return f'{alpha:g}' if alpha == beta else f'{alpha:g}, beta {beta:g}'
 
 
-def _taus(rows: Mapping[str, Any]) -> list[str]:
+def _taus(rows: Mapping[str, Any], of_table: Mapping[str, float]) -> list[str]:
   """Returns the section with Kendall's tau by epoch; none where no supernet was measured."""
   ranked = [row for row in rows.values() if row['taus']]
   if not ranked:
     return []
   lines = [
-    (row['title'], point['epoch'], point['n'], f'{point["mean"]:.2f}', interval(point['interval']))
+    (
+      row['title'], point['epoch'], point['n'], f'{point["mean"]:.2f}',
+      interval(point['interval']), *_why(point),
+    )
     for row in ranked
     for point in row['taus']
-  ]
-  head = 'search', 'epoch', 'n', 'tau', 't interval'
+  ]  # fmt: skip
+  lines.append(('the table itself', '', '', f'{of_table["tau"]:.2f}', '', *_why(of_table)))
+  head = 'search', 'epoch', 'n', 'tau', 't interval', 'tau with convolutions', 'accuracy'
   return ['## How well the supernets rank cells', '', *_table(head, lines), '', _TAU_NOTE, '']
+
+
+def _why(order: Mapping[str, float]) -> tuple[str, str]:
+  """Returns the two figures that explain an order."""
+  return f'{order["convolutions"]:.2f}', f'{100 * order["accuracy"]:.1f}'
 
 
 def _pair(pair: Mapping[str, Any]) -> tuple[Any, ...]:
