@@ -7,6 +7,7 @@ import pytest
 
 from stretchnas_jax import search
 from stretchnas_jax.cli import app
+from stretchnas_jax.data.datasets import tfds_sets
 
 DIGITS = ('--config.data.name=digits', '--config.data.image_size=8')
 
@@ -44,6 +45,22 @@ def test_a_dry_run_tells_the_phases(capsys, root_logger):
   assert found['phases'][2]['fields']['model.skip_dropout'] == 0.7
   # 1,275,834 weights at 3 channels of the image; here it has one.
   assert found['supernet_params'] == 1_275_834 - 9 * 2 * 48
+
+
+def test_a_dry_run_needs_no_published_data(monkeypatch, capsys, root_logger):
+  monkeypatch.setattr(tfds_sets, 'find_builder', missing)
+  found = json.loads(say(capsys, '--config=milenas_sc_cifar10:8', '--dry-run', '--json'))
+  assert found['missing_data'] == 'cifar10 is not prepared'
+  assert found['parts'] == {'train': 16_667, 'val_alpha': 16_667, 'val_beta': 16_666}
+  text = say(capsys, '--config=nas_bench_201:darts_first', '--dry-run')
+  assert '1,692,826 weights' in text and 'those published: cifar10 is not prepared' in text
+  with pytest.raises(SystemExit):
+    say(capsys, '--config=milenas_sc_cifar10:8', '--dry-run', '--config.data.path=nowhere')
+  assert 'nowhere' in capsys.readouterr().err
+
+
+def missing(*args):
+  raise FileNotFoundError('cifar10 is not prepared')
 
 
 def test_json_without_a_dry_run_is_refused(capsys, root_logger):

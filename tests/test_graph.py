@@ -1,8 +1,9 @@
 """The graph of a cell, and the search space on it."""
 
+import numpy as np
 import pytest
 
-from stretchnas_jax.cells import graph, space
+from stretchnas_jax.cells import graph, space, topology
 
 
 def test_edges_stand_in_darts_order():
@@ -48,6 +49,14 @@ def test_wrong_number_of_nodes(wrong):
 def test_number_of_nodes_of_a_wrong_type(wrong, unchecked):
   with pytest.raises(ValueError, match='num_intermediate'):
     graph.CellGraph(wrong)
+
+
+def test_numbers_of_numpy_are_those_of_python(unchecked):
+  cell = graph.CellGraph(np.int64(4))
+  assert cell == graph.CellGraph(4) and type(cell.num_intermediate) is int
+  for k in np.arange(1, 3):
+    table = topology.k_subsets(cell, k)
+    assert np.array_equal(table.codes, topology.k_subsets(cell, int(k)).codes)
 
 
 def test_darts_space():

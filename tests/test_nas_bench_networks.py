@@ -9,12 +9,13 @@ from small_networks import first_variables
 
 from stretchnas_jax.cells import space
 from stretchnas_jax.cells.nas_bench_201 import EDGES, Cell
-from stretchnas_jax.networks import costs
+from stretchnas_jax.networks import costs, sizes
 from stretchnas_jax.networks.forms.draws import Draws
 from stretchnas_jax.networks.layers import Style
 from stretchnas_jax.networks.nas_bench_network import NasBenchNetwork
 from stretchnas_jax.networks.nas_bench_search_cell import CellExtras, NasBenchSearchCell
 from stretchnas_jax.networks.nas_bench_supernet import FORMS, NasBenchSupernet
+from stretchnas_jax.networks.supernet import Supernet
 
 SPACE = space.nas_bench_201()
 NAMES = SPACE.primitives
@@ -39,6 +40,10 @@ def test_the_network_of_a_cell_has_the_published_number_of_weights(name, params)
 
 def test_the_supernet_has_the_published_number_of_weights():
   assert costs.count_params(NasBenchSupernet(SPACE, 16, 5, 10), (32, 32, 3)) == 1_692_826
+  sized = sizes.count_supernet_params(SPACE, channels=16, num_layers=5, num_classes=10)
+  assert sized == 1_692_826
+  with pytest.raises(ValueError, match='take NasBenchSupernet'):
+    Supernet(SPACE, 16, 5, 10)
 
 
 def test_multiply_adds_are_counted_as_published():

@@ -2,9 +2,27 @@
 
 import dataclasses
 import functools
+from typing import Any
+
+import numpy as np
 
 Edge = tuple[int, int]
 """An edge `(src, dst)` of a graph."""
+
+
+def whole_number(name: str, value: Any) -> int:
+  """Returns a positive whole number of Python or of NumPy as one of Python.
+
+  Args:
+    name: of the value, for the message.
+    value: any value.
+
+  Raises:
+    ValueError: it is anything else.
+  """
+  if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+    raise ValueError(f'{name} is {value!r}; it must be a whole number of at least 1')
+  return int(value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +53,8 @@ class CellGraph:
   output: str = 'concat'
 
   def __post_init__(self) -> None:
-    s = self.num_intermediate
-    if isinstance(s, bool) or not isinstance(s, int) or s < 1:
-      raise ValueError(f'num_intermediate is {s!r}; it must be a whole number of at least 1')
+    size = whole_number('num_intermediate', self.num_intermediate)
+    object.__setattr__(self, 'num_intermediate', size)  # JSON has no integers of NumPy
     if self.num_inputs not in (1, 2):
       raise ValueError(f'num_inputs is {self.num_inputs!r}; it must be 1 or 2')
     if self.output not in ('concat', 'last'):

@@ -187,7 +187,7 @@ def beta_entropy(beta: Float[AnyArray, 'R K'], table: TopologyTable) -> Float[Ar
 
 
 def _logits(beta: Float[AnyArray, 'R K'], table: TopologyTable) -> Float[Array, 'R K']:
-  return jnp.where(table.mask, beta, _MASKED)
+  return jnp.where(table.mask, jnp.asarray(beta), _MASKED)
 
 
 def _entering(num_edges: int) -> Int[np.ndarray, 'S M']:

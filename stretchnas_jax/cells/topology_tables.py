@@ -251,8 +251,7 @@ def _build(
 
 def _check_k(graph: graph_lib.CellGraph, k: int, by: str) -> None:
   _check_by(by)
-  if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-    raise ValueError(f'k is {k!r}; it must be a whole number of at least 1')
+  graph_lib.whole_number('k', k)
   most = graph.num_intermediate + (graph.num_inputs - 1) * (by == 'target')
   if k > most:
     raise ValueError(f'k is {k}; by {by}, no node of this graph has more than {most} edges')

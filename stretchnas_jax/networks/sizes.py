@@ -16,7 +16,7 @@ from stretchnas_jax.cells.genotype import AnyGenotype
 from stretchnas_jax.cells.space import SearchSpace
 from stretchnas_jax.networks import costs, stems_and_heads, trained_network
 from stretchnas_jax.networks.own_operations import OwnOperations
-from stretchnas_jax.networks.supernet import Supernet
+from stretchnas_jax.networks.search_network import network_class
 
 IMAGE_SHAPES = {'cifar': (32, 32, 3), 'imagenet': (224, 224, 3)}
 """The usual `(H, W, C)` of an image for each stem."""
@@ -260,12 +260,12 @@ def count_supernet_params(
   auxiliary_skip: bool = False,
   final_norm: bool = False,
 ) -> int:
-  """Returns the number of weights of a `Supernet`, without alpha, beta and running averages.
+  """Returns the number of weights of a supernet, without alpha, beta and running averages.
 
   Args:
-    space: the search space.
+    space: the search space, of DARTS or of NAS-Bench-201.
     channels: C of the first cells.
-    num_layers: the number of cells.
+    num_layers: the number of cells; in NAS-Bench-201 that of each stage.
     num_classes: the number of classes.
     image_channels: the channels of an image.
     stem: 'cifar' or 'imagenet'.
@@ -279,7 +279,7 @@ def count_supernet_params(
     >>> count_supernet_params(space, channels=16, num_layers=8, num_classes=10)
     1930618
   """
-  net = Supernet(
+  net = network_class(space)(
     space, channels, num_layers, num_classes, stem, operations=operations,
     partial_channels=partial_channels, auxiliary_skip=auxiliary_skip, final_norm=final_norm,
   )  # fmt: skip
@@ -294,7 +294,7 @@ def count_net_params(net: nn.Module, image_shape: _ImageShape) -> int:
     image_shape: `(H, W, C)`.
 
   Example:
-    >>> count_net_params(Supernet(snas.darts_space(1), 4, 1, 10), (8, 8, 3))
+    >>> count_net_params(snas.Supernet(snas.darts_space(1), 4, 1, 10), (8, 8, 3))
     3158
   """
   return costs.count_params(net, tuple(image_shape))

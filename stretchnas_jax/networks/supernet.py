@@ -92,6 +92,10 @@ class Supernet(nn.Module):
     checks.check_choice('stem', self.stem, stems_and_heads.STEMS)
     checks.check_choice('form', self.form, ('auto', *FORMS))
     checks.check_choice('batch_norm', self.batch_norm, batch_norm.RULES)
+    if self.space.graph.output != 'concat':
+      raise ValueError(
+        'the cells of this search space hand on their last node; take NasBenchSupernet for them'
+      )
     own_operations.check_names(self.operations)
     for name in self.space.primitives:
       if name in edge_groups.RESERVED:

@@ -1,11 +1,15 @@
 """What a search would do: `search --dry-run`. No step is compiled, and no file is written."""
 
 import contextlib
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.config import ConfigDict
+from stretchnas_jax.data.batches import opening
+from stretchnas_jax.data.datasets import synthetic
+from stretchnas_jax.machine import faults
 from stretchnas_jax.networks import sizes
 from stretchnas_jax.runs import history, phases
 from stretchnas_jax.runs.parts import Parts
@@ -27,14 +31,30 @@ def describe(config: ConfigDict, parts: Parts | Mapping[str, Any] | None = None)
 
   Returns:
     `text`, lines for a person, and the facts of the search by name. `supernet_params` is of the
-    first phase: the weights of later ones depend on the operations that stay.
+    first phase: the weights of later ones depend on the operations that stay. `missing_data` is
+    None, or says that a published data set is not there; then all sizes are those published.
 
   Raises:
     ValueError, OSError: one sentence that names what cannot work.
   """
-  plan = SEARCH.plan(config, Parts.of(parts))
+  plan, missing = _plan(config, Parts.of(parts))
   with contextlib.closing(plan):
-    return {'text': SEARCH.describe(plan), **_facts(plan)}
+    text = SEARCH.describe(plan)
+    if missing is not None:
+      text += f'\nmissing   the images; sizes are those published: {missing}'
+    return {'text': text, **_facts(plan), 'missing_data': missing}
+
+
+def _plan(config: ConfigDict, parts: Parts) -> tuple[Plan, str | None]:
+  """Returns the plan of a search, with noise where its data set is not there, and its fault."""
+  try:
+    return SEARCH.plan(config, parts), None
+  except FileNotFoundError as error:
+    data = config.data
+    if parts.data is not None or data.path or not synthetic.is_published(data.name):
+      raise
+    noise, _ = opening.random_dataset(data)
+    return SEARCH.plan(config, dataclasses.replace(parts, data=noise)), faults.one_line(error)
 
 
 def _facts(plan: Plan) -> dict[str, Any]:

@@ -59,6 +59,15 @@ class _SameImage(NamedTuple):
     return {'images': len(self.labels)}
 
 
+def is_published(name: str) -> bool:
+  """Tells whether the size of a data set is known without its files.
+
+  Args:
+    name: as for `size_of`.
+  """
+  return name in _SIZES
+
+
 def size_of(name: str, path: str | None = None) -> Size:
   """Returns the size of a data set without reading an image.
 
