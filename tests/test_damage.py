@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from experiments.reliability import damage, damages
+from experiments.reliability import damage, damages, lost, provenance
 
 # orbax leaves coroutines behind when it meets damage; nobody has awaited them.
 pytestmark = [
@@ -32,3 +32,11 @@ def test_a_campaign_can_fail(runs, tmp_path):
     wrong = states[30]._replace(params={**states[30].params, 'bias': states[20].params['bias']})
     manager.save(30, wrong)
   assert damage.outcome(tmp_path / 'c', states, every=False) == 'silent'
+
+
+def test_losses_of_another_commit_are_not_counted(tmp_path, monkeypatch):
+  monkeypatch.setattr(provenance, 'RESULTS', tmp_path)
+  provenance.save('dead', {'losses': 1}, [{'losses': []}])
+  assert lost.known_runs('dead') == [{'losses': []}] and not lost.known_runs('stuck')
+  monkeypatch.setattr(provenance, 'commit', lambda: 'another')
+  assert not lost.known_runs('dead')

@@ -173,6 +173,15 @@ def test_a_supernet_is_the_plain_macro_network_around_its_cells(form):
   np.testing.assert_allclose(*both(variables, images()), atol=1e-5)
 
 
+def test_a_supernet_without_weights_mixes_the_allowed_operations_alone():
+  allowed = np.array([[name == chosen for name in NAMES] for chosen in CELLS[0]])
+  weights = {'normal': allowed.astype(np.float32)}
+  net = NasBenchSupernet(space.SearchSpace(SPACE.graph, NAMES, {'normal': allowed}), 4, 1, 3)
+  variables = first_variables(net, images())
+  both = jax.jit(lambda x: [net.apply(variables, x, given) for given in (None, weights)])
+  np.testing.assert_array_equal(*both(images()))
+
+
 def plain_macro(params, x, apply_cell):
   """The macro network from its definition, channels last, with the moments of the batch."""
 

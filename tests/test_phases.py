@@ -6,6 +6,7 @@ import helpers
 import numpy as np
 import phase_runs
 import pytest
+import small_checkpoints
 
 from experiments.reliability import methods
 from stretchnas_jax import run_search
@@ -136,6 +137,21 @@ def test_a_kill_between_checkpoints_of_a_phase_changes_nothing(whole, tmp_path):
   methods.cut_back(tmp_path / 'run', max(inside))
   RUNS.search(tiny(DEEPER), tmp_path / 'run')
   RUNS.assert_same_ends(whole, tmp_path / 'run')
+
+
+@pytest.mark.parametrize('phase', [2, 3])
+def test_a_damaged_checkpoint_is_passed_over_for_one_of_an_earlier_phase(whole, tmp_path, phase):
+  run, per_epoch = tmp_path / 'run', RUNS.leaves(whole)[0] // 4
+  shutil.copytree(whole, run)
+  saved = sorted(int(path.name) for path in (whole / 'checkpoints').iterdir())
+  newest = min(step for step in saved if step > phase * per_epoch)
+  methods.cut_back(run, newest)
+  file = small_checkpoints.data_file(run / 'checkpoints', newest)
+  file.write_bytes(file.read_bytes()[:-9])
+  before = saved[saved.index(newest) - 1]
+  found, expected = trained.read_run(run, parts=OWN), trained.read_run(run, step=before, parts=OWN)
+  assert found.step == before and found.phase == expected.phase
+  assert found.objects.net == expected.objects.net
 
 
 @pytest.mark.long

@@ -33,6 +33,7 @@ from stretchnas_jax.runs import (
   evaluation,
   json_files,
   loop,
+  steps,
   train_plan,
   train_task,
   trained,
@@ -281,9 +282,11 @@ def test_an_evaluation_without_a_readable_image_is_named(images, tmp_path):
     truncate(path)
   options = stream_batches.Options(image_size=8, workers=1, on_bad_image='skip')
   feed = streaming.StreamEvaluation(files, np.arange(9), 4, options)
-  words = 'none of the 9 images of the evaluation'
-  with contextlib.closing(feed), pytest.raises(OSError, match=words):
-    list(feed.chunks(1))
+  program = lambda state, data, part, valid: {'loss': valid.sum(), 'count': valid.sum()}
+  with contextlib.closing(feed):
+    for own, count in ((feed, 9), (feed.mixed(4), 4)):
+      with pytest.raises(OSError, match=f'none of the {count} images of the evaluation'):
+        steps.measure(program, None, (), own, 1)
 
 
 def test_the_printed_command_trains_on_the_same_stream(images):

@@ -272,3 +272,13 @@ def test_a_broken_test_image_does_not_count(tree, caplog):
     assert feed.bad_images == 1
   np.testing.assert_array_equal(valid, [[1, 0, 1, 1], [1, 0, 0, 0]])
   assert 'ant/1.png' in caplog.text
+
+
+def test_as_many_broken_images_as_count_are_no_error(tree):
+  test = load(tree).test
+  break_image(test, 0)
+  break_image(test, 1)
+  options = PLAIN._replace(on_bad_image='skip')
+  with contextlib.closing(streaming.StreamEvaluation(test, np.arange(5), 4, options)) as feed:
+    list(feed.chunks(1))
+    assert feed.bad_images == 2 and list(feed.mixed(2).chunks(1))

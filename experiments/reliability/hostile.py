@@ -210,7 +210,7 @@ def main() -> None:
     'peak_memory_mb': round(_peak_memory_mb()),
     'by_reader': {name: dict(outcomes) for name, outcomes in counts.items()},
   }
-  provenance.write('hostile', json.dumps(found, indent=2))
+  provenance.save('hostile', found)
   print(json.dumps(found))
 
 

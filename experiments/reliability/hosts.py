@@ -214,7 +214,7 @@ def main() -> None:
       'writes_of_the_second_process': _writes(folder),
       'seconds': round(time.time() - begin),
     }
-  provenance.write('hosts', json.dumps(found, indent=1))
+  provenance.save('hosts', found)
 
 
 if __name__ == '__main__':

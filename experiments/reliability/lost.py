@@ -4,7 +4,7 @@ Three processes train a tiny cell together. At a random instant one of them is k
 `dead`) or stopped (SIGSTOP, `stuck`). The others must name it and end, each with an exit code that
 is not 0. A stopped process that is woken later must end too. Then the same command goes on. After
 five losses it may end, and its files must be those of a job that lost nobody, bit for bit. A
-campaign that was interrupted goes on from its file of results.
+campaign of the same commit goes on from its file of results.
 """
 
 import argparse
@@ -226,7 +226,7 @@ def _campaign(
     losses = min(_LOSSES_PER_RUN, missing)
     runs.append(_lose_some(folder, name, how, expected, window, rng, losses))
     print(json.dumps({name: value for name, value in runs[-1].items() if name != 'losses'}))
-    provenance.write(how, json.dumps(_summary(runs, how), indent=1))
+    provenance.save(how, _summary(runs, how), runs)
   return runs
 
 
@@ -245,8 +245,17 @@ def _summary(runs: Sequence[dict[str, Any]], how: str) -> dict[str, Any]:
     'runs_bit_identical': sum(
       not run['different'] and not any(run['codes_at_the_end']) for run in runs
     ),
-    'each': runs,
   }
+
+
+def known_runs(how: str) -> list[dict[str, Any]]:
+  """Returns the runs of a campaign that are done, where they are of this commit.
+
+  Args:
+    how: 'dead' or 'stuck'.
+  """
+  found = provenance.load(how)
+  return found['each'] if found.get('commit') == provenance.commit() else []
 
 
 def main() -> None:
@@ -256,12 +265,10 @@ def main() -> None:
   parser.add_argument('--count', type=int, default=20)
   parser.add_argument('--seed', type=int, default=0)
   args = parser.parse_args()
-  path = provenance.RESULTS / f'{args.how}.json'
-  known = json.loads(path.read_text('utf-8'))['each'] if path.exists() else []
+  known = known_runs(args.how)
   with tempfile.TemporaryDirectory() as folder:
     runs = _campaign(pathlib.Path(folder), args.how, args.count, args.seed, known)
-  found = _summary(runs, args.how)
-  print({name: value for name, value in found.items() if name != 'each'})
+  print(_summary(runs, args.how))
 
 
 if __name__ == '__main__':

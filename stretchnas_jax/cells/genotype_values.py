@@ -184,7 +184,7 @@ def _text(match: re.Match[str]) -> str:
 
 
 def _number(match: re.Match[str]) -> int | float:
-  """Returns a number; ValueError for one with more than 18 digits."""
+  """Returns a number; ValueError for one of more than 40 characters."""
   if len(match[0]) > 40:
     raise ValueError(f'the number {match[0][:20]}... is too long')
   return int(match[0]) if match[0].lstrip('+-').isdigit() else float(match[0])

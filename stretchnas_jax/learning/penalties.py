@@ -65,10 +65,10 @@ def zero_one(weight: float) -> Penalty:
   """
 
   def zero_one_loss(arch: Arch, op_weights: _Weights, edge_scores: _Scores, knobs: Knobs) -> _Value:
-    del arch, edge_scores
+    del arch, edge_scores, knobs
     count = sum(w.size for w in op_weights.values())
     total = sum(((w - 0.5) ** 2).sum() for w in op_weights.values())
-    return -weight * knobs.get('zero_one_factor', 1.0) * total / count
+    return -weight * total / count
 
   return zero_one_loss
 
@@ -122,9 +122,8 @@ def kl(weight: float) -> Penalty:
   """
 
   def divergence(arch: Arch, op_weights: _Weights, edge_scores: _Scores, knobs: Knobs) -> _Value:
-    del edge_scores
-    factor = weight * knobs.get('kl_factor', 1.0)
-    return factor * sum(
+    del edge_scores, knobs
+    return weight * sum(
       _divergence(relaxations.concentration(arch.alpha[cell]), op_weights[cell] > 0).sum()
       for cell in op_weights
     )

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from stretchnas_jax.cells.arrays import AnyArray
+from stretchnas_jax.cells.space import SearchSpace
 from stretchnas_jax.networks.cell_plan import CellPlan
 from stretchnas_jax.networks.forms.draws import Draws
 from stretchnas_jax.networks.forms.edge_groups import (
@@ -91,3 +92,22 @@ class CellInputs(NamedTuple):
     """Whether the edges of a group have an operation with dropout."""
     dropout = self.draws is not None and self.draws.rate is not None
     return dropout and name == 'skip_connect' and group.stride == 1
+
+
+def uniform_weights(space: SearchSpace) -> dict[str, Float[Array, 'E O']]:
+  """Returns equal weights of the operations that each edge may have, and 0 for all others.
+
+  Args:
+    space: the search space.
+
+  Returns:
+    The weights by cell type.
+  """
+  shape, found = (len(space.graph.edges), space.num_operations), {}
+  for cell in space.cell_types:
+    allowed = space.allowed_on(cell)
+    if allowed is None:
+      found[cell] = jnp.full(shape, 1 / space.num_operations)
+    else:
+      found[cell] = jnp.asarray(allowed / allowed.sum(1, keepdims=True), jnp.float32)
+  return found

@@ -12,39 +12,12 @@ from jaxtyping import Array, Float
 from stretchnas_jax.networks import stems_and_heads
 from stretchnas_jax.networks.forms.layouts import FeatureMap
 from stretchnas_jax.networks.layers import BatchNorm, Conv, GlobalMean, HalfMean, Relu, Style
+from stretchnas_jax.networks.operations import ReluConvNorm
 
 NUM_STAGES = 3
 
 ApplyCell = Callable[[int, int, FeatureMap], FeatureMap]
 """`apply(place, channels, x) -> y`, the cell at a place, counted from 0."""
-
-
-class ReluConvNorm(nn.Module):
-  """ReLU, convolution, batch norm.
-
-  Attributes:
-    features: the output channels.
-    size: of the kernel's side, 1 or 3.
-    stride: 1 or 2.
-    style: type, parallel axis and layout.
-  """
-
-  features: int
-  size: int
-  stride: int = 1
-  style: Style = Style()
-
-  @nn.compact
-  def __call__(self, x: FeatureMap, train: bool = False) -> FeatureMap:
-    """Returns maps of `features` channels.
-
-    Args:
-      x: feature maps.
-      train: whether to normalise with the moments of the batch.
-    """
-    sides, strides = (self.size, self.size), (self.stride, self.stride)
-    x = Conv(self.features, sides, strides, style=self.style, name='conv')(Relu()(x))
-    return BatchNorm(train, self.style, name='norm')(x)
 
 
 class ResidualBlock(nn.Module):
@@ -66,8 +39,8 @@ class ResidualBlock(nn.Module):
       x: feature maps of an even side.
       train: whether to normalise with the moments of the batch.
     """
-    y = ReluConvNorm(self.features, 3, 2, self.style, name='conv_a')(x, train)
-    y = ReluConvNorm(self.features, 3, 1, self.style, name='conv_b')(y, train)
+    y = ReluConvNorm(self.features, self.style, 3, 2, name='conv_a')(x, train)
+    y = ReluConvNorm(self.features, self.style, 3, name='conv_b')(y, train)
     shortcut = Conv(self.features, style=self.style, name='shortcut')(HalfMean()(x))
     return shortcut + y
 

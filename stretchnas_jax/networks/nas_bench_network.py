@@ -10,12 +10,10 @@ from stretchnas_jax.cells.nas_bench_cells import EDGES, Cell
 from stretchnas_jax.cells.promotion import with_usual_promotion
 from stretchnas_jax.networks import checks, nas_bench_macro, own_operations
 from stretchnas_jax.networks.forms import batch_norm
-from stretchnas_jax.networks.forms.layouts import BatchLast, ChannelsLast, FeatureMap
+from stretchnas_jax.networks.forms.layouts import FeatureMap
 from stretchnas_jax.networks.layers import Identity, Pool, Style
-from stretchnas_jax.networks.nas_bench_macro import ReluConvNorm
-
-FORMS = {'plain': ChannelsLast, 'planes': BatchLast}
-"""For each form of the network, the layout of its feature maps."""
+from stretchnas_jax.networks.network import FORMS
+from stretchnas_jax.networks.operations import ReluConvNorm
 
 
 class NasBenchCell(nn.Module):
@@ -53,7 +51,7 @@ class NasBenchCell(nn.Module):
       return Identity(name=place)(x)
     if name == 'avg_pool_3x3':
       return Pool(name, name=place)(x)
-    return ReluConvNorm(self.channels, int(name[-1]), style=self.style, name=place)(x, train)
+    return ReluConvNorm(self.channels, self.style, int(name[-1]), name=place)(x, train)
 
 
 class NasBenchNetwork(nn.Module):

@@ -15,6 +15,7 @@ from stretchnas_jax.networks import initializers
 from stretchnas_jax.networks.forms import batch_norm as batch_norm_lib
 from stretchnas_jax.networks.forms import dense_copies
 from stretchnas_jax.networks.forms import draws as draws_lib
+from stretchnas_jax.networks.forms import partial_channels as partial_lib
 from stretchnas_jax.networks.forms.layouts import FeatureMap
 from stretchnas_jax.networks.forms.pooling import pooled
 from stretchnas_jax.networks.layers import Style
@@ -111,11 +112,9 @@ class NasBenchSearchCell(nn.Module):
     """Returns a node whose channels come in turn from K groups; the input comes as it is."""
     if self.partial_channels == 1 or not node:
       return seen
-    axis = self.style.layout.channel_axis % 4
-    both = jnp.concatenate([seen, rest], axis)
-    lead, after = both.shape[:axis], both.shape[axis + 1 :]
-    groups = both.reshape(*lead, self.partial_channels, -1, *after)
-    return jnp.swapaxes(groups, axis, axis + 1).reshape(both.shape)
+    axis = self.style.layout.channel_axis
+    both = partial_lib.join(seen, rest, axis)
+    return partial_lib.shuffle(both, self.partial_channels, axis)
 
   def _mixtures(
     self,

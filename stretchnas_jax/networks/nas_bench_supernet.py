@@ -13,6 +13,7 @@ from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.promotion import with_usual_promotion
 from stretchnas_jax.cells.space import NAS_BENCH_201_PRIMITIVES, SearchSpace
 from stretchnas_jax.networks import checks, drop_path, nas_bench_macro, own_operations
+from stretchnas_jax.networks.cell_inputs import uniform_weights
 from stretchnas_jax.networks.forms import batch_norm as batch_norm_lib
 from stretchnas_jax.networks.forms import draws as draws_lib
 from stretchnas_jax.networks.forms.layouts import BatchLast, ChannelsLast, FeatureMap, Layout
@@ -177,7 +178,7 @@ class NasBenchSupernet(nn.Module):
     edges, operations = len(self.space.graph.edges), self.space.num_operations
     types = self.space.cell_types
     if op_weights is None:
-      op_weights = {'normal': jnp.full((edges, operations), 1 / operations)}
+      op_weights = uniform_weights(self.space)
     if edge_scores is None:
       edge_scores = {'normal': jnp.ones(edges)}
     lead = (self.num_cells_of('normal'),) * (np.ndim(op_weights.get('normal', 0)) == 3)

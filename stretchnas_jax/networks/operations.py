@@ -13,15 +13,19 @@ from stretchnas_jax.networks.layers import BatchNorm, Conv, Identity, Pool, Relu
 
 
 class ReluConvNorm(nn.Module):
-  """ReLU, 1x1 convolution, batch norm: the way in which a cell brings an input to its width.
+  """ReLU, convolution, batch norm; 1x1, it is how a cell of DARTS brings an input to its width.
 
   Attributes:
     features: the output channels.
     style: type, parallel axis and layout.
+    size: of the kernel's side, 1 or 3.
+    stride: 1 or 2.
   """
 
   features: int
   style: Style = Style()
+  size: int = 1
+  stride: int = 1
 
   @nn.compact
   def __call__(self, x: FeatureMap, train: bool = False) -> FeatureMap:
@@ -31,7 +35,8 @@ class ReluConvNorm(nn.Module):
       x: feature maps.
       train: whether to normalise with the moments of the batch.
     """
-    x = Conv(self.features, style=self.style, name='conv')(Relu()(x))
+    sides, strides = (self.size, self.size), (self.stride, self.stride)
+    x = Conv(self.features, sides, strides, style=self.style, name='conv')(Relu()(x))
     return BatchNorm(train, self.style, name='norm')(x)
 
 

@@ -12,7 +12,7 @@ from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.cells.promotion import with_usual_promotion
 from stretchnas_jax.cells.space import CELL_TYPES, SearchSpace
 from stretchnas_jax.networks import checks, drop_path, own_operations, stems_and_heads
-from stretchnas_jax.networks.cell_inputs import CellInputs
+from stretchnas_jax.networks.cell_inputs import CellInputs, uniform_weights
 from stretchnas_jax.networks.cell_plan import CellPlan, is_built_in
 from stretchnas_jax.networks.forms import batch_norm, edge_groups
 from stretchnas_jax.networks.forms import draws as draws_lib
@@ -177,7 +177,7 @@ class Supernet(nn.Module):
     """Fills in missing operation weights and edge scores, checks given ones, takes each layer's."""
     edges, operations = len(self.space.graph.edges), self.space.num_operations
     if op_weights is None:
-      op_weights = self._uniform_weights(edges, operations)
+      op_weights = uniform_weights(self.space)
     if edge_scores is None:
       edge_scores = dict.fromkeys(CELL_TYPES, jnp.ones(edges))
     kinds = [CELL_TYPES[layer.reduction] for layer in layers]
@@ -190,17 +190,6 @@ class Supernet(nn.Module):
       if weights.ndim == 3:
         weights = weights[kinds[:i].count(kind)]
       found.append(CellInputs(weights, edge_scores[kind]))
-    return found
-
-  def _uniform_weights(self, edges: int, operations: int) -> dict[str, AnyArray]:
-    """Equal weights of the operations of each edge, 0 for those that are not allowed."""
-    found: dict[str, AnyArray] = {}
-    for kind in CELL_TYPES:
-      allowed = self.space.allowed_on(kind)
-      if allowed is None:
-        found[kind] = jnp.full((edges, operations), 1 / operations)
-      else:
-        found[kind] = jnp.asarray(allowed / allowed.sum(1, keepdims=True), jnp.float32)
     return found
 
   def _with_knobs(

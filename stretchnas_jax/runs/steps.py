@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from stretchnas_jax.cells.promotion import with_usual_promotion
 from stretchnas_jax.data.batches import feeds as feeds_lib
+from stretchnas_jax.data.datasets import images
 from stretchnas_jax.machine import parallel
 
 
@@ -133,12 +134,17 @@ def measure(
   Returns:
     `loss`, `accuracy`, `top5_accuracy` where the program counts it, and the number of images,
     `count`.
+
+  Raises:
+    BadImage: no image can be read.
   """
   totals: dict[str, float] = {}
   for part, valid in feed.chunks(length):
     sent = [program(state, data, one_of(part, t), valid[t]) for t in range(len(valid))]
     for sums in parallel.fetch(sent):
       totals = {name: totals.get(name, 0.0) + float(value) for name, value in sums.items()}
+  if not totals['count']:
+    raise images.BadImage(f'none of the {feed.count} images of the evaluation is readable')
   means = {name: totals[name] / totals['count'] for name in totals}
   names = {'loss': 'loss', 'correct': 'accuracy', 'correct_top5': 'top5_accuracy'}
   found = {names[name]: mean for name, mean in means.items() if name in names}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Array, Float, Float32, PyTree
 
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.cells import genotype as genotype_lib
@@ -217,17 +217,21 @@ def read_run(
   own = parts_lib.of_run(path, parts, trust)
   with checkpoint.Checkpoints(path / 'checkpoints', read_only=True) as saved:
     meta = _own_meta(path, saved, values, step)
-    steps_per_epoch = walk.steps_per_epoch(meta, parts_lib.steps_per_epoch(path))
-    kind, config, phase, objects, init = _rebuild(values, meta, own, steps_per_epoch)
-    like = jax.eval_shape(init, jax.random.key(0))
-    if step is None:
-      restored = saved.restore_latest(like, meta['identity'])
-    else:
-      restored = saved.restore(step, like, meta['identity'])
+    rebuild = functools.partial(_rebuild, values, own, parts_lib.steps_per_epoch(path))
+    decided, rebuilt = walk.decided(meta), rebuild(meta)
+
+    def like(number: int, meta: Mapping[str, Any]) -> PyTree:
+      nonlocal decided, rebuilt
+      if walk.decided(meta) != decided:  # this older checkpoint is of an earlier phase
+        decided, rebuilt = walk.decided(meta), rebuild(meta)
+      return jax.eval_shape(rebuilt[-1], jax.random.key(0))
+
+    restore = saved.restore_latest if step is None else functools.partial(saved.restore, step)
+    restored = restore(like, meta['identity'])
   if restored is None:
     raise FileNotFoundError(f'{path} has no checkpoint yet')
   number, position, meta = restored
-  found = Saved(path, kind, config, phase, objects, position.state, number, meta['identity'])
+  found = Saved(path, *rebuilt[:-1], position.state, number, meta['identity'])
   return _with_best(path, found, position.best) if best else found
 
 
@@ -267,10 +271,11 @@ def _own_meta(
 
 
 def _rebuild(
-  values: dict, meta: dict, own: Parts, steps_per_epoch: int
+  values: dict, own: Parts, otherwise: int, meta: Mapping[str, Any]
 ) -> tuple[str, ConfigDict, ConfigDict, Any, Callable[..., steps.Position]]:
   """Returns kind, config, that of the phase, objects and first position, from config.json."""
   values, identity = dict(values), meta['identity']
+  steps_per_epoch = walk.steps_per_epoch(meta, otherwise)
   cell = values.pop('genotype', None)
   values.pop('parts', None)
   values.pop('start_from', None)

@@ -165,8 +165,7 @@ class StreamFeed:
 class StreamEvaluation:
   """A `feeds.EvaluationFeed` whose batches are `Pixels`: the centre of each image.
 
-  With `on_bad_image='skip'` an image that cannot be read is not valid. At least one image must be
-  readable.
+  With `on_bad_image='skip'` an image that cannot be read is not valid.
 
   Attributes:
     data: `()`.
@@ -217,7 +216,7 @@ class StreamEvaluation:
     """Yields the centres of all images; see `feeds.EvaluationFeed.chunks`.
 
     Raises:
-      BadImage: an image cannot be read, or with 'skip' no image at all.
+      BadImage: an image cannot be read; not with 'skip'.
     """
     begun: dict[int, decoding.Work] = {}
     num_batches = len(self._places)
@@ -231,8 +230,6 @@ class StreamEvaluation:
         pixels, readable = self._decoder.collect(works, size)
         readable[: len(works)] *= self._valid[start : start + size, self._decoder.rows]
         yield pixels, readable
-      if self.bad_images == self.count:
-        raise images_lib.BadImage(f'none of the {self.count} images of the evaluation is readable')
     finally:
       for work in begun.values():
         work.cancel()
