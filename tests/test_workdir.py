@@ -88,6 +88,17 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     make(tmp_path / 'thesis.tex')
 
 
+def test_seeds_that_began_alone_are_taken_up_together(tmp_path):
+  make(tmp_path / 'seed_0').close()
+  with pytest.raises(ValueError, match='not empty'):
+    make(tmp_path)
+  several = {'seeds': [0, 1], 'data': {'path': None}}
+  make(tmp_path, several).close()
+  (tmp_path / 'config.json').unlink()
+  with pytest.raises(ValueError, match='not empty'):  # run.json is of somebody else
+    make(tmp_path, several)
+
+
 HOLD = """
 import sys, filelock
 lock = filelock.FileLock(sys.argv[1])

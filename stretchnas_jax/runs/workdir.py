@@ -216,6 +216,8 @@ def _check_place(
       compare_times = config.get('data', {}).get('compare_times', True)
       identity.check(path, known, facts, compare_times)
     return stored
-  if path.is_dir() and any(not p.name.startswith((TEMPORARY, LOCK)) for p in path.iterdir()):
+  # Of several seeds each may have begun alone, in its own folder.
+  passed = (TEMPORARY, LOCK, 'seed_') if 'seeds' in config else (TEMPORARY, LOCK)
+  if path.is_dir() and any(not p.name.startswith(passed) for p in path.iterdir()):
     raise Refused(f'workdir {path} is not empty, and it is not a run: it has no config.json')
   return None
