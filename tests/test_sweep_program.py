@@ -60,6 +60,17 @@ def test_wrong_words_are_named(words, text, capsys, monkeypatch):
   assert stop.value.code == 2 and re.search(text, capsys.readouterr().err)
 
 
+def test_a_folder_below_home_is_found_where_the_runs_are(tmp_path, monkeypatch, capsys):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  canned(tmp_path / 'runs')
+  words = ['--scale=paper', '--folder=~/runs', '--only=zoo']
+  program.main(SMALL_EXPERIMENT, 'x', ['x', 'list', *words])
+  line = capsys.readouterr().out
+  assert line.startswith('# finished: ') and f'--workdir={tmp_path}/runs/' in line
+  program.main(SMALL_EXPERIMENT, 'x', ['x', 'collect', *words, '--out=~/out'])
+  assert (tmp_path / 'out' / 'x.md').exists()
+
+
 class Stub:
   """Stands for search and train: it writes results, and notes the runs that it is asked for."""
 

@@ -12,6 +12,7 @@ from stretchnas_jax.cli import app
 from stretchnas_jax.cli.command_line import Option
 from stretchnas_jax.machine import output
 from stretchnas_jax.runs import seeds as seeds_lib
+from stretchnas_jax.runs import workdir as workdir_lib
 from stretchnas_jax.sweeps.jobs import jobs_of
 from stretchnas_jax.sweeps.scales import SCALES
 from stretchnas_jax.sweeps.spec import Experiment
@@ -82,7 +83,7 @@ def main(
 def _request(experiment: Experiment, name: str, args: types.SimpleNamespace) -> _Request:
   """Returns the request of a command line; raises ValueError for a wrong word."""
   setting = _setting(args)
-  out = pathlib.Path(args.out) if args.out else setting.folder / 'results'
+  out = workdir_lib.absolute(args.out) if args.out else setting.folder / 'results'
   keys = chosen_keys(experiment.runs, args.only or '*')
   return _Request(experiment, name, setting, keys, args.launcher, args.slurm, out)
 
@@ -96,7 +97,7 @@ def _setting(args: types.SimpleNamespace) -> Setting:
   scale = SCALES[args.scale]
   return Setting(
     scale,
-    pathlib.Path(args.folder or f'runs/experiments/{args.scale}'),
+    workdir_lib.absolute(args.folder or f'runs/experiments/{args.scale}'),
     scale.seeds if args.seeds is None else seeds_lib.parse(args.seeds),
     getattr(args, 'data-path'),
     getattr(args, 'imagenet-path'),
