@@ -14,8 +14,8 @@ from helpers import SKIP_SPACE, tiny_search, without_clock
 import stretchnas_jax
 from stretchnas_jax.data.datasets import fingerprints
 from stretchnas_jax.machine import stopping
+from stretchnas_jax.runs import dry_run, runner, search_task, seed_runs
 from stretchnas_jax.runs import loop as loop_lib
-from stretchnas_jax.runs import runner, search_task, seed_runs
 from stretchnas_jax.runs.task import Programs
 
 pytestmark = pytest.mark.usefixtures('shared_programs')
@@ -73,6 +73,12 @@ def test_each_seed_has_the_bits_of_its_run_alone(together, alone):
   summary = json.loads((folder / 'result.json').read_text())
   assert [run['seed'] for run in summary['runs']] == list(SEEDS) and summary['n'] == 3
   assert (folder / 'report.html').exists()
+
+
+def test_a_dry_run_names_the_files_of_a_search(together):
+  folder, _ = together
+  left = {path.name for path in (folder / 'seed_0').iterdir() if not path.name.startswith('.')}
+  assert left == {name.rstrip('/') for name in dry_run._FILES} | {'parts.json'}
 
 
 def test_all_seeds_compile_once(together):

@@ -7,14 +7,15 @@ from typing import Any
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.networks import sizes
-from stretchnas_jax.runs import history, phases
+from stretchnas_jax.runs import history, phases, report
 from stretchnas_jax.runs.parts import Parts
 from stretchnas_jax.runs.search_task import SEARCH
 from stretchnas_jax.runs.task import Plan
 
 _FILES = (
-  'config.json', 'run.json', 'identity.json', history.SPACE, 'checkpoints/', 'metrics.jsonl',
-  'genotypes.jsonl', history.SCORES, 'genotype.json', 'cells.svg', 'result.json',
+  'config.json', 'run.json', 'identity.json', history.SPACE, 'checkpoints/', 'checkpoints.json',
+  'metrics.jsonl', 'genotypes.jsonl', history.SCORES, 'genotype.json', 'cells.svg', 'result.json',
+  report.NAME,
 )  # fmt: skip
 
 
