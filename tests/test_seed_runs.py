@@ -14,7 +14,7 @@ from helpers import SKIP_SPACE, tiny_search, without_clock
 import stretchnas_jax
 from stretchnas_jax.data.datasets import fingerprints
 from stretchnas_jax.machine import stopping
-from stretchnas_jax.runs import dry_run, runner, search_task, seed_runs
+from stretchnas_jax.runs import dry_run, runner, search_task, seed_runs, seeds
 from stretchnas_jax.runs import loop as loop_lib
 from stretchnas_jax.runs.task import Programs
 
@@ -79,6 +79,15 @@ def test_a_dry_run_names_the_files_of_a_search(together):
   folder, _ = together
   left = {path.name for path in (folder / 'seed_0').iterdir() if not path.name.startswith('.')}
   assert left == {name.rstrip('/') for name in dry_run._FILES} | {'parts.json'}
+
+
+def test_seeds_that_stop_at_epochs_of_their_own_have_a_mean():
+  results = [{'epochs': n, 'supernet_params': 7, 'seconds': 1.0} for n in (3, 5, 4)]
+  found = seeds.summary((0, 1, 2), results, ('epochs', 'supernet_params'))
+  assert (found['epochs'], found['epochs_std']) == (4.0, 1.0)
+  assert found['supernet_params'] == 7 and 'supernet_params_std' not in found
+  alone = seeds.summary((0,), results[:1], ('epochs',))
+  assert alone['epochs'] == 3 and isinstance(alone['epochs'], int) and 'epochs_std' not in alone
 
 
 def test_all_seeds_compile_once(together):
