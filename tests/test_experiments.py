@@ -156,7 +156,7 @@ def test_every_experiment_can_be_collected_and_drawn_before_it_is_run(name, tmp_
   pytest.importorskip('matplotlib')
   experiment = experiment_of(name)
   for verb in 'collect', 'plot':
-    program.main(experiment, name, [name, verb, f'--folder={tmp_path}'])
+    program.main(experiment, [name, verb, f'--folder={tmp_path}'])
   out = capsys.readouterr().out
   assert 'not run' in out
   text = (tmp_path / 'results' / f'{name}.svg').read_text()

@@ -57,26 +57,24 @@ class _Request(NamedTuple):
 _Work = Callable[[], None]
 
 
-def main(
-  experiment: Experiment, name: str | None = None, argv: Sequence[str] | None = None
-) -> None:
+def main(experiment: Experiment, argv: Sequence[str] | None = None) -> None:
   """Runs an experiment from its command line.
 
   Args:
     experiment: the runs and their comparisons.
-    name: the name of its files; None for the name of the program.
-    argv: the command line, with the program first; None for the command line of the process.
+    argv: the command line, with the program first; None for the command line of the process. The
+      files have the name of the program.
   """
   argv = list(sys.argv if argv is None else argv)
-  name = name or pathlib.Path(argv[0]).stem
+  name = pathlib.Path(argv[0]).stem
 
   def prepare(args: types.SimpleNamespace) -> _Work:
     if args.verb not in _VERBS:
       raise ValueError(f'{args.verb!r} is not a verb; there are {", ".join(_VERBS)}')
     return _VERBS[args.verb](_request(experiment, name, args))
 
-  # The docstring of this module is the help.
-  prepare.__module__ = '__main__' if name in argv[0] else __name__
+  # The docstring of the program is the help.
+  prepare.__module__ = '__main__'
   app.run(prepare, config=False, options=_OPTIONS, positional=('verb',), argv=argv)
 
 
