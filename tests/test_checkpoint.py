@@ -43,7 +43,7 @@ def test_a_state_returns_bit_for_bit_with_its_meta(three):
     step, state, meta = manager.restore_latest(make_state(9))
     assert (step, meta) == (3, {'step': 3, 'note': 'x'})
     assert_same(state, make_state(3))
-    assert manager.read_meta() == (3, meta)
+    assert next(manager.metas(), None) == (3, meta)
   drawn = jax.random.uniform(state.key[0])
   assert drawn == jax.random.uniform(make_state(3).key[0])
 
@@ -73,7 +73,7 @@ def test_a_checkpoint_without_one_of_its_files_gives_no_other_numbers(three, nam
 def test_no_checkpoints_is_no_error(tmp_path):
   with checkpoint.Checkpoints(tmp_path / 'c') as manager:
     assert manager.restore_latest(make_state()) is None
-    assert manager.read_meta() is None
+    assert next(manager.metas(), None) is None
 
 
 def test_only_the_newest_are_kept(tmp_path):
@@ -160,7 +160,7 @@ def test_a_changed_text_in_the_description_is_noticed(three):
   assert '"note":"x"' in (text := file.read_text().replace(' ', ''))
   file.write_text(text.replace('"note":"x"', '"note":"y"'))
   with checkpoint.Checkpoints(three) as manager:
-    assert manager.read_meta() == (2, {'step': 2, 'note': 'x'})
+    assert next(manager.metas(), None) == (2, {'step': 2, 'note': 'x'})
 
 
 def test_where_none_can_be_read_it_is_an_error_and_nothing_is_deleted(three):

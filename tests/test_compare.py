@@ -104,6 +104,8 @@ def test_names_are_no_markup(tmp_path):
 def test_one_run_is_not_compared(tmp_path):
   write_search(tmp_path / 'r')
   with pytest.raises(ValueError, match='1 run is given; a comparison needs at least two'):
+    compare_runs.read([tmp_path / 'r'])
+  with pytest.raises(ValueError, match='r is given more than once; a comparison needs two runs'):
     compare_runs.read([tmp_path / 'r', tmp_path / 'r'])
 
 

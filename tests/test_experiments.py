@@ -65,15 +65,19 @@ def test_every_command_of_every_experiment_is_valid(scale):
 
 @pytest.mark.parametrize('name', EXPERIMENTS)
 def test_jobs_stand_behind_the_jobs_that_they_need(name):
-  experiment, done, workdirs = experiment_of(name), set(), set()
+  experiment, done = experiment_of(name), set()
   for scale, split in itertools.product(SCALES.values(), (False, True)):
-    done.clear(), workdirs.clear()
+    done.clear()
     for job in all_jobs(experiment, setting_of(scale, split=split)):
       assert set(job.needs) <= done
       assert not set(job.folders) & done
       done |= set(job.folders)
-      if split:
-        assert len(job.folders) == 1
+      if split:  # each seed has a folder to itself, which no other job locks
+        (folder,) = job.folders
+        assert f'--workdir={folder}' in job.words
+        seed = folder.name if folder.name.startswith('seed_') else folder.parent.name
+        assert f'--config.seed={seed.removeprefix("seed_")}' in job.words
+        assert not any(word.startswith('--seeds=') for word in job.words)
   for pair in experiment.comparisons:
     assert set(pair) <= experiment.runs.keys()
 
@@ -152,7 +156,7 @@ def test_every_experiment_can_be_collected_and_drawn_before_it_is_run(name, tmp_
   pytest.importorskip('matplotlib')
   experiment = experiment_of(name)
   for verb in 'collect', 'plot':
-    program.main(experiment, name, [name, verb, f'--folder={tmp_path}'])
+    program.main(experiment, [name, verb, f'--folder={tmp_path}'])
   out = capsys.readouterr().out
   assert 'not run' in out
   text = (tmp_path / 'results' / f'{name}.svg').read_text()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from stretchnas_jax.runs import json_files, metrics, workdir
+from stretchnas_jax.runs.settings import Epochs, Span
 
 
 class Terminal(io.StringIO):
@@ -31,7 +32,7 @@ def clock(monkeypatch):
 
 def test_off_a_terminal_there_is_one_line_an_epoch(clock):
   out = io.StringIO()
-  progress = metrics.Progress(30, 10, 8, stream=out)
+  progress = metrics.Progress(30, Epochs([Span(3, 10)]), 8, stream=out)
   with progress.compiling('the search'):
     clock[0] += 60
   for step in (5, 10, 15, 20, 30):
@@ -50,7 +51,7 @@ def test_off_a_terminal_there_is_one_line_an_epoch(clock):
 
 def test_steps_during_compilation_do_not_count_for_the_rate(clock):
   out = io.StringIO()
-  progress = metrics.Progress(100, 10, 1, stream=out)
+  progress = metrics.Progress(100, Epochs([Span(10, 10)]), 1, stream=out)
   with progress.compiling():
     clock[0] += 500
     progress.update(10)
@@ -62,7 +63,7 @@ def test_steps_during_compilation_do_not_count_for_the_rate(clock):
 
 def test_a_resumed_run_counts_from_its_first_step(clock):
   out = io.StringIO()
-  progress = metrics.Progress(100, 10, 1, start_step=55, stream=out)
+  progress = metrics.Progress(100, Epochs([Span(10, 10)]), 1, start_step=55, stream=out)
   clock[0] += 5
   progress.update(60)
   assert out.getvalue() == 'epoch 6/10  1 img/s  ETA 0:00:40\n'
@@ -70,7 +71,7 @@ def test_a_resumed_run_counts_from_its_first_step(clock):
 
 def test_on_a_terminal_there_is_a_bar(clock):
   out = Terminal()
-  with metrics.Progress(30, 10, 8, stream=out) as progress:
+  with metrics.Progress(30, Epochs([Span(3, 10)]), 8, stream=out) as progress:
     with progress.compiling('{the} step'):
       pass
     clock[0] += 2
@@ -87,7 +88,7 @@ def test_on_a_terminal_without_columns_there_are_lines(clock):
   ours, theirs = pty.openpty()
   termios.tcsetwinsize(theirs, (0, 0))
   with os.fdopen(theirs, 'w') as terminal:
-    with metrics.Progress(2, 1, 1, stream=terminal) as progress:
+    with metrics.Progress(2, Epochs([Span(2, 1)]), 1, stream=terminal) as progress:
       progress.update(1, loss=1.0)
     assert os.read(ours, 1000).startswith(b'epoch 1/2  loss 1  ')
   os.close(ours)
@@ -96,14 +97,17 @@ def test_on_a_terminal_without_columns_there_are_lines(clock):
 @pytest.mark.parametrize('stream', [io.StringIO, Terminal])
 def test_other_processes_are_silent(stream):
   out = stream()
-  with metrics.Progress(10, 1, 1, enabled=False, stream=out) as progress, progress.compiling():
+  with (
+    metrics.Progress(10, Epochs([Span(10, 1)]), 1, enabled=False, stream=out) as progress,
+    progress.compiling(),
+  ):
     progress.update(5)
     progress.message('x')
   assert out.getvalue() == ''
 
 
 def test_a_bar_may_be_closed_twice_and_after_a_failed_compilation():
-  progress = metrics.Progress(10, 1, 1, stream=Terminal())
+  progress = metrics.Progress(10, Epochs([Span(10, 1)]), 1, stream=Terminal())
   with pytest.raises(KeyError), progress.compiling():
     raise KeyError
   progress.close()

@@ -78,6 +78,17 @@ def test_pairs_are_of_rows():
   assert {key for pair in PAIRS for key in pair} == set(ROWS)
 
 
+def test_folders_below_home_are_found(tmp_path, monkeypatch, capsys):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  words = ['--scale=cpu', '--only=darts', '--seeds=3', '--folder=~/runs', '--out=~/out']
+  program.main(['nas_bench_201', 'list', *words])
+  assert f'--workdir={tmp_path}/runs/searches/darts/seed_3' in capsys.readouterr().out
+  (tmp_path / 'out').mkdir()
+  (tmp_path / 'out' / 'cpu.jsonl').write_text(json.dumps(line_of('darts', 3)) + '\n')
+  program.main(['nas_bench_201', 'list', *words])
+  assert capsys.readouterr().out.startswith('# finished: ')
+
+
 def test_each_search_is_a_job_of_slurm(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(slurm, 'open_executor', lambda folder, parameters: parameters)
   monkeypatch.setattr(slurm, 'submit', lambda parameters, jobs: enumerate(jobs, 7))

@@ -14,6 +14,7 @@ import pytest
 from stretchnas_jax.cli import console
 from stretchnas_jax.machine import output
 from stretchnas_jax.runs import metrics
+from stretchnas_jax.runs.settings import Epochs, Span
 
 
 class Broken(io.StringIO):
@@ -61,7 +62,7 @@ def test_nothing_that_is_said_can_fail(error, monkeypatch):
     monkeypatch.setattr(sys, name, broken(error))
   output.say('a\nb')
   output.remark('c')
-  with metrics.Progress(2, 1, 1) as progress, progress.compiling():
+  with metrics.Progress(2, Epochs([Span(2, 1)]), 1) as progress, progress.compiling():
     progress.update(1, loss=1.0)
 
 
@@ -69,7 +70,7 @@ def test_nothing_that_is_said_can_fail(error, monkeypatch):
 def test_a_bar_on_a_terminal_that_is_gone_does_not_stop_a_run(error, stderr):
   terminal = Terminal()
   stderr(terminal)
-  with metrics.Progress(2, 1, 1) as progress:
+  with metrics.Progress(2, Epochs([Span(2, 1)]), 1) as progress:
     if error is not None:
       terminal.write = Broken(error).write
     progress.update(1, loss=1.0)

@@ -10,8 +10,8 @@ from stretchnas_jax.sweeps import program
 
 
 def call(verb, folder, out, *words):
-  argv = ['x', verb, '--scale=paper', f'--folder={folder}', f'--out={out}', *words]
-  program.main(SMALL_EXPERIMENT, 'small', argv)
+  argv = ['small', verb, '--scale=paper', f'--folder={folder}', f'--out={out}', *words]
+  program.main(SMALL_EXPERIMENT, argv)
 
 
 def files_in(folder):

@@ -49,7 +49,6 @@ def test_a_curve_of_the_learning_rate_goes_on_until_a_phase_begins_it_again():
   given = ({'epochs': 2}, {'epochs': 3}, {'epochs': 4, 'new': ('schedule',)}, {'epochs': 1})
   found = phases.read(tiny(given, 10))
   assert [phase.schedule for phase in found] == [(5, 0), (5, 2), (5, 0), (5, 4)]
-  assert [phase.first_epoch for phase in found] == [0, 2, 5, 9]
   assert [phase.config.search.epochs for phase in found] == [2, 3, 4, 1]
 
 

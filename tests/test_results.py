@@ -129,7 +129,7 @@ def test_equal_values_stand_apart_and_in_the_row_of_their_run(count):
 def test_a_plot_without_matplotlib_is_refused_in_one_line(tmp_path, capsys, monkeypatch):
   monkeypatch.setitem(sys.modules, 'matplotlib', None)
   with pytest.raises(SystemExit) as stop:
-    program.main(SMALL_EXPERIMENT, 'x', ['x', 'plot', f'--folder={tmp_path}'])
+    program.main(SMALL_EXPERIMENT, ['x', 'plot', f'--folder={tmp_path}'])
   assert stop.value.code == 2
   assert (
     capsys.readouterr().err == 'error: charts need matplotlib: pip install -e ".[experiments]"\n'

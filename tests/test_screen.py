@@ -15,11 +15,12 @@ from stretchnas_jax.cells.space import CELL_TYPES, darts_space
 from stretchnas_jax.data.batches.examples import Examples
 from stretchnas_jax.learning import bilevel, evaluation, optimizers
 from stretchnas_jax.runs import history, json_files, judging, metrics, screen
+from stretchnas_jax.runs.settings import Epochs, Span
 
 
 def test_a_row_fits_a_terminal_and_its_header_comes_once():
   out = io.StringIO()
-  progress = metrics.Progress(300, 100, 64, stream=out)
+  progress = metrics.Progress(300, Epochs([Span(3, 100)]), 64, stream=out)
   row = metrics.Row('header', 'numbers', ['  remark'])
   for epoch in (1, 2):
     progress.update(100 * epoch, row, loss=1.0)
@@ -69,7 +70,7 @@ def test_the_first_row_shows_the_cell_and_later_ones_the_difference(tmp_path):
     run, line_of(199, train_loss=12345.678, val_loss=99999.9), *scores_of(run, 2)
   )
   out = io.StringIO()
-  metrics.Progress(200, 1, 1, stream=out).update(199, worst)
+  metrics.Progress(200, Epochs([Span(200, 1)]), 1, stream=out).update(199, worst)
   assert all(len(line) <= 100 for line in out.getvalue().splitlines())
 
 

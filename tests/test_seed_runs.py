@@ -5,15 +5,18 @@ import os
 import shutil
 import signal
 
+import image_folders
 import jax
 import pytest
 import shared_programs as programs
 from helpers import SKIP_SPACE, tiny_search, without_clock
 
 import stretchnas_jax
+from stretchnas_jax.data.datasets import fingerprints
 from stretchnas_jax.machine import stopping
+from stretchnas_jax.runs import dry_run, runner, search_task, seed_runs, seeds
 from stretchnas_jax.runs import loop as loop_lib
-from stretchnas_jax.runs import runner, search_task, seed_runs
+from stretchnas_jax.runs.task import Programs
 
 pytestmark = pytest.mark.usefixtures('shared_programs')
 
@@ -70,6 +73,21 @@ def test_each_seed_has_the_bits_of_its_run_alone(together, alone):
   summary = json.loads((folder / 'result.json').read_text())
   assert [run['seed'] for run in summary['runs']] == list(SEEDS) and summary['n'] == 3
   assert (folder / 'report.html').exists()
+
+
+def test_a_dry_run_names_the_files_of_a_search(together):
+  folder, _ = together
+  left = {path.name for path in (folder / 'seed_0').iterdir() if not path.name.startswith('.')}
+  assert left == {name.rstrip('/') for name in dry_run._FILES} | {'parts.json'}
+
+
+def test_seeds_that_stop_at_epochs_of_their_own_have_a_mean():
+  results = [{'epochs': n, 'supernet_params': 7, 'seconds': 1.0} for n in (3, 5, 4)]
+  found = seeds.summary((0, 1, 2), results, ('epochs', 'supernet_params'))
+  assert (found['epochs'], found['epochs_std']) == (4.0, 1.0)
+  assert found['supernet_params'] == 7 and 'supernet_params_std' not in found
+  alone = seeds.summary((0,), results[:1], ('epochs',))
+  assert alone['epochs'] == 3 and isinstance(alone['epochs'], int) and 'epochs_std' not in alone
 
 
 def test_all_seeds_compile_once(together):
@@ -139,3 +157,28 @@ def test_the_config_says_whether_seeds_are_beside_each_other(tmp_path):
   assert devices_of(SEEDS) == jax.devices()[:3]
   assert not devices_of([1])
   assert not devices_of(SEEDS, **{'parallel.seeds': 'in_turn'})
+
+
+@pytest.mark.parametrize('compare_times', [False, True])
+def test_times_of_images_may_change_between_seeds_if_they_do_not_count(
+  compare_times, tmp_path, monkeypatch
+):
+  images = tmp_path / 'images'
+  for number in range(24):
+    image_folders.save(images / 'ab'[number % 2] / f'{number}.png', (number, 2, 3))
+  fields = {'name': 'folder', 'path': str(images), 'fraction': 1.0, 'stream': True}
+  fields['compare_times'] = compare_times
+  config = tiny_search(**{f'data.{name}': value for name, value in fields.items()})
+  monkeypatch.setattr(fingerprints, '_READ_AT_MOST', 0)  # of many files only the times are taken
+  monkeypatch.setattr(runner.Runner, 'run', lambda self, plan, *_: {'seed': plan.config.seed})
+  task = runner.Runner(search_task.SEARCH, on_epoch=print)  # one seed after the other
+  runs = seed_runs.prepare(task, config, tmp_path / 'run', (0, 1)).__self__
+  unused = Programs(print, print, {}, {})
+  for file in images.rglob('*.png'):
+    os.utime(file, (1, 1))
+  with runs.folder:
+    if compare_times:
+      with pytest.raises(ValueError, match='the times of the files differ'):
+        runs._run(1, None, unused)
+    else:
+      assert runs._run(1, None, unused) == {'seed': 1}

@@ -27,7 +27,7 @@ def at_the_root(monkeypatch):
 def test_list_prints_commands_that_can_be_read(tmp_path, capsys):
   setting = canned(tmp_path)
   argv = ['x', 'list', '--scale=paper', f'--folder={tmp_path}', '--only=ours,zoo']
-  program.main(SMALL_EXPERIMENT, 'x', argv)
+  program.main(SMALL_EXPERIMENT, argv)
   lines = capsys.readouterr().out.splitlines()
   assert len(lines) == 5 and lines[-1].startswith('# finished: ')
   for line in lines:
@@ -56,8 +56,19 @@ def test_list_prints_commands_that_can_be_read(tmp_path, capsys):
 def test_wrong_words_are_named(words, text, capsys, monkeypatch):
   monkeypatch.setitem(sys.modules, 'submitit', None)
   with pytest.raises(SystemExit) as stop:
-    program.main(SMALL_EXPERIMENT, 'x', ['x', *words])
+    program.main(SMALL_EXPERIMENT, ['x', *words])
   assert stop.value.code == 2 and re.search(text, capsys.readouterr().err)
+
+
+def test_a_folder_below_home_is_found_where_the_runs_are(tmp_path, monkeypatch, capsys):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  canned(tmp_path / 'runs')
+  words = ['--scale=paper', '--folder=~/runs', '--only=zoo']
+  program.main(SMALL_EXPERIMENT, ['x', 'list', *words])
+  line = capsys.readouterr().out
+  assert line.startswith('# finished: ') and f'--workdir={tmp_path}/runs/' in line
+  program.main(SMALL_EXPERIMENT, ['x', 'collect', *words, '--out=~/out'])
+  assert (tmp_path / 'out' / 'x.md').exists()
 
 
 class Stub:
@@ -90,12 +101,12 @@ def test_run_skips_finished_runs_and_does_the_rest_in_order(tmp_path, monkeypatc
   canned(tmp_path)
   stub = Stub(monkeypatch)
   argv = ['x', 'run', '--scale=paper', f'--folder={tmp_path}']
-  program.main(SMALL_EXPERIMENT, 'x', [*argv, '--only=ours,zoo'])
+  program.main(SMALL_EXPERIMENT, [*argv, '--only=ours,zoo'])
   relative = [os.path.relpath(path, tmp_path) for path in stub.calls]
   assert relative == ['searches/learned', 'trainings/learned-L8-3.5M/seed_2']
-  program.main(SMALL_EXPERIMENT, 'x', [*argv, '--only=ours,zoo'])
+  program.main(SMALL_EXPERIMENT, [*argv, '--only=ours,zoo'])
   assert len(stub.calls) == 2
-  program.main(SMALL_EXPERIMENT, 'x', [*argv, '--seeds=0'])
+  program.main(SMALL_EXPERIMENT, [*argv, '--seeds=0'])
   assert len(stub.calls) == 2 + PAPER.candidates + 1
 
 
@@ -103,7 +114,7 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, capsys
   stub = Stub(monkeypatch, fails='searches')
   with pytest.raises(SystemExit) as stop:
     program.main(
-      SMALL_EXPERIMENT, 'x', ['x', 'run', f'--folder={tmp_path}', '--only=ours,zoo', '--seeds=3']
+      SMALL_EXPERIMENT, ['x', 'run', f'--folder={tmp_path}', '--only=ours,zoo', '--seeds=3']
     )
   assert stop.value.code == 1
   assert [pathlib.Path(path).name for path in stub.calls] == ['DARTS_V2-L8-3.5M']

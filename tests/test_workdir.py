@@ -88,6 +88,28 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     make(tmp_path / 'thesis.tex')
 
 
+def test_a_start_that_another_process_makes_meanwhile_is_the_same_run(tmp_path, monkeypatch):
+  iterdir = pathlib.Path.iterdir
+
+  def begin_first(path):
+    (path / 'config.json').write_text(json.dumps(CONFIG))
+    return iterdir(path)
+
+  monkeypatch.setattr(pathlib.Path, 'iterdir', begin_first)
+  assert make(tmp_path).config == json.loads(json.dumps(CONFIG))
+
+
+def test_seeds_that_began_alone_are_taken_up_together(tmp_path):
+  make(tmp_path / 'seed_0').close()
+  with pytest.raises(ValueError, match='not empty'):
+    make(tmp_path)
+  several = {'seeds': [0, 1], 'data': {'path': None}}
+  make(tmp_path, several).close()
+  (tmp_path / 'config.json').unlink()
+  with pytest.raises(ValueError, match='not empty'):  # run.json is of somebody else
+    make(tmp_path, several)
+
+
 HOLD = """
 import sys, filelock
 lock = filelock.FileLock(sys.argv[1])

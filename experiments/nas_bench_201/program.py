@@ -27,6 +27,7 @@ from stretchnas_jax.cli import app
 from stretchnas_jax.cli.command_line import Option
 from stretchnas_jax.machine import files, output
 from stretchnas_jax.runs import seeds as seeds_lib
+from stretchnas_jax.runs import workdir as workdir_lib
 from stretchnas_jax.sweeps import packing
 from stretchnas_jax.sweeps.program import chosen_keys
 
@@ -101,12 +102,12 @@ def _request(args: types.SimpleNamespace) -> _Request:
   if args.launcher not in _LAUNCHERS:
     raise ValueError(f'--launcher is {args.launcher!r}; it must be {" or ".join(_LAUNCHERS)}')
   scale = SCALES[args.scale]
-  folder = pathlib.Path(args.folder or f'runs/experiments/nas_bench_201/{args.scale}')
+  folder = workdir_lib.absolute(args.folder or f'runs/experiments/nas_bench_201/{args.scale}')
   seeds = None if args.seeds is None else tuple(seeds_lib.parse(args.seeds))
   shown = chosen_keys(ROWS, args.only) if args.only else tuple(ROWS)
   keys = shown if args.only else scale.rows or shown
   setting = Setting(args.scale, scale, folder, keys, seeds, getattr(args, 'data-path'))
-  out = pathlib.Path(args.out) if args.out else folder / 'results'
+  out = workdir_lib.absolute(args.out) if args.out else folder / 'results'
   title = getattr(args, 'data-title')
   return _Request(setting, shown, args.table, args.launcher, args.slurm, out, title)
 

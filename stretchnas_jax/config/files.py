@@ -62,18 +62,6 @@ def find(text: str) -> Source:
   raise ValueError(_not_found(name))
 
 
-def name_of(text: str) -> str:
-  """Returns a text for `--config` that works from every folder: a name, or an absolute path.
-
-  Args:
-    text: as for `find`.
-  """
-  source = find(text)
-  known = {path.resolve(): name for name, path in named().items()}
-  found = known.get(source.path.resolve()) or str(source.path.absolute())
-  return ':'.join([found, *source.arguments])
-
-
 def _not_found(name: str) -> str:
   """Returns the sentence for a text that is neither a file nor a name."""
   shown = repr(name if len(name) <= 200 else name[:197] + '...')

@@ -61,6 +61,8 @@ def read(paths: Sequence[pathlib.Path | str], trust: bool = False) -> list[Compa
   """
   folders = [folder for path in paths for folder in overview.each_of(path)]
   runs = [overview.read(folder) for folder in dict.fromkeys(folders)]
+  if len(runs) == 1 and len(folders) > 1:
+    raise ValueError(f'{folders[0]} is given more than once; a comparison needs two runs')
   if len(runs) < 2:
     raise ValueError(f'{len(runs)} run is given; a comparison needs at least two')
   differing = run_table.differing(runs)

@@ -11,14 +11,15 @@ from stretchnas_jax.data.batches import opening
 from stretchnas_jax.data.datasets import synthetic
 from stretchnas_jax.machine import faults
 from stretchnas_jax.networks import sizes
-from stretchnas_jax.runs import history, phases
+from stretchnas_jax.runs import history, phases, report
 from stretchnas_jax.runs.parts import Parts
 from stretchnas_jax.runs.search_task import SEARCH
 from stretchnas_jax.runs.task import Plan
 
 _FILES = (
-  'config.json', 'run.json', 'identity.json', history.SPACE, 'checkpoints/', 'metrics.jsonl',
-  'genotypes.jsonl', history.SCORES, 'genotype.json', 'cells.svg', 'result.json',
+  'config.json', 'run.json', 'identity.json', history.SPACE, 'checkpoints/', 'checkpoints.json',
+  'metrics.jsonl', 'genotypes.jsonl', history.SCORES, 'genotype.json', 'cells.svg', 'result.json',
+  report.NAME,
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ import tqdm
 
 from stretchnas_jax.machine import output
 from stretchnas_jax.runs import json_files
-from stretchnas_jax.runs.settings import Epochs, Span
+from stretchnas_jax.runs.settings import Epochs
 
 
 class Row(NamedTuple):
@@ -43,7 +43,7 @@ class Progress:
   def __init__(
     self,
     total_steps: int,
-    steps_per_epoch: int | Epochs,
+    epochs: Epochs,
     images_per_step: int,
     start_step: int = 0,
     enabled: bool = True,
@@ -53,16 +53,14 @@ class Progress:
 
     Args:
       total_steps: of the whole run.
-      steps_per_epoch: how many steps an epoch has; or the epochs, where they differ.
+      epochs: of the whole run.
       images_per_step: the batch size.
       start_step: how many steps a run that resumes has done.
       enabled: whether anything is written.
       stream: where to; by default stderr.
     """
     self._total = total_steps
-    if isinstance(steps_per_epoch, int):
-      steps_per_epoch = Epochs([Span(-(-total_steps // steps_per_epoch), steps_per_epoch)])
-    self._epochs = steps_per_epoch
+    self._epochs = epochs
     self._images = images_per_step
     self._stream = output.errors() if stream is None else output.best_effort(stream)
     self._enabled = enabled

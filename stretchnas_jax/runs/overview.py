@@ -12,8 +12,6 @@ from stretchnas_jax.machine import faults
 from stretchnas_jax.runs import json_files
 from stretchnas_jax.runs import workdir as workdir_lib
 
-_STATES = ('finished', 'running', 'stopped', 'damaged')
-
 # Files that a folder has beside config.json if it is a run.
 _BESIDE = ('run.json', 'metrics.jsonl', 'genotypes.jsonl', 'checkpoints', 'identity.json')
 _ACCURACIES = ('test_accuracy', 'last_val_accuracy', 'val_accuracy')

@@ -49,7 +49,6 @@ class Phase(NamedTuple):
     number: counted from 0.
     config: with the fields of this phase.
     epochs: its length.
-    first_epoch: the number of epochs before it.
     schedule: the number of epochs of the learning rate's curve, and how many of them are over when
       the phase begins.
     several: whether it is one of several phases.
@@ -63,7 +62,6 @@ class Phase(NamedTuple):
   number: int
   config: ConfigDict
   epochs: int
-  first_epoch: int = 0
   schedule: tuple[int, int] = (0, 0)
   several: bool = False
   new: frozenset[str] = frozenset()
@@ -91,14 +89,12 @@ def read(config: ConfigDict, own: Sequence[Mapping[str, Any]] = ()) -> tuple[Pha
     _check_phase(number, phase, (*_KEYS, *_OWN) if own else _KEYS)
   shares = [phase['epochs'] for phase in given]
   lengths = scaled(shares, total)
-  starts = [0, *itertools.accumulate(lengths)]
   curves = _curves(lengths, [i == 0 or 'schedule' in p.get('new', ()) for i, p in enumerate(given)])
   return tuple(
     Phase(
       i,
       _config_of(i, config, phase, lengths[i], shares[i]),
       lengths[i],
-      starts[i],
       curves[i],
       len(given) > 1,
       frozenset(phase.get('new', ())),

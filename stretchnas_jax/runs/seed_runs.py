@@ -157,7 +157,8 @@ class _SeedRuns(NamedTuple):
         plan = self._plan(seed, place)
       with contextlib.closing(plan):
         # The images may have changed while the seeds before were at work.
-        identity.check(inner.path, facts, identity.facts_of(plan.feeds.fingerprint))
+        now, compare_times = plan.feeds.fingerprint, plan.config.data.compare_times
+        identity.check(inner.path, facts, identity.facts_of(now), compare_times)
         resuming.check_folder(plan, inner)
         return runner.run(plan, inner, programs)
 

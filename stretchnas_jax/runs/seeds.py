@@ -65,17 +65,25 @@ def summary(seeds: Sequence[int], results: Sequence[dict], same: Sequence[str]) 
   Args:
     seeds: whole numbers.
     results: the content of `result.json` of each seed.
-    same: fields in which the results agree.
+    same: fields that keep their values where the results agree; else they are figures too.
   """
   found: dict = {}
   for name in _FIGURES:
     values = [result[name] for result in results if result.get(name) is not None]
     if values:
-      found[name] = statistics.fmean(values)
-      found[f'{name}_std'] = statistics.stdev(values) if len(values) > 1 else None
+      found |= _spread(name, values)
   found |= {'n': len(results), 'seeds': list(seeds)}
   found['seconds'] = sum(result['seconds'] for result in results)
-  return {**found, **{name: results[0][name] for name in same}, 'runs': list(results)}
+  for name in same:
+    values = [result[name] for result in results]
+    found |= _spread(name, values) if values != values[:1] * len(values) else {name: values[0]}
+  return {**found, 'runs': list(results)}
+
+
+def _spread(name: str, values: Sequence[float | int]) -> dict[str, float | None]:
+  """Returns the mean of a figure, and its deviation under `*_std`."""
+  deviation = statistics.stdev(values) if len(values) > 1 else None
+  return {name: statistics.fmean(values), f'{name}_std': deviation}
 
 
 def report(path: pathlib.Path, summary: dict) -> str:

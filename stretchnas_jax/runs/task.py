@@ -140,7 +140,7 @@ class Task(NamedTuple):
     kind: the name of the command, and of the config's group: 'search' or 'train'.
     noun: as sentences name it: 'search' or 'training'.
     line_files: files of JSON lines, cut back when a run resumes.
-    shared_fields: fields of the result that are equal for all seeds.
+    shared_fields: fields of the result that seeds have in common, see `seeds.summary`.
     defaults: gives the config with all fields and their defaults.
     plan: `(config, parts, devices=None) -> Plan`; raises ValueError for anything that cannot work.
     describe: gives a few lines about a plan, for a person.

@@ -206,6 +206,8 @@ def _check_place(
   """Refuses a folder that is not a run, or is another run; returns its config, if it has one."""
   if path.exists() and not path.is_dir():
     raise Refused(f'workdir {path} is a file')
+  # Listed first: a start that begins meanwhile writes its config before its other files.
+  names = [file.name for file in path.iterdir()] if path.is_dir() else []
   if (path / 'config.json').exists():
     stored = read_object(path / 'config.json')
     known = None if facts is None else identity.known(path)
@@ -216,6 +218,8 @@ def _check_place(
       compare_times = config.get('data', {}).get('compare_times', True)
       identity.check(path, known, facts, compare_times)
     return stored
-  if path.is_dir() and any(not p.name.startswith((TEMPORARY, LOCK)) for p in path.iterdir()):
+  # Of several seeds each may have begun alone, in its own folder.
+  passed = (TEMPORARY, LOCK, 'seed_') if 'seeds' in config else (TEMPORARY, LOCK)
+  if not all(name.startswith(passed) for name in names):
     raise Refused(f'workdir {path} is not empty, and it is not a run: it has no config.json')
   return None

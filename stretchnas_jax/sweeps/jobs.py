@@ -89,15 +89,11 @@ def _run_jobs(experiment: Experiment, run: Run, setting: Setting) -> Iterator[Jo
   for trial in run_trials:
     yield from _candidate_jobs(run, trial, setting)
   # A cell of the zoo is the same for all seeds, so that one compilation serves them.
-  is_published = name is None and not is_random(run.cell)
-  if is_published and not setting.split:
+  if name is None and not is_random(run.cell) and not setting.split:
     yield _published_cell_job(run, run_trials, setting)
     return
   for trial in run_trials:
-    if is_published:
-      yield _published_cell_job(run, [trial], setting)
-    else:
-      yield _train_job(run, trial, setting)
+    yield _train_job(run, trial, setting)
 
 
 # ---- searches ------------------------------------------------------------------------------------
@@ -114,11 +110,15 @@ def _search_jobs(name: str, search: Search, setting: Setting) -> Iterator[Job]:
   fields['model.num_layers'] = search.layers
   fields['search.epochs'] = scale.epochs
   folder = setting.folder / 'searches' / name
-  groups = [(seed,) for seed in setting.seeds] if setting.split else [setting.seeds]
-  for seeds in groups:
-    words = (f'--config={search.config}', f'--workdir={folder}', _seeds_word(seeds))
-    folders = tuple(folder / f'seed_{seed}' for seed in seeds)
+  folders = tuple(folder / f'seed_{seed}' for seed in setting.seeds)
+  if not setting.split:
+    words = (f'--config={search.config}', f'--workdir={folder}', _seeds_word(setting.seeds))
     yield Job('search', (*words, *_override_words(fields)), folders)
+    return
+  # One process holds the folder of several seeds, so that each seed begins in its own.
+  for seed, own in zip(setting.seeds, folders):
+    words = (f'--config={search.config}', f'--workdir={own}')
+    yield Job('search', (*words, *_override_words({**fields, 'seed': seed})), (own,))
 
 
 # ---- trainings -----------------------------------------------------------------------------------
@@ -173,12 +173,14 @@ def _train_words(
 
 
 def _cell_word(run: Run, trial: Trial, setting: Setting) -> str:
-  """Returns the value of `--genotype` for a trial with a searched or a random cell."""
+  """Returns the value of `--genotype` for a trial."""
   if trial.candidates:
     return f'best:{trial.candidates[0].parent}'
   if is_random(run.cell):
     return _random_word(trial, trial.seed)
-  _, _, epoch = run.cell.partition('@')
+  name, _, epoch = run.cell.partition('@')
+  if trial.search is None:
+    return name
   if not epoch:
     return str(trial.search)
   return f'{trial.search}@{scaled_epoch(int(epoch), setting.scale)}'

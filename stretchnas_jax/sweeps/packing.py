@@ -47,7 +47,7 @@ def packed(
 
 def _kept_files(done: Sequence[pathlib.Path]) -> list[pathlib.Path]:
   """Returns the files of finished runs, and the configs that several seeds share."""
-  # A folder of several seeds is known by its config. Without it, no further seed is let in.
+  # A folder of several seeds is known by its config.
   shared = {folder.parent / 'config.json' for folder in done}
   files = sorted(file for file in shared if file.is_file())
   for folder in done:

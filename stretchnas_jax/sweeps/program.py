@@ -12,6 +12,7 @@ from stretchnas_jax.cli import app
 from stretchnas_jax.cli.command_line import Option
 from stretchnas_jax.machine import output
 from stretchnas_jax.runs import seeds as seeds_lib
+from stretchnas_jax.runs import workdir as workdir_lib
 from stretchnas_jax.sweeps.jobs import jobs_of
 from stretchnas_jax.sweeps.scales import SCALES
 from stretchnas_jax.sweeps.spec import Experiment
@@ -56,33 +57,31 @@ class _Request(NamedTuple):
 _Work = Callable[[], None]
 
 
-def main(
-  experiment: Experiment, name: str | None = None, argv: Sequence[str] | None = None
-) -> None:
+def main(experiment: Experiment, argv: Sequence[str] | None = None) -> None:
   """Runs an experiment from its command line.
 
   Args:
     experiment: the runs and their comparisons.
-    name: the name of its files; None for the name of the program.
-    argv: the command line, with the program first; None for the command line of the process.
+    argv: the command line, with the program first; None for the command line of the process. The
+      files have the name of the program.
   """
   argv = list(sys.argv if argv is None else argv)
-  name = name or pathlib.Path(argv[0]).stem
+  name = pathlib.Path(argv[0]).stem
 
   def prepare(args: types.SimpleNamespace) -> _Work:
     if args.verb not in _VERBS:
       raise ValueError(f'{args.verb!r} is not a verb; there are {", ".join(_VERBS)}')
     return _VERBS[args.verb](_request(experiment, name, args))
 
-  # The docstring of this module is the help.
-  prepare.__module__ = '__main__' if name in argv[0] else __name__
+  # The docstring of the program is the help.
+  prepare.__module__ = '__main__'
   app.run(prepare, config=False, options=_OPTIONS, positional=('verb',), argv=argv)
 
 
 def _request(experiment: Experiment, name: str, args: types.SimpleNamespace) -> _Request:
   """Returns the request of a command line; raises ValueError for a wrong word."""
   setting = _setting(args)
-  out = pathlib.Path(args.out) if args.out else setting.folder / 'results'
+  out = workdir_lib.absolute(args.out) if args.out else setting.folder / 'results'
   keys = chosen_keys(experiment.runs, args.only or '*')
   return _Request(experiment, name, setting, keys, args.launcher, args.slurm, out)
 
@@ -96,7 +95,7 @@ def _setting(args: types.SimpleNamespace) -> Setting:
   scale = SCALES[args.scale]
   return Setting(
     scale,
-    pathlib.Path(args.folder or f'runs/experiments/{args.scale}'),
+    workdir_lib.absolute(args.folder or f'runs/experiments/{args.scale}'),
     scale.seeds if args.seeds is None else seeds_lib.parse(args.seeds),
     getattr(args, 'data-path'),
     getattr(args, 'imagenet-path'),

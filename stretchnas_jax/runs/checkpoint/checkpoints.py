@@ -203,10 +203,6 @@ class Checkpoints:
     except Exception as error:  # the type depends on the damaged file, and on the damage
       raise Unusable(integrity.why_refused(step, error)) from error
 
-  def read_meta(self) -> tuple[int, dict[str, Any]] | None:
-    """Returns `(step, meta)` of the newest checkpoint whose meta can be read, or None."""
-    return next(self.metas(), None)
-
   def metas(self) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields `(step, meta)` of all checkpoints whose meta can be read, the newest first."""
     for step, content in self._recovery.descriptions():
