@@ -19,6 +19,10 @@ def whole_number(name: str, value: Any) -> int:
 
   Raises:
     ValueError: it is anything else.
+
+  Example:
+    >>> whole_number('k', np.int64(3))
+    3
   """
   if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
     raise ValueError(f'{name} is {value!r}; it must be a whole number of at least 1')
