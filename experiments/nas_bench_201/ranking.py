@@ -94,14 +94,8 @@ def order_of_table(codes: Sequence[int], table: Table) -> Order:
 def _order(accuracies: Sequence[float], codes: Sequence[int], table: Table) -> Order:
   truth = table.accuracies[codes]
   known = np.isfinite(truth)
-  numbers = np.array(
-    [
-      sum(
-        operation.startswith('nor_conv') for operation in nas_bench_201.from_code(code).operations
-      )
-      for code in codes
-    ]
-  )
+  texts = [nas_bench_201.to_text(nas_bench_201.from_code(code)) for code in codes]
+  numbers = np.array([text.count('nor_conv') for text in texts])
   here = np.array(accuracies)[known]
   taus = [stats.kendalltau(here, there[known]).statistic for there in (truth, numbers)]
   return Order(*map(float, np.nan_to_num(taus)), float(here.mean()))  # equal ones: 0
