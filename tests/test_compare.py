@@ -11,6 +11,7 @@ from past_runs import write_search, write_training
 from scipy import stats
 
 from stretchnas_jax import compare
+from stretchnas_jax.cells import zoo
 from stretchnas_jax.cells.genotype import Genotype
 from stretchnas_jax.cells.space import nas_bench_201
 from stretchnas_jax.cli import app
@@ -64,6 +65,53 @@ def test_runs_that_differ_in_the_seed_alone_are_one_group(seeds, tmp_path):
   half = stats.sem(values) * stats.t.ppf(0.975, 2)
   assert first.accuracies.interval == pytest.approx((0.61 - half, 0.61 + half))
   assert other.differs['topology.kind'] == 'input_pairs' and other.accuracies.n == 1
+
+
+def test_trainings_of_two_cells_with_the_same_seeds_are_two_groups(tmp_path):
+  cells = [zoo.GENOTYPES[name].to_dict() for name in ('DARTS_V1', 'DARTS_V2')]
+  for name, cell, accuracy in (('own', cells[0], 0.9), ('random', cells[1], 0.8)):
+    for seed in range(3):
+      write_training(tmp_path / name / f'seed_{seed}', cell, seed, accuracy + 0.01 * seed)
+  paths = [tmp_path / name / f'seed_{seed}' for name in ('own', 'random') for seed in range(3)]
+  own, other = compare_runs.groups(compare_runs.read(paths))
+  assert (own.path, other.path) == (tmp_path / 'own', tmp_path / 'random')
+  assert own.seeds == other.seeds == (0, 1, 2)
+  assert [g.accuracies.mean for g in (own, other)] == pytest.approx([0.91, 0.81])
+
+
+def test_trainings_of_the_cells_of_several_searches_are_one_group(tmp_path):
+  write_training(tmp_path / 'a', zoo.GENOTYPES['DARTS_V1'].to_dict(), 0)
+  write_training(tmp_path / 'b', zoo.GENOTYPES['DARTS_V2'].to_dict(), 1)
+  (one,) = compare_runs.groups(compare_runs.read([tmp_path / 'a', tmp_path / 'b']))
+  assert one.seeds == (0, 1) and one.path == tmp_path
+  assert '0.9000 to 0.9000 (range)' in compare_runs.text(
+    compare_runs.read([tmp_path / 'a', tmp_path / 'b'])
+  )
+
+
+def test_own_parts_and_a_first_run_are_fields(tmp_path):
+  for name in 'abcd':
+    write_search(tmp_path / name, seed=1 if name == 'd' else 0)
+  own = {'b': {'parts': {'rule': 'mine.rule'}}}
+  own['c'] = {'start_from': {'run': '/runs/old/seed_0', 'step': 9, 'weights': 'ab'}}
+  own['d'] = {'start_from': {'run': '/runs/old/seed_1', 'step': 9, 'weights': 'cd'}}
+  for name, more in own.items():
+    path = tmp_path / name / 'config.json'
+    path.write_text(json.dumps(json.loads(path.read_text()) | more))
+  found = compare_runs.groups(compare_runs.read(sorted(tmp_path.iterdir())))
+  assert [group.differs for group in found] == [
+    {'parts.rule': None, 'start_from.run': None},
+    {'parts.rule': 'mine.rule', 'start_from.run': None},
+    {'parts.rule': None, 'start_from.run': '/runs/old'},
+  ]
+  assert [group.seeds for group in found] == [(0,), (0,), (0, 1)]
+
+
+def test_a_mean_has_finished_runs_alone(seeds, tmp_path):
+  write_search(tmp_path / 'stopped', finished=False, seed=3)
+  (group,) = compare_runs.groups(compare_runs.read([*seeds, tmp_path / 'stopped']))
+  assert (group.seeds, group.unfinished, group.accuracies.n) == ((0, 1, 2), 1, 3)
+  assert group.accuracies.mean == pytest.approx(0.61)
 
 
 def test_the_command_prints_and_writes(seeds, tmp_path, capsys):

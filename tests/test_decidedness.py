@@ -6,8 +6,16 @@ import jax
 import numpy as np
 import pytest
 
-from stretchnas_jax.cells import decidedness, genotype, relaxation, search_course, topology
-from stretchnas_jax.cells.decidedness import CLEAR, EDGES, OPERATION, Choice, Judgement
+from stretchnas_jax.cells import (
+  choices,
+  decidedness,
+  genotype,
+  relaxation,
+  search_course,
+  topology,
+)
+from stretchnas_jax.cells.choices import CLEAR, EDGES, OPERATION, Choice
+from stretchnas_jax.cells.decidedness import Judgement
 from stretchnas_jax.cells.search_course import Epoch
 from stretchnas_jax.cells.space import CELL_TYPES, darts_space, nas_bench_201
 
@@ -67,7 +75,7 @@ def test_code_shares_are_those_of_the_search():
   table = TABLES['output_subsets']
   beta = scores(table)[1]['normal']
   expected = topology.code_probs(beta, table)
-  np.testing.assert_allclose(decidedness.code_shares(beta, table), expected, atol=1e-6)
+  np.testing.assert_allclose(choices.code_shares(beta, table), expected, atol=1e-6)
 
 
 def test_without_codes_the_weakest_input_has_the_strongest_lost_one_as_its_rival():
@@ -89,12 +97,38 @@ def test_without_codes_the_weakest_input_has_the_strongest_lost_one_as_its_rival
 
 
 def test_strengths_of_layers_are_averaged_and_others_become_shares():
-  names = ('none', 'a', 'b')
   layers = np.array([[[0.5, 0.3, 0.2]], [[0.1, 0.5, 0.4]]])
-  np.testing.assert_allclose(decidedness.shares_of(layers, names), [[0, 0.4, 0.3]])
+  np.testing.assert_allclose(choices.shares_of(layers), [[0.3, 0.4, 0.3]])
   logits = np.array([[0.0, 2.0, -1.0]])
-  expected = np.exp(logits) / np.exp(logits).sum() * [0, 1, 1]
-  np.testing.assert_allclose(decidedness.shares_of(logits, names), expected)
+  expected = np.exp(logits) / np.exp(logits).sum()
+  np.testing.assert_allclose(choices.shares_of(logits), expected)
+
+
+def test_none_is_a_rival_where_an_edge_goes_because_it_is_strongest():
+  space, names = nas_bench_201(), ('none', 'a', 'b')
+  edges = space.graph.edges
+  # Edge by edge: kept by little, lost by little, kept clearly, lost clearly.
+  ways = {(0, 1): [0.39, 0.4, 0.21], (0, 2): [0.4, 0.21, 0.39], (0, 3): [0.1, 0.8, 0.1],
+          (1, 2): [0.8, 0.1, 0.1], (1, 3): [0.1, 0.2, 0.7], (2, 3): [0.5, 0.3, 0.2]}  # fmt: skip
+  strength = np.array([ways[edge] for edge in edges])
+  best = {edge: names[int(np.argmax(row))] for edge, row in ways.items()}
+  cell = [(op, *edge) for edge, op in best.items() if op != 'none']
+  args = (edges, names, topology.none(space.graph), {'normal': strength})
+  zeros = {'normal': np.zeros((0, 0))}, {'normal': cell}
+  found = decidedness.judge(*args, {'normal': np.ones(6)}, *zeros)
+  by_place = {choice.place: choice for choice in found.choices}
+  # No input reaches node 2, so that its out-edge is no choice.
+  assert by_place == {
+    '0->1': Choice('normal', OPERATION, '0->1', 'a', 'none', 0.4, 0.39),
+    '0->3': Choice('normal', OPERATION, '0->3', 'a', 'none', 0.8, 0.1),
+    '1->3': Choice('normal', OPERATION, '1->3', 'b', 'a', 0.7, 0.2),
+    '0->2': Choice('normal', EDGES, '0->2', 'none', 'b', 0.4, 0.39),
+    '1->2': Choice('normal', EDGES, '1->2', 'none', 'a', 0.8, 0.1),
+  }
+  assert {choice.place for choice in found.ties} == {'0->1', '0->2'}
+  # With a cell of another rule, `none` is no rival.
+  other = decidedness.judge(*args, {'normal': np.ones(6)}, zeros[0], {'normal': cell[:2]})
+  assert all('none' not in (choice.first, choice.second) for choice in other.choices)
 
 
 def test_an_operation_without_a_rival_is_decided():

@@ -9,7 +9,7 @@ from past_runs import write_search
 
 import stretchnas_jax
 from stretchnas_jax import explain, what_if
-from stretchnas_jax.cells import decidedness
+from stretchnas_jax.cells import choices
 from stretchnas_jax.cells.space import nas_bench_201
 from stretchnas_jax.cli import app
 from stretchnas_jax.runs import explain_edge, judging, scores, steps, supernet_accuracy
@@ -59,7 +59,7 @@ def test_the_history_has_the_weights_of_each_epoch(tmp_path):
   assert list(last.kept) == kept
   judged = judging.judgement(history_lib.load_history(tmp_path / 'r')).choices
   assert set(normal.choices) <= set(judged)
-  assert {decidedness.EDGES} <= {choice.kind for choice in normal.choices}
+  assert {choices.EDGES} <= {choice.kind for choice in normal.choices}
 
 
 def test_an_edge_that_is_not_there_is_named(tmp_path):

@@ -1,6 +1,7 @@
 """Several runs side by side: accuracies, cells that agree, and scores that agree."""
 
 import itertools
+import os
 import pathlib
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -38,14 +39,18 @@ class Group(NamedTuple):
   """Runs that differ in their seed alone.
 
   Attributes:
+    path: the folder of its run, or the innermost folder that holds all of its runs.
     differs: the fields that tell this group from the others.
-    seeds: of its runs.
+    seeds: of its finished runs.
+    unfinished: the number of its other runs, whose accuracies do not count.
     accuracies: see `statistics.Summary`; the interval is Student's t interval of three runs or
       more, and the range of two.
   """
 
+  path: pathlib.Path
   differs: dict[str, Any]
   seeds: tuple[int | None, ...]
+  unfinished: int
   accuracies: statistics.Summary
 
 
@@ -70,19 +75,33 @@ def read(paths: Sequence[pathlib.Path | str], trust: bool = False) -> list[Compa
 
 
 def groups(runs: Sequence[Compared]) -> list[Group]:
-  """Returns the runs in groups that differ in their seed alone, with their accuracies."""
+  """Returns the runs in groups that differ in their seed alone, with their accuracies.
+
+  Trainings with a seed each may have a cell each: those that searches with these seeds found. Where
+  a seed comes twice, each cell is a group.
+  """
+  found: list[list[Compared]] = []
+  for members in _by(runs, lambda run: [run.facts.kind, run.differs]):
+    once = len({run.facts.seed for run in members}) == len(members)
+    found += [members] if once else _by(members, lambda run: run.facts.config.get('genotype'))
+  return [_group(members) for members in found]
+
+
+def _by(runs: Sequence[Compared], key: Callable[[Compared], Any]) -> list[list[Compared]]:
+  """Returns the runs in lists of equal keys, in the order of their first runs."""
   found: dict[str, list[Compared]] = {}
   for run in runs:
-    key = json_files.dumps([run.facts.kind, run.differs])
-    found.setdefault(key, []).append(run)
-  return [
-    Group(
-      members[0].differs,
-      tuple(run.facts.seed for run in members),
-      statistics.summarize(run.facts.accuracy for run in members if run.facts.accuracy is not None),
-    )
-    for members in found.values()
-  ]
+    found.setdefault(json_files.dumps(key(run)), []).append(run)
+  return list(found.values())
+
+
+def _group(members: Sequence[Compared]) -> Group:
+  """Returns the group of runs that differ in their seed alone."""
+  path = pathlib.Path(os.path.commonpath([run.facts.path for run in members]))
+  done = [run.facts for run in members if run.facts.state == 'finished']
+  known = statistics.summarize(run.accuracy for run in done if run.accuracy is not None)
+  seeds = tuple(run.seed for run in done)
+  return Group(path, members[0].differs, seeds, len(members) - len(done), known)
 
 
 def shared_edges(runs: Sequence[Compared]) -> dict[str, dict[str, list[tuple[CellEdge, int]]]]:
@@ -187,7 +206,13 @@ def to_dict(runs: Sequence[Compared]) -> dict[str, Any]:
       for run in runs
     ],
     'groups': [
-      {'differs': json_files.plain(g.differs), 'seeds': list(g.seeds), **g.accuracies._asdict()}
+      {
+        'path': str(g.path),
+        'differs': json_files.plain(g.differs),
+        'seeds': list(g.seeds),
+        'unfinished': g.unfinished,
+        **g.accuracies._asdict(),
+      }
       for g in groups(runs)
     ],
     'edges': {
@@ -222,10 +247,10 @@ def parts(
     ),
     (
       'Accuracies',
-      ['fields that differ', 'n', 'mean', 'std', 'from', 'to'],
+      ['runs', 'fields that differ', 'unfinished', 'n', 'mean', 'std', '95 % t interval'],
       [
-        [shown(g.differs) or None, g.accuracies.n, g.accuracies.mean, g.accuracies.std]
-        + list(g.accuracies.interval or (None, None))
+        [str(g.path), shown(g.differs) or None, g.unfinished, g.accuracies.n, g.accuracies.mean]
+        + [g.accuracies.std, _interval(g.accuracies)]
         for g in groups(runs)
       ],
     ),
@@ -242,6 +267,14 @@ def parts(
   rows = [[cell, *values.values()] for cell, values in known.items()]
   header = ['cell', 'edge scores', 'operation weights', 'pairs of runs']
   return [*found, ('Rank correlation between searches, mean over pairs', header, rows)]
+
+
+def _interval(found: statistics.Summary) -> str | None:
+  """Returns the two ends of an interval; those of two values are called their range."""
+  if found.interval is None:
+    return None
+  ends = f'{found.interval[0]:.4f} to {found.interval[1]:.4f}'
+  return ends if found.n > 2 else f'{ends} (range)'
 
 
 def text(runs: Sequence[Compared]) -> str:

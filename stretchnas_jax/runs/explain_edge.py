@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stretchnas_jax.cells import choices as choices_lib
 from stretchnas_jax.cells import decidedness
-from stretchnas_jax.cells.decidedness import Choice
+from stretchnas_jax.cells.choices import Choice
 from stretchnas_jax.cells.space import CELL_TYPES
 from stretchnas_jax.machine import faults
 from stretchnas_jax.runs import judging, supernet_accuracy
@@ -166,10 +167,12 @@ def _explained(found: Scores, cell: str, edge: tuple[int, int]) -> Explained:
 
 def _moment(found: Scores, cell: str, edge: tuple[int, int], i: int) -> Moment:
   e, names = found.facts.edges.index(edge), found.facts.primitives
-  shares = decidedness.shares_of(found.strength(cell, i), names)[e]
+  kept = found.history.genotypes[i].get(cell) or ()
+  strength = found.strength(cell, i)
+  found_shares, _ = choices_lib.rivals(found.facts.edges, names, found.facts.table, strength, kept)
+  shares = found_shares[e]
   first, *rest = np.argsort(-shares, kind='stable')
   second = rest[0] if rest and shares[rest[0]] > 0 else None
-  kept = found.history.genotypes[i].get(cell) or ()
   return Moment(
     int(found.history.epochs[i]),
     names[first],

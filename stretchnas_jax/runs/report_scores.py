@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from stretchnas_jax.cells import decidedness, genotype, search_course
+from stretchnas_jax.cells import choices, genotype, search_course
 from stretchnas_jax.cells.graph import Edge
 from stretchnas_jax.cells.search_course import Epoch
 from stretchnas_jax.cells.space import CELL_TYPES
@@ -193,7 +193,7 @@ def _ties(epoch: Epoch, cell: str, edges: Sequence[Edge]) -> list[int]:
     return []
   places = {
     choice.place
-    for choice in epoch.judgement.of(decidedness.OPERATION)
+    for choice in epoch.judgement.of(choices.OPERATION)
     if choice.cell == cell and choice.tied
   }
   return [e for e, (src, dst) in enumerate(edges) if f'{src}->{dst}' in places]
@@ -236,7 +236,7 @@ def _codes(history: History, cell: str) -> tuple[list[list[float]], list[list[in
   mask = np.asarray(facts.table.mask)
   if mask.shape[1] > _MOST_CODES:
     return [], []
-  probs = np.stack([decidedness.code_shares(beta, facts.table) for beta in history.beta[cell]])
+  probs = np.stack([choices.code_shares(beta, facts.table) for beta in history.beta[cell]])
   place = np.cumsum(mask).reshape(mask.shape) - 1
   best = [place[np.arange(len(mask)), row.argmax(1)].tolist() for row in probs]
   return (probs[:, mask] / probs.max()).tolist(), best

@@ -4,7 +4,7 @@ import contextlib
 from typing import Any
 
 from stretchnas_jax.cells import decidedness, search_course
-from stretchnas_jax.cells.decidedness import Choice
+from stretchnas_jax.cells.choices import Choice
 from stretchnas_jax.cells.search_course import Epoch
 from stretchnas_jax.machine import faults
 from stretchnas_jax.runs import (

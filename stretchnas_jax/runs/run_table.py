@@ -17,7 +17,7 @@ _COLUMNS = {
 }  # fmt: skip
 _WIDTH = 60  # characters of the fields that differ, in a row on a terminal
 # Fields that say nothing about the run itself.
-_APART = ('seed', 'log.', 'parallel.', 'checkpoint.', 'start_from', 'parts')
+_APART = ('seed', 'log.', 'parallel.', 'checkpoint.', 'start_from.step', 'start_from.weights')
 
 
 def rows_of(folder: pathlib.Path | str, sort: str = 'name') -> list[dict[str, Any]]:
@@ -63,10 +63,7 @@ def differing(runs: Sequence[overview.Overview]) -> list[dict[str, Any]]:
   Args:
     runs: searches and trainings; a field that a run lacks is None.
   """
-  flat = [
-    {name: value for name, value in fields_lib.flatten(dict(run.config)).items() if _counts(name)}
-    for run in runs
-  ]
+  flat = [_counting(run) for run in runs]
   found: list[dict[str, Any]] = [{} for _ in runs]
   for kind in {run.kind for run in runs if run.config}:
     places = [i for i, run in enumerate(runs) if run.kind == kind and run.config]
@@ -89,8 +86,18 @@ def short(differs: dict[str, Any]) -> str:
   return f'{len(items)} fields' if items else ''
 
 
-def _counts(name: str) -> bool:
-  return not name.startswith(_APART) and not name.startswith('genotype')
+def _counting(run: overview.Overview) -> dict[str, Any]:
+  """Returns the fields that say something about a run; its cell is no field."""
+  fields = fields_lib.flatten(dict(run.config))
+  found = {
+    name: value
+    for name, value in fields.items()
+    if not name.startswith(_APART) and not name.startswith('genotype')
+  }
+  if isinstance(source := found.get('start_from.run'), str):
+    # Each seed starts from the same seed of the other run.
+    found['start_from.run'] = source.removesuffix(f'/seed_{run.seed}')
+  return found
 
 
 def _row(top: pathlib.Path, run: overview.Overview, differs: dict[str, Any]) -> dict[str, Any]:
