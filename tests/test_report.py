@@ -11,7 +11,7 @@ import past_runs
 import pytest
 from browser import PROGRAM, Browser
 from helpers import ROOT, tiny_search
-from report_runs import write_search, write_seeds, write_training
+from report_runs import write_search, write_training
 
 import stretchnas_jax
 from stretchnas_jax import report as command
@@ -98,6 +98,25 @@ def test_a_damaged_run_still_has_a_page(tmp_path, file, content):
   assert '</html>' in text and 'How to repeat it' in text
 
 
+def test_the_slider_has_a_place_for_each_known_epoch(tmp_path):
+  path = write_search(tmp_path / 'run', 5)
+  lines = (path / 'scores.jsonl').read_text().split('\n')
+  (path / 'scores.jsonl').write_text('\n'.join([*lines[:2], '{"damaged', *lines[3:]]))
+  text = page_of(path)
+  data = json.loads(re.search(r'id="page-data">(.*?)</script>', text)[1])
+  assert data['epochs'] == [1, 2, 4, 5] and 'max="3" value="3"' in text
+
+
+def test_labels_have_room_for_two_operations_on_an_edge(tmp_path):
+  one, two = (write_search(tmp_path / name, 2) for name in ('one', 'two'))
+  lines = json_files.read_lines(two / 'genotypes.jsonl')
+  for line in lines:
+    line['genotype']['normal'] += [['dil_conv_5x5', 0, 2], ['sep_conv_3x3', 0, 2]]
+  (two / 'genotypes.jsonl').write_text('\n'.join(map(json.dumps, lines)) + '\n')
+  width = lambda path: float(re.search(r'id="graph-normal"[^>]*width="([\d.]+)', page_of(path))[1])
+  assert width(two) > 1.1 * width(one)
+
+
 def test_values_of_another_type_leave_the_rest_of_a_page(tmp_path):
   path = write_search(tmp_path / 'run', 3, finished=False)
   wrong = {'data': {'parts': {'train': [1]}, 'warnings': 5}}
@@ -155,14 +174,6 @@ def test_a_training_shows_its_confused_classes_and_worst_images(tmp_path):
   for content in ('{}', '{"step": 6}', '{'):
     (path / 'confusion.json').write_text(content)
     assert 'is not known here' in words_of(page_of(path))
-
-
-def test_several_seeds_have_means_intervals_and_the_agreement_of_their_cells(tmp_path):
-  words = words_of(page_of(write_seeds(tmp_path / 'trainings', write_training)))
-  assert 'Test accuracy, mean 98.00%' in words and '95 % interval 95.52% to 100.48%' in words
-  assert 'normal cell: 3 of 3 edges are in all 3 cells, 3 of them with the same' in words
-  words = words_of(page_of(write_seeds(tmp_path / 'searches', write_search, 2)))
-  assert 'Range 85.00% to 85.00%' in words and 'edges are in all 2 cells' in words
 
 
 def test_the_command_writes_where_it_is_told(tmp_path, monkeypatch):

@@ -115,16 +115,37 @@ def test_a_program_that_xla_cannot_compile_is_one_sentence(monkeypatch):
   )
 
 
-def figures(compiled):
+def plan_of(batch_size=64, spans=()):
   devices = types.SimpleNamespace(count=1)
-  settings = types.SimpleNamespace(devices=devices, batch_size=64)
+  settings = types.SimpleNamespace(
+    devices=devices, batch_size=batch_size, all_spans=spans, num_steps=30
+  )
   model = types.SimpleNamespace(dtype='float32', precision='default')
-  plan = types.SimpleNamespace(
+  return types.SimpleNamespace(
     settings=settings,
     config=types.SimpleNamespace(model=model),
     feeds=types.SimpleNamespace(sizes={'train': 5000}),
+    phases=spans,
   )
-  return target_benchmark.figures(compiled, plan, targets.parse('h100'))
+
+
+def figures(compiled):
+  return target_benchmark.figures(compiled, plan_of(), targets.parse('h100'))
+
+
+def test_the_memory_of_phases_is_that_of_the_fullest_one(unchecked, monkeypatch):
+  spans = [types.SimpleNamespace(epochs=3, steps_per_epoch=5)] * 2
+  plans = [plan_of(64, spans), plan_of(32, spans)]
+  sizes = dict(zip(map(id, plans), (3000, 90_000)))
+  compiled = lambda task, plan: target_benchmark.Compiled(
+    9.6, 60.0, 60.0, WORK, Memory(0, 0, 0, sizes[id(plan)] * MIB, 0)
+  )
+  monkeypatch.setattr(target_benchmark, 'compile_step', compiled)
+  monkeypatch.setattr(target_benchmark.search_borders, 'assumed_plans', lambda plan: plans[1:])
+  found = target_benchmark.report(mock.Mock(), plans[0], targets.parse('h100'))
+  assert found['memory_mb']['total'] == 90_000 and not found['fits']
+  assert found['largest_batch_that_fits'] == 32 * 60755 // 90_000 and found['batch_size'] == 64
+  assert found['hours_at_least'] == pytest.approx(30 * found['step_seconds_at_least'] / 3600)
 
 
 def test_a_person_reads_the_same_as_a_program(unchecked):

@@ -7,6 +7,7 @@ from experiments.nas_bench_201.rows import ROWS
 from stretchnas_jax.views import charts
 
 _LABEL = 'accuracy of the cell in the table, %'
+_BAND = 'means over seeds with 95 % t intervals, ranges of two seeds'
 
 
 def plots_of(results: Mapping[str, Any]) -> dict[str, str]:
@@ -34,8 +35,8 @@ def plots_of(results: Mapping[str, Any]) -> dict[str, str]:
   drawn = {'': charts.svg_of(charts.dots(head, dots, _LABEL))}
   for group in dict.fromkeys(row.group.chart for row in ROWS.values()):
     chosen = [row for key, row in rows.items() if ROWS[key].group.chart == group]
-    of_cells = f'Cells of each epoch in NAS-Bench-201: means over seeds\n{about}'
-    of_order = f'Order of random cells by supernets and by the table: means over seeds\n{about}'
+    of_cells = f'Cells of each epoch in NAS-Bench-201: {_BAND}\n{about}'
+    of_order = f'Order of random cells by supernets and by the table: {_BAND}\n{about}'
     for ending, heading, label, kind in (
       ('-epochs', of_cells, _LABEL, 'curve'), ('-ranking', of_order, "Kendall's tau", 'taus'),
     ):  # fmt: skip

@@ -28,7 +28,8 @@ def graphs(history: History, course: Sequence[Epoch]) -> Iterator[tuple[str, str
   """
   for cell in _cells(history):
     edges = _edges(history, cell)
-    letters = max(len(_short(op)) for op in _names(history)) + 2
+    labels = {_label(ops) for one in history.genotypes for ops in _kept(one, cell).values()}
+    letters = max(map(len, labels), default=0) + 2
     kept, ties = _kept(history.genotypes[-1], cell), _ties(course[-1], cell, edges)
     shades = _shades(history, cell)
     looks = [

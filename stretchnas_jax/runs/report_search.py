@@ -124,7 +124,7 @@ def _cells(run: Overview, found: History | None, course: list[Epoch]) -> list[Se
   if found is None or not course:
     return []
   epochs = [int(epoch) for epoch in found.epochs]
-  parts = [page.slider(epochs[0], epochs[-1]) if len(epochs) > 1 else '']
+  parts = [page.slider(len(epochs), epochs[-1]) if len(epochs) > 1 else '']
   for name, drawing, text in report_scores.graphs(found, course):
     parts += [
       page.heading(f'{name.capitalize()} cell'),

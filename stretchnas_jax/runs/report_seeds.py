@@ -4,6 +4,7 @@ import pathlib
 from collections import Counter
 from typing import Any
 
+from stretchnas_jax.cells.genotype import AnyGenotype
 from stretchnas_jax.cells.search_result import edges_of
 from stretchnas_jax.cells.space import CELL_TYPES
 from stretchnas_jax.runs import (
@@ -61,7 +62,9 @@ def _result(runs: list[Overview], wanted: int) -> list[str]:
   values = [run.accuracy for run in runs if run.state == 'finished' and run.accuracy is not None]
   found = statistics.summarize(values)
   interval = found.interval
-  name = 'Test accuracy' if runs and runs[0].kind == 'train' else 'Validation accuracy'
+  tested = [run.result.get('test_accuracy') is not None for run in runs if run.result]
+  trained = bool(runs) and runs[0].kind == 'train'
+  name = 'Test accuracy' if trained and all(tested) else 'Validation accuracy'
   cards = [
     *([('Method', report_method.name_of(runs[0]))] if runs and runs[0].kind == 'search' else []),
     ('Config', report_parts.config_name(runs[0]) if runs else '-'),
@@ -87,7 +90,7 @@ def _agreement(runs: list[Overview]) -> list[str]:
     return [page.paragraph('Two finished seeds are needed to compare their cells.', 'note')]
   parts = []
   for name in CELL_TYPES:
-    each = [{(src, dst): op for op, src, dst in edges_of(cell, name)} for cell in cells]
+    each = [_by_edge(cell, name) for cell in cells]
     edges = Counter(edge for one in each for edge in one)
     alike = Counter((edge, op) for one in each for edge, op in one.items())
     if not edges:
@@ -103,6 +106,14 @@ def _agreement(runs: list[Overview]) -> list[str]:
     parts += [page.paragraph(text), page.folded(f'Edges of the {name} cells',
                                                 page.scrolled(table, 'edges'))]  # fmt: skip
   return parts
+
+
+def _by_edge(cell: AnyGenotype, name: str) -> dict[tuple[int, int], str]:
+  """Returns the operation of each edge; a rule may keep two on an edge, 'a + b'."""
+  found: dict[tuple[int, int], list[str]] = {}
+  for op, src, dst in edges_of(cell, name):
+    found.setdefault((src, dst), []).append(op)
+  return {edge: ' + '.join(sorted(ops)) for edge, ops in found.items()}
 
 
 def _row(edge: tuple[int, int], count: int, total: int, alike: Counter) -> list[Any]:

@@ -114,23 +114,27 @@ def report(task: Task, plan: Plan, target: Target) -> dict[str, Any]:
     target: the chips.
 
   Returns:
-    The figures of the first phase, and `hours_at_least` of all phases. A figure is None where the
-    program has no room on the chips.
+    The figures of the first phase; the memory of the phase that needs the most, the batch that
+    fits in all phases, and `hours_at_least` of all phases. A figure is None where the program has
+    no room on the chips.
   """
   plans = [plan, *(search_borders.assumed_plans(plan) if len(plan.phases) > 1 else ())]
-  every = [compile_step(task, one) for one in plans]
-  found = figures(every[0], plan, target)
-  bounds = [_bound(one, own, target) for one, own in zip(every, plans)]
+  every = [figures(compile_step(task, one), one, target) for one in plans]
+  fullest = max(every, key=lambda one: one['memory_mb']['total'])
   spans = plan.settings.all_spans
   seconds = [
-    span.epochs * span.steps_per_epoch * bound.at_least
-    for bound, span in zip(bounds, spans)
-    if bound is not None
+    span.epochs * span.steps_per_epoch * one['step_seconds_at_least']
+    for one, span in zip(every, spans)
+    if one['step_seconds_at_least'] is not None
   ]
-  found['fits'] = all(step_bounds.fits(target.chip, one.memory) for one in every)
-  found['steps'] = plan.settings.num_steps
-  found['hours_at_least'] = sum(seconds) / 3600 if len(seconds) == len(spans) else None
-  return found
+  return {
+    **every[0],
+    'memory_mb': fullest['memory_mb'],
+    'fits': fullest['fits'],
+    'largest_batch_that_fits': min(one['largest_batch_that_fits'] for one in every),
+    'steps': plan.settings.num_steps,
+    'hours_at_least': sum(seconds) / 3600 if len(seconds) == len(spans) else None,
+  }
 
 
 def figures(compiled: Compiled, plan: Plan, target: Target) -> dict[str, Any]:

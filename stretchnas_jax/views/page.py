@@ -175,14 +175,14 @@ def image(png: bytes, alt: str, caption: str) -> str:
   )
 
 
-def slider(first: int, last: int) -> str:
+def slider(count: int, last: int) -> str:
   """Returns the slider over epochs, which the script shows.
 
   Args:
-    first: the number of the first epoch.
-    last: that of the last one, which the page shows at first.
+    count: how many epochs are known.
+    last: the number of the last one, which the page shows at first.
   """
-  places = f'min="0" max="{last - first}" value="{last - first}"'
+  places = f'min="0" max="{count - 1}" value="{count - 1}"'
   return (
     '<div class="slider" id="slider" hidden><label for="epoch">Epoch '
     f'<output id="number" for="epoch">{last}</output></label>'
