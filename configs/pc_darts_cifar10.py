@@ -2,7 +2,7 @@
 
 The rest pass each edge by, times its edge score: a softmax over the in-edges of a node. Alpha and
 beta rest for 15 epochs. A node keeps the two in-edges whose product of score and operation weight
-is largest. `sc` takes stretchable cells: without `none`, with the merged scores of Eq. 12 and
+is largest. `sc` takes stretchable cells: without `none`, with the merged scores of Eq. 13 and
 the codes of beta decoded.
 
 Published test errors: 2.57 +- 0.07 % at 3.6 M parameters (the number of trainings is not given),

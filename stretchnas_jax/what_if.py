@@ -1,4 +1,4 @@
-"""Decodes a search by every other rule: `python -m stretchnas_jax.what_if RUN`."""
+"""Reads a search by other decodings: `python -m stretchnas_jax.what_if RUN`."""
 
 import types
 from collections.abc import Callable

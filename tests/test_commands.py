@@ -85,6 +85,28 @@ def test_the_command_that_trains_has_the_fields_of_the_search(fields, name, expe
       assert value == config_lib.flatten(config)[field]
 
 
+@pytest.mark.parametrize(
+  'fields, expected',
+  [
+    ({'topology.kind': 'output_subsets', 'model.num_layers': 12}, 12),
+    ({'topology.kind': 'output_pairs', 'model.num_layers': 20}, 20),
+    ({'topology.kind': 'none', 'model.num_layers': 8}, 20),
+    (
+      {
+        'search.phases': (
+          {'epochs': 1, 'model.num_layers': 5},
+          {'epochs': 1, 'model.num_layers': 11},
+        )
+      },
+      11,
+    ),
+  ],
+)
+def test_a_cell_whose_topology_was_learned_is_trained_at_that_depth(fields, expected, tmp_path):
+  config = with_fields(config_lib.search_config(), {'data.name': 'cifar10', **fields})
+  assert parsed(commands.train_command(config, tmp_path, V2)).config.model.num_layers == expected
+
+
 def test_the_command_trains_the_network_of_nas_bench_201(tmp_path):
   cell, config = Cell(('nor_conv_3x3',) * 6), config_lib.search_config()
   found = parsed(commands.train_command(config, tmp_path, cell)).config

@@ -1,4 +1,4 @@
-"""The same search decoded by every other rule."""
+"""The same search, read by other decodings."""
 
 import json
 import shutil

@@ -29,7 +29,7 @@ COMMANDS = {
   'report': 'writes a page about a run',
   'runs': 'lists all runs below a folder',
   'compare': 'compares runs: accuracies, cells and scores',
-  'what-if': 'decodes a search by every other rule',
+  'what-if': 'reads a search by other decodings',
   'explain': 'tells the history of one edge of a search',
   'check-data': 'looks at a folder of images before a run',
 }

@@ -26,6 +26,8 @@ _CONFIGS = {'cifar100': 'cifar10', 'imagenet2012': 'imagenet'}
 _WITH_TEST = ('digits', 'cifar10', 'cifar100', 'imagenet2012')
 # Fields of the data that belong to the recipe of a training, or to that of a search.
 _RECIPE = ('data.fraction', 'data.cutout', 'data.holdout')
+# Topologies that are learned at a depth, and trained with it (Huang et al. 2020).
+_STRETCHABLE = ('output_subsets', 'output_pairs')
 # The benchmark's network, which has neither auxiliary head nor drop path, and its images.
 _NAS_BENCH = {
   'model.channels': 16, 'model.num_layers': 5, 'model.auxiliary': False, 'train.drop_path': 0.0,
@@ -123,12 +125,20 @@ def _train_fields(
     fields[field] = wanted[field]
   if config.data.path:
     fields['data.path'] = os.path.abspath(os.path.expanduser(config.data.path))
+  if config.topology.kind in _STRETCHABLE and _layers(config) != train.model.num_layers:
+    fields['model.num_layers'] = _layers(config)
   train.update_from_flattened_dict(fields)
   with contextlib.suppress(ValueError, OSError):  # the command itself says what is wrong
     fields |= _needed_fields(train, genotype, parts or Parts())
   if isinstance(genotype, Cell):
     fields |= _NAS_BENCH
   return name, fields
+
+
+def _layers(config: ConfigDict) -> int:
+  """Returns the number of cells in the network that searched, in its last phase."""
+  last = config.search.phases[-1] if config.search.phases else {}
+  return last.get('model.num_layers', config.model.num_layers)
 
 
 def _needed_fields(train: ConfigDict, genotype: AnyGenotype, parts: Parts) -> dict[str, Any]:

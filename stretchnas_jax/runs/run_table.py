@@ -87,7 +87,7 @@ def short(differs: dict[str, Any]) -> str:
 
 
 def _counting(run: overview.Overview) -> dict[str, Any]:
-  """Returns the fields that say something about a run; its cell is no field."""
+  """Returns the fields that say something about a run, without its cell."""
   fields = fields_lib.flatten(dict(run.config))
   found = {
     name: value

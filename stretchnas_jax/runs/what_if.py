@@ -1,4 +1,4 @@
-"""The same search, decoded by every other rule.
+"""The same search, read by other decodings.
 
 A search has one result, but its scores allow many. Where all rules give nearly the same cell, the
 search has decided. Nothing is trained here, and the sizes come from a few traces.
