@@ -1,6 +1,7 @@
 """The same search, read by other decodings."""
 
 import json
+import pathlib
 import shutil
 import time
 
@@ -82,8 +83,9 @@ def test_changed_edges_are_counted_once_each():
   edges = [('skip_connect', 0, 2), ('max_pool_3x3', 1, 2), ('skip_connect', 0, 3)]
   first = Genotype(edges, (2, 3), edges, (2, 3))
   second = Genotype([('max_pool_3x3', 0, 2), edges[1], edges[1]], (2,), edges, (2, 3))
-  assert what_if_lib.changed_edges(first, first) == 0
-  assert what_if_lib.changed_edges(first, second) == what_if_lib.changed_edges(second, first) == 3
+  rows = [what_if_lib.Row('rule', 1, cell, ()) for cell in (first, second)]
+  answer = what_if_lib.Answer(pathlib.Path('r'), tuple(rows), None, ())
+  assert [answer.changed(row) for row in rows] == [0, 3]
 
 
 def test_the_command_prints_a_table_and_json(tmp_path, capsys):

@@ -68,7 +68,7 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change
   """
   found = []
   for cell in CELL_TYPES:
-    old, new = _by_edge(before.get(cell, ())), _by_edge(after.get(cell, ()))
+    old, new = by_edge(before.get(cell, ())), by_edge(after.get(cell, ()))
     for edge in sorted(old.keys() | new.keys(), key=lambda ends: ends[::-1]):
       one, other = old.get(edge, ()), new.get(edge, ())
       if one != other:
@@ -201,8 +201,12 @@ def _gap(course: Sequence[Epoch]) -> str:
   )
 
 
-def _by_edge(edges: Iterable[Sequence[Any]]) -> dict[tuple[int, int], tuple[str, ...]]:
-  """Returns the operations of a cell by their edge."""
+def by_edge(edges: Iterable[Sequence[Any]]) -> dict[tuple[int, int], tuple[str, ...]]:
+  """Returns the operations of a cell by their edge, which may have several.
+
+  Args:
+    edges: `(operation, src, dst)`.
+  """
   found: dict[tuple[int, int], tuple[str, ...]] = {}
   for op, src, dst in edges:
     found[src, dst] = tuple(sorted((*found.get((src, dst), ()), op)))

@@ -4,7 +4,7 @@ import pathlib
 from collections import Counter
 from typing import Any
 
-from stretchnas_jax.cells.genotype import AnyGenotype
+from stretchnas_jax.cells import search_course
 from stretchnas_jax.cells.search_result import edges_of
 from stretchnas_jax.cells.space import CELL_TYPES
 from stretchnas_jax.runs import (
@@ -90,9 +90,9 @@ def _agreement(runs: list[Overview]) -> list[str]:
     return [page.paragraph('Two finished seeds are needed to compare their cells.', 'note')]
   parts = []
   for name in CELL_TYPES:
-    each = [_by_edge(cell, name) for cell in cells]
+    each = [search_course.by_edge(edges_of(cell, name)) for cell in cells]
     edges = Counter(edge for one in each for edge in one)
-    alike = Counter((edge, op) for one in each for edge, op in one.items())
+    alike = Counter((edge, ' + '.join(ops)) for one in each for edge, ops in one.items())
     if not edges:
       continue  # NAS-Bench-201 has no reduction cell
     in_all = sum(count == len(cells) for count in edges.values())
@@ -106,14 +106,6 @@ def _agreement(runs: list[Overview]) -> list[str]:
     parts += [page.paragraph(text), page.folded(f'Edges of the {name} cells',
                                                 page.scrolled(table, 'edges'))]  # fmt: skip
   return parts
-
-
-def _by_edge(cell: AnyGenotype, name: str) -> dict[tuple[int, int], str]:
-  """Returns the operation of each edge; a rule may keep two on an edge, 'a + b'."""
-  found: dict[tuple[int, int], list[str]] = {}
-  for op, src, dst in edges_of(cell, name):
-    found.setdefault((src, dst), []).append(op)
-  return {edge: ' + '.join(sorted(ops)) for edge, ops in found.items()}
 
 
 def _row(edge: tuple[int, int], count: int, total: int, alike: Counter) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stretchnas_jax.cells import decodings, genotype, nas_bench_cells, topology
+from stretchnas_jax.cells import decodings, genotype, nas_bench_cells, search_course, topology
 from stretchnas_jax.cells.decoding import Decoding
 from stretchnas_jax.cells.genotype import AnyGenotype
 from stretchnas_jax.cells.search_result import edges_of
@@ -72,7 +72,7 @@ class Answer(NamedTuple):
 
   def changed(self, row: Row) -> int:
     """Returns the number of edges on which a cell differs from the search's own."""
-    return changed_edges(self.rows[0].cell, row.cell)
+    return len(search_course.changes(self.rows[0].cell.to_dict(), row.cell.to_dict()))
 
 
 def ask(run: pathlib.Path | str, trust: bool = False) -> Answer:
@@ -124,26 +124,6 @@ def _with_sizes(answer: Answer, trust: bool) -> Answer:
 
 def _noisy(cell: AnyGenotype) -> bool:
   return any(op == 'noise' for name in CELL_TYPES for op, _, _ in edges_of(cell, name))
-
-
-def changed_edges(first: AnyGenotype, second: AnyGenotype) -> int:
-  """Counts the edges `(src, dst)` of both cell types whose operations differ.
-
-  Args:
-    first: two cells.
-    second: two other cells.
-  """
-  return sum(
-    len({edge for edge in a.keys() | b.keys() if a.get(edge) != b.get(edge)})
-    for a, b in ((_by_edge(first, cell), _by_edge(second, cell)) for cell in CELL_TYPES)
-  )
-
-
-def _by_edge(one: AnyGenotype, cell: str) -> dict[tuple[int, int], list[str]]:
-  found: dict[tuple[int, int], list[str]] = {}
-  for op, src, dst in edges_of(one, cell):
-    found[src, dst] = sorted([*found.get((src, dst), ()), op])
-  return found
 
 
 # ---- rules ---------------------------------------------------------------------------------------
