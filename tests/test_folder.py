@@ -206,6 +206,9 @@ def test_an_unreadable_image(tree, load, monkeypatch, caplog, name, make):
   assert list(data.train_labels) == [0, 0, 1, 1, 1]
   np.testing.assert_array_equal(data.train_images[:, 0, 0, 0], [0, 1, 200, 201, 202])
   assert name in caplog.text
+  again = load(tree, on_bad_image='skip')  # from the cache
+  note = f"1 of 6 images of train cannot be read and do not count, for example 'cat/{name}'"
+  assert data.notes == again.notes == (note,)
   with pytest.raises(ValueError, match=name):
     load(tree)
 

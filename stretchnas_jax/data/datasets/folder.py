@@ -66,9 +66,14 @@ def load(
     part: [name for name, good in zip(own.names, arrays[f'{part}_readable']) if good]
     for part, own in files.items()
   }
-  return make_dataset(
-    'folder', arrays, found.class_names, image_names=names, notes=found.sentences()
-  )
+  skipped = [
+    f'{len(bad)} of {len(own.names)} images of {part} cannot be read and do not count, for example '
+    f'{own.names[bad[0]]!r}'
+    for part, own in files.items()
+    if len(bad := np.flatnonzero(~arrays[f'{part}_readable']))
+  ]
+  notes = (*found.sentences(), *skipped)
+  return make_dataset('folder', arrays, found.class_names, image_names=names, notes=notes)
 
 
 def find(path: str | os.PathLike) -> listing.Listing:
