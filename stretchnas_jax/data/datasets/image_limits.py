@@ -72,9 +72,14 @@ def check_pixels(image: Image.Image) -> None:
   """
   if max(image.size) > _LONGEST_SIDE:
     raise ValueError(f'it has a side of more than {_LONGEST_SIDE} pixels')
-  limit = most_pixels()
-  if limit and needed(image) > _PER_PIXEL * limit:
+  limit, pixels = most_pixels(), image.width * image.height
+  if limit and pixels > limit:
     raise ValueError(too_large())
+  if limit and needed(image) > _PER_PIXEL * limit:
+    raise ValueError(
+      f'its {pixels} pixels count twice, since {image.format} takes twice the memory, and {limit} '
+      'are allowed: data.max_pixels can allow more'
+    )
 
 
 def too_large() -> str:
