@@ -22,6 +22,7 @@ pytestmark = pytest.mark.filterwarnings('ignore')  # Pillow warns about large im
 def limit(monkeypatch):
   """Puts Pillow's limit back after each test, as it holds for the whole process."""
   monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', Image.MAX_IMAGE_PIXELS)
+  monkeypatch.setattr(image_limits, '_before', [])
 
 
 def save(folder, width, height, mode='RGB', kind='png', **options):
@@ -64,6 +65,13 @@ def test_the_field_reaches_pillow(tmp_path):
   (tmp_path / 'x.png').write_bytes(corpus.bomb(19_000, 20_000))
   with images.opened(tmp_path / 'x.png', 'x') as image:
     assert image.size == (19_000, 20_000)
+  config.data.max_pixels = 300_000_000
+  opening.load_dataset(config.data)
+  config.data.max_pixels = None  # another run of this process
+  for own in before, 1000:
+    opening.load_dataset(config.data)
+    assert image_limits.most_pixels() == own
+    Image.MAX_IMAGE_PIXELS = 1000  # somebody's own limit stays
 
 
 @pytest.mark.parametrize('kind', ['jp2', 'webp', 'avif'])

@@ -26,6 +26,7 @@ _TWICE = {'JPEG2000', 'WEBP', 'AVIF'}
 _LONGEST_SIDE = 2**20  # pixels; scaling takes 16 bytes for each pixel of a side
 _FILE_PER_PIXEL = 4  # bytes of a file for each pixel of the largest image
 _METADATA = 2**24  # bytes of a file for everything else
+_before: list[int | None] = []  # the limit before `set_most_pixels` set another one
 
 # ---- one image -----------------------------------------------------------------------------------
 
@@ -34,10 +35,14 @@ def set_most_pixels(most: int | None) -> None:
   """Sets the number of pixels that an image may have, for the whole process and for Pillow.
 
   Args:
-    most: None leaves the limit as it is. Pillow's own is 89,478,485.
+    most: None takes back the limit of an earlier call, so that no run has that of another one.
+      Pillow's own is 89,478,485.
   """
   if most is not None:
+    _before[:] = _before or [Image.MAX_IMAGE_PIXELS]
     Image.MAX_IMAGE_PIXELS = most
+  elif _before:
+    Image.MAX_IMAGE_PIXELS = _before.pop()
 
 
 def most_pixels() -> int | None:
