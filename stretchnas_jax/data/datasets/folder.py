@@ -110,8 +110,8 @@ def fingerprint(files: Iterable[Files]) -> str:
   facts: list[object] = []
   for part in files:
     facts += ['part', *part.labels.tolist()]
-    for path in part.paths:
-      facts.append(path)
+    for name, path in zip(part.names, part.paths):
+      facts.append(name)  # not the path, which may be spelt in several ways
       try:
         status = os.stat(path)
       except OSError:  # a dangling link, which the decoder reports better
