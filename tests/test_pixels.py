@@ -13,7 +13,7 @@ from PIL import Image
 
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.data.batches import opening, stream_batches
-from stretchnas_jax.data.datasets import encoded, images, loading, pixels
+from stretchnas_jax.data.datasets import encoded, folder, images, loading, pixels
 
 RAMP = np.arange(16 * 16).reshape(16, 16)
 
@@ -206,7 +206,7 @@ def test_predictions_read_files_in_the_range_of_the_run(write, load):
     'class_names': ('a', 'b'), 'image_shape': (16, 16, 1), 'stream': False,
     'config': {'data': {'range': [0, 4095]}},
   }  # fmt: skip
-  files = [str(path / name) for name in data.image_names['train']]
+  files = [file for file, _ in folder.find(path).paths('train')]
   with jax.disable_jit():
     predictions.predict((apply_fn, {}, info), files)
   np.testing.assert_array_equal(seen[0], data.train_images)

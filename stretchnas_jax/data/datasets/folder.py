@@ -62,10 +62,6 @@ def load(
   options = _FORMAT, found.class_names, tuple(files), size, value_range, on_bad_image
   key = disk_cache.digest(fingerprint(files.values()), *options, image_limits.most_pixels())
   arrays = disk_cache.cached(name, key, make, cache)
-  names = {
-    part: [name for name, good in zip(own.names, arrays[f'{part}_readable']) if good]
-    for part, own in files.items()
-  }
   skipped = [
     f'{len(bad)} of {len(own.names)} images of {part} cannot be read and do not count, for example '
     f'{own.names[bad[0]]!r}'
@@ -73,7 +69,7 @@ def load(
     if len(bad := np.flatnonzero(~arrays[f'{part}_readable']))
   ]
   notes = (*found.sentences(), *skipped)
-  return make_dataset('folder', arrays, found.class_names, image_names=names, notes=notes)
+  return make_dataset('folder', arrays, found.class_names, notes=notes)
 
 
 def find(path: str | os.PathLike) -> listing.Listing:
