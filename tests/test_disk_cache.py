@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import time
 
 import numpy as np
 import pytest
@@ -61,6 +62,28 @@ def test_a_cache_that_cannot_be_written_does_no_harm(tmp_path, monkeypatch, capl
   assert disk_cache.cached('entry', 'a', make, tmp_path / 'full')['x'][0] == 2
   assert not list((tmp_path / 'full').iterdir())
   assert 'No space left' in caplog.text
+
+
+def test_what_a_killed_process_has_left_goes_at_the_next_write(tmp_path):
+  old, new, other = (tmp_path / name for name in ('.part-arrays-x', '.part-arrays-y', 'x.tmp'))
+  for file in old, new, other:
+    file.touch()
+    os.utime(file, (time.time() - 90_000,) * 2)
+  os.utime(new)  # a living process may write to it
+  disk_cache.cached('entry', 'a', Maker(), tmp_path)
+  assert {file.name for file in tmp_path.iterdir()} == {'entry.npz', new.name, other.name}
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
+  def interrupted(out, **arrays):
+    names.extend(file.name for file in tmp_path.iterdir())
+    raise KeyboardInterrupt
+
+  names = []
+  monkeypatch.setattr(np, 'savez', interrupted)
+  with pytest.raises(KeyboardInterrupt):
+    disk_cache.cached('entry', 'a', Maker(), tmp_path)
+  assert names[0].startswith('.part-arrays-') and not list(tmp_path.iterdir())
 
 
 def test_the_folder_of_the_cache(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from image_folders import GREY, RED, make_tree, save
 from PIL import Image
 
-from stretchnas_jax.data.datasets import image_files, images, loading
+from stretchnas_jax.data.datasets import folder, image_files, images, loading
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_folders_of_parts(tree, load, name, part):
   data = load(root, image_size=8)
   assert data.train_images.shape == (5, 8, 8, 3)
   pictures, labels = data.part(part)
-  assert list(labels) == [1] and data.image_names[part] == [f'{name}/dog/x.png']
+  assert list(labels) == [1] and folder.find(root).files[part] == [(f'{name}/dog/x.png', 1)]
   np.testing.assert_array_equal(pictures[0, 0, 0], [7, 8, 9])
   assert data.part('val' if part == 'test' else 'test') is None
 
@@ -206,6 +206,9 @@ def test_an_unreadable_image(tree, load, monkeypatch, caplog, name, make):
   assert list(data.train_labels) == [0, 0, 1, 1, 1]
   np.testing.assert_array_equal(data.train_images[:, 0, 0, 0], [0, 1, 200, 201, 202])
   assert name in caplog.text
+  again = load(tree, on_bad_image='skip')  # from the cache
+  note = f"1 of 6 images of train cannot be read and do not count, for example 'cat/{name}'"
+  assert data.notes == again.notes == (note,)
   with pytest.raises(ValueError, match=name):
     load(tree)
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from image_folders import GREY, make_tree, save
 
-from stretchnas_jax.data.datasets import images, loading
+from stretchnas_jax.data.datasets import folder, images, loading, pixels
+from stretchnas_jax.data.datasets.encoded_images import Files
 
 
 @pytest.fixture
@@ -27,6 +28,18 @@ def test_images_are_decoded_once(tree, load, monkeypatch):
   second = load(tree)
   np.testing.assert_array_equal(first.train_images, second.train_images)
   assert second.class_names == first.class_names and type(second.class_names[0]) is str
+
+
+def test_the_spelling_of_a_path_does_not_count(tree, load, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  save(tmp_path / 'grey' / 'a' / '0.png', GREY)
+  parts = lambda path: [Files.of(str(path), [('a/0.png', 0)])]
+  grey = lambda path: folder.all_grey(parts(path), 8, cache=tmp_path / 'cache')
+  load(tree)
+  assert grey(tmp_path / 'grey')
+  monkeypatch.setattr(folder, '_decode', None)
+  monkeypatch.setattr(pixels, 'all_grey', lambda *_, most=None: most == 1)
+  assert len(load(tree.name).train_images) == 5 and grey('grey')
 
 
 SWAPS = ['new', 'gone', 'renamed', 'touched', 'size', 'swapped', 'moved', 'overwritten']

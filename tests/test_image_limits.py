@@ -1,17 +1,18 @@
 """Tests of the limits of images: pixels, bytes, and memory over all threads."""
 
+import contextlib
 import threading
 import time
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from experiments.reliability import corpus, hostile_images
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.data.batches import crops, opening
-from stretchnas_jax.data.datasets import decoding, image_limits, images
+from stretchnas_jax.data.datasets import decoding, image_limits, images, listing, survey
 from stretchnas_jax.data.datasets.encoded_images import Files
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # Pillow warns about large images
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.filterwarnings('ignore')  # Pillow warns about large im
 def limit(monkeypatch):
   """Puts Pillow's limit back after each test, as it holds for the whole process."""
   monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', Image.MAX_IMAGE_PIXELS)
+  monkeypatch.setattr(image_limits, '_before', [])
 
 
 def save(folder, width, height, mode='RGB', kind='png', **options):
@@ -63,6 +65,13 @@ def test_the_field_reaches_pillow(tmp_path):
   (tmp_path / 'x.png').write_bytes(corpus.bomb(19_000, 20_000))
   with images.opened(tmp_path / 'x.png', 'x') as image:
     assert image.size == (19_000, 20_000)
+  config.data.max_pixels = 300_000_000
+  opening.load_dataset(config.data)
+  config.data.max_pixels = None  # another run of this process
+  for own in before, 1000:
+    opening.load_dataset(config.data)
+    assert image_limits.most_pixels() == own
+    Image.MAX_IMAGE_PIXELS = 1000  # somebody's own limit stays
 
 
 @pytest.mark.parametrize('kind', ['jp2', 'webp', 'avif'])
@@ -71,7 +80,10 @@ def test_formats_whose_decoders_need_more_memory_count_twice(tmp_path, kind):
   image_limits.set_most_pixels(400)
   assert images.read(file, 8).shape == (8, 8, 3)
   image_limits.set_most_pixels(399)
-  with pytest.raises(ValueError, match='more than 399 pixels'):
+  with pytest.raises(ValueError, match=r'its 200 pixels count twice, .*, and 399 are allowed'):
+    images.read(file, 8)
+  image_limits.set_most_pixels(199)
+  with pytest.raises(ValueError, match='it has more than 199 pixels'):
     images.read(file, 8)
 
 
@@ -187,3 +199,29 @@ def test_large_images_are_not_decoded_side_by_side(tmp_path, monkeypatch):
   pixels, readable = decoder.start(np.arange(24), read, (8, 8)).result()
   decoder.close()
   assert readable.all() and most == 1 and pixels.any()
+
+
+def test_every_image_is_decoded_inside_the_budget(tmp_path, monkeypatch):
+  """Reading the EXIF data of a PNG file decodes it; so do the extremes of 16 bits."""
+  inside, decoded, load = [False], [], PngImagePlugin.PngImageFile.load
+
+  @contextlib.contextmanager
+  def room(image):
+    inside[0] = True
+    yield
+    inside[0] = False
+
+  def noted(image):
+    decoded.extend([inside[0]] * bool(image.tile))
+    return load(image)
+
+  monkeypatch.setattr(image_limits, 'room', room)
+  monkeypatch.setattr(PngImagePlugin.PngImageFile, 'load', noted)
+  file = save(tmp_path, 20, 10)
+  crops.read_random(
+    file, np.full(41, 0.5), 8, name='x', scale=(0.1, 1.0), ratio=(1.0, 1.0), flip=False
+  )
+  Image.fromarray(np.full((9, 9), 65535, np.uint16)).save(file)
+  found = listing.Listing(str(tmp_path), ('a',), {'train': [(file.name, 0)]}, {})
+  assert survey.survey(found, image_size=8).values == (65535, 65535)
+  assert decoded == [True, True]

@@ -12,6 +12,7 @@ import stretchnas_jax
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.cli import command_line, config_flags
 from stretchnas_jax.data.batches import crops, opening
+from stretchnas_jax.data.datasets import folder as folder_lib
 from stretchnas_jax.data.datasets import images, loading
 from stretchnas_jax.networks import sizes
 from stretchnas_jax.runs import build, json_files
@@ -184,7 +185,7 @@ def test_a_training_of_images_that_are_not_square(folder, tmp_path):
   result = stretchnas_jax.run_train(config, tmp_path / 'run', TINY_CELL)
   loaded = stretchnas_jax.load_trained(tmp_path / 'run')
   data = loading.load('folder', path=str(folder), image_size=SIZE)
-  files = [str(folder / name) for name in data.image_names['test']]
+  files = [path for path, _ in folder_lib.find(folder).paths('test')]
   found = stretchnas_jax.predict(loaded, files)
   right = np.mean([name == 'ab'[label] for name, label in zip(found.classes, data.test_labels)])
   assert right == pytest.approx(result['test_accuracy'])

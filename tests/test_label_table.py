@@ -40,6 +40,14 @@ def test_a_table_of_any_name_may_be_the_path(put):
   assert folder.find(root / 'Notes.csv').files == {'train': [('1.png', 0), ('2.png', 1)]}
 
 
+def test_a_table_may_have_absolute_names(put, tmp_path, monkeypatch):
+  first, second = tmp_path / '1.png', tmp_path / 'deep' / 'x, y.png'
+  put(*IMAGES, labels=f'file,label\n{first},a\n"{second}",b\n')
+  monkeypatch.chdir(tmp_path.parent)
+  for root in tmp_path, tmp_path.name:
+    assert folder.find(root).files == {'train': [('1.png', 0), ('deep/x, y.png', 1)]}
+
+
 def test_labels_that_are_numbers_are_sorted_as_numbers(put):
   found = folder.find(put(*IMAGES[:3], labels='file,label\n1.png,10\n2.png,9\n10.png,2\n'))
   assert found.class_names == ('2', '9', '10')

@@ -1,6 +1,8 @@
 """Tests of the pixels of own images: more than 8 bits, grey or coloured, in memory and streamed."""
 
 import contextlib
+import struct
+import zlib
 
 import jax
 import numpy as np
@@ -11,7 +13,7 @@ from PIL import Image
 
 from stretchnas_jax import config as config_lib
 from stretchnas_jax.data.batches import opening, stream_batches
-from stretchnas_jax.data.datasets import encoded, images, loading, pixels
+from stretchnas_jax.data.datasets import encoded, folder, images, loading, pixels
 
 RAMP = np.arange(16 * 16).reshape(16, 16)
 
@@ -90,8 +92,6 @@ def test_pixels_that_are_no_numbers_are_named(write, load):
 
 def save_deep_colors(file, values):
   """Writes a PNG of 16 bits in three channels, which Pillow cannot write."""
-  import struct
-  import zlib
 
   def chunk(name, data):
     body = name + data
@@ -102,6 +102,18 @@ def save_deep_colors(file, values):
   header = struct.pack('>IIBBBBB', width, height, 16, 2, 0, 0, 0)
   parts = chunk(b'IHDR', header), chunk(b'IDAT', zlib.compress(rows)), chunk(b'IEND', b'')
   file.write_bytes(b'\x89PNG\r\n\x1a\n' + b''.join(parts))
+
+
+def test_a_bitmap_of_16_bits_for_all_channels_together_is_not_deep(write, load, tmp_path):
+  path = write(np.zeros((4, 4, 3), np.uint8))
+  green = struct.pack('<16H', *[0x07E0] * 16)  # five bits of red, six of green, five of blue
+  masks = struct.pack('<3I', 0xF800, 0x07E0, 0x001F)
+  head = struct.pack('<3I2H6I', 40, 4, 4, 1, 16, 3, len(green), 0, 0, 0, 0)
+  start = struct.pack('<2s3I', b'BM', 66 + len(green), 0, 66)
+  (path / 'a' / '0.png').write_bytes(start + head + masks + green)
+  with Image.open(path / 'a' / '0.png') as image:
+    assert not images.has_16_bits(image)
+  assert (load(path, value_range=(0, 4095)).train_images[0] == [0, 255, 0]).all()
 
 
 def test_coloured_images_of_16_bits(write, load):
@@ -194,7 +206,7 @@ def test_predictions_read_files_in_the_range_of_the_run(write, load):
     'class_names': ('a', 'b'), 'image_shape': (16, 16, 1), 'stream': False,
     'config': {'data': {'range': [0, 4095]}},
   }  # fmt: skip
-  files = [str(path / name) for name in data.image_names['train']]
+  files = [file for file, _ in folder.find(path).paths('train')]
   with jax.disable_jit():
     predictions.predict((apply_fn, {}, info), files)
   np.testing.assert_array_equal(seen[0], data.train_images)

@@ -245,7 +245,6 @@ def test_a_truncated_image_is_replaced_by_the_next_of_its_class(tree, make, capl
   np.testing.assert_array_equal(numbers_of(chunk.images), wanted)
   np.testing.assert_array_equal(chunk.labels, batches // 7)
   feed.chunk(1, 0, 5, 5)
-  assert feed.bad_images == 3
   assert sorted(r.getMessage().split(' is not')[0][-9:] for r in caplog.records) == [
     'bee/2.png', 'bee/3.png', 'bee/6.png',
   ]  # fmt: skip
@@ -269,7 +268,6 @@ def test_a_broken_test_image_does_not_count(tree, caplog):
   options = PLAIN._replace(on_bad_image='skip')
   with contextlib.closing(streaming.StreamEvaluation(test, np.arange(5), 4, options)) as feed:
     valid = np.concatenate([valid for _, valid in feed.chunks(1)])
-    assert feed.bad_images == 1
   np.testing.assert_array_equal(valid, [[1, 0, 1, 1], [1, 0, 0, 0]])
   assert 'ant/1.png' in caplog.text
 
@@ -281,4 +279,4 @@ def test_as_many_broken_images_as_count_are_no_error(tree):
   options = PLAIN._replace(on_bad_image='skip')
   with contextlib.closing(streaming.StreamEvaluation(test, np.arange(5), 4, options)) as feed:
     list(feed.chunks(1))
-    assert feed.bad_images == 2 and list(feed.mixed(2).chunks(1))
+    assert list(feed.mixed(2).chunks(1))

@@ -7,12 +7,17 @@ import os
 import pathlib
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from stretchnas_jax.machine import files
+
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 """The bits of a mode that let others write."""
+_TEMPORARY = f'{files.TEMPORARY}arrays-'
+_STALE = 24 * 60 * 60  # seconds after which a file that is not complete has no writer any more
 
 
 def cached(
@@ -99,15 +104,25 @@ def _write(file: pathlib.Path, key: str, arrays: Mapping[str, np.ndarray]) -> No
   """Writes arrays to a file by an atomic rename, so that a reader sees all of it or nothing."""
   temporary = None
   try:
-    with tempfile.NamedTemporaryFile(dir=file.parent, suffix='.tmp', delete=False) as out:
+    _clear(file.parent)
+    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=_TEMPORARY, delete=False) as out:
       temporary = out.name
       np.savez(out, key=np.array(key), **arrays)  # pyrefly: ignore[bad-argument-type]
     os.replace(temporary, file)
   except OSError as error:
     logging.warning('the cache %s cannot be written (%s)', file, error)
+  finally:
     if temporary:
-      with contextlib.suppress(OSError):
+      with contextlib.suppress(OSError):  # most often it has its final name now
         os.unlink(temporary)
+
+
+def _clear(folder: pathlib.Path) -> None:
+  """Removes files that a killed process has left; a living one writes to its file all the time."""
+  for file in folder.glob(f'{_TEMPORARY}*'):
+    with contextlib.suppress(OSError):  # another process may remove it too
+      if time.time() - file.stat().st_mtime > _STALE:
+        file.unlink()
 
 
 def digest(*parts: object) -> str:

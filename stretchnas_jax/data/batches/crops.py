@@ -15,6 +15,7 @@ _NUM_TRIES = 10  # boxes that are drawn before the centre is taken
 NUM_DRAWS = 4 * _NUM_TRIES + 1
 """Random numbers of one example: four for each box, and one for the flip."""
 _LONGEST = 16  # times as long as the goal, a longer image is cut before it is scaled
+_DRAFTED = {'JPEG', 'MPO'}  # formats that can be decoded at a fraction of their size
 _ORIENTATION = 0x0112  # tag of EXIF
 _ROTATED = {5, 6, 7, 8}  # orientations that exchange width and height
 
@@ -110,17 +111,20 @@ def read_random(
   aspect = goal_width / goal_height
   with images_lib.opened(file, name) as image:
     images_lib.check_color_range(image, value_range)
-    rotated = image.getexif().get(_ORIENTATION) in _ROTATED
-    width, height = image.size[::-1] if rotated else image.size
     ratio = ratio[0] * aspect, ratio[1] * aspect
-    box = random_box(draws, width, height, scale=scale, ratio=ratio)
-    most = min(box.width // (2 * goal_width), box.height // (2 * goal_height))
-    factor = draft(image, most)
-    # The corners are exact fractions: a pixel of the smaller image is a block of the large one.
-    left, right = box.left / factor, (box.left + box.width) / factor
-    top, bottom = box.top / factor, (box.top + box.height) / factor
+    box, factor = None, 1
+    if image.format in _DRAFTED:  # only their box must be known before they are decoded
+      rotated = image.getexif().get(_ORIENTATION) in _ROTATED
+      width, height = image.size[::-1] if rotated else image.size
+      box = random_box(draws, width, height, scale=scale, ratio=ratio)
+      factor = draft(image, min(box.width // (2 * goal_width), box.height // (2 * goal_height)))
     with image_limits.room(image):
-      image = _upright(image, value_range).resize(
+      image = _upright(image, value_range)
+      box = box or random_box(draws, image.width, image.height, scale=scale, ratio=ratio)
+      # The corners are exact fractions: a pixel of the smaller image is a block of the large one.
+      left, right = box.left / factor, (box.left + box.width) / factor
+      top, bottom = box.top / factor, (box.top + box.height) / factor
+      image = image.resize(
         (goal_width, goal_height), Image.Resampling.BILINEAR, box=(left, top, right, bottom)
       )
     pixels = np.asarray(image)

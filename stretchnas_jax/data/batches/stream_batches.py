@@ -88,11 +88,6 @@ class BatchDecoder:
       encoded, workers=options.workers, on_bad_image=options.on_bad_image
     )
 
-  @property
-  def num_bad(self) -> int:
-    """The number of images that could not be read so far."""
-    return len(self._decoder.bad)
-
   def start(
     self,
     numbers: Int[np.ndarray, 'K'],

@@ -72,11 +72,6 @@ class StreamFeed:
     # By the number of the step, counted over all epochs.
     self._begun: dict[int, dict[str, decoding.Work]] = {}
 
-  @property
-  def bad_images(self) -> int:
-    """The number of images that could not be read so far."""
-    return self._decoder.num_bad
-
   def chunk(self, epoch: int, start: int, count: int, length: int) -> dict[str, Pixels]:
     """Returns the cropped images of some steps; see `feeds.TrainingFeed.chunk`.
 
@@ -206,11 +201,6 @@ class StreamEvaluation:
     feed._places, feed._valid = order.mixed_places(self.count, self._batch_size, count)
     feed._filled, feed.count = np.ones_like(feed._valid), int(feed._valid.sum())
     return feed
-
-  @property
-  def bad_images(self) -> int:
-    """The number of images that could not be read so far."""
-    return self._decoder.num_bad
 
   def chunks(self, length: int) -> Iterator[tuple[Pixels, Float32[np.ndarray, 'T B']]]:
     """Yields the centres of all images; see `feeds.EvaluationFeed.chunks`.

@@ -1,7 +1,6 @@
 """A data set in memory, and the checks that each one passes."""
 
-import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -33,8 +32,6 @@ class Dataset(NamedTuple):
   val_images: UInt8[np.ndarray, 'V H W C'] | None = None
   """None if the data set has no validation images of its own."""
   val_labels: Int32[np.ndarray, 'V'] | None = None
-  image_names: Mapping[str, Sequence[str]] = types.MappingProxyType({})
-  """For each part the names of its images, where they are files."""
   notes: tuple[str, ...] = ()
   """Sentences for a person about what was passed over."""
 
@@ -63,15 +60,11 @@ class Dataset(NamedTuple):
     """
     if self.val_images is None or self.val_labels is None:
       return self, 0
-    names = dict(self.image_names)
-    if 'val' in names:
-      names['train'] = [*names.get('train', ()), *names.pop('val')]
     joined = self._replace(
       train_images=np.concatenate([self.train_images, self.val_images]),
       train_labels=np.concatenate([self.train_labels, self.val_labels]),
       val_images=None,
       val_labels=None,
-      image_names=names,
     )
     return joined, len(self.val_labels)
 
@@ -82,7 +75,6 @@ def make_dataset(
   class_names: Iterable[str],
   statistics: tuple[Float32[np.ndarray, 'C'], Float32[np.ndarray, 'C']] | None = None,
   *,
-  image_names: Mapping[str, Sequence[str]] = types.MappingProxyType({}),
   notes: tuple[str, ...] = (),
 ) -> Dataset:
   """Builds a `Dataset` from the arrays of its parts and checks them.
@@ -93,7 +85,6 @@ def make_dataset(
     class_names: in the order of the labels.
     statistics: mean and standard deviation of each channel; None computes them from the
       training images.
-    image_names: of each part, where the images are files.
     notes: sentences for a person.
 
   Raises:
@@ -109,10 +100,7 @@ def make_dataset(
       labels = labels.astype(np.int32)  # only after the check, as it would turn 2**32 into 0
     parts |= {f'{part}_images': images, f'{part}_labels': labels}
   mean, std = statistics or channel_statistics(parts['train_images'])
-  return Dataset(
-    name=name, class_names=class_names, mean=mean, std=std, image_names=image_names, notes=notes,
-    **parts,
-  )  # fmt: skip
+  return Dataset(name=name, class_names=class_names, mean=mean, std=std, notes=notes, **parts)
 
 
 def _check_part(where: str, images: np.ndarray, labels: np.ndarray, num_classes: int) -> None:

@@ -62,13 +62,14 @@ def load(
   options = _FORMAT, found.class_names, tuple(files), size, value_range, on_bad_image
   key = disk_cache.digest(fingerprint(files.values()), *options, image_limits.most_pixels())
   arrays = disk_cache.cached(name, key, make, cache)
-  names = {
-    part: [name for name, good in zip(own.names, arrays[f'{part}_readable']) if good]
+  skipped = [
+    f'{len(bad)} of {len(own.names)} images of {part} cannot be read and do not count, for example '
+    f'{own.names[bad[0]]!r}'
     for part, own in files.items()
-  }
-  return make_dataset(
-    'folder', arrays, found.class_names, image_names=names, notes=found.sentences()
-  )
+    if len(bad := np.flatnonzero(~arrays[f'{part}_readable']))
+  ]
+  notes = (*found.sentences(), *skipped)
+  return make_dataset('folder', arrays, found.class_names, notes=notes)
 
 
 def find(path: str | os.PathLike) -> listing.Listing:
@@ -105,8 +106,8 @@ def fingerprint(files: Iterable[Files]) -> str:
   facts: list[object] = []
   for part in files:
     facts += ['part', *part.labels.tolist()]
-    for path in part.paths:
-      facts.append(path)
+    for name, path in zip(part.names, part.paths):
+      facts.append(name)  # not the path, which may be spelt in several ways
       try:
         status = os.stat(path)
       except OSError:  # a dangling link, which the decoder reports better

@@ -26,6 +26,7 @@ _TWICE = {'JPEG2000', 'WEBP', 'AVIF'}
 _LONGEST_SIDE = 2**20  # pixels; scaling takes 16 bytes for each pixel of a side
 _FILE_PER_PIXEL = 4  # bytes of a file for each pixel of the largest image
 _METADATA = 2**24  # bytes of a file for everything else
+_before: list[int | None] = []  # the limit before `set_most_pixels` set another one
 
 # ---- one image -----------------------------------------------------------------------------------
 
@@ -34,10 +35,14 @@ def set_most_pixels(most: int | None) -> None:
   """Sets the number of pixels that an image may have, for the whole process and for Pillow.
 
   Args:
-    most: None leaves the limit as it is. Pillow's own is 89,478,485.
+    most: None takes back the limit of an earlier call, so that no run has that of another one.
+      Pillow's own is 89,478,485.
   """
   if most is not None:
+    _before[:] = _before or [Image.MAX_IMAGE_PIXELS]
     Image.MAX_IMAGE_PIXELS = most
+  elif _before:
+    Image.MAX_IMAGE_PIXELS = _before.pop()
 
 
 def most_pixels() -> int | None:
@@ -72,9 +77,14 @@ def check_pixels(image: Image.Image) -> None:
   """
   if max(image.size) > _LONGEST_SIDE:
     raise ValueError(f'it has a side of more than {_LONGEST_SIDE} pixels')
-  limit = most_pixels()
-  if limit and needed(image) > _PER_PIXEL * limit:
+  limit, pixels = most_pixels(), image.width * image.height
+  if limit and pixels > limit:
     raise ValueError(too_large())
+  if limit and needed(image) > _PER_PIXEL * limit:
+    raise ValueError(
+      f'its {pixels} pixels count twice, since {image.format} takes twice the memory, and {limit} '
+      'are allowed: data.max_pixels can allow more'
+    )
 
 
 def too_large() -> str:

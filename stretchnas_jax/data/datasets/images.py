@@ -253,7 +253,9 @@ def _has_deep_colors(image: Image.Image) -> bool:
   tiles = getattr(image, 'tile', None) or []
   stored = tiles[0][3] if tiles else None
   stored = stored[0] if isinstance(stored, tuple) and stored else stored
-  return isinstance(stored, str) and ';16' in stored and not image.mode.startswith('I')
+  if not isinstance(stored, str) or stored == 'BGR;16':  # 16 bits for all three channels together
+    return False
+  return ';16' in stored and not image.mode.startswith('I')
 
 
 def resize(images: UInt8[np.ndarray, 'N H W C'], size: Size) -> UInt8[np.ndarray, 'N S T C']:

@@ -1,7 +1,7 @@
 """Labels from tables: `labels.csv` beside images, or one table for each part.
 
 A table has a header with the columns `file` and `label`, and may have a column `part`. Names of
-files are relative to the folder of the table.
+files are relative to the folder of the table, or absolute.
 """
 
 import collections
@@ -141,7 +141,9 @@ class _Known:
     file = row.file.replace('\\', '/')
     for place in places:
       name = posixpath.normpath(posixpath.join(place, file))
-      if posixpath.isabs(name) or name.startswith('..'):
+      if posixpath.isabs(name):
+        name = posixpath.relpath(name, self._root.absolute().as_posix())
+      if name.startswith('..'):
         raise ValueError(f'{row.where} names {row.file!r}, which is outside of {self._root}')
       if name in self._images or os.path.isfile(self._root / name):
         return name

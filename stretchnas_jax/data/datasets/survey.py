@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from stretchnas_jax.data.datasets import images, listing, pixels
+from stretchnas_jax.data.datasets import image_limits, images, listing, pixels
 from stretchnas_jax.machine import facts as machine_facts
 
 _SHOWN = 5  # sizes, kinds and files that are named
@@ -73,7 +73,8 @@ def survey(
         )
         facts = _Facts(image.size, kind)
         if is_deep or image.mode == 'F':
-          facts = facts._replace(values=images.extremes(image))
+          with image_limits.room(image):
+            facts = facts._replace(values=images.extremes(image))
         levels.seen(path, image, lambda: images.whole(image, image_size, value_range))
       return facts
     except ValueError as error:
