@@ -173,6 +173,14 @@ def test_an_error_in_a_config_file_is_named_in_one_line(capsys, config, message,
   assert re.search(message, text), text
 
 
+@pytest.mark.parametrize('words', [['--distributed='], ['--genotype='], ['--genotype', '']])
+def test_an_empty_value_is_refused(capsys, words):
+  """A variable of the shell that is not set; before, the option was left out without a word."""
+  text = failure(capsys, '--config=conf.py', '--workdir=w', *words, options=OPTIONS)
+  name = words[0].rstrip('=')
+  assert text == f'{name} is empty; give it a value, or leave it out'
+
+
 def test_missing_and_misplaced_flags(capsys):
   assert failure(capsys, '--workdir=w') == config_flags.REQUIRED
   assert failure(capsys, '--config.seed=1', '--workdir=w') == config_flags.REQUIRED
