@@ -110,13 +110,13 @@ def test_two_programs_in_one_process_share_no_flags_and_no_config():
   [
     (
       ['--config.search.epoch=2'],
-      '--config.search.epoch: no such field; did you mean config.search.epochs',
+      '--config.search.epoch: no such field; did you mean --config.search.epochs',
     ),
     (
       ['--config.zzz=2'],
       '--config.zzz: no such field; .* config are arg, flag, search, seed, sizes',
     ),
-    (['--noconfig.flags'], '--noconfig.flags: no such field; did you mean config.flag'),
+    (['--noconfig.flags'], '--noconfig.flags: no such field; did you mean --config.flag'),
     (['--config.search.epochs=abc'], 'config.search.epochs=abc: it must be a whole number of at'),
     (['--config.search.epochs=2.5'], 'config.search.epochs=2.5: it must be a whole number'),
     (['--config.search.epochs', 'three'], 'config.search.epochs=three: it must be a whole number'),
@@ -132,7 +132,7 @@ def test_two_programs_in_one_process_share_no_flags_and_no_config():
     (['epochs=three'], 'did you mean --config.search.epochs=three?'),
     (['search.epochs=3'], 'did you mean --config.search.epochs=3?'),
     (['--search.epochs=3'], 'did you mean --config.search.epochs=3?'),
-    (['--config.epoch=3'], 'no such field; did you mean config.search.epochs?'),
+    (['--config.epoch=3'], 'no such field; did you mean --config.search.epochs?'),
     (['--workdr=x'], 'did you mean --workdir=x?'),
     (['--step=3'], 'did you mean --steps=3?'),
     (['--save=x'], 'did you mean --workdir=x?'),
