@@ -71,7 +71,7 @@ def _prepare_target(args: types.SimpleNamespace, target: targets.Target) -> Call
   """
   if args.profile is not None:
     raise ValueError('--profile takes a trace on the device; leave it out with --target')
-  if args.distributed:
+  if args.distributed is not None:
     raise ValueError('--distributed is for a job that runs; leave it out with --target')
   targets.check_installed(target)
   if compiler_process.is_here(target):

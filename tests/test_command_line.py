@@ -110,13 +110,13 @@ def test_two_programs_in_one_process_share_no_flags_and_no_config():
   [
     (
       ['--config.search.epoch=2'],
-      '--config.search.epoch: no such field; did you mean config.search.epochs',
+      '--config.search.epoch: no such field; did you mean --config.search.epochs',
     ),
     (
       ['--config.zzz=2'],
       '--config.zzz: no such field; .* config are arg, flag, search, seed, sizes',
     ),
-    (['--noconfig.flags'], '--noconfig.flags: no such field; did you mean config.flag'),
+    (['--noconfig.flags'], '--noconfig.flags: no such field; did you mean --config.flag'),
     (['--config.search.epochs=abc'], 'config.search.epochs=abc: it must be a whole number of at'),
     (['--config.search.epochs=2.5'], 'config.search.epochs=2.5: it must be a whole number'),
     (['--config.search.epochs', 'three'], 'config.search.epochs=three: it must be a whole number'),
@@ -132,7 +132,7 @@ def test_two_programs_in_one_process_share_no_flags_and_no_config():
     (['epochs=three'], 'did you mean --config.search.epochs=three?'),
     (['search.epochs=3'], 'did you mean --config.search.epochs=3?'),
     (['--search.epochs=3'], 'did you mean --config.search.epochs=3?'),
-    (['--config.epoch=3'], 'no such field; did you mean config.search.epochs?'),
+    (['--config.epoch=3'], 'no such field; did you mean --config.search.epochs?'),
     (['--workdr=x'], 'did you mean --workdir=x?'),
     (['--step=3'], 'did you mean --steps=3?'),
     (['--save=x'], 'did you mean --workdir=x?'),
@@ -171,6 +171,14 @@ def test_an_error_in_a_config_file_is_named_in_one_line(capsys, config, message,
   words = ['--config', config] if space else [f'--config={config}']
   text = failure(capsys, *words, '--workdir=w')
   assert re.search(message, text), text
+
+
+@pytest.mark.parametrize('words', [['--distributed='], ['--genotype='], ['--genotype', '']])
+def test_an_empty_value_is_refused(capsys, words):
+  """A variable of the shell that is not set; before, the option was left out without a word."""
+  text = failure(capsys, '--config=conf.py', '--workdir=w', *words, options=OPTIONS)
+  name = words[0].rstrip('=')
+  assert text == f'{name} is empty; give it a value, or leave it out'
 
 
 def test_missing_and_misplaced_flags(capsys):

@@ -106,5 +106,14 @@ def test_a_process_that_does_not_come_is_an_error(port, monkeypatch):
   monkeypatch.setattr(connections, '_PATIENCE', 0.2)
   server, connect = port
   connect(hello(1))
-  with pytest.raises(TimeoutError, match='1 of 2 other processes did not come'):
+  number = server.getsockname()[1]
+  with pytest.raises(TimeoutError, match=f'1 of 2 other processes did not come to port {number}$'):
     accepted(server, 2)
+
+
+def test_a_port_that_nobody_hears_is_named(monkeypatch):
+  with socket.create_server(('localhost', 0)) as server:
+    number = server.getsockname()[1]
+  monkeypatch.setattr(connections, '_share', lambda port: (number, TOKEN))
+  with pytest.raises(OSError, match=f'at localhost, port {number} .*refused.*need all ports'):
+    connections.connect_all(1, 2, 'localhost', 'p1')

@@ -60,6 +60,32 @@ def test_a_job_that_loses_a_process_goes_on_alone_and_ends_as_one_device_does(tm
       np.testing.assert_allclose(*values, atol=1e-4)
 
 
+SHARES = """
+import sys, jax
+from stretchnas_jax.machine import peers, start
+start.set_up()
+try:
+  peers.join(sys.argv[1])
+except ValueError as error:
+  print(error)
+print(jax.config.values['jax_cuda_visible_devices'])
+"""
+
+
+def test_processes_take_equal_shares_and_name_unequal_numbers_of_devices():
+  """One host has four GPUs for its process, the other three for two. The CPUs are unequal."""
+  mpi, gpus = 'OMPI_COMM_WORLD_LOCAL_', 'CUDA_VISIBLE_DEVICES'
+  found = answers(
+    SHARES,
+    {f'{mpi}SIZE': '1', f'{mpi}RANK': '0', gpus: '4,5,6,7', 'JAX_NUM_CPU_DEVICES': '3'},
+    {f'{mpi}SIZE': '2', f'{mpi}RANK': '1', gpus: '0,1,2,3', 'JAX_NUM_CPU_DEVICES': '2'},
+  )
+  for (out, err), gpus in zip(found, ('0,1', '2,3')):
+    sentence, visible = out.strip().splitlines()
+    assert sentence.startswith('process 0 has 3 devices and process 1 has 2: all need'), err
+    assert visible == gpus
+
+
 JOINS = """
 import sys, jax
 from stretchnas_jax.machine import peers, program_cache, start
@@ -73,26 +99,32 @@ with peers.join(sys.argv[1]):
 @pytest.mark.parametrize('folders, kept', [(('a', 'a'), True), (('a', 'b'), False)])
 def test_processes_that_do_not_share_the_folder_of_programs_keep_none(tmp_path, folders, kept):
   """On a GPU process 0 would find its program, and the others would wait for it."""
+  found = answers(
+    JOINS, *({'JAX_COMPILATION_CACHE_DIR': str(tmp_path / folder)} for folder in folders)
+  )
+  assert [out.split()[-1] for out, _ in found] == [str(kept)] * 2, found
+  assert ('need one folder' in found[0][1]) != kept
+  assert 'need one folder' not in found[1][1]
+
+
+def answers(program, *variables):
+  """What two processes of one job write, each with its own variables of the environment."""
   with socket.socket() as free:
     free.bind(('localhost', 0))
     port = free.getsockname()[1]
   started = [
     subprocess.Popen(
-      [sys.executable, '-c', JOINS, f'localhost:{port},2,{index}'],
-      env=os.environ
-      | {'JAX_COMPILATION_CACHE_DIR': str(tmp_path / folder), 'JAX_PLATFORMS': 'cpu'},
+      [sys.executable, '-c', program, f'localhost:{port},2,{index}'],
+      env=os.environ | {'JAX_PLATFORMS': 'cpu'} | own,
       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
     )
-    for index, folder in enumerate(folders)
+    for index, own in enumerate(variables)
   ]  # fmt: skip
   try:
-    found = [process.communicate(timeout=120) for process in started]
+    return [process.communicate(timeout=120) for process in started]
   finally:
     for process in started:
       process.kill()  # only one that is still there
-  assert [out.split()[-1] for out, _ in found] == [str(kept)] * 2, found
-  assert ('need one folder' in found[0][1]) != kept
-  assert 'need one folder' not in found[1][1]
 
 
 def load(path):

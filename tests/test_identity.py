@@ -216,6 +216,24 @@ def test_processes_that_do_not_agree_are_named(monkeypatch):
   assert 'data.train.images is 8 in process 0 and 7 in process 1' in told(config.to_dict(), fewer)
 
 
+def test_the_times_of_files_count_between_processes_unless_the_user_says_otherwise(monkeypatch):
+  """Each host may have its own copy of the images."""
+  texts = []
+  monkeypatch.setattr(devices, 'all_texts', lambda text: texts.append(text) or texts)
+
+  def check(times, compare_times):
+    fields = helpers.tiny_search(**{'data.compare_times': compare_times}).to_dict()
+    data = {'train': {'images': 8, 'times': times}}
+    identity.check_processes(fields, identity.facts_of(data))
+
+  check('x', compare_times=False)
+  check('y', compare_times=False)
+  texts.clear()
+  check('x', compare_times=True)
+  with pytest.raises(identity.Disagreement, match=r'data\.train\.times is .*compare_times=False'):
+    check('y', compare_times=True)
+
+
 def test_the_place_of_the_data_is_no_part_of_a_checkpoint():
   first, second = (identity.of_config({'data': {'path': path}}, ()) for path in ('x', 'y'))
   assert first['fields'] == second['fields']

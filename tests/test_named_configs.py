@@ -1,7 +1,9 @@
 """Configs by name, the fields that help lists, and slips in their names."""
 
+import os
 import pathlib
 import re
+import sys
 
 import pytest
 from test_command_line import CONFIG, config_files, failure, parsed
@@ -29,6 +31,16 @@ def test_a_file_goes_before_a_name_and_may_have_a_colon_in_its_path():
   pathlib.Path('a:b/c.py').write_text(CONFIG)
   assert parsed('--config=a:b/c.py', '--workdir=w').config.arg == 'small'
   assert parsed('--config=a:b/c.py:x:y', '--workdir=w').config.arg == 'x:y'
+
+
+def test_a_config_file_that_changes_within_its_second_runs_as_it_is_now(monkeypatch):
+  monkeypatch.setattr(sys, 'dont_write_bytecode', False)
+  path = pathlib.Path('own.py')
+  for argument in 'small', 'large':
+    path.write_text(CONFIG.replace('small', argument))
+    os.utime(path, (1e9, 1e9))
+    assert config_lib.load('own.py').arg == argument
+  assert not pathlib.Path('__pycache__').exists()
 
 
 @pytest.mark.parametrize('words', [['--config=help'], ['--config', 'help', '--workdir=w']])

@@ -137,7 +137,7 @@ def test_the_watch_has_the_numbers_by_which_jax_has_found_process_0(monkeypatch)
   monkeypatch.setattr(jax.distributed, 'initialize', lambda *words, **options: told.update(options))
   monkeypatch.setattr(jax, 'process_count', lambda: 2)
   monkeypatch.setattr(jax, 'process_index', lambda: 1)
-  state = SimpleNamespace(coordinator_address='[::1]:98', process_id=0)
+  state = SimpleNamespace(coordinator_address='[::1]:98', process_id=0, num_processes=1)
   monkeypatch.setattr(distributed, 'global_state', state)
   monkeypatch.setattr(peers, 'Watch', lambda *words: contextlib.nullcontext(words))
   before = jax.config.jax_enable_preemption_service
@@ -174,7 +174,8 @@ def slurm(index, **more):
     ({'OMPI_COMM_WORLD_LOCAL_RANK': '3', 'OMPI_COMM_WORLD_LOCAL_SIZE': '4',
       'CUDA_VISIBLE_DEVICES': '0,1,2,3', 'SLURM_GPUS_PER_TASK': '4'}, [3]),
     # one process has all GPUs of its host
-    (slurm(0, SLURM_STEP_TASKS_PER_NODE='1(x8)', CUDA_VISIBLE_DEVICES='0,1,2,3'), []),
+    (slurm(0, SLURM_STEP_TASKS_PER_NODE='1(x8)', CUDA_VISIBLE_DEVICES='0,1,2,3'), [0, 1, 2, 3]),
+    (slurm(0, SLURM_STEP_TASKS_PER_NODE='1(x8)'), []),
     (slurm(1, SLURM_NODEID='1', SLURM_STEP_TASKS_PER_NODE='1,2', ROCR_VISIBLE_DEVICES='4,5'), [1]),
     # the place on the host is not known, or how many GPUs there are
     ({'SLURM_STEP_TASKS_PER_NODE': '2', 'CUDA_VISIBLE_DEVICES': '0,1'}, None),

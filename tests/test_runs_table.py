@@ -53,6 +53,14 @@ def test_a_row_has_state_figures_and_fields_that_differ(runs):
   )
 
 
+@pytest.mark.parametrize(
+  'words', [['--config', 'digits'], ['-config=digits'], ['x', '--config=digits']]
+)
+def test_the_config_of_a_run_is_known_however_it_was_given(tmp_path, words):
+  write(tmp_path / 'a', argv=['stretchnas search', *words, '--config.seed=1'])
+  assert overview.read(tmp_path / 'a').named_config == 'digits'
+
+
 def test_a_run_at_work_is_running_and_asking_does_not_disturb_it(runs):
   with workdir.Workdir.open(runs / 'a' / 'own', SEARCH, argv=()):
     assert overview.read(runs / 'a' / 'own').state == 'running'

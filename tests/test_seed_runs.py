@@ -90,6 +90,20 @@ def test_seeds_that_stop_at_epochs_of_their_own_have_a_mean():
   assert alone['epochs'] == 3 and isinstance(alone['epochs'], int) and 'epochs_std' not in alone
 
 
+@pytest.mark.parametrize('seed', [-1, 2**32, 2**64])
+def test_a_seed_that_jax_would_cut_is_refused_before_the_folder_is_made(tmp_path, seed):
+  with pytest.raises(ValueError, match='it must be a whole number from 0 to 4294967295'):
+    stretchnas_jax.run_search(tiny_search(), tmp_path / 'run', seeds=(0, seed))
+  with pytest.raises(ValueError, match='must be'):
+    seeds.parse(f'0,{seed}')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_the_seed_of_a_config_has_32_bits(tmp_path):
+  with pytest.raises(ValueError, match='config.seed is 4294967296; it must be a whole number from'):
+    stretchnas_jax.run_search(tiny_search(seed=2**32), tmp_path / 'run')
+
+
 def test_all_seeds_compile_once(together):
   _, names = together
   assert sum('_run_step' in name for name in names) == 1, names

@@ -94,6 +94,8 @@ def test_seeds_with_a_source_resume_when_it_has_trained_on_and_when_it_is_gone(t
 
 def test_sources_that_cannot_be_used_are_named(source, tmp_path):
   config = helpers.tiny_search()
+  with pytest.raises(ValueError, match='start_from is empty; give the folder of a run'):
+    run_search(config, tmp_path / 'x', parts=OWN, start_from='')
   with pytest.raises(ValueError, match='which is the workdir; it needs a new workdir'):
     run_search(config, source, parts=OWN, start_from=source)
   with pytest.raises(FileNotFoundError, match='is not a run'):

@@ -205,7 +205,8 @@ def test_a_file_is_whole_or_as_it_was(tmp_path, monkeypatch):
   assert set(os.listdir(tmp_path)) == names
 
 
-def test_written_files_have_the_usual_permissions(tmp_path):
+def test_written_files_have_the_usual_permissions(tmp_path, monkeypatch):
+  monkeypatch.setattr(os, 'umask', None)  # it is that of all threads, and stays as it is
   run = make(tmp_path)
   run.write_json('result.json', {'a': 1})
   (tmp_path / 'plain').write_text('x')

@@ -121,7 +121,7 @@ def _start_devices(distributed: str | None, job: contextlib.ExitStack) -> None:
   from stretchnas_jax.machine import devices, peers, program_cache, start  # so --help is quick
 
   start.set_up()
-  if not distributed:
+  if distributed is None:
     devices.start()
     return
   try:

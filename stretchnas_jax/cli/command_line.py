@@ -110,6 +110,9 @@ def parse(
       found['workdir'] = pathlib.Path(found['workdir'])
     elif not found.get('dry-run'):
       raise ValueError('--workdir=DIR is required')
+  for option in options:
+    if found[option.name] == '':  # often a variable of the shell that is not set
+      raise ValueError(f'--{option.name} is empty; give it a value, or leave it out')
   if config:
     found['config'] = values['config'].value
     found['overrides'] = config_flags.override_values(values)

@@ -142,7 +142,10 @@ def _about_field(name: str, group: ConfigDict, path: str, config: ConfigDict) ->
   """Returns the field that was probably meant, or else the fields of its group."""
   inside = names.similar(name, list(group.keys()))
   meant = [f'{path}.{known}' for known in inside] or _fields_like(name, config)
-  return names.question(meant) or f'the fields of {path} are {names.some(group.keys())}'
+  return (
+    names.question([f'--{field}' for field in meant])
+    or f'the fields of {path} are {names.some(group.keys())}'
+  )
 
 
 def _fields_like(name: str, config: ConfigDict) -> list[str]:

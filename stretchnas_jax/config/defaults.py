@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict, config_dict
 
 from stretchnas_jax.config.decision_fields import DECISIONS
-from stretchnas_jax.config.field import Field, above, at_least, below, interval, size, whole
+from stretchnas_jax.config.field import Field, above, at_least, below, interval, seed, size, whole
 from stretchnas_jax.config.method_fields import METHOD, SPACE
 
 _RATE, _PART = above(0), at_least(0, 1)
@@ -82,7 +82,7 @@ def _data(own: Mapping[str, Field], cutout: int) -> dict[str, Field]:
   )
 
 
-_SEED = {'seed': Field(0, 'of initial values, the order of images and all other draws', whole(0))}
+_SEED = {'seed': Field(0, 'of initial values, the order of images and all other draws', seed())}
 _FRACTION = Field(1.0, 'part of the training images that is used', above(0, 1))
 _DTYPE = Field('float32', 'number format of the computation; parameters stay float32')
 _PRECISION = Field(

@@ -66,6 +66,11 @@ def whole(least: int, most: float | int = math.inf) -> Check:
   )
 
 
+def seed() -> Check:
+  """Returns the check for a seed; of a larger one JAX takes the last 32 bits alone."""
+  return whole(0, 2**32 - 1)
+
+
 def size(least: int) -> Check:
   """Returns the check for the side of a square in pixels, or for its height and width.
 

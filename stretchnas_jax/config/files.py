@@ -5,7 +5,7 @@
 """
 
 import ast
-import importlib.machinery
+import importlib.abc
 import importlib.util
 import os
 import pathlib
@@ -82,14 +82,45 @@ def load_module(path: pathlib.Path) -> types.ModuleType:
   Args:
     path: of the file.
   """
-  name = 'stretchnas_config_file'
-  loader = importlib.machinery.SourceFileLoader(name, str(path))
-  spec = importlib.util.spec_from_loader(name, loader)
+  return run_text(path.read_bytes(), path, 'stretchnas_config_file')
+
+
+def run_text(text: str | bytes, path: pathlib.Path, name: str) -> types.ModuleType:
+  """Runs the text of a file as a module, which replaces another one of the same name.
+
+  Args:
+    text: the program.
+    path: of the file, for traces.
+    name: of the module.
+  """
+  loader = _TextLoader(text, path)
+  spec = importlib.util.spec_from_loader(name, loader, origin=str(path))
   assert spec is not None  # a loader was given
   module = importlib.util.module_from_spec(spec)
+  module.__file__ = str(path)
   sys.modules[name] = module  # dataclasses of the file look for their module there
   loader.exec_module(module)
   return module
+
+
+class _TextLoader(importlib.abc.InspectLoader):
+  """Loads a module from a text in memory; a compiled file in the folder never stands in for it.
+
+  A compiled file may be older than the text, and still have its size and its second.
+  """
+
+  def __init__(self, text: str | bytes, path: pathlib.Path) -> None:
+    self._text, self._path = text, path
+
+  def get_source(self, fullname: str) -> str:
+    """Returns the text."""
+    del fullname
+    return self._text if isinstance(self._text, str) else importlib.util.decode_source(self._text)
+
+  def get_code(self, fullname: str) -> types.CodeType:
+    """Returns the compiled text; its traces name the file."""
+    del fullname
+    return self.source_to_code(self._text, str(self._path))
 
 
 def load(text: str) -> ConfigDict:

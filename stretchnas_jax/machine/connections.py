@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from jax.experimental import multihost_utils
 
+from stretchnas_jax.machine.faults import one_line
+
 _PATIENCE = 300  # seconds for all processes to connect
 _LONGEST = 65536  # bytes of a message
 _HELLO_SECONDS = 10.0  # for the first message of somebody who connects
@@ -84,7 +86,13 @@ def connect_all(index: int, count: int, host: str, name: str) -> dict[int, Conne
   if server:
     connections = dict(_accept_all(server, count - 1, token))
   else:
-    sock = socket.create_connection((host, port), timeout=_PATIENCE)
+    try:
+      sock = socket.create_connection((host, port), timeout=_PATIENCE)
+    except OSError as error:
+      raise ConnectionError(
+        f'process 0 cannot be reached at {host}, port {port} ({one_line(error)}): the processes of '
+        'a job need all ports between their hosts'
+      ) from error
     connection = Connection(sock, f'process 0 of {count} ({host})')
     connection.send({'token': token, 'number': index, 'name': name[:_LONGEST_NAME]})
     answer = connection.receive()
@@ -141,7 +149,8 @@ def _accept_all(
     selector.register(server, selectors.EVENT_READ)
     while len(known) < missing:
       if time.monotonic() > end:
-        raise TimeoutError(f'{missing - len(known)} of {missing} other processes did not come')
+        late, port = missing - len(known), server.getsockname()[1]
+        raise TimeoutError(f'{late} of {missing} other processes did not come to port {port}')
       for guest in _heard(server, selector):
         hello = guest.hello()
         if hello.get('token') == token and hello['number'] not in known:

@@ -1,5 +1,6 @@
 """The devices and processes of this job. The one file that asks JAX which there are."""
 
+import collections
 import importlib.metadata
 import re
 from collections.abc import Iterable
@@ -134,6 +135,17 @@ def on_cpu() -> bool:
 def process() -> tuple[int, int]:
   """Returns the number of this process, counted from 0, and the number of processes."""
   return jax.process_index(), jax.process_count()
+
+
+def check_equal() -> None:
+  """Raises ValueError unless all processes of this job have the same number of devices."""
+  counts = collections.Counter(device.process_index for device in jax.devices())
+  other = next((index for index in sorted(counts) if counts[index] != counts[0]), 0)
+  if other:
+    raise ValueError(
+      f'process 0 has {counts[0]} devices and process {other} has {counts[other]}: all need the '
+      'same number, so choose devices by JAX_LOCAL_DEVICE_IDS, on a CPU by JAX_NUM_CPU_DEVICES'
+    )
 
 
 def all_texts(text: str) -> list[str]:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import pathlib
-import tempfile
+import secrets
 from collections.abc import Iterator
 from typing import NoReturn
 
@@ -33,13 +33,12 @@ def replace(path: pathlib.Path, data: bytes) -> None:
     OSError: the file is as it was.
   """
   with _naming(path):
-    handle, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
+    temporary = path.parent / f'{TEMPORARY}{secrets.token_hex(8)}'
     try:
-      with os.fdopen(handle, 'wb') as file:
+      with open(temporary, 'xb') as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-      os.chmod(temporary, 0o666 & ~_umask())
       os.replace(temporary, path)
     except BaseException:
       with contextlib.suppress(OSError):  # the first error is the one to see
@@ -91,9 +90,3 @@ def sync_tree(folder: str | os.PathLike[str]) -> None:
     for name in names:
       sync(os.path.join(place, name))
     sync(place)
-
-
-def _umask() -> int:
-  mask = os.umask(0)
-  os.umask(mask)
-  return mask

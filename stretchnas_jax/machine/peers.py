@@ -11,6 +11,7 @@ so that it only ends a job that this watch has failed to end.
 
 import contextlib
 import ctypes
+import logging
 import os
 import re
 import signal
@@ -20,11 +21,12 @@ import time
 import traceback
 import types
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 from jax._src import distributed  # the address that JAX has found has no public name
 
-from stretchnas_jax.machine import output
+from stretchnas_jax.machine import devices, output
 from stretchnas_jax.machine.connections import Connection, connect_all
 
 _EXIT_CODE = 3  # of a process that stops because another one is lost
@@ -32,6 +34,7 @@ _BEAT = 1.0  # seconds
 _SILENCE = 40  # beats without a word after which a process is taken to hang
 _LAST_WORDS = 2.0  # seconds for the last messages of a process that ends
 _JAX_PATIENCE = 3600  # seconds of JAX's own watch
+_PLACE = ('coordinator_address', 'num_processes', 'process_id')
 _MPI_SIZE = 'OMPI_COMM_WORLD_LOCAL_SIZE'
 _ADVICE = 'all processes of this job stop, and the same command goes on from the last checkpoint'
 
@@ -176,27 +179,48 @@ def join(where: str) -> contextlib.AbstractContextManager:
   Raises:
     ValueError, RuntimeError, OSError: the job cannot be joined.
   """
-  given = None if where == 'auto' else parse(where)
+  place: dict[str, Any] = {} if where == 'auto' else dict(zip(_PLACE, parse(where)))
+  own = own_gpus(os.environ)
   # JAX's own answer to SIGTERM would keep the handler of this program from being called.
   jax.config.update('jax_enable_preemption_service', False)
-  patience = {
-    'heartbeat_timeout_seconds': _JAX_PATIENCE,
-    'shutdown_timeout_seconds': _JAX_PATIENCE,  # process 0 may still write the page of the run
-  }
-  if given is None:
-    jax.distributed.initialize(local_device_ids=own_gpus(os.environ), **patience)
-  else:
-    address, count, index = given
-    jax.distributed.initialize(
-      address, count, index, local_device_ids=own_gpus(os.environ), **patience
-    )
+  jax.distributed.initialize(
+    **place,
+    local_device_ids=own,
+    heartbeat_timeout_seconds=_JAX_PATIENCE,
+    shutdown_timeout_seconds=_JAX_PATIENCE,  # process 0 may still write the page of the run
+  )
+  _take_equal_shares(own or [])
   if jax.process_count() == 1:
     return contextlib.nullcontext()
+  devices.check_equal()
   joined = distributed.global_state
   # pyrefly: ignore[missing-attribute]
   host = joined.coordinator_address.rsplit(':', 1)[0].strip('[]')
   # The address is that of process 0 in this numbering. On a TPU `jax.process_index` has another.
   return Watch(joined.process_id, jax.process_count(), host)
+
+
+def _take_equal_shares(own: list[int]) -> None:
+  """Leaves a process as many GPUs as the process with the fewest; each process must call this.
+
+  Hosts may have different numbers of processes or GPUs, and JAX needs the same number in each.
+
+  Args:
+    own: the numbers of the GPUs of this process; [] where they are not known.
+  """
+  job = distributed.global_state
+  if job.num_processes == 1:
+    return
+  client: Any = job.client
+  client.key_value_set(f'gpus_taken/{job.process_id}', str(len(own)))
+  keys = [f'gpus_taken/{index}' for index in range(job.num_processes)]
+  shares = [int(client.blocking_key_value_get(key, 300_000)) for key in keys]  # milliseconds
+  least = min((share for share in shares if share), default=0)
+  if least < len(own):
+    words = '%d of %d GPUs of this process are idle: each takes as many as the one with the fewest'
+    logging.warning(words, len(own) - least, len(own))
+    for kind in 'cuda', 'rocm':
+      jax.config.update(f'jax_{kind}_visible_devices', ','.join(map(str, own[:least])))
 
 
 def own_gpus(variables: Mapping[str, str]) -> list[int] | None:
@@ -216,11 +240,9 @@ def own_gpus(variables: Mapping[str, str]) -> list[int] | None:
   if place is None or 'JAX_LOCAL_DEVICE_IDS' in variables:
     return None
   index, count = place
-  if count == 1:
-    return []
   seen = variables.get('CUDA_VISIBLE_DEVICES') or variables.get('ROCR_VISIBLE_DEVICES')
   if not seen:
-    return None
+    return [] if count == 1 else None
   number = len(seen.split(','))
   if number < count or _sees_its_own(variables, number):
     return []

@@ -153,7 +153,7 @@ def prepare_search(
     on_epoch: the hook.
     start_from: the folder of another run.
   """
-  start = starting.read(start_from, workdir, 'search', parts, seeds) if start_from else None
+  start = starting.read(start_from, workdir, 'search', parts, seeds)
   return runner.prepare(
     SEARCH, config, workdir, seeds, argv=argv, parts=parts, on_epoch=on_epoch, start=start
   )
@@ -191,7 +191,7 @@ def prepare_train(
     parts = _with_operations(parts, genotype, trust)
     genotype = find_cell.genotype_from(genotype, tuple(parts.all_operations()))
   task = train_task(genotype, target_params)
-  start = starting.read(start_from, workdir, 'train', parts, seeds) if start_from else None
+  start = starting.read(start_from, workdir, 'train', parts, seeds)
   return runner.prepare(
     task, config, workdir, seeds, argv=argv, parts=parts, on_epoch=on_epoch, start=start
   )

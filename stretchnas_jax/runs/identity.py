@@ -36,6 +36,9 @@ _ORDER = 'contents in any order'
 # Fields in which the processes of one job may differ.
 _OF_EACH_PROCESS = ('data.path', 'data.workers')
 
+# The times of files among the facts; they may differ where `data.compare_times` is False.
+_TIMES = {f'data.{part}.times' for part in ('train', 'val', 'test')}
+
 
 class Disagreement(Fault):
   """A difference between the processes of one job; all of them raise it at the same time.
@@ -67,8 +70,10 @@ def check_processes(fields: Mapping[str, Any], now: Mapping[str, Any]) -> None:
   """
   values = {'config': fields, **now, 'version of': record.versions(), 'flags': facts.flags()}
   flat = fields_lib.flatten(plain(values))
-  own = {name: value for name, value in flat.items()
-         if name.removeprefix('config.') not in _OF_EACH_PROCESS}  # fmt: skip
+  apart = {f'config.{name}' for name in _OF_EACH_PROCESS}
+  if not fields.get('data', {}).get('compare_times', True):
+    apart |= _TIMES
+  own = {name: value for name, value in flat.items() if name not in apart}
   first, *others = map(json.loads, devices.all_texts(json.dumps(own)))
   for number, other in enumerate(others, 1):
     for name in sorted(first.keys() | other.keys()):
@@ -76,7 +81,7 @@ def check_processes(fields: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         raise Disagreement(
           f'the processes of this job do not agree: {name} is {json.dumps(first.get(name))} in '
           f'process 0 and {json.dumps(other.get(name))} in process {number}: start all with the '
-          'same command, data and versions'
+          f'same command, data and versions{_advice([_WORDS["times"]]) if name in _TIMES else ""}'
         )
 
 

@@ -63,9 +63,11 @@ class Overview(NamedTuple):
     starts = self.record.get('starts')
     first = starts[0] if isinstance(starts, list) and starts else self.record
     argv = first.get('argv') if isinstance(first, dict) else ()
-    for word in argv if isinstance(argv, list) else ():
-      if isinstance(word, str) and word.startswith('--config='):
-        return word.partition('=')[2]
+    words = [word for word in argv if isinstance(word, str)] if isinstance(argv, list) else []
+    for word, after in zip(words, [*words[1:], '']):
+      name, equals, value = word.partition('=')
+      if name in ('--config', '-config'):
+        return value if equals else after
     return ''
 
   @property

@@ -10,12 +10,8 @@ says `trust=True`: the folder of a stranger runs nothing.
 
 import dataclasses
 import hashlib
-import importlib.abc
-import importlib.util
 import logging
 import pathlib
-import sys
-import types
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -252,34 +248,10 @@ def operation_names(path: pathlib.Path) -> tuple[str, ...]:
   return tuple(name for name in found or () if isinstance(name, str))
 
 
-class _TextLoader(importlib.abc.InspectLoader):
-  """Loads a module from a text in memory; a compiled file in the folder never stands in for it."""
-
-  def __init__(self, text: str, path: pathlib.Path) -> None:
-    self._text, self._path = text, path
-
-  def get_source(self, fullname: str) -> str:
-    """Returns the text."""
-    del fullname
-    return self._text
-
-  def get_code(self, fullname: str) -> types.CodeType:
-    """Returns the compiled text; its traces name the file."""
-    del fullname
-    return self.source_to_code(self._text, str(self._path))
-
-
 def _made(source: Source, path: pathlib.Path) -> Parts | None:
   """Runs a program; returns the objects of its `get_parts`, or None without that function."""
-  name = 'stretchnas_own_parts'
-  loader = _TextLoader(source.text, path)
-  spec = importlib.util.spec_from_loader(name, loader, origin=str(path))
-  assert spec is not None  # a loader was given
-  module = importlib.util.module_from_spec(spec)
-  module.__file__ = str(path)
-  sys.modules[name] = module  # dataclasses of the file look for their module there
   try:
-    loader.exec_module(module)
+    module = files.run_text(source.text, path, 'stretchnas_own_parts')
     if not hasattr(module, 'get_parts'):
       return None
     found = module.get_parts(ConfigDict(source.config))

@@ -4,7 +4,7 @@ import pathlib
 import statistics
 from collections.abc import Sequence
 
-from stretchnas_jax.config import ConfigDict
+from stretchnas_jax.config import FIELDS, ConfigDict
 from stretchnas_jax.runs import json_files
 from stretchnas_jax.runs import workdir as workdir_lib
 
@@ -12,6 +12,7 @@ _FIGURES = (
   'test_accuracy', 'test_error_percent', 'test_top5_accuracy', 'test_top5_error_percent',
   'last_val_accuracy', 'best_val_accuracy', 'val_accuracy',
 )  # fmt: skip
+_SEED = FIELDS['search']['seed'].check
 
 
 def parse(text: str) -> tuple[int, ...]:
@@ -24,13 +25,15 @@ def parse(text: str) -> tuple[int, ...]:
   if not all(word.isdecimal() and word.isascii() for word in words):
     raise ValueError(f'--seeds is {text!r}; it must be whole numbers with commas, such as 0,1,2')
   seeds = tuple(int(word) for word in words)
-  if len(set(seeds)) < len(seeds):
-    raise ValueError(f'--seeds is {text!r}; a seed is in it twice')
+  check(seeds)
   return seeds
 
 
 def check(seeds: Sequence[int]) -> None:
-  """Raises ValueError for no seeds, and for a seed that comes twice."""
+  """Raises ValueError for no seeds, for one that comes twice, and for one that no config takes."""
+  for seed in seeds:
+    if not _SEED.passes(seed):
+      raise ValueError(f'one of the seeds is {seed!r}; it must be {_SEED.allowed}')
   if not seeds or len(set(seeds)) < len(seeds):
     shown = ','.join(map(str, seeds))
     raise ValueError(f'the seeds are {shown!r}; give at least one, and none of them twice')

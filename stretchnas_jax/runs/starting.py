@@ -24,27 +24,34 @@ _TAKEN = ('params', 'batch_stats', 'arch')
 
 
 def read(
-  source: pathlib.Path | str,
+  source: pathlib.Path | str | None,
   workdir: pathlib.Path | str,
   kind: str,
   parts: Parts | None = None,
   seeds: Sequence[int] | None = None,
-) -> Start:
+) -> Start | None:
   """Reads a checkpoint of a run, with which another run is to begin.
 
   At its first start that is the newest one, and later the same one again. A run that has
   checkpoints of its own goes on from these. Then the source need not be there.
 
   Args:
-    source: the folder of the run.
+    source: the folder of the run, or None.
     workdir: the folder of the new run, or of several.
     kind: of the new run, 'search' or 'train'.
     parts: own objects of both runs.
     seeds: of several new runs; None for one.
 
+  Returns:
+    The start, or None without a source.
+
   Raises:
     ValueError, OSError: one sentence that says why the run cannot be used.
   """
+  if source is None:
+    return None
+  if source == '':  # it would be the working directory
+    raise ValueError('start_from is empty; give the folder of a run, or leave it out')
   source, path = workdir_lib.absolute(source), workdir_lib.absolute(workdir)
   known = _known(path)
   again = known.get('run') == str(source)
