@@ -51,10 +51,17 @@ class OperationCosts(NamedTuple):
     """Returns the expected cost of a network, linear in the weights.
 
     Args:
-      op_weights: the weights of operations by cell type.
+      op_weights: the weights of operations by cell type. Where they are of another number of layers
+        than the network, their mean counts in each layer.
       edges: the probability of each edge `[E]` by cell type.
     """
-    of = lambda cell: (op_weights[cell] * edges[cell][:, None] * self.tables[cell]).sum()
+
+    def of(cell: str) -> Any:
+      weights, table = op_weights[cell], self.tables[cell]
+      if weights.ndim == 3 and len(weights) != len(table):
+        weights = weights.mean(0)
+      return (weights * edges[cell][:, None] * table).sum()
+
     return self.base + sum(of(cell) for cell in self.tables)
 
 
