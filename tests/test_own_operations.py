@@ -91,11 +91,21 @@ def test_an_own_operation_sees_a_part_of_the_channels_and_stands_where_it_is_all
   np.testing.assert_allclose(planes, merged, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize('name', ['skip_connect', 'sep_conv_9x9', 'noise'])
+@pytest.mark.parametrize('name', ['skip_connect', 'sep_conv_7x7', 'noise'])
 def test_an_own_operation_with_a_built_in_name_is_refused(name):
   words = f"operations has '{name}', the name of a built-in operation; choose another name"
   with pytest.raises(ValueError, match=words):
     supernet.Supernet(SPACE, 4, 1, 3, operations={'own': Gate, name: Gate})
+
+
+@pytest.mark.parametrize('name', ['dil_conv_7x7', 'dil_conv_9x9', 'sep_conv_9x9'])
+def test_a_convolution_that_no_trained_cell_has_needs_an_own_module(name):
+  of = space.SearchSpace(SPACE.graph, (name, 'skip_connect'))
+  with pytest.raises(ValueError, match=f"operations has no module for '{name}' of the search"):
+    supernet.Supernet(of, 4, 1, 3)
+  net = supernet.Supernet(of, 4, 1, 3, operations={name: Gate})
+  params = jax.eval_shape(net.init, jax.random.key(0), images(2, 8, 8, 3))['params']
+  assert f'{name}_0_2' in params['cell_0']
 
 
 def test_a_space_of_nas_bench_201_takes_no_own_operations():
