@@ -11,7 +11,13 @@ from small_networks import first_variables, images
 
 from stretchnas_jax.cells import genotype, graph, space
 from stretchnas_jax.learning import losses
-from stretchnas_jax.networks import nas_bench_supernet, network, sizes, supernet
+from stretchnas_jax.networks import (
+  nas_bench_supernet,
+  network,
+  operation_costs,
+  sizes,
+  supernet,
+)
 from stretchnas_jax.networks.fixed_cell import FixedCell
 
 SPACE = space.SearchSpace(graph.CellGraph(2), ('own', 'skip_connect'))
@@ -189,6 +195,14 @@ def test_sizes_count_own_operations():
   assert sizes.channels_for(CELL, count, **target, **own) == 4
   net = network.FixedNetwork(CELL, 4, 2, 3, **own)
   assert sizes.count_net_params(net, (32, 32, 3)) == count
+
+
+@pytest.mark.parametrize('kind, pixels', [('params', 1), ('macs', 4 * 4)])
+def test_costs_of_a_search_count_own_operations(kind, pixels):
+  """In the one cell, of 8 channels and 4x4 pixels, at stride 2 and 1; `train` has no default."""
+  net = supernet.Supernet(SPACE, 4, 1, 3, operations={'own': Gate})
+  found = operation_costs.operation_costs(net, (8, 8, 3), kind)
+  np.testing.assert_array_equal(found.tables['reduce'][0, :, 0], 8 * 8 * pixels)
 
 
 def test_the_size_of_a_supernet_with_an_own_operation():

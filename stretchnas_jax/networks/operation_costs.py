@@ -259,6 +259,16 @@ def _cost(net: Supernet, kind: str, name: str, layer: _Layer, src: int) -> int:
   return getattr(_traced(name, own, layer.channels, stride, side), kind)
 
 
+class _Alone(nn.Module):
+  """An own operation, called as a cell calls it."""
+
+  operation: nn.Module
+
+  @nn.compact
+  def __call__(self, x: Float[Array, 'B H W C']) -> Float[Array, 'B h w C']:
+    return self.operation(x, False)
+
+
 @functools.lru_cache(maxsize=1024)
 def _traced(
   name: str,
@@ -269,7 +279,7 @@ def _traced(
 ) -> costs.Costs:
   """Returns the costs of one operation; one without a module has none."""
   if own is not None:
-    module = own_operations.build({name: own}, name, channels, stride)
+    module = _Alone(own_operations.build({name: own}, name, channels, stride))
   elif name in operations.OPERATIONS:
     module = operations.OPERATIONS[name](channels, stride, Style())
   else:
