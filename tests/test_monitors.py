@@ -13,7 +13,7 @@ from stretchnas_jax.cells.genotype import Genotype
 from stretchnas_jax.learning import monitors, pruning
 from stretchnas_jax.learning.monitors import Monitor
 from stretchnas_jax.learning.state import Arch, SearchState
-from stretchnas_jax.runs import finite, json_files, steps
+from stretchnas_jax.runs import finite, json_files, search_task, steps
 
 SPACE = helpers.POOL_SPACE
 NOBODY = Arch({}, {})
@@ -78,6 +78,37 @@ def test_a_stop_of_one_monitor_is_not_taken_back_by_the_next():
   both = [monitors.skips(1), calm]
   first = monitors.first_control(both, SPACE)
   assert monitors.has_stopped(monitors.decide(both, NOBODY, first, {'epoch': 1}, cell(1)))
+
+
+WATCHED = {
+  'skips': {'monitor.skips': 1},
+  'ranking': {'monitor.same_ranking': 2},
+  'budget': {'budget.params': 500.0},
+  'prune': {'relaxation.kind': 'sigmoid', 'monitor.prune': 1, 'monitor.prune_below': 0.6},
+}
+
+
+@pytest.mark.parametrize('fields', WATCHED.values(), ids=WATCHED)
+@pytest.mark.parametrize('start', [0, 7])
+def test_monitors_of_a_config_decide_nothing_while_alpha_rests(fields, start):
+  """In the first two epochs of a search, or of a phase that begins after some steps."""
+  config = helpers.tiny_search(**{'search.epochs': 4, 'search.warmup_epochs': 2} | fields)
+  plan = search_task.SEARCH.plan(config, None)
+  objects, length = plan.objects, plan.settings.steps_per_epoch
+  plan.close()
+  arch = jax.tree.map(
+    lambda leaf: np.zeros(leaf.shape, leaf.dtype),
+    jax.eval_shape(objects.search.init, jax.random.key(0)).arch,
+  )
+  first = {**objects.control, 'phase_start': np.int32(start)}
+  seen = lambda epoch: {'step': start + epoch * length, 'epoch': epoch, 'expected_params': 600.0}
+  decided = lambda control, epoch: monitors.decide(
+    objects.monitors, arch, control, seen(epoch) | {'macs': 1}, helpers.TINY_CELL
+  )
+  same = lambda one, other: jax.tree.all(jax.tree.map(np.array_equal, one, other))
+  for epoch in (1, 2):
+    assert same(decided(first, epoch), first)
+  assert not same(decided(first, 3), first)
 
 
 def test_the_weakest_gates_fall_and_the_weight_of_the_cost_grows():

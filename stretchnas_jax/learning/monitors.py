@@ -8,6 +8,7 @@ A control is a dict: `allowed` holds a bool `[E, O]` for each cell type; `stop` 
 there, as one that is done; any other entry is a scalar, and a knob of its name.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from stretchnas_jax.cells.genotype import AnyGenotype
 from stretchnas_jax.cells.space import SearchSpace
 from stretchnas_jax.learning import controls, pruning
 from stretchnas_jax.learning.controls import Control
-from stretchnas_jax.learning.state import Arch
+from stretchnas_jax.learning.state import PHASE_START, Arch
 
 Strength = Callable[..., Mapping[str, Float[AnyArray, 'E O']]]
 """`strength(arch, step, control)`: by cell type, the numbers by which operations are ranked."""
@@ -97,6 +98,30 @@ def has_stopped(control: Any) -> bool:
     (True, False)
   """
   return isinstance(control, Mapping) and bool(np.asarray(control.get('stop', False)))
+
+
+def after_rest(monitor: Monitor, steps: int) -> Monitor:
+  """Returns a monitor that decides nothing while alpha and beta rest.
+
+  Args:
+    monitor: any monitor.
+    steps: so many steps they rest, from the beginning of the search or of its phase.
+
+  Example:
+    >>> calm, cell = after_rest(skips(2), steps=10), snas.zoo.GENOTYPES['DARTS_V2']
+    >>> calm.end_epoch(Arch({}, {}), {}, {'epoch': 1, 'step': 10}, cell)
+    {}
+  """
+
+  @functools.wraps(monitor.end_epoch)
+  def end_epoch(
+    arch: Arch, control: Control, line: Mapping[str, Any], genotype: AnyGenotype
+  ) -> Mapping[str, Any]:
+    if line['step'] - control.get(PHASE_START, 0) <= steps:
+      return control
+    return monitor.end_epoch(arch, control, line, genotype)
+
+  return monitor._replace(end_epoch=end_epoch)
 
 
 # ---- early stopping ------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def objects_of(
     phase_steps=phase.epochs * steps_per_epoch,
     platform=platform,
   )
-  return monitoring.with_monitors(objects, phase, parts, image_shape)
+  return monitoring.with_monitors(objects, phase, parts, image_shape, steps_per_epoch)
 
 
 def plan_of(plan: Plan, number: int, facts: Mapping[str, Any]) -> Plan:
