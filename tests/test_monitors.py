@@ -219,6 +219,9 @@ def test_decisions_of_own_monitors_survive_a_kill_and_stop_a_search(tmp_path):
     assert not [
       e for e in line['genotype']['normal'] if e[0] == 'skip_connect' and tuple(e[1:]) in edges
     ]
+  for line in json_files.read_lines(tmp_path / 'whole' / 'scores.jsonl'):
+    there = np.arange(len(SPACE.graph.edges)) >= line['epoch']  # of the same decision as the cell
+    np.testing.assert_array_equal(np.array(line['op_weights']['normal'])[:, 1] != 0, there)
   last = json_files.read_lines(tmp_path / 'whole' / 'genotypes.jsonl')[-1]['genotype']
   assert result['genotype'] == last
   for epoch in (1, 2):
