@@ -9,6 +9,7 @@ import phase_runs
 import pytest
 
 from experiments.reliability import methods
+from stretchnas_jax.cells import graph, space
 from stretchnas_jax.cells.genotype import Genotype
 from stretchnas_jax.learning import monitors, pruning
 from stretchnas_jax.learning.monitors import Monitor
@@ -132,6 +133,20 @@ def test_the_weakest_gates_fall_and_the_weight_of_the_cost_grows():
     weight, step = pruning.next_weight(rule, fell, weight, step)
     weights.append(round(weight * 1e5))
   assert weights == [1, 3, 3, 4, 4, 5]
+
+
+def test_operations_that_a_space_never_had_do_not_fall():
+  """They would fill the quota, so that the weight of the cost would not grow."""
+  names, masks = ('none', 'skip_connect', 'max_pool_3x3'), np.ones((2, 3), bool)
+  masks[0, 1] = masks[1, 2] = False
+  some = space.SearchSpace(graph.CellGraph(1), names, dict.fromkeys(space.CELL_TYPES, masks))
+  gates = lambda arch, step, control: {c: 0.5 * mask for c, mask in control['allowed'].items()}
+  monitor = monitors.prune(pruning.Pruning(count=1, step=0.25), gates, names)
+  first = monitors.first_control([monitor], some)
+  assert first['allowed']['normal'].tolist() == [[False, False, True], [False, True, False]]
+  after = monitors.decide([monitor], NOBODY, first, {'epoch': 1, 'step': 1, 'macs': 1}, cell(0))
+  assert float(after['cost_multiplier']) == 0.25
+  assert all((after['allowed'][c] == first['allowed'][c]).all() for c in space.CELL_TYPES)
 
 
 def test_the_last_operation_of_a_cell_never_falls():

@@ -224,9 +224,9 @@ def prune(
   candidates = np.array([name != 'none' for name in primitives])
 
   def init(space: SearchSpace) -> Control:
-    shape = (len(space.graph.edges), space.num_operations)
+    every = np.broadcast_to(candidates, (len(space.graph.edges), space.num_operations))
     return {
-      'allowed': {c: np.broadcast_to(candidates, shape).copy() for c in space.cell_types},
+      'allowed': {c: np.array(space.allowed_on(c, every)) for c in space.cell_types},
       'cost_multiplier': np.float32(0),
       'cost_step': np.float32(rule.step),
       'stop': np.bool_(False),
