@@ -9,7 +9,7 @@ import phase_runs
 import pytest
 
 from experiments.reliability import methods
-from stretchnas_jax.cells import graph, space
+from stretchnas_jax.cells import decoding, graph, space, topology
 from stretchnas_jax.cells.genotype import Genotype
 from stretchnas_jax.learning import monitors, pruning
 from stretchnas_jax.learning.monitors import Monitor
@@ -18,6 +18,7 @@ from stretchnas_jax.runs import finite, json_files, search_task, steps
 
 SPACE = helpers.POOL_SPACE
 NOBODY = Arch({}, {})
+EVERY = np.ones(2, bool)  # two edges, both from an input of the cell
 BARE = dict.fromkeys(SearchState._fields, ())
 
 
@@ -121,12 +122,12 @@ def test_the_weakest_gates_fall_and_the_weight_of_the_cost_grows():
   }
   allowed = {c: np.ones((2, 3), bool) for c in gates}
   allowed['reduce'][1, 0] = False
-  masks, fell = pruning.pruned(rule, gates, allowed)
+  masks, fell = pruning.pruned(rule, gates, allowed, EVERY)
   # Two gates below 0.01 fall, and with them the quota of the weakest is full.
   assert fell == 2
   assert np.argwhere(~masks['normal']).tolist() == [[1, 0]]
   assert np.argwhere(~masks['reduce']).tolist() == [[0, 0], [1, 0]]
-  masks, fell = pruning.pruned(rule, gates, masks)
+  masks, fell = pruning.pruned(rule, gates, masks, EVERY)
   assert fell == 2 and np.argwhere(~masks['normal']).tolist() == [[0, 2], [1, 0], [1, 1]]
   weights, weight, step = [], 0.0, rule.step
   for fell in (0, 1, 2, 0, 5, 1):
@@ -141,7 +142,7 @@ def test_operations_that_a_space_never_had_do_not_fall():
   masks[0, 1] = masks[1, 2] = False
   some = space.SearchSpace(graph.CellGraph(1), names, dict.fromkeys(space.CELL_TYPES, masks))
   gates = lambda arch, step, control: {c: 0.5 * mask for c, mask in control['allowed'].items()}
-  monitor = monitors.prune(pruning.Pruning(count=1, step=0.25), gates, names)
+  monitor = monitors.prune(pruning.Pruning(count=1, step=0.25), gates, some)
   first = monitors.first_control([monitor], some)
   assert first['allowed']['normal'].tolist() == [[False, False, True], [False, True, False]]
   after = monitors.decide([monitor], NOBODY, first, {'epoch': 1, 'step': 1, 'macs': 1}, cell(0))
@@ -152,11 +153,27 @@ def test_operations_that_a_space_never_had_do_not_fall():
 def test_the_last_operation_of_a_cell_never_falls():
   rule = pruning.Pruning(count=9, below=1.0, always=1.0)
   gates = {'normal': np.array([[0.1, 0.2], [0.3, 0.0]])}
-  masks, fell = pruning.pruned(rule, gates, {'normal': np.ones((2, 2), bool)})
+  masks, fell = pruning.pruned(rule, gates, {'normal': np.ones((2, 2), bool)}, EVERY)
   assert fell == 3 and np.argwhere(masks['normal']).tolist() == [[1, 0]]
   careful = rule._replace(may_empty=False)
-  masks, fell = pruning.pruned(careful, gates, {'normal': np.ones((2, 2), bool)})
+  masks, fell = pruning.pruned(careful, gates, {'normal': np.ones((2, 2), bool)}, EVERY)
   assert fell == 2 and masks['normal'].sum(1).tolist() == [1, 1]
+
+
+def test_the_strongest_operation_from_an_input_never_falls_and_a_cell_is_decoded():
+  """The strongest gate is on the edge 2 -> 3, and the codes choose no edge with a gate."""
+  rule = pruning.Pruning(count=99, below=1.0, always=1.0)
+  gates = np.full(helpers.POOL_SHAPE, 0.1)
+  gates[4, 1], gates[2, 0] = 0.9, 0.2
+  from_input = np.array([src < 2 for src, _ in SPACE.graph.edges])
+  every = {'normal': np.ones(helpers.POOL_SHAPE, bool)}
+  masks, _ = pruning.pruned(rule, {'normal': gates}, every, from_input)
+  assert masks['normal'][2, 0] and masks['normal'].sum() == 1
+  table = topology.output_subsets(SPACE.graph)
+  beta = np.where(table.codes[:, :, [2, 3]].any(2), 0.0, 1.0)  # no edge from an input to node 3
+  edges, nodes, notes = decoding.derive_cell(SPACE, table, gates, beta, allowed=masks['normal'])
+  assert edges == ((SPACE.primitives[0], 0, 3),) and nodes == (3,)
+  assert 'the next best one was taken: ' in notes[0]
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ def same_ranking(epochs: int, strength: Strength, parametric: Sequence[int]) -> 
 
 
 def prune(
-  rule: pruning.Pruning, strength: Strength, primitives: Sequence[str], cost: str = 'macs'
+  rule: pruning.Pruning, strength: Strength, space: SearchSpace, cost: str = 'macs'
 ) -> Monitor:
   """Builds gradual pruning under a cost, an idea of GOLD-NAS (Bi et al. 2020).
 
@@ -209,22 +209,24 @@ def prune(
   Args:
     rule: how many fall, and when.
     strength: the gates.
-    primitives: the names of the operations.
+    space: the search space.
     cost: the metric that is compared with the floor.
 
   Returns:
     The monitor. Its control has `allowed`, `cost_multiplier`, `cost_step` and `stop`.
 
   Example:
-    >>> monitor = prune(pruning.Pruning(), lambda *_: {}, ('none', 'skip_connect'))
     >>> space = snas.SearchSpace(snas.CellGraph(1), ('none', 'skip_connect'))
+    >>> monitor = prune(pruning.Pruning(), lambda *_: {}, space)
     >>> monitor.init(space)['allowed']['normal'].tolist()
     [[False, True], [False, True]]
   """
-  candidates = np.array([name != 'none' for name in primitives])
+  graph = space.graph
+  candidates = np.array([name != 'none' for name in space.primitives])
+  from_input = np.array([src < graph.num_inputs for src, _ in graph.edges])
 
   def init(space: SearchSpace) -> Control:
-    every = np.broadcast_to(candidates, (len(space.graph.edges), space.num_operations))
+    every = np.broadcast_to(candidates, (len(graph.edges), space.num_operations))
     return {
       'allowed': {c: np.array(space.allowed_on(c, every)) for c in space.cell_types},
       'cost_multiplier': np.float32(0),
@@ -237,7 +239,7 @@ def prune(
   ) -> Control:
     del cell
     gates = strength(arch, line['step'], control)
-    allowed, fell = pruning.pruned(rule, gates, control['allowed'])
+    allowed, fell = pruning.pruned(rule, gates, control['allowed'], from_input)
     multiplier, step = float(control['cost_multiplier']), float(control['cost_step'])
     multiplier, step = pruning.next_weight(rule, fell, multiplier, step)
     return {

@@ -116,7 +116,7 @@ def _of_config(objects: SearchObjects, config: ConfigDict) -> list[Monitor]:
       fields.prune, fields.prune_below, fields.prune_always, fields.cost_step, fields.cost_floor,
       may_empty=config.relaxation.kind == 'sigmoid',
     )  # fmt: skip
-    found.append(monitors.prune(rule, strength, names, config.penalty.cost_of))
+    found.append(monitors.prune(rule, strength, objects.net.space, config.penalty.cost_of))
   for cost in budgets.watched(config):
     if target := config.budget[cost]:
       found.append(monitors.budget(target, config.budget.gain, cost, config.budget.most))
