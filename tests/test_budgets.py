@@ -10,8 +10,8 @@ from stretchnas_jax.cells import graph, space
 from stretchnas_jax.cells.genotype import Genotype
 from stretchnas_jax.learning import monitors
 from stretchnas_jax.learning.state import Arch
-from stretchnas_jax.networks import sizes
-from stretchnas_jax.runs import json_files, search_task
+from stretchnas_jax.networks import sizes, supernet
+from stretchnas_jax.runs import budgets, json_files, search_task
 from stretchnas_jax.runs.parts import Parts
 
 SPACE = space.SearchSpace(graph.CellGraph(2), ('skip_connect', 'max_pool_3x3', 'dil_conv_5x5'))
@@ -35,7 +35,7 @@ def test_the_expected_cost_meets_its_target_on_digits(tmp_path, cost, topology, 
   """Within 10 %, from above or below; the decoded cost is that of the derived cell."""
   config = helpers.tiny_search(**{
     'topology.kind': topology, 'alpha.learning_rate': 0.05, 'beta.learning_rate': 0.05,
-    'search.epochs': 12, 'model.channels': 4, 'data.fraction': 0.15, f'budget.{cost}': 1e12,
+    'search.epochs': 12, 'model.channels': 4, 'data.fraction': 0.15, f'budget.{cost}': 1e3,
     'model.form': 'planes',  # in 'merged' these convolutions run four times as long here
   })  # fmt: skip
   config.budget[cost] = target = factor * cost_at_the_start(config, cost)
@@ -55,6 +55,22 @@ def test_a_budget_below_the_cost_of_an_empty_network_is_refused(tmp_path, own):
   ):
     phase_runs.Runs({'space': own}).search(config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize('cost', ['params', 'macs'])
+def test_a_budget_above_the_cost_of_the_largest_cells_is_refused(cost):
+  """The largest cell has the largest convolution on all edges; gates may add further costs."""
+  edges = tuple(('dil_conv_5x5', *edge) for edge in SPACE.graph.edges)
+  largest = Genotype(edges, (2, 3), edges, (2, 3))
+  most = getattr(sizes.measure(largest, 2, 3, 10, image_shape=(8, 8, 1)), cost)
+  config = helpers.tiny_search(**{'budget.num_layers': 3, f'budget.{cost}': most})
+  net = supernet.Supernet(SPACE, 2, 1, 10)
+  budgets.check(config, net, (8, 8, 1), gates=False)
+  config.budget[cost] = most + 1
+  budgets.check(config, net, (8, 8, 1), gates=True)
+  words = rf'budget.{cost} is .*; a network of num_layers 3 and C 2 has at most .*: give less'
+  with pytest.raises(ValueError, match=words):
+    search_task.SEARCH.plan(config, Parts(space=SPACE))
 
 
 def cost_at_the_start(config, cost):

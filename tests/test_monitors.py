@@ -9,14 +9,16 @@ import phase_runs
 import pytest
 
 from experiments.reliability import methods
+from stretchnas_jax.cells import decoding, graph, space, topology
 from stretchnas_jax.cells.genotype import Genotype
 from stretchnas_jax.learning import monitors, pruning
 from stretchnas_jax.learning.monitors import Monitor
 from stretchnas_jax.learning.state import Arch, SearchState
-from stretchnas_jax.runs import finite, json_files, steps
+from stretchnas_jax.runs import finite, json_files, search_task, steps
 
 SPACE = helpers.POOL_SPACE
 NOBODY = Arch({}, {})
+EVERY = np.ones(2, bool)  # two edges, both from an input of the cell
 BARE = dict.fromkeys(SearchState._fields, ())
 
 
@@ -80,6 +82,37 @@ def test_a_stop_of_one_monitor_is_not_taken_back_by_the_next():
   assert monitors.has_stopped(monitors.decide(both, NOBODY, first, {'epoch': 1}, cell(1)))
 
 
+WATCHED = {
+  'skips': {'monitor.skips': 1},
+  'ranking': {'monitor.same_ranking': 2},
+  'budget': {'budget.params': 500.0},
+  'prune': {'relaxation.kind': 'sigmoid', 'monitor.prune': 1, 'monitor.prune_below': 0.6},
+}
+
+
+@pytest.mark.parametrize('fields', WATCHED.values(), ids=WATCHED)
+@pytest.mark.parametrize('start', [0, 7])
+def test_monitors_of_a_config_decide_nothing_while_alpha_rests(fields, start):
+  """In the first two epochs of a search, or of a phase that begins after some steps."""
+  config = helpers.tiny_search(**{'search.epochs': 4, 'search.warmup_epochs': 2} | fields)
+  plan = search_task.SEARCH.plan(config, None)
+  objects, length = plan.objects, plan.settings.steps_per_epoch
+  plan.close()
+  arch = jax.tree.map(
+    lambda leaf: np.zeros(leaf.shape, leaf.dtype),
+    jax.eval_shape(objects.search.init, jax.random.key(0)).arch,
+  )
+  first = {**objects.control, 'phase_start': np.int32(start)}
+  seen = lambda epoch: {'step': start + epoch * length, 'epoch': epoch, 'expected_params': 600.0}
+  decided = lambda control, epoch: monitors.decide(
+    objects.monitors, arch, control, seen(epoch) | {'macs': 1}, helpers.TINY_CELL
+  )
+  same = lambda one, other: jax.tree.all(jax.tree.map(np.array_equal, one, other))
+  for epoch in (1, 2):
+    assert same(decided(first, epoch), first)
+  assert not same(decided(first, 3), first)
+
+
 def test_the_weakest_gates_fall_and_the_weight_of_the_cost_grows():
   """The threshold and the sequence of weights by hand: two operations may fall below 0.05."""
   rule = pruning.Pruning(count=2, below=0.05, always=0.01, step=1e-5)
@@ -89,12 +122,12 @@ def test_the_weakest_gates_fall_and_the_weight_of_the_cost_grows():
   }
   allowed = {c: np.ones((2, 3), bool) for c in gates}
   allowed['reduce'][1, 0] = False
-  masks, fell = pruning.pruned(rule, gates, allowed)
+  masks, fell = pruning.pruned(rule, gates, allowed, EVERY)
   # Two gates below 0.01 fall, and with them the quota of the weakest is full.
   assert fell == 2
   assert np.argwhere(~masks['normal']).tolist() == [[1, 0]]
   assert np.argwhere(~masks['reduce']).tolist() == [[0, 0], [1, 0]]
-  masks, fell = pruning.pruned(rule, gates, masks)
+  masks, fell = pruning.pruned(rule, gates, masks, EVERY)
   assert fell == 2 and np.argwhere(~masks['normal']).tolist() == [[0, 2], [1, 0], [1, 1]]
   weights, weight, step = [], 0.0, rule.step
   for fell in (0, 1, 2, 0, 5, 1):
@@ -103,14 +136,44 @@ def test_the_weakest_gates_fall_and_the_weight_of_the_cost_grows():
   assert weights == [1, 3, 3, 4, 4, 5]
 
 
+def test_operations_that_a_space_never_had_do_not_fall():
+  """They would fill the quota, so that the weight of the cost would not grow."""
+  names, masks = ('none', 'skip_connect', 'max_pool_3x3'), np.ones((2, 3), bool)
+  masks[0, 1] = masks[1, 2] = False
+  some = space.SearchSpace(graph.CellGraph(1), names, dict.fromkeys(space.CELL_TYPES, masks))
+  gates = lambda arch, step, control: {c: 0.5 * mask for c, mask in control['allowed'].items()}
+  monitor = monitors.prune(pruning.Pruning(count=1, step=0.25), gates, some)
+  first = monitors.first_control([monitor], some)
+  assert first['allowed']['normal'].tolist() == [[False, False, True], [False, True, False]]
+  after = monitors.decide([monitor], NOBODY, first, {'epoch': 1, 'step': 1, 'macs': 1}, cell(0))
+  assert float(after['cost_multiplier']) == 0.25
+  assert all((after['allowed'][c] == first['allowed'][c]).all() for c in space.CELL_TYPES)
+
+
 def test_the_last_operation_of_a_cell_never_falls():
   rule = pruning.Pruning(count=9, below=1.0, always=1.0)
   gates = {'normal': np.array([[0.1, 0.2], [0.3, 0.0]])}
-  masks, fell = pruning.pruned(rule, gates, {'normal': np.ones((2, 2), bool)})
+  masks, fell = pruning.pruned(rule, gates, {'normal': np.ones((2, 2), bool)}, EVERY)
   assert fell == 3 and np.argwhere(masks['normal']).tolist() == [[1, 0]]
   careful = rule._replace(may_empty=False)
-  masks, fell = pruning.pruned(careful, gates, {'normal': np.ones((2, 2), bool)})
+  masks, fell = pruning.pruned(careful, gates, {'normal': np.ones((2, 2), bool)}, EVERY)
   assert fell == 2 and masks['normal'].sum(1).tolist() == [1, 1]
+
+
+def test_the_strongest_operation_from_an_input_never_falls_and_a_cell_is_decoded():
+  """The strongest gate is on the edge 2 -> 3, and the codes choose no edge with a gate."""
+  rule = pruning.Pruning(count=99, below=1.0, always=1.0)
+  gates = np.full(helpers.POOL_SHAPE, 0.1)
+  gates[4, 1], gates[2, 0] = 0.9, 0.2
+  from_input = np.array([src < 2 for src, _ in SPACE.graph.edges])
+  every = {'normal': np.ones(helpers.POOL_SHAPE, bool)}
+  masks, _ = pruning.pruned(rule, {'normal': gates}, every, from_input)
+  assert masks['normal'][2, 0] and masks['normal'].sum() == 1
+  table = topology.output_subsets(SPACE.graph)
+  beta = np.where(table.codes[:, :, [2, 3]].any(2), 0.0, 1.0)  # no edge from an input to node 3
+  edges, nodes, notes = decoding.derive_cell(SPACE, table, gates, beta, allowed=masks['normal'])
+  assert edges == ((SPACE.primitives[0], 0, 3),) and nodes == (3,)
+  assert 'the next best one was taken: ' in notes[0]
 
 
 @pytest.mark.parametrize(
@@ -188,6 +251,9 @@ def test_decisions_of_own_monitors_survive_a_kill_and_stop_a_search(tmp_path):
     assert not [
       e for e in line['genotype']['normal'] if e[0] == 'skip_connect' and tuple(e[1:]) in edges
     ]
+  for line in json_files.read_lines(tmp_path / 'whole' / 'scores.jsonl'):
+    there = np.arange(len(SPACE.graph.edges)) >= line['epoch']  # of the same decision as the cell
+    np.testing.assert_array_equal(np.array(line['op_weights']['normal'])[:, 1] != 0, there)
   last = json_files.read_lines(tmp_path / 'whole' / 'genotypes.jsonl')[-1]['genotype']
   assert result['genotype'] == last
   for epoch in (1, 2):

@@ -51,6 +51,27 @@ def test_a_mixture_that_has_decided_costs_as_much_as_its_network(kind, stem):
     assert sum(parts) == expected - found.base and min(parts) >= 0
 
 
+@pytest.mark.parametrize('num_layers', [3, 6])
+def test_weights_of_the_layers_of_another_depth_count_by_their_mean(num_layers):
+  """The network has two normal cells, the search one or four; all sums are plain loops."""
+  rng, edges = np.random.default_rng(0), len(OWN.graph.edges)
+  weights = {'normal': rng.random((num_layers - 2, edges, 5)), 'reduce': rng.random((2, edges, 5))}
+  chances = {c: rng.random(edges) for c in weights}
+  found = operation_costs.operation_costs(NET, (8, 8, 3))
+  total = found.base
+  for cell, table in found.tables.items():
+    layers = weights[cell]
+    for layer, row in enumerate(table):
+      for e in range(edges):
+        for o in range(5):
+          if cell == 'reduce':
+            weight = layers[layer, e, o]
+          else:
+            weight = sum(one[e, o] for one in layers) / len(layers)
+          total += weight * chances[cell][e] * row[e, o]
+  np.testing.assert_allclose(found.expected(weights, chances), total, rtol=1e-12)
+
+
 @pytest.mark.parametrize('kind', operation_costs.COSTS)
 def test_in_nas_bench_201_it_costs_as_much_as_its_network_too(kind):
   names, edges = BENCH.space.primitives, {'normal': np.ones(6)}

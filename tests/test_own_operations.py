@@ -11,7 +11,13 @@ from small_networks import first_variables, images
 
 from stretchnas_jax.cells import genotype, graph, space
 from stretchnas_jax.learning import losses
-from stretchnas_jax.networks import nas_bench_supernet, network, sizes, supernet
+from stretchnas_jax.networks import (
+  nas_bench_supernet,
+  network,
+  operation_costs,
+  sizes,
+  supernet,
+)
 from stretchnas_jax.networks.fixed_cell import FixedCell
 
 SPACE = space.SearchSpace(graph.CellGraph(2), ('own', 'skip_connect'))
@@ -91,11 +97,21 @@ def test_an_own_operation_sees_a_part_of_the_channels_and_stands_where_it_is_all
   np.testing.assert_allclose(planes, merged, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize('name', ['skip_connect', 'sep_conv_9x9', 'noise'])
+@pytest.mark.parametrize('name', ['skip_connect', 'sep_conv_7x7', 'noise'])
 def test_an_own_operation_with_a_built_in_name_is_refused(name):
   words = f"operations has '{name}', the name of a built-in operation; choose another name"
   with pytest.raises(ValueError, match=words):
     supernet.Supernet(SPACE, 4, 1, 3, operations={'own': Gate, name: Gate})
+
+
+@pytest.mark.parametrize('name', ['dil_conv_7x7', 'dil_conv_9x9', 'sep_conv_9x9'])
+def test_a_convolution_that_no_trained_cell_has_needs_an_own_module(name):
+  of = space.SearchSpace(SPACE.graph, (name, 'skip_connect'))
+  with pytest.raises(ValueError, match=f"operations has no module for '{name}' of the search"):
+    supernet.Supernet(of, 4, 1, 3)
+  net = supernet.Supernet(of, 4, 1, 3, operations={name: Gate})
+  params = jax.eval_shape(net.init, jax.random.key(0), images(2, 8, 8, 3))['params']
+  assert f'{name}_0_2' in params['cell_0']
 
 
 def test_a_space_of_nas_bench_201_takes_no_own_operations():
@@ -179,6 +195,14 @@ def test_sizes_count_own_operations():
   assert sizes.channels_for(CELL, count, **target, **own) == 4
   net = network.FixedNetwork(CELL, 4, 2, 3, **own)
   assert sizes.count_net_params(net, (32, 32, 3)) == count
+
+
+@pytest.mark.parametrize('kind, pixels', [('params', 1), ('macs', 4 * 4)])
+def test_costs_of_a_search_count_own_operations(kind, pixels):
+  """In the one cell, of 8 channels and 4x4 pixels, at stride 2 and 1; `train` has no default."""
+  net = supernet.Supernet(SPACE, 4, 1, 3, operations={'own': Gate})
+  found = operation_costs.operation_costs(net, (8, 8, 3), kind)
+  np.testing.assert_array_equal(found.tables['reduce'][0, :, 0], 8 * 8 * pixels)
 
 
 def test_the_size_of_a_supernet_with_an_own_operation():

@@ -154,6 +154,7 @@ def test_bfloat16_stays_near_and_keeps_float32_state(form):
     ({'num_layers': 0}, 'num_layers is 0'),
     ({'form': 'fast'}, "form is 'fast'"),
     ({'space': space.SearchSpace(graph.CellGraph(2), ('skip_connect', 'mine'))}, "'mine'"),
+    ({'space': space.SearchSpace(graph.CellGraph(2, 1), ('skip_connect',))}, 'has num_inputs=1'),
   ],
 )
 def test_wrong_arguments_are_named(change, words):

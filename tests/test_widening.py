@@ -1,5 +1,6 @@
 """The passage to a search network with fewer or wider operations."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,6 +48,36 @@ def test_the_next_network_gets_all_its_variables():
     assert all(jax.tree.leaves(jax.tree.map(jnp.array_equal, *(
       tree['params'][name] for tree in (found, variables)
     ))))  # fmt: skip
+
+
+class Own(nn.Module):
+  """A convolution of its own with a batch norm."""
+
+  channels: int
+  stride: int
+
+  @nn.compact
+  def __call__(self, x, train):
+    x = nn.Conv(self.channels, (1, 1), (self.stride, self.stride))(x)
+    return nn.BatchNorm(use_running_average=not train)(x)
+
+
+@pytest.mark.parametrize('names', [('own', 'skip_connect'), ('skip_connect', 'own')])
+def test_own_operations_fall_on_single_edges(names):
+  allowed = np.ones((EDGES, 2), bool)
+  allowed[0, names.index('own')] = False
+  spaces = [
+    space.SearchSpace(graph.CellGraph(1), names, mask)
+    for mask in (None, dict.fromkeys(space.CELL_TYPES, allowed))
+  ]
+  before, after = (supernet.Supernet(of, 6, 1, 3, operations={'own': Own}) for of in spaces)
+  variables, found = passed_on(before, after)
+  expected = initializers.trace_shapes(after, np.zeros(SHAPE, np.float32))
+  assert jax.tree.structure(found) == jax.tree.structure(dict(expected))
+  for part in found:
+    assert 'own_0_2' in variables[part]['cell_0'] and 'own_0_2' not in found[part]['cell_0']
+    kept = (tree[part]['cell_0']['own_1_2'] for tree in (variables, found))
+    assert jax.tree.all(jax.tree.map(jnp.array_equal, *kept))
 
 
 def test_old_channels_keep_their_weights_and_new_ones_are_copies():

@@ -118,8 +118,11 @@ def most_probable(
     kept = top_k(space, strength, table.k, table.by, allowed)
   else:
     kept = np.asarray(topology.select(beta, table))
-    if not kept[_from_inputs(space.graph)].any():
-      kept, note = _repair(space.graph, table, beta)
+    from_input = _from_inputs(space.graph)
+    usable = from_input & candidates(space, allowed).any(1)
+    wanted = usable if usable.any() else from_input
+    if not kept[wanted].any():
+      kept, note = _repair(space.graph, table, beta, wanted)
       notes.append(note)
   return with_strongest(space, strength, kept, allowed), notes
 
@@ -230,17 +233,20 @@ def prune(
 
 
 def _repair(
-  graph: graph_lib.CellGraph, table: topology.TopologyTable, beta: Float[np.ndarray, 'R K']
+  graph: graph_lib.CellGraph,
+  table: topology.TopologyTable,
+  beta: Float[np.ndarray, 'R K'],
+  wanted: Bool[np.ndarray, ' E'],
 ) -> tuple[Bool[np.ndarray, ' E'], str]:
-  """Finds the most probable choice of codes that keeps an edge from an input; adds a note.
+  """Finds the most probable choice of codes that keeps a wanted edge from an input; adds a note.
 
-  A cell keeps a node exactly if some row chooses a code with an edge from an input. No row's best
+  A cell keeps a node exactly if some row chooses a code with such an edge. No row's best
   code has such an edge here, and rows choose independently. So the best choice that has one differs
   from the best of all in a single row: the row where the other code costs the least.
   """
   logits = np.where(table.mask, beta, -np.inf)
   best = logits.argmax(1)
-  useful = np.any(table.codes[:, :, _from_inputs(graph)] > 0, axis=2)
+  useful = np.any(table.codes[:, :, wanted] > 0, axis=2)
   fallback = np.where(useful, logits, -np.inf)
   row = (fallback.max(1) - logits.max(1)).argmax()
   if not useful[row].any():

@@ -8,6 +8,7 @@ A control is a dict: `allowed` holds a bool `[E, O]` for each cell type; `stop` 
 there, as one that is done; any other entry is a scalar, and a knob of its name.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from stretchnas_jax.cells.genotype import AnyGenotype
 from stretchnas_jax.cells.space import SearchSpace
 from stretchnas_jax.learning import controls, pruning
 from stretchnas_jax.learning.controls import Control
-from stretchnas_jax.learning.state import Arch
+from stretchnas_jax.learning.state import PHASE_START, Arch
 
 Strength = Callable[..., Mapping[str, Float[AnyArray, 'E O']]]
 """`strength(arch, step, control)`: by cell type, the numbers by which operations are ranked."""
@@ -99,6 +100,30 @@ def has_stopped(control: Any) -> bool:
   return isinstance(control, Mapping) and bool(np.asarray(control.get('stop', False)))
 
 
+def after_rest(monitor: Monitor, steps: int) -> Monitor:
+  """Returns a monitor that decides nothing while alpha and beta rest.
+
+  Args:
+    monitor: any monitor.
+    steps: so many steps they rest, from the beginning of the search or of its phase.
+
+  Example:
+    >>> calm, cell = after_rest(skips(2), steps=10), snas.zoo.GENOTYPES['DARTS_V2']
+    >>> calm.end_epoch(Arch({}, {}), {}, {'epoch': 1, 'step': 10}, cell)
+    {}
+  """
+
+  @functools.wraps(monitor.end_epoch)
+  def end_epoch(
+    arch: Arch, control: Control, line: Mapping[str, Any], genotype: AnyGenotype
+  ) -> Mapping[str, Any]:
+    if line['step'] - control.get(PHASE_START, 0) <= steps:
+      return control
+    return monitor.end_epoch(arch, control, line, genotype)
+
+  return monitor._replace(end_epoch=end_epoch)
+
+
 # ---- early stopping ------------------------------------------------------------------------------
 
 
@@ -174,7 +199,7 @@ def same_ranking(epochs: int, strength: Strength, parametric: Sequence[int]) -> 
 
 
 def prune(
-  rule: pruning.Pruning, strength: Strength, primitives: Sequence[str], cost: str = 'macs'
+  rule: pruning.Pruning, strength: Strength, space: SearchSpace, cost: str = 'macs'
 ) -> Monitor:
   """Builds gradual pruning under a cost, an idea of GOLD-NAS (Bi et al. 2020).
 
@@ -184,24 +209,26 @@ def prune(
   Args:
     rule: how many fall, and when.
     strength: the gates.
-    primitives: the names of the operations.
+    space: the search space.
     cost: the metric that is compared with the floor.
 
   Returns:
     The monitor. Its control has `allowed`, `cost_multiplier`, `cost_step` and `stop`.
 
   Example:
-    >>> monitor = prune(pruning.Pruning(), lambda *_: {}, ('none', 'skip_connect'))
     >>> space = snas.SearchSpace(snas.CellGraph(1), ('none', 'skip_connect'))
+    >>> monitor = prune(pruning.Pruning(), lambda *_: {}, space)
     >>> monitor.init(space)['allowed']['normal'].tolist()
     [[False, True], [False, True]]
   """
-  candidates = np.array([name != 'none' for name in primitives])
+  graph = space.graph
+  candidates = np.array([name != 'none' for name in space.primitives])
+  from_input = np.array([src < graph.num_inputs for src, _ in graph.edges])
 
   def init(space: SearchSpace) -> Control:
-    shape = (len(space.graph.edges), space.num_operations)
+    every = np.broadcast_to(candidates, (len(graph.edges), space.num_operations))
     return {
-      'allowed': {c: np.broadcast_to(candidates, shape).copy() for c in space.cell_types},
+      'allowed': {c: np.array(space.allowed_on(c, every)) for c in space.cell_types},
       'cost_multiplier': np.float32(0),
       'cost_step': np.float32(rule.step),
       'stop': np.bool_(False),
@@ -212,7 +239,7 @@ def prune(
   ) -> Control:
     del cell
     gates = strength(arch, line['step'], control)
-    allowed, fell = pruning.pruned(rule, gates, control['allowed'])
+    allowed, fell = pruning.pruned(rule, gates, control['allowed'], from_input)
     multiplier, step = float(control['cost_multiplier']), float(control['cost_step'])
     multiplier, step = pruning.next_weight(rule, fell, multiplier, step)
     return {

@@ -88,17 +88,22 @@ class Pruning(NamedTuple):
 
 
 def pruned(
-  rule: Pruning, gates: Mapping[str, Float[AnyArray, 'E O']], allowed: Mapping[str, AnyArray]
+  rule: Pruning,
+  gates: Mapping[str, Float[AnyArray, 'E O']],
+  allowed: Mapping[str, AnyArray],
+  from_input: Bool[np.ndarray, ' E'],
 ) -> tuple[_Masks, int]:
   """Returns the masks after an epoch, and how many operations fell.
 
-  The weakest ones are found over both cell types. The strongest operation of a cell never falls;
-  nor does the last one of an edge, unless the rule allows that.
+  The weakest ones are found over both cell types. The strongest operation on the edges from the
+  inputs of a cell never falls, so that a cell can be decoded. Nor does the last one of an edge,
+  unless the rule allows that.
 
   Args:
     rule: how many fall, and when.
     gates: by cell type.
     allowed: by cell type, the operations that are still there.
+    from_input: whether each edge comes from an input of the cell.
 
   Returns:
     The new masks, and the number of operations that fell.
@@ -112,7 +117,8 @@ def pruned(
   fell = 0
   for gate, _, e, o, c in active:
     due = gate < rule.always or (fell < rule.count and gate < rule.below)
-    room = masks[c].sum() if rule.may_empty else masks[c][e].sum()
+    others = masks[c][from_input] if from_input[e] else masks[c]
+    room = others.sum() if rule.may_empty else masks[c][e].sum()
     if due and room > 1:
       masks[c][e, o] = False
       fell += 1

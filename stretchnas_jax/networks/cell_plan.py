@@ -2,12 +2,11 @@
 
 import dataclasses
 import functools
-import re
 
 import numpy as np
 
 from stretchnas_jax.cells.graph import Edge
-from stretchnas_jax.cells.space import CELL_TYPES, DARTS_PRIMITIVES, SearchSpace
+from stretchnas_jax.cells.space import CELL_TYPES, DARTS_PRIMITIVES, OPERATIONS, SearchSpace
 from stretchnas_jax.networks.forms import edge_groups
 from stretchnas_jax.networks.forms.edge_groups import AUXILIARY_SKIP, EdgeGroup
 
@@ -18,7 +17,7 @@ _Shape = tuple[int, ...]
 
 def is_convolution(name: str) -> bool:
   """Returns whether an operation is separable or dilated, such as `sep_conv_3x3`."""
-  return re.fullmatch(r'(sep|dil)_conv_([3579])x\2', name) is not None
+  return name in OPERATIONS and name.startswith(('sep_conv_', 'dil_conv_'))
 
 
 def is_built_in(name: str) -> bool:

@@ -51,10 +51,17 @@ class OperationCosts(NamedTuple):
     """Returns the expected cost of a network, linear in the weights.
 
     Args:
-      op_weights: the weights of operations by cell type.
+      op_weights: the weights of operations by cell type. Where they are of another number of layers
+        than the network, their mean counts in each layer.
       edges: the probability of each edge `[E]` by cell type.
     """
-    of = lambda cell: (op_weights[cell] * edges[cell][:, None] * self.tables[cell]).sum()
+
+    def of(cell: str) -> Any:
+      weights, table = op_weights[cell], self.tables[cell]
+      if weights.ndim == 3 and len(weights) != len(table):
+        weights = weights.mean(0)
+      return (weights * edges[cell][:, None] * table).sum()
+
     return self.base + sum(of(cell) for cell in self.tables)
 
 
@@ -252,6 +259,16 @@ def _cost(net: Supernet, kind: str, name: str, layer: _Layer, src: int) -> int:
   return getattr(_traced(name, own, layer.channels, stride, side), kind)
 
 
+class _Alone(nn.Module):
+  """An own operation, called as a cell calls it."""
+
+  operation: nn.Module
+
+  @nn.compact
+  def __call__(self, x: Float[Array, 'B H W C']) -> Float[Array, 'B h w C']:
+    return self.operation(x, False)
+
+
 @functools.lru_cache(maxsize=1024)
 def _traced(
   name: str,
@@ -262,7 +279,7 @@ def _traced(
 ) -> costs.Costs:
   """Returns the costs of one operation; one without a module has none."""
   if own is not None:
-    module = own_operations.build({name: own}, name, channels, stride)
+    module = _Alone(own_operations.build({name: own}, name, channels, stride))
   elif name in operations.OPERATIONS:
     module = operations.OPERATIONS[name](channels, stride, Style())
   else:

@@ -96,6 +96,11 @@ class Supernet(nn.Module):
       raise ValueError(
         'the cells of this search space hand on their last node; take NasBenchSupernet for them'
       )
+    if self.space.graph.num_inputs != 2:
+      raise ValueError(
+        'the graph of this search space has num_inputs=1; a cell of a Supernet has two inputs: '
+        "leave num_inputs at 2, or take output='last' and NasBenchSupernet"
+      )
     own_operations.check_names(self.operations)
     for name in self.space.primitives:
       if name in edge_groups.RESERVED:

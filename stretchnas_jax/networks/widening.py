@@ -101,8 +101,8 @@ class _Cell(NamedTuple):
   def params(self, tree: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
     """Returns the parameters of the next cell."""
     old, new = (plan.param_shapes(self.channels) for plan in (self.before, self.after))
-    inputs = {name: array for name, array in tree.items() if name not in old}
-    return inputs | {name: self._param(name, jnp.asarray(tree[name])) for name in new}
+    others = {name: array for name, array in self._that_stay(tree).items() if name not in old}
+    return others | {name: self._param(name, jnp.asarray(tree[name])) for name in new}
 
   def batch_stats(self, tree: Mapping[str, PyTree]) -> dict[str, PyTree]:
     """Returns the running averages of the next cell."""
@@ -112,7 +112,16 @@ class _Cell(NamedTuple):
       if not name.startswith('entry'):
         averages = {field: self._average(name, jnp.asarray(a)) for field, a in averages.items()}
       norms[name] = averages
-    return {**tree, 'norms': norms}
+    return {**self._that_stay(tree), 'norms': norms}
+
+  def _that_stay(self, tree: Mapping[str, PyTree]) -> dict[str, PyTree]:
+    """Returns a tree without the own operations that fall."""
+    old, new = (
+      {(name, *plan.edges[place]) for name, places in plan.own.items() for place in places}
+      for plan in (self.before, self.after)
+    )
+    fallen = {f'{name}_{src}_{dst}' for name, src, dst in old - new}
+    return {name: value for name, value in tree.items() if name not in fallen}
 
   def _param(self, name: str, array: Array) -> Array:
     """A parameter: depthwise `[n, stages, C, k, k]`, else `[n, stages, C, D]`."""

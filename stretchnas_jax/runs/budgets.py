@@ -53,11 +53,35 @@ def expected_costs(
     image_shape: `(H, W, C)`.
   """
   chances = axes.edge_probabilities(config, net, table)
-  sized = net.clone(channels=_channels(config), num_layers=_layers(config))
   return {
-    cost: _expected(operation_costs.operation_costs(sized, image_shape, cost), chances)
-    for cost in watched(config)
+    cost: _expected(_costs(config, net, image_shape, cost), chances) for cost in watched(config)
   }
+
+
+def check(
+  config: ConfigDict, net: SearchNetwork, image_shape: tuple[int, ...], gates: bool
+) -> None:
+  """Raises ValueError for a budget above the cost of the largest cells.
+
+  Operations that have fallen count too, so that no decision at a border of phases is refused.
+
+  Args:
+    config: a checked search config.
+    net: the search network.
+    image_shape: `(H, W, C)`.
+    gates: whether an edge may have several operations, each with its whole weight.
+  """
+  for kind in operation_costs.COSTS:
+    if target := config.budget[kind]:
+      found = _costs(config, net, image_shape, kind)
+      of_edge = np.sum if gates else np.max
+      most = found.base + sum(of_edge(table, -1).sum() for table in found.tables.values())
+      if target > most:
+        raise ValueError(
+          f'config.budget.{kind} is {target:g}; a network of num_layers {_layers(config)} and C '
+          f'{_channels(config)} has at most {most:g}: give less, or set budget.channels and '
+          'budget.num_layers to the network that you will train'
+        )
 
 
 def penalties_of(
@@ -124,6 +148,14 @@ def decoded_costs(
 def _name_of_weight(cost: str) -> str:
   """Returns the name of a budget's weight among the knobs."""
   return f'{cost}_multiplier'
+
+
+def _costs(
+  config: ConfigDict, net: SearchNetwork, image_shape: tuple[int, ...], kind: str
+) -> operation_costs.OperationCosts:
+  """Returns the costs of operations in the network that the budget is for."""
+  sized = net.clone(channels=_channels(config), num_layers=_layers(config))
+  return operation_costs.operation_costs(sized, image_shape, kind)
 
 
 def _channels(config: ConfigDict) -> int:

@@ -39,17 +39,26 @@ class PhaseObjects(NamedTuple):
 
 
 def with_monitors(
-  objects: SearchObjects, phase: Phase, parts: Parts, image_shape: tuple[int, ...]
+  objects: SearchObjects,
+  phase: Phase,
+  parts: Parts,
+  image_shape: tuple[int, ...],
+  steps_per_epoch: int,
 ) -> PhaseObjects:
   """Returns the objects of a search with its monitors, and the control that it begins with.
+
+  Monitors of the config decide nothing in a warm-up: alpha and beta cannot answer.
 
   Args:
     objects: of the phase.
     phase: of the search.
     parts: the researcher's own objects; their monitors decide after those of the config.
     image_shape: `(H, W, C)`.
+    steps_per_epoch: of the phase.
   """
-  found = (*_of_config(objects, phase.config), *parts.monitors)
+  rest = phase.config.search.warmup_epochs * steps_per_epoch
+  of_config = [monitors.after_rest(one, rest) for one in _of_config(objects, phase.config)]
+  found = (*of_config, *parts.monitors)
   control = monitors.first_control(found, objects.net.space)
   if phase.several:
     control |= {PHASE_START: np.int32(0), AVERAGES_START: np.int32(0)}
@@ -107,7 +116,7 @@ def _of_config(objects: SearchObjects, config: ConfigDict) -> list[Monitor]:
       fields.prune, fields.prune_below, fields.prune_always, fields.cost_step, fields.cost_floor,
       may_empty=config.relaxation.kind == 'sigmoid',
     )  # fmt: skip
-    found.append(monitors.prune(rule, strength, names, config.penalty.cost_of))
+    found.append(monitors.prune(rule, strength, objects.net.space, config.penalty.cost_of))
   for cost in budgets.watched(config):
     if target := config.budget[cost]:
       found.append(monitors.budget(target, config.budget.gain, cost, config.budget.most))

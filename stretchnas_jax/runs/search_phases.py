@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, PRNGKeyArray
 
 from stretchnas_jax.cells.space import SearchSpace
-from stretchnas_jax.runs import axes, build, json_files, monitoring, phases, steps
+from stretchnas_jax.runs import axes, budgets, build, json_files, monitoring, phases, steps
 from stretchnas_jax.runs import fields as fields_lib
 from stretchnas_jax.runs.parts import Parts
 from stretchnas_jax.runs.task import Plan, Programs, Stage
@@ -58,7 +58,7 @@ def objects_of(
     phase_steps=phase.epochs * steps_per_epoch,
     platform=platform,
   )
-  return monitoring.with_monitors(objects, phase, parts, image_shape)
+  return monitoring.with_monitors(objects, phase, parts, image_shape, steps_per_epoch)
 
 
 def plan_of(plan: Plan, number: int, facts: Mapping[str, Any]) -> Plan:
@@ -70,7 +70,7 @@ def plan_of(plan: Plan, number: int, facts: Mapping[str, Any]) -> Plan:
     facts: the decisions at its beginning.
 
   Raises:
-    ValueError: the config wants passes together, and the search cannot have it.
+    ValueError: the config wants passes together, or a budget, that the search cannot have.
   """
   phase, feeds = plan.phases[number], plan.phase_feeds[number]
   objects = objects_of(
@@ -82,8 +82,10 @@ def plan_of(plan: Plan, number: int, facts: Mapping[str, Any]) -> Plan:
     steps_per_epoch=feeds.train.steps_per_epoch,
     platform=plan.settings.devices.platform,
   )
-  rule = plan.parts.in_phase(phase.parts).rule
-  reason = axes.why_in_turn(phase.config, rule, objects.net)
+  own = plan.parts.in_phase(phase.parts)
+  gates = own.relaxation is not None or phase.config.relaxation.kind in ('sigmoid', 'groups')
+  budgets.check(phase.config, objects.net, feeds.image_shape, gates)
+  reason = axes.why_in_turn(phase.config, own.rule, objects.net)
   # Only a plan is refused: a search of a GPU must load on a CPU, where its form is another.
   if phase.config.search.passes == 'together' and reason is not None:
     raise ValueError(f'config.search.passes is together; it does not go with {reason}')

@@ -16,7 +16,7 @@ from stretchnas_jax.cells.arrays import AnyArray
 from stretchnas_jax.config import ConfigDict
 from stretchnas_jax.data.batches import opening
 from stretchnas_jax.data.batches.examples import Batch
-from stretchnas_jax.learning import monitors
+from stretchnas_jax.learning import bilevel, monitors
 from stretchnas_jax.machine import parallel
 from stretchnas_jax.networks import initializers, sizes
 from stretchnas_jax.runs import (
@@ -160,30 +160,33 @@ def _end_epoch(run: Run, state: Any, line: dict) -> tuple[dict, dict]:
   val = run.measure('val', state)
   arch, control = run.plan.settings.devices.fetch((state.arch, state.control))
   more = {'val_loss': val['loss'], 'val_accuracy': val['accuracy']}
+  step = line['step']
   with own_parts.naming(own):
-    op_weights, edge_scores = search.mixture(arch, line['step'], control)
-    strength = search.strength(arch, line['step'], control)
-    found, notes = search.decode(arch, line['step'], control)
-  logits = search.topology_logits(arch, line['step'], control)
-  more |= _architecture_metrics(objects, logits, op_weights)
-  scores = history.scores_line(arch, objects.table, op_weights, edge_scores, strength)
-  at = {'step': line['step'], 'epoch': line['epoch']}
-  loop.lines[history.SCORES].append({**at, **scores})
-  shape, mixture = run.now.feeds.image_shape, (op_weights, edge_scores)
-  more |= monitoring.costs_of(objects, run.now.config, shape, mixture, found)
+    mixture, strength, (found, notes) = _read(search, arch, step, control)
+  more |= _architecture_metrics(objects, search.topology_logits(arch, step, control), mixture[0])
+  shape, expected = run.now.feeds.image_shape, mixture
+  more |= monitoring.costs_of(objects, run.now.config, shape, expected, found)
   if objects.monitors:
     with own_parts.naming(own):
       control = monitors.decide(objects.monitors, arch, control, line | more, found)
-      found, notes = search.decode(arch, line['step'], control)
-    more |= monitoring.costs_of(objects, run.now.config, shape, mixture, found)
+      mixture, strength, (found, notes) = _read(search, arch, step, control)
+    more |= monitoring.costs_of(objects, run.now.config, shape, expected, found)
     state = state._replace(control=run.plan.settings.devices.replicate(control))
     loop.position = loop.position._replace(state=state)
     loop.finished = monitors.has_stopped(control)
+  at = {'step': step, 'epoch': line['epoch']}
+  scores = history.scores_line(arch, objects.table, mixture[0], mixture[1], strength)
+  loop.lines[history.SCORES].append({**at, **scores})
   cell = {'genotype': found.to_dict(), 'notes': notes, **looked_up.looked_up(found)}
   loop.lines['genotypes.jsonl'].append({**at, **cell})
   more |= screen.cell_accuracy(run, state, line['epoch'], found)
-  row = screen.search_row(run, line | more, found, (strength, edge_scores, arch.beta))
+  row = screen.search_row(run, line | more, found, (strength, mixture[1], arch.beta))
   return more, {'val': val['accuracy'], 'r': more['penalty'], 'row': row}
+
+
+def _read(search: bilevel.Search, arch: Any, step: int, control: Any) -> tuple:
+  """Returns mixture, strengths and decoded cell of an evaluation."""
+  return tuple(of(arch, step, control) for of in (search.mixture, search.strength, search.decode))
 
 
 def _architecture_metrics(
