@@ -1,13 +1,13 @@
 """The choices behind a decoded cell: which edges stay, and which operation stands on each.
 
-The rule of a search is not known here. It is seen from the cell which numbers it compared.
+The rule of a search is not known here. The cell shows which numbers its rule compared.
 """
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from stretchnas_jax.cells import decoding, topology
 from stretchnas_jax.cells.arrays import AnyArray
@@ -115,9 +115,8 @@ def rivals(
     derived: the edges of the decoded cell, `(operation, src, dst)`.
 
   Returns:
-    See `shares_of`; and whether `none` is one of them. Otherwise its share is 0. It is one of them
-    where the cell lacks just the edges on which `none` is the strongest, as after
-    `decodings.all_edges`.
+    The shares; and whether `none` was compared. It was where the cell lacks just the edges on which
+    `none` is the strongest, as after `decodings.all_edges`. Otherwise its share is 0.
   """
   shares = shares_of(strength)
   chosen = {(int(src), int(dst)) for op, src, dst in derived if op != 'none'}
@@ -167,9 +166,14 @@ def _none_competes(
     return False
   none = list(primitives).index('none')
   stays = np.delete(shares, none, 1).max(1) >= shares[:, none]
+  return _pruned(edges, stays) == chosen
+
+
+def _pruned(edges: Sequence[Edge], stays: Bool[np.ndarray, ' E']) -> set[Edge]:
+  """Returns the edges that are left of those that stay, after pruning."""
   found = [('', *edge) for edge, kept in zip(edges, stays) if kept]
   pruned, _ = decoding.prune(found, min(dst for _, dst in edges))
-  return {(src, dst) for _, src, dst in pruned} == chosen
+  return {(src, dst) for _, src, dst in pruned}
 
 
 # ---- the kinds of choices ------------------------------------------------------------------------
@@ -227,10 +231,7 @@ def _follow_codes(
 ) -> bool:
   """Tells whether the edges of a cell are those of the most probable codes, after pruning."""
   best = np.where(table.mask, np.asarray(beta), -np.inf).argmax(1)
-  codes = np.asarray(table.codes)[np.arange(len(best)), best].any(0)
-  found = [('', *edge) for edge, stays in zip(edges, codes) if stays]
-  pruned, _ = decoding.prune(found, min(dst for _, dst in edges))
-  return {(src, dst) for _, src, dst in pruned} == chosen
+  return _pruned(edges, np.asarray(table.codes)[np.arange(len(best)), best].any(0)) == chosen
 
 
 def _codes(

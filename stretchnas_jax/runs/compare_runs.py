@@ -77,8 +77,8 @@ def read(paths: Sequence[pathlib.Path | str], trust: bool = False) -> list[Compa
 def groups(runs: Sequence[Compared]) -> list[Group]:
   """Returns the runs in groups that differ in their seed alone, with their accuracies.
 
-  Trainings with a seed each may have a cell each: those that searches with these seeds found. Where
-  a seed comes twice, each cell is a group.
+  Trainings of one group may have different cells, if each has another seed: the cells may come from
+  searches with these seeds. Where a seed comes twice, each cell is a group.
   """
   found: list[list[Compared]] = []
   for members in _by(runs, lambda run: [run.facts.kind, run.differs]):
