@@ -118,7 +118,7 @@ def test_the_published_cells_are_listed(capsys):
     (['DARTS_V2', '--target-params=many'], "--target-params is 'many'"),
     (['DARTS_V2', '--target-params=-1'], "--target-params is '-1'"),
     (['DARTS_V2', '--target-params=nan'], "--target-params is 'nan'"),
-    (['DARTS_V2', '--target-params='], "--target-params is ''"),
+    (['DARTS_V2', '--target-params='], '--target-params is empty'),
     ([], 'GENOTYPE is missing'),
   ],
 )

@@ -102,7 +102,7 @@ def test_a_config_for_another_program_is_named(capsys, config, kind, words):
     (['--batch-size=8'], 'did you mean --config.search.batch_size=8?'),
     (['--no-flip'], 'did you mean --noconfig.data.flip?'),
     (['--layers=3'], 'did you mean --config.model.num_layers=3?'),
-    (['--config.learning_rate=1'], 'did you mean .* or config.weights.learning_rate.$'),
+    (['--config.learning_rate=1'], 'did you mean .* or --config.weights.learning_rate.$'),
     (['--config.nothing_like_it=1'], r'fields of config are alpha, .* and \d+ more$'),
     (['--zzzzzz'], "flag 'zzzzzz'; the options are --"),
   ],

@@ -25,6 +25,8 @@ def parse(text: str) -> tuple[int, ...]:
   if not all(word.isdecimal() and word.isascii() for word in words):
     raise ValueError(f'--seeds is {text!r}; it must be whole numbers with commas, such as 0,1,2')
   seeds = tuple(int(word) for word in words)
+  if len(set(seeds)) < len(seeds):
+    raise ValueError(f'--seeds is {text!r}; a seed is in it twice')
   check(seeds)
   return seeds
 
